@@ -1,0 +1,91 @@
+"""Codes of a fixed width <-> bytes.
+
+The codes are laid end to end, the first in the least significant bits, as one long little-endian integer; the unused
+high bits of its last byte are zero. The original `.ecdc` container packs its codes in the same way.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .jit import kernel
+from .timing import packed_bytes
+
+MAX_BITS = 16
+
+
+def pack_codes(codes: NDArray[np.uint16], bits: int) -> bytes:
+    """Pack codes [n], uint16 in [0, 2**bits), into packed_bytes(n, bits) bytes."""
+    _check_bits(bits)
+    if codes.ndim != 1 or codes.dtype != np.uint16:
+        raise ValueError(f"codes must be [n] uint16, got {codes.shape} {codes.dtype}")
+    if codes.size and int(codes.max()) >> bits:
+        raise ValueError(f"codes must be below {1 << bits}, got {int(codes.max())}")
+    out = np.empty(packed_bytes(codes.size, bits), np.uint8)
+    _pack(np.ascontiguousarray(codes), bits, out)
+    return out.tobytes()
+
+
+def unpack_codes(data: bytes | memoryview, n_codes: int, bits: int) -> NDArray[np.uint16]:
+    """Unpack `n_codes` codes [n], uint16, from exactly the bytes that pack_codes makes of them.
+
+    Raises ValueError if the length differs or an unused bit is set.
+    """
+    _check_bits(bits)
+    if len(data) != packed_bytes(n_codes, bits):
+        raise ValueError(f"{n_codes} codes of {bits} bits take {packed_bytes(n_codes, bits)} bytes, got {len(data)}")
+    unused = 8 * len(data) - n_codes * bits
+    if unused and data[-1] >> (8 - unused):
+        raise ValueError("the unused bits after the last code are not zero")
+    codes = np.empty(n_codes, np.uint16)
+    array = np.frombuffer(data, np.uint8)
+    array.flags.writeable = False  # one array type, so that numba compiles once
+    _unpack(array, bits, codes)
+    return codes
+
+
+def pack_codes_ref(codes: NDArray[np.uint16], bits: int) -> bytes:
+    """pack_codes, as the sum that defines it."""
+    number = sum(int(code) << (i * bits) for i, code in enumerate(codes))
+    return number.to_bytes(packed_bytes(len(codes), bits), "little")
+
+
+def unpack_codes_ref(data: bytes | memoryview, n_codes: int, bits: int) -> NDArray[np.uint16]:
+    """unpack_codes, as the digits of that sum."""
+    number = int.from_bytes(data, "little")
+    return np.array([(number >> (i * bits)) & ((1 << bits) - 1) for i in range(n_codes)], np.uint16)
+
+
+def _check_bits(bits: int) -> None:
+    if not 1 <= bits <= MAX_BITS:
+        raise ValueError(f"bits must be 1 to {MAX_BITS}, got {bits}")
+
+
+@kernel
+def _pack(codes: NDArray[np.uint16], bits: int, out: NDArray[np.uint8]) -> None:
+    held, n_held, j = 0, 0, 0  # bits not yet written, how many they are, bytes written
+    for code in codes:
+        held |= int(code) << n_held
+        n_held += bits
+        while n_held >= 8:
+            out[j] = held & 0xFF
+            held >>= 8
+            n_held -= 8
+            j += 1
+    if n_held:
+        out[j] = held
+
+
+@kernel
+def _unpack(data: NDArray[np.uint8], bits: int, codes: NDArray[np.uint16]) -> None:
+    held, n_held, j = 0, 0, 0  # bits not yet used, how many they are, bytes read
+    mask = (1 << bits) - 1
+    for i in range(len(codes)):
+        while n_held < bits:
+            held |= int(data[j]) << n_held
+            n_held += 8
+            j += 1
+        codes[i] = held & mask
+        held >>= bits
+        n_held -= bits

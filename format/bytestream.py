@@ -1,0 +1,80 @@
+"""File objects as they are: pipes that give less than was asked, files that start in the middle of others."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO
+
+from .errors import Truncated
+
+PIECE = 1 << 20  # bytes asked for at once, so that a damaged length cannot claim memory that no bytes justify
+
+
+class Source:
+    """A binary file object, read in exact amounts and with its place known.
+
+    `offset` counts from where the file object stood at the start; `size`, the bytes from there to its end, is None on
+    a pipe.
+    """
+
+    def __init__(self, fileobj: BinaryIO) -> None:
+        self._fileobj = fileobj
+        self.offset = 0
+        self.size: int | None = None
+        seekable = getattr(fileobj, "seekable", None)
+        if seekable is not None and seekable():
+            self._start = fileobj.tell()
+            self.size = fileobj.seek(0, io.SEEK_END) - self._start
+            fileobj.seek(self._start)
+
+    @property
+    def seekable(self) -> bool:
+        return self.size is not None
+
+    def seek(self, offset: int) -> None:
+        """Go to `offset`; on a pipe, raise io.UnsupportedOperation unless that is the current place."""
+        if self.seekable:
+            self._fileobj.seek(self._start + offset)
+        elif offset != self.offset:
+            raise io.UnsupportedOperation("a pipe can be read once and forward only")
+        self.offset = offset
+
+    def read(self, size: int, what: str, start: int | None = None) -> bytes:
+        """Read exactly `size` bytes or raise Truncated, at `start` if the thing to read began before this place."""
+        data = self.read_up_to(size)
+        if len(data) < size:
+            at = self.offset - len(data)
+            raise Truncated(at if start is None else start, f"{what} needs {size} bytes here, {len(data)} remain")
+        return data
+
+    def at_end(self) -> bool:
+        """Whether nothing follows; a pipe loses a byte if something does."""
+        return not self.read_up_to(1)
+
+    def read_up_to(self, size: int) -> bytes:
+        """Read `size` bytes, or all that remain if they are fewer."""
+        parts = []
+        missing = size
+        while missing:
+            part = self._fileobj.read(min(missing, PIECE))
+            if part is None:
+                raise BlockingIOError("the file object does not block: wait for its bytes, then read")
+            if not part:
+                break
+            parts.append(part)
+            missing -= len(part)
+            self.offset += len(part)
+        return b"".join(parts)
+
+
+def write_all(fileobj: BinaryIO, data: bytes) -> None:
+    """Write all of `data`, also where an unbuffered file object takes it in parts, and flush it onwards."""
+    view = memoryview(data)
+    while view:
+        written = fileobj.write(view)
+        if written is None and isinstance(fileobj, io.RawIOBase):
+            raise BlockingIOError("the file object does not block: part of the stream was not written")
+        view = view[len(view) if written is None else written :]
+    flush = getattr(fileobj, "flush", None)
+    if flush is not None:
+        flush()

@@ -1,0 +1,182 @@
+"""Chunks: the framing that all kinds share, and the codes that most of them carry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bitpack import pack_codes, unpack_codes
+from .bytestream import Source
+from .crc import crc32c
+from .errors import Corrupt, OverLimit, UnsupportedVersion
+from .header import Header
+from .schema import (
+    CHUNK,
+    CODES,
+    CRC,
+    HAS_SCALE,
+    INDEX_ENTRY,
+    MAX_BODY,
+    MAX_CHUNK_CODES,
+    SYNC,
+    Entropy,
+    Kind,
+    parse,
+)
+
+HEAD_SIZE: int = CHUNK.sizeof()
+CRC_SIZE: int = CRC.sizeof()
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One chunk as framed on the wire: any kind, its CRC already checked, its body not yet understood."""
+
+    offset: int  # of the sync word, in the stream
+    kind: int
+    flags: int
+    sequence: int
+    body: bytes
+
+    @property
+    def body_offset(self) -> int:
+        return self.offset + HEAD_SIZE
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole chunk."""
+        return HEAD_SIZE + len(self.body) + CRC_SIZE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """Consecutive frames of codes, decodable without any other chunk.
+
+    codes is [R, T] uint16, where R = sum(n_codebooks): the codebooks of the first stream from coarse to fine, then
+    those of the next. K may differ from stream to stream and from chunk to chunk, and K = 0 stands for silence.
+    """
+
+    first_frame: int
+    codes: NDArray[np.uint16]
+    n_codebooks: tuple[int, ...]  # K of each stream
+    scale: float | None = None  # of a segment: what its decoded samples are multiplied by, in float32
+
+    @property
+    def n_frames(self) -> int:
+        return int(self.codes.shape[1])
+
+    @property
+    def stop_frame(self) -> int:
+        return self.first_frame + self.n_frames
+
+    def streams(self) -> tuple[NDArray[np.uint16], ...]:
+        """The codes of each stream, [K, T]."""
+        return tuple(self.codes[a:b] for a, b in pairwise(accumulate(self.n_codebooks, initial=0)))
+
+
+def seal(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    """The whole chunk on the wire around a body."""
+    head = CHUNK.build({"kind": kind, "flags": flags, "sequence": sequence, "body_size": len(body)})
+    data: bytes = head + body
+    return data + bytes(CRC.build(crc32c(data)))
+
+
+def read_envelope(source: Source) -> Envelope:
+    """Read the chunk that starts at the current place of `source` and check its CRC."""
+    offset = source.offset
+    head = source.read(HEAD_SIZE, "the next chunk's head", start=offset)
+    fields = parse_head(head, offset)
+    what = f"chunk {fields.sequence}"
+    rest = source.read(fields.body_size + CRC_SIZE, what, start=offset)
+    body, stored = rest[:-CRC_SIZE], CRC.parse(rest[-CRC_SIZE:])
+    found = crc32c(body, crc32c(head))
+    if found != stored:
+        raise Corrupt(offset, f"{what} has the CRC {stored:08x}, its bytes give {found:08x}")
+    return Envelope(offset, fields.kind, fields.flags, fields.sequence, body)
+
+
+def parse_head(head: bytes, offset: int) -> Any:
+    """The fields of CHUNK from its bytes, which are not checked by a CRC yet."""
+    if head[: len(SYNC)] != SYNC:
+        raise Corrupt(offset, f"a chunk must start here with {SYNC.hex()}, got {head[: len(SYNC)].hex()}")
+    fields = CHUNK.parse(head)
+    limit = MAX_BODY + INDEX_ENTRY.itemsize * fields.sequence if fields.kind == Kind.END else MAX_BODY
+    if fields.body_size > limit:
+        raise OverLimit(offset, f"a chunk's body must be at most {limit} bytes, got {fields.body_size}")
+    return fields
+
+
+def encode_codes(chunk: Chunk, header: Header, sequence: int) -> bytes:
+    """A CODES chunk on the wire. Raises ValueError if `header` does not allow it."""
+    problem = _problem(chunk, header)
+    if problem:
+        raise ValueError(problem)
+    body = CODES.build(
+        {
+            "first_frame": chunk.first_frame,
+            "n_frames": chunk.n_frames,
+            "entropy": Entropy.RAW,
+            "n_codebooks": bytes(chunk.n_codebooks),
+            "scale": chunk.scale,
+            "payload": pack_codes(chunk.codes.T.ravel(), header.bits),
+        },
+        n_streams=header.n_streams,
+        has_scale=chunk.scale is not None,
+    )
+    return seal(Kind.CODES, HAS_SCALE if chunk.scale is not None else 0, sequence, body)
+
+
+def decode_codes(envelope: Envelope, header: Header) -> Chunk:
+    """The codes in the envelope of a CODES chunk."""
+    if envelope.flags & ~HAS_SCALE:
+        raise UnsupportedVersion(envelope.offset, f"chunk {envelope.sequence} has unknown flags {envelope.flags:#04x}")
+    has_scale = bool(envelope.flags & HAS_SCALE)
+    fields = parse(CODES, envelope.body, envelope.body_offset, n_streams=header.n_streams, has_scale=has_scale)
+    n_rows = sum(fields.n_codebooks)
+    if n_rows * fields.n_frames > MAX_CHUNK_CODES:
+        raise OverLimit(envelope.body_offset, f"a chunk holds at most {MAX_CHUNK_CODES} codes")
+    try:
+        flat = unpack_codes(fields.payload, n_rows * fields.n_frames, header.bits)
+    except ValueError as error:
+        raise Corrupt(envelope.offset, f"chunk {envelope.sequence}: {error}") from None
+    codes = flat.reshape(fields.n_frames, n_rows).T
+    chunk = Chunk(fields.first_frame, codes, tuple(fields.n_codebooks), fields.scale)
+    problem = _problem(chunk, header)
+    if problem:
+        raise Corrupt(envelope.offset, f"chunk {envelope.sequence}: {problem}")
+    return chunk
+
+
+def codes_checksum(codes: NDArray[np.uint16], checksum: int = 0) -> int:
+    """Continue the CRC-32C of all codes of a stream: time-major, each as two bytes, least significant first."""
+    return crc32c(np.ascontiguousarray(codes.T, "<u2").tobytes(), checksum)
+
+
+def codebooks_problem(ks: tuple[int, ...], header: Header) -> str | None:
+    """What `header` does not allow in the K of each stream."""
+    if len(ks) == header.n_streams and all(0 <= k <= header.max_codebooks for k in ks):
+        return None
+    return f"K must be 0 to {header.max_codebooks} for each of {header.n_streams} streams, got {ks}"
+
+
+def _problem(chunk: Chunk, header: Header) -> str | None:
+    """What `header` does not allow in a chunk."""
+    codes, ks = chunk.codes, chunk.n_codebooks
+    problem = codebooks_problem(ks, header)
+    if problem:
+        return problem
+    if codes.ndim != 2 or len(codes) != sum(ks):
+        return f"codes must be [{sum(ks)}, T] for K = {ks}, got {codes.shape}"
+    if codes.size > MAX_CHUNK_CODES:
+        return f"a chunk holds at most {MAX_CHUNK_CODES} codes, got {codes.size}"
+    if codes.size and int(codes.max()) >= header.codebook_size:
+        return f"codes must be below {header.codebook_size}, got {int(codes.max())}"
+    if header.segment_length and chunk.n_frames > header.segment_frames:
+        return f"a segment has at most {header.segment_frames} frames, got {chunk.n_frames}"
+    if chunk.scale is not None and not header.segment_length:
+        return "only a segment has a scale"
+    return None

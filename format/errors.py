@@ -1,0 +1,39 @@
+"""What can be wrong with a stream, one class per answer that a user needs."""
+
+from __future__ import annotations
+
+
+class FormatError(Exception):
+    """A stream cannot be read; `offset` is the byte, counted from the stream's first, where that shows."""
+
+    def __init__(self, offset: int, message: str) -> None:
+        super().__init__(offset, message)  # both, so that the error survives pickling between processes
+        self.offset = offset
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"byte {self.offset}: {self.message}"
+
+
+class NotEcdc(FormatError):
+    """The bytes are some other format."""
+
+
+class UnsupportedVersion(FormatError):
+    """The stream is ours, but asks for something that this version does not know."""
+
+
+class Truncated(FormatError):
+    """The stream ends too early; everything before the offset is whole."""
+
+
+class Corrupt(FormatError):
+    """The bytes contradict a checksum, the specification, or each other."""
+
+
+class OverLimit(FormatError):
+    """A field holds a number outside the limits of the specification."""
+
+
+class WrongModel(FormatError):
+    """The codes belong to another token space than the model at hand."""

@@ -1,0 +1,199 @@
+"""What a stream says about itself before its first chunk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from typing import Any
+
+from . import timing
+from .bytestream import Source
+from .crc import crc32c
+from .errors import Corrupt, NotEcdc, Truncated, UnsupportedVersion, WrongModel
+from .schema import (
+    CRC,
+    HEADER,
+    MAGIC,
+    MAJOR,
+    MAX_CHUNK_CODES,
+    MAX_CHUNK_FRAMES,
+    MAX_HEADER,
+    MINOR,
+    PREFIX,
+    ChannelCoding,
+    Entropy,
+    FieldError,
+    Provenance,
+    parse,
+)
+
+N_STREAMS = {
+    ChannelCoding.MONO: 1,
+    ChannelCoding.LEFT_RIGHT: 2,
+    ChannelCoding.MID_SIDE: 2,
+    ChannelCoding.JOINT: 1,
+}
+CHUNK_SECONDS = 5  # by default: 36 bytes a chunk are then 3.8 % of the payload at 1.5 kbps and 1 % at 6 kbps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """Everything that a decoder must know, checked when made: ValueError names the field that is wrong.
+
+    Codes are [R, T], where R adds up the codebooks of every stream. A length of None is not known yet: the end of the
+    stream tells it. SPEC.md says what each field means.
+    """
+
+    codec: str  # model name
+    token_space: bytes  # SHA-256 of the codebooks: which decoders can read the codes
+    sample_rate: int  # Hz, of the codec
+    hop_length: int  # samples per frame
+    codebook_size: int  # V
+    max_codebooks: int  # highest K of a stream
+    original_sample_rate: int  # Hz
+    channels: int = 1  # of the audio that decoding gives
+    channel_coding: ChannelCoding = ChannelCoding.MONO
+    segment_length: int = 0  # samples coded independently of all others; 0: all of them are one
+    segment_stride: int = 0  # samples between the starts of two segments
+    pre_skip: int = 0  # samples that the decoder makes first and drops
+    output_gain: int = 0  # 1/256 dB, applied after decoding
+    entropy: Entropy = Entropy.RAW
+    prior: bytes = b""  # SHA-256 of the entropy prior
+    provenance: Provenance = Provenance.RECORDED
+    n_samples: int | None = None  # at sample_rate
+    original_n_samples: int | None = None  # at original_sample_rate
+    tags: tuple[tuple[str, str], ...] = ()  # (key, value); a key may occur more than once
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.channel_coding, ChannelCoding):
+            raise FieldError("channel_coding", f"must be a ChannelCoding, got {self.channel_coding!r}")
+        self.to_bytes()  # the schema checks every field by itself
+        self._check_together()
+
+    @property
+    def n_streams(self) -> int:
+        """How many token streams the chunks hold side by side."""
+        return N_STREAMS[self.channel_coding]
+
+    @property
+    def bits(self) -> int:
+        """Bits per code."""
+        return timing.code_bits(self.codebook_size)
+
+    @property
+    def frame_rate(self) -> Fraction:
+        """Frames per second of the codec."""
+        return timing.frame_rate(self.sample_rate, self.hop_length)
+
+    @property
+    def segment_frames(self) -> int:
+        """The most frames that one segment has; 0 if the audio is not segmented."""
+        return timing.frames_for(self.segment_length, self.hop_length)
+
+    @property
+    def default_chunk_frames(self) -> int:
+        """Frames per chunk that keep framing small and waiting short."""
+        wanted = timing.ceil_div(CHUNK_SECONDS * self.sample_rate, self.hop_length)
+        return min(wanted, MAX_CHUNK_FRAMES, MAX_CHUNK_CODES // (self.n_streams * self.max_codebooks))
+
+    def require(self, codec: str, token_space: bytes) -> None:
+        """Raise WrongModel unless the codes belong to this token space."""
+        if token_space != self.token_space:
+            raise WrongModel(
+                _offset_of("token_space"),
+                f"the codes are of {self.codec} ({self.token_space.hex()}), not of {codec} ({token_space.hex()})",
+            )
+
+    def check_lengths(self, n_samples: int, original_n_samples: int, n_decodable: int) -> None:
+        """Raise FieldError unless these lengths can end this stream, whose codes decode to `n_decodable` samples."""
+        for field, value in (("n_samples", n_samples), ("original_n_samples", original_n_samples)):
+            promised = getattr(self, field)
+            if promised is not None and promised != value:
+                raise FieldError(field, f"must be {promised} as the header says, got {value}")
+        most = max(n_decodable - self.pre_skip, 0)
+        if n_samples > most:
+            raise FieldError("n_samples", f"must be at most {most} for these codes, got {n_samples}")
+        self._check_equal_rates(n_samples, original_n_samples)
+
+    def to_bytes(self) -> bytes:
+        """The header on the wire."""
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        values |= {"major": MAJOR, "minor": MINOR, "header_size": 0, "n_streams": self.n_streams, "extra": b""}
+        values["tags"] = [f"{key}={value}" for key, value in self.tags]
+        size = len(HEADER.build(values)) + CRC.sizeof()
+        if size > MAX_HEADER:
+            raise FieldError("tags", f"must leave the header at most {MAX_HEADER} bytes, got {size}")
+        data: bytes = HEADER.build(values | {"header_size": size})
+        return data + bytes(CRC.build(crc32c(data)))
+
+    def _check_together(self) -> None:
+        """What one field asks of another."""
+        if self.channel_coding is not ChannelCoding.JOINT and self.channels != self.n_streams:
+            raise FieldError("channels", f"must be {self.n_streams} for {self.channel_coding.name}, got {self.channels}")
+        if self.entropy == Entropy.RAW and self.prior:
+            raise FieldError("prior", f"must be empty for RAW, got {len(self.prior)} bytes")
+        if not (0 < self.segment_stride <= self.segment_length or self.segment_stride == self.segment_length == 0):
+            raise FieldError("segment_stride", f"must be 1 to {self.segment_length}, got {self.segment_stride}")
+        if self.segment_frames > MAX_CHUNK_FRAMES:
+            raise FieldError("segment_length", f"must be at most {MAX_CHUNK_FRAMES} frames, got {self.segment_frames}")
+        if any("=" in key for key, _ in self.tags):
+            raise FieldError("tags", "must not have '=' in a key")
+        if self.n_samples is not None and self.original_n_samples is not None:
+            self._check_equal_rates(self.n_samples, self.original_n_samples)
+
+    def _check_equal_rates(self, n_samples: int, original_n_samples: int) -> None:
+        if self.sample_rate == self.original_sample_rate and n_samples != original_n_samples:
+            raise FieldError("original_n_samples", f"must be {n_samples} as the rates are equal, got {original_n_samples}")
+
+
+def major_version(head: bytes) -> int:
+    """The major version in the first five bytes of a stream: v0.py reads 0, reader.py reads 1.
+
+    Raises NotEcdc, or Truncated if there are fewer bytes.
+    """
+    if head[:4] != MAGIC[: len(head)]:
+        raise NotEcdc(0, f"not an .ecdc stream: it starts with {head[:4]!r}")
+    if len(head) < 5:
+        raise Truncated(0, f"the magic and the version need 5 bytes, {len(head)} are here")
+    return head[4]
+
+
+def read_header(source: Source) -> Header:
+    """Read the header and leave `source` at the first chunk."""
+    prefix = source.read_up_to(5)
+    major = major_version(prefix)
+    if major == 0:
+        raise UnsupportedVersion(4, "version 0 is the original EnCodec container: read it with ecdc.format.v0")
+    if major != MAJOR:
+        raise UnsupportedVersion(4, f"version {major} is not one that this version reads (0 and {MAJOR})")
+    prefix += source.read(PREFIX.sizeof() - len(prefix), "the header's size")
+    size = PREFIX.parse(prefix).header_size
+    if size < PREFIX.sizeof() + CRC.sizeof():
+        raise Corrupt(6, f"the header cannot be {size} bytes")
+    return parse_header(prefix + source.read(size - len(prefix), "the header", start=len(prefix)))
+
+
+def parse_header(data: bytes) -> Header:
+    """The header that `data` holds, from its magic to its CRC."""
+    body, stored = data[: -CRC.sizeof()], CRC.parse(data[-CRC.sizeof() :])
+    if crc32c(body) != stored:
+        raise Corrupt(len(body), f"the header's CRC is {stored:08x}, its bytes give {crc32c(body):08x}")
+    found = parse(HEADER, body, 0)
+    if found.n_streams != N_STREAMS[found.channel_coding]:
+        raise Corrupt(_offset_of("n_streams"), f"{found.n_streams} streams do not fit {found.channel_coding.name}")
+    values = {field.name: found[field.name] for field in fields(Header)}
+    values["tags"] = tuple((key, value) for key, _, value in (tag.partition("=") for tag in found.tags))
+    try:
+        return Header(**values)
+    except FieldError as error:
+        raise Corrupt(_offset_of(error.field), str(error)) from None
+
+
+def _offset_of(name: str) -> int:
+    """Where a field stands, or where the fields of varying size begin if it is one of them."""
+    offset = 0
+    for field in HEADER.subcons:
+        if field.name in (name, "codec"):
+            break
+        offset += field.sizeof()
+    return offset

@@ -1,0 +1,39 @@
+"""Numba kernels that cost nothing until they are called."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile `function` with numba when it is first called.
+
+    Importing numba takes longer than reading a small file, so it waits until a kernel is needed. The compiled code is
+    kept on disk, beside the source or in the user's cache.
+    """
+    compiled: Callable[P, R] | None = None
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        nonlocal compiled
+        if compiled is None:
+            compiled = _compile(function)
+        return compiled(*args, **kwargs)
+
+    return call
+
+
+def _compile(function: Callable[P, R]) -> Callable[P, R]:
+    import numba
+
+    njit: Any = numba.njit
+    try:
+        compiled: Callable[P, R] = njit(cache=True)(function)
+    except RuntimeError:  # no folder that a cache could be written to
+        compiled = njit(function)
+    return compiled

@@ -1,0 +1,201 @@
+"""Stream -> codes: forwards from a pipe, or from any frame of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bytestream import Source
+from .chunk import CRC_SIZE, HEAD_SIZE, Chunk, Envelope, codes_checksum, decode_codes, parse_head, read_envelope
+from .errors import Corrupt, FormatError
+from .header import read_header
+from .schema import END_SIZE, SPAN, Kind, parse
+from .trailer import Index, Trailer, parse_trailer
+
+
+class Reader:
+    """Read a stream from a binary file object, from where that stands.
+
+    The header is read at once. Every other byte is checked as it is read, and whatever is wrong raises a FormatError
+    that tells where. A file is read from any frame, through its index or, if it was cut off, by a scan over its chunks;
+    a pipe is read once, forwards.
+    """
+
+    def __init__(self, fileobj: BinaryIO) -> None:
+        self._source = Source(fileobj)
+        self.header = read_header(self._source)
+        self._header_size = self._source.offset
+        self._index: Index | None = None
+        self._trailer: Trailer | None = None
+
+    @property
+    def trailer(self) -> Trailer | None:
+        """What the END chunk says; None if it is lost, or on a pipe before it has come."""
+        self._load_index()
+        return self._trailer
+
+    @property
+    def n_frames(self) -> int | None:
+        """T of the stream, or of its whole chunks if it was cut off; None on a pipe before its end."""
+        index = self._load_index()
+        return None if index is None else index.n_frames
+
+    @property
+    def n_samples(self) -> int | None:
+        """N that decoding gives at the codec's rate; None while unknown."""
+        return self._length("n_samples")
+
+    @property
+    def original_n_samples(self) -> int | None:
+        """N at the original rate; None while unknown."""
+        return self._length("original_n_samples")
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the stream; on a pipe, of what was read so far."""
+        return self._source.offset if self._source.size is None else self._source.size
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self.chunks()
+
+    def chunks(self, start_frame: int = 0, stop_frame: int | None = None) -> Iterator[Chunk]:
+        """Yield the chunks that hold any frame of [start_frame, stop_frame), whole; None: to the end.
+
+        If the stream was cut off before that, raises Truncated after the last whole chunk.
+        """
+        offset, sequence, frame = self._place(start_frame)
+        seen = _Seen(self._header_size) if sequence == 0 else None
+        while stop_frame is None or frame < stop_frame:
+            self._source.seek(offset)
+            envelope = read_envelope(self._source)
+            if envelope.sequence != sequence:
+                raise Corrupt(offset, f"chunk {sequence} must stand here, got chunk {envelope.sequence}")
+            if envelope.kind == Kind.END:
+                self._finish(envelope, frame, seen)
+                return
+            chunk = decode_codes(envelope, self.header) if envelope.kind == Kind.CODES else None
+            if chunk and chunk.first_frame != frame:
+                raise Corrupt(offset, f"chunk {sequence} must start at frame {frame}, got {chunk.first_frame}")
+            if seen:
+                seen.add(envelope, chunk)
+            offset += envelope.size
+            sequence += 1
+            if chunk:
+                frame = chunk.stop_frame
+                if frame > start_frame:
+                    yield chunk
+
+    def codes(self, start_frame: int = 0, stop_frame: int | None = None) -> NDArray[np.uint16]:
+        """The codes [R, t] of the frames [start_frame, stop_frame); None: to the end.
+
+        Where K varies, each stream gives the codebooks that all of these frames have: their finer ones are left out.
+        Raises ValueError if the stream has no such frames.
+        """
+        if not 0 <= start_frame <= (start_frame if stop_frame is None else stop_frame):
+            raise ValueError(f"frames {start_frame} to {stop_frame} are no range")
+        chunks = list(self.chunks(start_frame, stop_frame))
+        end = chunks[-1].stop_frame if chunks else start_frame
+        if stop_frame is not None and end < stop_frame:
+            raise ValueError(f"frames {start_frame} to {stop_frame} asked, the stream has {self.n_frames}")
+        if not chunks:
+            return np.empty((0, 0), np.uint16)
+        ks = np.min([chunk.n_codebooks for chunk in chunks], axis=0)
+        rows = [np.concatenate([codes[:k] for codes, k in zip(chunk.streams(), ks, strict=True)]) for chunk in chunks]
+        first = chunks[0].first_frame
+        return np.concatenate(rows, axis=1)[:, start_frame - first : None if stop_frame is None else stop_frame - first]
+
+    def _length(self, name: str) -> int | None:
+        known: int | None = getattr(self.header, name)
+        return known if known is not None or self.trailer is None else getattr(self.trailer, name)
+
+    def _place(self, frame: int) -> tuple[int, int, int]:
+        """Byte offset, sequence number and first frame of the chunk to start from for `frame`."""
+        index = self._load_index() if frame else None
+        if index is None:
+            return self._header_size, 0, 0
+        i = index.find(frame)
+        return int(index.offsets[i]), i, int(index.frames[i])
+
+    def _finish(self, envelope: Envelope, n_frames: int, seen: _Seen | None) -> None:
+        """Check the END chunk against all that came before it, if that was seen, and the end of the stream."""
+        trailer = parse_trailer(envelope, self.header, self._header_size)
+        if trailer.index.n_frames != n_frames or (seen and not seen.agrees(trailer)):
+            raise Corrupt(envelope.offset, "the END chunk does not describe the chunks before it")
+        if not self._source.at_end():
+            raise Corrupt(envelope.offset + envelope.size, "bytes follow the END chunk")
+        self._trailer, self._index = trailer, trailer.index
+
+    def _load_index(self) -> Index | None:
+        if self._index is None and self._source.seekable:
+            self._trailer = self._find_trailer()
+            self._index = self._scan() if self._trailer is None else self._trailer.index
+        return self._index
+
+    def _find_trailer(self) -> Trailer | None:
+        """The END chunk of a file, from its last bytes; None if there is none."""
+        source = self._source
+        assert source.size is not None
+        at = source.size - CRC_SIZE - END_SIZE.sizeof()
+        if at < self._header_size:
+            return None
+        source.seek(at)
+        offset = source.size - END_SIZE.parse(source.read(END_SIZE.sizeof(), "the END chunk's size"))
+        if not self._header_size <= offset <= at:
+            return None
+        source.seek(offset)
+        try:
+            envelope = read_envelope(source)
+        except FormatError:
+            return None
+        if envelope.kind != Kind.END or source.offset != source.size:
+            return None
+        return parse_trailer(envelope, self.header, self._header_size)
+
+    def _scan(self) -> Index:
+        """The index of the whole chunks that a file starts with, from their heads alone."""
+        source = self._source
+        assert source.size is not None
+        sizes: list[int] = []
+        n_frames: list[int] = []
+        offset = self._header_size
+        while True:
+            source.seek(offset)
+            try:
+                head = parse_head(source.read(HEAD_SIZE, "a head"), offset)
+                size = HEAD_SIZE + head.body_size + CRC_SIZE
+                if head.kind == Kind.END or head.sequence != len(sizes) or offset + size > source.size:
+                    break
+                span = parse(SPAN, source.read(SPAN.sizeof(), "a span"), source.offset) if head.kind == Kind.CODES else None
+            except FormatError:
+                break
+            sizes.append(size)
+            n_frames.append(span.n_frames if span else 0)
+            offset += size
+        return Index.of(self._header_size, sizes, n_frames)
+
+
+class _Seen:
+    """What an iteration from the first chunk has met, to hold against the END chunk."""
+
+    def __init__(self, header_size: int) -> None:
+        self.header_size = header_size
+        self.sizes: list[int] = []
+        self.n_frames: list[int] = []
+        self.checksum = 0
+
+    def add(self, envelope: Envelope, chunk: Chunk | None) -> None:
+        self.sizes.append(envelope.size)
+        self.n_frames.append(chunk.n_frames if chunk else 0)
+        if chunk:
+            self.checksum = codes_checksum(chunk.codes, self.checksum)
+
+    def agrees(self, trailer: Trailer) -> bool:
+        index = Index.of(self.header_size, self.sizes, self.n_frames)
+        return (
+            trailer.checksum == self.checksum
+            and np.array_equal(trailer.index.offsets, index.offsets)
+            and np.array_equal(trailer.index.frames, index.frames)
+        )

@@ -1,0 +1,90 @@
+"""What a stream holds, as a flat row for people and programs; no model, no decoding."""
+
+from __future__ import annotations
+
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from . import timing
+from .errors import Truncated
+from .header import major_version
+from .reader import Reader
+from .v0 import read_v0
+
+
+def open_summary(name: str) -> dict[str, Any]:
+    """Summarize the file `name`, '-' being standard input.
+
+    Raises FormatError where it is not a whole stream up to its header, OSError where it cannot be opened.
+    """
+    if name == "-":
+        return summarize(sys.stdin.buffer)
+    if Path(name).is_dir():
+        raise IsADirectoryError(21, "is a folder, not an .ecdc file", name)
+    with open(name, "rb") as stream:
+        return summarize(stream)
+
+
+def summarize(stream: BinaryIO) -> dict[str, Any]:
+    """The row of a stream: version, codec, lengths, channels, rates, codebooks and real bitrate."""
+    peek = getattr(stream, "peek", None)
+    if peek is not None and major_version(peek(5)[:5]) == 0:
+        return _summarize_v0(stream)
+    reader = Reader(stream)
+    whole = True
+    codebooks: set[tuple[int, ...]] = set()
+    try:
+        for chunk in reader:
+            codebooks.add(chunk.n_codebooks)
+    except Truncated:
+        whole = False
+    header = reader.header
+    n_frames = reader.n_frames or 0
+    n_samples = reader.n_samples if reader.n_samples is not None else n_frames * header.hop_length
+    seconds = timing.seconds(n_samples, header.sample_rate)
+    return {
+        "version": 1,
+        "codec": header.codec,
+        "token_space": header.token_space.hex(),
+        "seconds": round(float(seconds), 4),
+        "channels": header.channels,
+        "channel_coding": header.channel_coding.name.lower(),
+        "original_sample_rate": header.original_sample_rate,
+        "original_n_samples": reader.original_n_samples,
+        "sample_rate": header.sample_rate,
+        "n_samples": n_samples,
+        "n_frames": n_frames,
+        "frame_rate": float(header.frame_rate),
+        "codebook_size": header.codebook_size,
+        "codebooks": [list(ks) for ks in sorted(codebooks)],
+        "entropy": header.entropy.name.lower(),
+        "bytes": reader.n_bytes,
+        "kbps": _kbps(reader.n_bytes, seconds),
+        "provenance": header.provenance.name.lower(),
+        "tags": dict(header.tags),
+        "whole": whole,
+    }
+
+
+def _summarize_v0(stream: BinaryIO) -> dict[str, Any]:
+    file = read_v0(stream)
+    seconds = timing.seconds(file.n_samples, file.model.sample_rate)
+    return {
+        "version": 0,
+        "codec": file.model_name,
+        "seconds": round(float(seconds), 4),
+        "channels": file.model.channels,
+        "sample_rate": file.model.sample_rate,
+        "n_samples": file.n_samples,
+        "n_frames": sum(codes.shape[1] for codes, _ in file.segments),
+        "codebooks": [[file.n_codebooks]],
+        "bytes": file.n_bytes,
+        "kbps": _kbps(file.n_bytes, seconds),
+        "whole": True,
+    }
+
+
+def _kbps(n_bytes: int, seconds: Fraction) -> float | None:
+    return round(float(timing.kbps(n_bytes, seconds)), 3) if seconds else None

@@ -1,0 +1,168 @@
+"""Meta's original container (version 0), both ways: the codes of encodec_24khz and encodec_48khz, bit-packed.
+
+The layout: magic, version u8, JSON size u32; the JSON object {"m": model, "al": samples, "nc": K, "lm": entropy coded};
+then for each segment a float32 scale, if the model normalises, and its codes [K, T], time-major, padded to whole bytes.
+Numbers are big-endian and there is no checksum. Frame counts are not stored, so they must be computed exactly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import construct as con
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .bitpack import pack_codes, unpack_codes
+from .bytestream import Source, write_all
+from .errors import Corrupt, OverLimit, UnsupportedVersion
+from .header import major_version
+from .schema import MAGIC, MAX_LENGTH, scale_problem
+from .timing import frames_for, packed_bytes, segment_spans
+
+BITS = 10  # per code: both models have 1024 entries in a codebook
+MAX_JSON = 4096  # bytes; the original writes about 60
+
+PREFIX = con.Struct("magic" / con.Const(MAGIC), "version" / con.Const(0, con.Int8ub), "json_size" / con.Int32ub)
+SCALE = con.Float32b
+
+
+@dataclass(frozen=True, slots=True)
+class V0Model:
+    """The facts that a v0 file leaves to its model's name."""
+
+    sample_rate: int  # Hz
+    channels: int
+    hop_length: int  # samples per frame
+    max_codebooks: int
+    segment_length: int = 0  # samples; 0: the audio is one segment, without a scale
+    segment_stride: int = 0
+
+    def segment_frames(self, n_samples: int) -> Iterator[int]:
+        """The frames of each segment of audio of this length."""
+        spans = segment_spans(n_samples, self.segment_length, self.segment_stride)
+        return (frames_for(stop - start, self.hop_length) for start, stop in spans)
+
+
+MODELS = {
+    "encodec_24khz": V0Model(24_000, 1, 320, 32),
+    "encodec_48khz": V0Model(48_000, 2, 320, 16, segment_length=48_000, segment_stride=47_520),
+}
+
+Segment = tuple[NDArray[np.uint16], float | None]  # codes [K, T] and scale
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class V0File:
+    """All that a v0 file holds."""
+
+    model_name: str
+    n_samples: int  # at the model's rate
+    n_codebooks: int  # K
+    segments: list[Segment]
+    n_bytes: int = 0  # of the file that it was read from
+
+    @property
+    def model(self) -> V0Model:
+        return MODELS[self.model_name]
+
+
+def write_v0(fileobj: BinaryIO, model_name: str, n_samples: int, segments: Sequence[tuple[ArrayLike, float | None]]) -> None:
+    """Write a v0 file, byte for byte what the original writes without its language model.
+
+    Each segment is its codes [K, T], integers in [0, 1024), and its scale, or None where the model has none. Raises
+    ValueError unless the segments are those of `n_samples`.
+    """
+    if model_name not in MODELS:
+        raise ValueError(f"model must be one of {', '.join(MODELS)}, got {model_name!r}")
+    model = MODELS[model_name]
+    blocks = [(np.asarray(codes), scale) for codes, scale in segments]
+    shapes = [codes.shape for codes, _ in blocks]
+    n_codebooks = shapes[0][0] if shapes and len(shapes[0]) == 2 else 0
+    if not 1 <= n_codebooks <= model.max_codebooks:
+        raise ValueError(f"codes must be [K, T] with K from 1 to {model.max_codebooks}, got {shapes[:1]}")
+    wanted = [(n_codebooks, n_frames) for n_frames in model.segment_frames(n_samples)]
+    if shapes != wanted:
+        raise ValueError(f"{n_samples} samples have segments of {wanted[:3]}... codes, got {shapes[:3]}...")
+    about = {"m": model_name, "al": n_samples, "nc": n_codebooks, "lm": False}
+    text = json.dumps(about).encode()  # with Python's own separators, as in the original
+    head = PREFIX.build({"json_size": len(text)}) + text
+    write_all(fileobj, b"".join([head, *(_segment_bytes(model, codes, scale) for codes, scale in blocks)]))
+
+
+def read_v0(fileobj: BinaryIO) -> V0File:
+    """Read a v0 file to its end. Raises FormatError; files coded with the language model are UnsupportedVersion."""
+    source = Source(fileobj)
+    about = _read_about(source)
+    model = MODELS[about["m"]]
+    segments = [_read_segment(source, model, about["nc"], n_frames) for n_frames in model.segment_frames(about["al"])]
+    if not source.at_end():
+        raise Corrupt(source.offset - 1, "bytes follow the last segment")
+    return V0File(about["m"], about["al"], about["nc"], segments, source.offset)
+
+
+def _segment_bytes(model: V0Model, codes: NDArray[Any], scale: float | None) -> bytes:
+    if not np.issubdtype(codes.dtype, np.integer) or codes.min() < 0 or codes.max() >= 1 << BITS:
+        raise ValueError(f"codes must be integers from 0 to {(1 << BITS) - 1}")
+    packed = pack_codes(codes.T.ravel().astype(np.uint16), BITS)
+    if not model.segment_length:
+        if scale is not None:
+            raise ValueError(f"only a model with segments has a scale, got {scale}")
+        return packed
+    problem = "must be given" if scale is None else scale_problem(float(np.float32(scale)))
+    if problem:
+        raise ValueError(f"a scale {problem}")
+    return bytes(SCALE.build(scale)) + packed
+
+
+def _read_segment(source: Source, model: V0Model, n_codebooks: int, n_frames: int) -> Segment:
+    scale = None
+    if model.segment_length:
+        scale = SCALE.parse(source.read(SCALE.sizeof(), "a segment's scale"))
+        problem = scale_problem(scale)
+        if problem:
+            raise Corrupt(source.offset - SCALE.sizeof(), f"a scale {problem}")
+    offset = source.offset
+    data = source.read(packed_bytes(n_codebooks * n_frames, BITS), f"a segment of {n_frames} frames")
+    try:
+        flat = unpack_codes(data, n_codebooks * n_frames, BITS)
+    except ValueError as error:
+        raise Corrupt(offset, str(error)) from None
+    return flat.reshape(n_frames, n_codebooks).T, scale
+
+
+def _read_about(source: Source) -> dict[str, Any]:
+    """The JSON object, with every value that is used checked."""
+    head = source.read_up_to(5)
+    version = major_version(head)
+    if version != 0:
+        raise UnsupportedVersion(4, f"version {version} is not the original container: read it with ecdc.format.reader")
+    size = PREFIX.parse(head + source.read(PREFIX.sizeof() - len(head), "the JSON size")).json_size
+    if size > MAX_JSON:
+        raise OverLimit(5, f"the JSON must be at most {MAX_JSON} bytes, got {size}")
+    offset = source.offset
+    about = _parse_json(source.read(size, "the JSON"), offset)
+    model = MODELS.get(about["m"])
+    if model is None:
+        raise UnsupportedVersion(offset, f"the model must be one of {', '.join(MODELS)}, got {about['m'][:64]!r}")
+    if about["lm"]:
+        raise UnsupportedVersion(offset, "the codes are entropy coded by a language model, which is not read yet")
+    if not 1 <= about["al"] <= MAX_LENGTH:
+        raise OverLimit(offset, f"the length must be 1 to {MAX_LENGTH} samples, got {about['al']}")
+    if not 1 <= about["nc"] <= model.max_codebooks:
+        raise OverLimit(offset, f"K must be 1 to {model.max_codebooks}, got {about['nc']}")
+    return about
+
+
+def _parse_json(text: bytes, offset: int) -> dict[str, Any]:
+    types = {"m": str, "al": int, "nc": int, "lm": bool}
+    try:
+        about = json.loads(text.decode())
+    except (ValueError, RecursionError):
+        raise Corrupt(offset, "the JSON cannot be parsed") from None
+    if not isinstance(about, dict) or any(type(about.get(key)) is not kind for key, kind in types.items()):
+        raise Corrupt(offset, 'the JSON must be an object with "m", "al", "nc" and "lm"')
+    return about

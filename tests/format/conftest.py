@@ -1,0 +1,12 @@
+"""Lets these tests import their own helpers and the shared ones, under any import mode."""
+
+import sys
+from pathlib import Path
+
+from hypothesis import settings
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE / "golden"), str(HERE.parent)]
+
+settings.register_profile("format", deadline=None)  # the first call of a kernel may compile it
+settings.load_profile("format")
