@@ -10,8 +10,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile `function` with numba when it is first called.
+def kernel(function: Callable[P, R], **options: Any) -> Callable[P, R]:
+    """Compile `function` with numba, and its `options`, when it is first called.
 
     Importing numba takes longer than reading a small file, so it waits until a kernel is needed. The compiled code is
     kept on disk, beside the source or in the user's cache.
@@ -22,18 +22,18 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         nonlocal compiled
         if compiled is None:
-            compiled = _compile(function)
+            compiled = _compile(function, options)
         return compiled(*args, **kwargs)
 
     return call
 
 
-def _compile(function: Callable[P, R]) -> Callable[P, R]:
+def _compile(function: Callable[P, R], options: dict[str, Any]) -> Callable[P, R]:
     import numba
 
     njit: Any = numba.njit
     try:
-        compiled: Callable[P, R] = njit(cache=True)(function)
+        compiled: Callable[P, R] = njit(cache=True, **options)(function)
     except RuntimeError:  # no folder that a cache could be written to
-        compiled = njit(function)
+        compiled = njit(**options)(function)
     return compiled

@@ -1,0 +1,38 @@
+# Set-up is two commands: `make demo` and `make test`. Everything happens in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[test,bench,dev]"
+	@touch $@
+
+demo: $(STAMP)  ## install, encode and decode a speech and a music clip at 6 kbps, show sizes and quality
+	$(BIN)/python -m ecdc.bench.demo --output demo
+
+test: $(STAMP)  ## run the default tests (under 10 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+test-slow: $(STAMP)  ## run the slow tests too
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: $(STAMP)  ## ruff, and mypy (strict in format/)
+	$(BIN)/ruff check .
+	@mkdir -p build/types && ln -sfn ../.. build/types/ecdc
+	MYPYPATH=build/types $(BIN)/mypy --strict -p ecdc.format
+	MYPYPATH=build/types $(BIN)/mypy -p ecdc.codec -p ecdc.cli -p ecdc.bench
+
+bench: $(STAMP)  ## measure speed and quality on the bundled clips
+	$(BIN)/python -m ecdc.bench.speed
+	$(BIN)/python -m ecdc.bench.quality
+
+clean:  ## remove the environment and everything that was built
+	rm -rf $(VENV) build demo *.egg-info

@@ -1,0 +1,26 @@
+"""ViSQOL in audio mode (Chinen et al. 2020; the port `visqol-python`)."""
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import soxr
+
+NAME, UNIT, HIGHER_IS_BETTER = "ViSQOL", "MOS-LQO 1..5", True
+SAMPLE_RATE = 48_000  # Hz, what audio mode is defined for
+
+
+@lru_cache(maxsize=1)
+def _api() -> Any:
+    import visqol
+
+    api = visqol.VisqolApi()
+    api.create(mode="audio")
+    return api
+
+
+def measure(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
+    """MOS-LQO, 1 to about 4.75; the reference's bandwidth is part of the figure."""
+    signals = (soxr.resample(x.astype(np.float64), sample_rate, SAMPLE_RATE) for x in (reference, degraded))
+    return float(_api().measure_from_arrays(*signals, SAMPLE_RATE).moslqo)

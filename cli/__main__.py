@@ -1,0 +1,4 @@
+"""`python -m ecdc.cli` is `ecdc`."""
+from .main import main
+
+main()

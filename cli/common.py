@@ -1,0 +1,163 @@
+"""What the commands share: names of outputs, one-line errors, progress for people."""
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+
+
+class InputError(Exception):
+    """An input that cannot be processed; one line for people."""
+
+
+def expand_inputs(inputs: Iterable[str], suffixes: frozenset[str]) -> list[tuple[str, Path | None]]:
+    """Files to process, each with the folder that it was found under (None where named directly).
+
+    A folder stands for all files in it, at any depth, with one of `suffixes`. Raises
+    InputError for a folder without any.
+    """
+    found: list[tuple[str, Path | None]] = []
+    for name in inputs:
+        path = Path(name)
+        if name == "-" or not path.is_dir():
+            found.append((name, None))
+            continue
+        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+        if not files:
+            raise InputError(f"{path}: no file to process in this folder ({', '.join(sorted(suffixes))})")
+        found += [(str(p), path) for p in files]
+    return found
+
+
+def output_for(source: str, root: Path | None, suffix: str, output: str | None, output_dir: str | None) -> str:
+    """Where the result of `source` goes: `output`, or its name with `suffix`, in `output_dir` or beside it."""
+    if output is not None:
+        return output
+    if source == "-":
+        return "-"
+    path = Path(source)
+    if output_dir is None:
+        return str(path.with_suffix(suffix))
+    inside = path.relative_to(root) if root else Path(path.name)
+    return str(Path(output_dir) / inside.with_suffix(suffix))
+
+
+def check_outputs(jobs: list[tuple[str, str]], force: bool) -> None:
+    """Refuse to overwrite without `force`, to write over an input, and to write one file twice."""
+    targets: set[str] = set()
+    for source, target in jobs:
+        if target == "-":
+            continue
+        if target in targets:
+            raise InputError(f"{target}: two inputs would be written to this file; use --output-dir or other names")
+        targets.add(target)
+        if source != "-" and Path(source).exists() and Path(target).exists() and Path(source).samefile(target):
+            raise InputError(f"{target}: is the input itself; name another output with -o")
+        if Path(target).is_dir():
+            raise InputError(f"{target}: is a folder; name a file with -o, or use --output-dir")
+        if Path(target).exists() and not force:
+            raise InputError(f"{target}: exists already; use --force to overwrite it")
+        if not Path(target).parent.is_dir() and Path(target).parent.exists():
+            raise InputError(f"{Path(target).parent}: is not a folder")
+
+
+def plan(inputs: tuple[str, ...], suffixes: frozenset[str], suffix: str, output: str | None, output_dir: str | None, force: bool) -> list[tuple[str, str]]:
+    """The (source, target) pairs of a command line, checked before anything is written."""
+    found = expand_inputs(inputs, suffixes)
+    if output is not None and output_dir is not None:
+        raise click.UsageError("give -o or --output-dir, not both")
+    if output is not None and len(found) > 1:
+        raise click.UsageError(f"-o takes one input, got {len(found)}; use --output-dir")
+    if sum(source == "-" for source, _ in found) > 1:
+        raise click.UsageError("standard input can be read once")
+    jobs = [(source, output_for(source, root, suffix, output, output_dir)) for source, root in found]
+    check_outputs(jobs, force)
+    return jobs
+
+
+def describe(error: BaseException) -> str:
+    """One line for people, whatever was raised."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"{error.filename or 'the disk'}: no space left; nothing was written"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def expected_errors() -> tuple[type[BaseException], ...]:
+    """What bad input may raise; anything else is a defect of ours and keeps its traceback."""
+    from ..format import FormatError
+
+    return (InputError, FormatError, ValueError, OSError)
+
+
+@contextlib.contextmanager
+def guard(where: str | None = None) -> Iterator[None]:
+    """Turn expected errors into one line on stderr and exit code 1, Ctrl-C into 130, a closed pipe into silence."""
+    try:
+        yield
+    except BrokenPipeError:
+        # Whoever read our output has had enough; do not let the interpreter flush into the void.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(EXIT_FAILED) from None
+    except KeyboardInterrupt:
+        click.echo("ecdc: interrupted; nothing partial was left behind", err=True)
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    except expected_errors() as error:
+        text = describe(error)
+        prefix = f"{where}: " if where and where not in text else ""
+        click.echo(f"ecdc: {prefix}{text}", err=True)
+        raise SystemExit(EXIT_FAILED) from None
+
+
+def process(jobs: list[tuple[str, str]], work: Callable[[str, str], dict[str, Any]], say: Callable[[dict[str, Any]], None]) -> None:
+    """Run `work` on every pair; one that fails is reported and the others still run. Exits 1 if any failed."""
+    failed = 0
+    for source, target in jobs:
+        try:
+            with guard(source):
+                if target != "-":
+                    Path(target).parent.mkdir(parents=True, exist_ok=True)
+                say(work(source, target))
+        except SystemExit as stop:
+            if stop.code != EXIT_FAILED:
+                raise
+            failed += 1
+    if failed:
+        raise SystemExit(EXIT_FAILED)
+
+
+@contextlib.contextmanager
+def progress_bar(label: str, seconds: float | None, quiet: bool) -> Iterator[Callable[[float], None]]:
+    """A bar over seconds of audio, on stderr, only where a person can see it."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=seconds and round(seconds, 1), desc=label, unit="s", leave=False, file=sys.stderr) as bar:
+        yield lambda done: bar.update(round(done, 3)) and None
+
+
+def speaker(as_json: bool, quiet: bool, sentence: Callable[[dict[str, Any]], str], to_stderr: bool) -> Callable[[dict[str, Any]], None]:
+    """How results are told: JSON lines for programs, a sentence for people, or nothing.
+
+    Where the data itself goes to standard output, the telling goes to stderr.
+    """
+
+    def say(row: dict[str, Any]) -> None:
+        if as_json:
+            click.echo(json.dumps(row), err=to_stderr)
+        elif not quiet:
+            click.echo(sentence(row), err=True)
+
+    return say

@@ -1,0 +1,62 @@
+"""`ecdc decode`."""
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .common import guard, plan, process, progress_bar, speaker
+
+ECDC_SUFFIXES = frozenset({".ecdc"})
+
+
+@click.command("decode")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-o", "--output", metavar="FILE", help="Output file, or '-' for WAV. Default: the input's name with .wav.")
+@click.option("--output-dir", metavar="DIR", help="Folder for the outputs; made if missing.")
+@click.option("--format", "form", metavar="NAME", help="wav, flac, ogg, opus, mp3, aiff or au. Default: by the output's suffix, else wav.")
+@click.option("--rate", type=click.IntRange(1_000, 768_000), metavar="HZ", help="Sample rate of the output. Default: the original's.")
+@click.option("--model", help="Decode with this model instead of the one that the file names.")
+@click.option("--force", is_flag=True, help="Overwrite outputs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def decode_command(
+    inputs: tuple[str, ...], output: str | None, output_dir: str | None, form: str | None, rate: int | None,
+    model: str | None, force: bool, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Decode .ecdc files, or all of them in folders, into audio.
+
+    INPUT is a file, a folder, or '-' for standard input. Files of the original EnCodec
+    (version 0) are read too; name their checkpoint with --model.
+    """
+    with guard():
+        from ..codec.audio import format_of
+
+        suffix = f".{form.lower()}" if form else ".wav"
+        jobs = plan(inputs, ECDC_SUFFIXES, suffix, output, output_dir, force)
+        for _, target in jobs:
+            if target != "-":
+                format_of(Path(target), form)
+        from ..codec.checkpoints import load
+        from ..codec.pipeline import decode_file
+
+        codec = load(model) if model else None
+
+    def work(source: str, target: str) -> dict[str, Any]:
+        began = time.perf_counter()
+        with progress_bar(source, None, quiet) as progress:
+            result = decode_file(source, target, codec, rate, form, progress)
+        speed = result.seconds / max(time.perf_counter() - began, 1e-9)
+        return {
+            "input": source, "output": target, "seconds": round(result.seconds, 3), "bytes": result.n_bytes,
+            "kbps": round(result.kbps, 3), "channels": result.channels, "sample_rate": result.sample_rate, "x_real_time": round(speed, 1),
+        }  # fmt: skip
+
+    process(jobs, work, speaker(as_json, quiet, _sentence, any(target == "-" for _, target in jobs)))
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    channels = {1: "mono", 2: "stereo"}.get(row["channels"], f"{row['channels']} channels")
+    return f"{row['output']}: {row['seconds']:.2f} s, {row['sample_rate']} Hz {channels}, {row['x_real_time']:.0f}x real time"

@@ -1,0 +1,62 @@
+"""`ecdc encode`."""
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from .common import guard, plan, process, progress_bar, speaker
+
+CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
+
+
+@click.command("encode")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-o", "--output", metavar="FILE", help="Output file, or '-'. Default: the input's name with .ecdc.")
+@click.option("--output-dir", metavar="DIR", help="Folder for the outputs; made if missing.")
+@click.option("--kbps", type=float, default=6.0, show_default=True, help="Bitrate of the whole file; the largest legal one not above it is used.")
+@click.option("--model", default="nano-24k", show_default=True, help="Bundled model, or a folder or file with a checkpoint.")
+@click.option("--channels", type=click.Choice(list(CHANNELS)), default="keep", show_default=True, help="Channels to encode.")
+@click.option("--stereo", type=click.Choice(["mid_side", "left_right"]), default="mid_side", show_default=True, help="How a mono model codes two channels.")
+@click.option("--force", is_flag=True, help="Overwrite outputs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def encode_command(
+    inputs: tuple[str, ...], output: str | None, output_dir: str | None, kbps: float, model: str,
+    channels: str, stereo: str, force: bool, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Encode audio files, or all audio in folders, into .ecdc files.
+
+    INPUT is a file, a folder, or '-' for standard input (WAV and AU are encoded as they
+    arrive). Channels and the original sample rate are restored when decoding.
+    """
+    with guard():
+        from ..codec.audio import READABLE_SUFFIXES
+
+        jobs = plan(inputs, READABLE_SUFFIXES, ".ecdc", output, output_dir, force)
+        from ..codec.checkpoints import load
+        from ..codec.pipeline import encode_file, seconds_of
+
+        codec = load(model)
+
+    def work(source: str, target: str) -> dict[str, Any]:
+        began = time.perf_counter()
+        with progress_bar(source, seconds_of(source), quiet) as progress:
+            result = encode_file(source, target, codec, kbps, CHANNELS[channels], stereo, progress)
+        speed = result.seconds / max(time.perf_counter() - began, 1e-9)
+        return {
+            "input": source, "output": target, "model": codec.config.name, "seconds": round(result.seconds, 3),
+            "bytes": result.n_bytes, "kbps": round(result.kbps, 3), "codebooks": list(result.codebooks), "channels": result.channels,
+            "x_real_time": round(speed, 1),
+        }  # fmt: skip
+
+    process(jobs, work, speaker(as_json, quiet, _sentence, any(target == "-" for _, target in jobs)))
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    books = "+".join(str(k) for k in row["codebooks"])
+    return (
+        f"{row['output']}: {row['seconds']:.2f} s, {row['bytes']} bytes, {row['kbps']:.2f} kbps "
+        f"({row['model']}, {books} codebooks), {row['x_real_time']:.0f}x real time"
+    )

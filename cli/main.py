@@ -1,0 +1,58 @@
+"""The command group. Subcommands load late, so that `ecdc --help` never imports torch."""
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+from .. import __version__
+
+# name: (module, attribute, one line of help)
+COMMANDS = {
+    "encode": ("encode", "encode_command", "Encode audio into .ecdc files."),
+    "decode": ("decode", "decode_command", "Decode .ecdc files into audio."),
+    "info": ("info", "info_command", "Describe .ecdc files without decoding them."),
+    "models": ("models", "models_command", "List the models that come with ecdc."),
+    "train": ("train", "train_group", "Train codecs and fetch free audio to train on."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and help, and imports a command to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of a first session."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command `cmd_name`."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f".{module}", __package__), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ecdc")
+def group() -> None:
+    """ecdc: an open neural audio codec.
+
+    \b
+    ecdc encode in.wav --kbps 6        writes in.ecdc
+    ecdc decode in.ecdc                writes in.wav
+
+    '-' is standard input or output. Exit codes: 0 done, 1 an input could not be
+    processed, 2 wrong usage, 130 interrupted.
+    """
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Entry point of the console script."""
+    return group(args=args, prog_name="ecdc")

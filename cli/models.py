@@ -1,0 +1,25 @@
+"""`ecdc models`."""
+from __future__ import annotations
+
+import json
+
+import click
+
+from .common import guard
+
+
+@click.command("models")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per model.")
+def models_command(as_json: bool) -> None:
+    """List the models that come with ecdc; any other checkpoint is named by its path."""
+    with guard():
+        from ..codec.checkpoints import models
+
+        for row in models():
+            if as_json:
+                click.echo(json.dumps(row))
+            else:
+                click.echo(
+                    f"{row['name']:12} {row['sample_rate']} Hz, {row['channels']} channel(s), "
+                    f"{row['kbps'][0]:g} to {row['kbps'][-1]:g} kbps, {row['parameters'] / 1e6:.1f} M parameters"
+                )

@@ -1,0 +1,65 @@
+"""`ecdc train`: fetch audio, train codecs."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .common import guard
+
+
+@click.group("train")
+def train_group() -> None:
+    """Train models on free audio, or on your own."""
+
+
+@train_group.command("fetch")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("runs/audio"), show_default=True, help="Where packages and packed audio go (8 GB; 2 GB with --quick).")
+@click.option("--quick", is_flag=True, help="Only the 0.35 GB starting set.")
+def fetch_command(output: Path, quick: bool) -> None:
+    """Download free audio from Debian packages and pack it for training.
+
+    Needs apt (nothing is installed) and the extra ecdc[train]. Steps that are done are skipped.
+    """
+    with guard():
+        from ..codec.train.fetch import fetch
+
+        packed = fetch(output, quick, report=lambda line: click.echo(line, err=True))
+        click.echo(str(packed))
+
+
+@train_group.command("pack")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Where the packed audio goes.")
+def pack_command(folder: Path, output: Path) -> None:
+    """Pack a folder of your own audio for training."""
+    with guard():
+        from ..codec.train.pack import folder_sources, pack_sources
+
+        pack_sources(folder_sources(folder), output, report=lambda line: click.echo(line, err=True))
+        click.echo(str(output))
+
+
+@train_group.command("codec")
+@click.argument("recipe")
+@click.option("--data", type=click.Path(path_type=Path), default=Path("runs/audio/packed"), show_default=True, help="Packed audio (see fetch and pack).")
+@click.option("--output", type=click.Path(path_type=Path), help="Run folder; its checkpoint is resumed. Default: runs/<recipe>.")
+@click.option("--max-seconds", type=float, default=float("inf"), help="Stop, with a checkpoint, after this time.")
+@click.option("--export", type=click.Path(path_type=Path), help="Write the trained model to this folder.")
+def codec_command(recipe: str, data: Path, output: Path | None, max_seconds: float, export: Path | None) -> None:
+    """Train a codec by RECIPE: a bundled one by name (nano-24k), or a TOML file.
+
+    Resumes the run in --output where there is one; Ctrl-C saves a checkpoint and ends. For
+    one process per core: OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m ecdc.cli train codec ...
+    """
+    with guard():
+        from ..codec.train.loop import train
+        from ..codec.train.recipe import find_recipe, read_recipe
+        from ..codec.train.store import export_model
+
+        path = find_recipe(recipe)
+        folder = output or Path("runs") / path.stem
+        run = train(read_recipe(path), data, folder, max_seconds, report=lambda line: click.echo(line, err=True))
+        if export:
+            export_model(run, export)
+        click.echo(f"{folder}: step {run.step} of {run.recipe.steps}", err=True)

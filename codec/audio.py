@@ -1,0 +1,259 @@
+"""Audio files and pipes <-> float32 blocks: read, write, resample, channels.
+
+The one door to libsndfile, soxr and torchaudio. Everything is block by block, so that an
+hour costs no more memory than a second.
+"""
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import struct
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+
+BLOCK_SECONDS = 1.0
+MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz
+PIPED_MAGIC = (b"RIFF", b"RIFX", b".snd")  # what libsndfile reads without seeking
+SUFFIX_FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".opus": "OGG", ".mp3": "MP3", ".aiff": "AIFF", ".aif": "AIFF", ".au": "AU"}
+SUBTYPES = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}  # otherwise PCM_16
+READABLE_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf"})
+
+
+class AudioError(ValueError):
+    """Audio that cannot be read or written; one line: what, where, what to do."""
+
+
+def torchaudio_or_none() -> ModuleType | None:
+    """torchaudio where its native library loads; builds for another torch raise on import."""
+    try:
+        import torchaudio
+    except (ImportError, OSError, RuntimeError):
+        return None
+    return torchaudio
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What a file says of itself; `n_samples` is None on pipes."""
+
+    sample_rate: int  # Hz
+    channels: int
+    n_samples: int | None  # per channel
+
+
+class AudioSource:
+    """Audio opened for reading in blocks: a path, or '-' for standard input.
+
+    Raises AudioError where it is missing, a folder, or not audio that libsndfile reads.
+    """
+
+    def __init__(self, source: str | os.PathLike[str]) -> None:
+        self.name = "standard input" if str(source) == "-" else str(source)
+        self._stack = contextlib.ExitStack()
+        try:
+            self._file = self._stack.enter_context(self._open(source))
+        except AudioError:
+            self._stack.close()
+            raise
+        except (soundfile.LibsndfileError, OSError, TypeError) as error:
+            self._stack.close()
+            reason = getattr(error, "error_string", None) or str(error)
+            raise AudioError(f"{self.name}: not audio that libsndfile can read ({reason.strip().rstrip('.')})") from error
+        seekable = self._file.seekable()
+        self.info = AudioInfo(self._file.samplerate, self._file.channels, self._file.frames if seekable else None)
+        if not MIN_RATE <= self.info.sample_rate <= MAX_RATE:
+            self.close()
+            raise AudioError(f"{self.name}: a sample rate of {self.info.sample_rate} Hz is out of range ({MIN_RATE}..{MAX_RATE})")
+
+    def _open(self, source: str | os.PathLike[str]) -> soundfile.SoundFile:
+        if str(source) == "-":
+            return self._open_pipe(sys.stdin.buffer)
+        path = Path(source)
+        if path.is_dir():
+            raise AudioError(f"{path}: is a folder, not an audio file")
+        if not path.exists():
+            raise AudioError(f"{path}: no such file")
+        if path.stat().st_size == 0:
+            raise AudioError(f"{path}: is empty")
+        return soundfile.SoundFile(path)
+
+    def _open_pipe(self, stream: BinaryIO) -> soundfile.SoundFile:
+        """WAV and AU are read as they arrive; other formats need seeking and are spooled to disk."""
+        head = stream.read(4)
+        if not head:
+            raise AudioError("standard input: is empty")
+        if head in PIPED_MAGIC:
+            read_end, write_end = os.pipe()
+            threading.Thread(target=_pump, args=(head, stream, write_end), daemon=True).start()
+            return soundfile.SoundFile(read_end, closefd=True)
+        spool = self._stack.enter_context(tempfile.TemporaryFile())
+        spool.write(head)
+        shutil.copyfileobj(stream, spool)
+        spool.seek(0)
+        return soundfile.SoundFile(spool)
+
+    def blocks(self, n_samples: int | None = None) -> Iterator[np.ndarray]:
+        """Float32 blocks [C, n] in order, n = `n_samples` but for the last.
+
+        Raises AudioError at the first sample that is not finite, naming its time.
+        """
+        n_samples = n_samples or round(BLOCK_SECONDS * self.info.sample_rate)
+        position = 0
+        while True:
+            try:
+                block = self._file.read(n_samples, dtype="float32", always_2d=True).T
+            except soundfile.LibsndfileError as error:
+                raise AudioError(f"{self.name}: damaged at {position / self.info.sample_rate:.3f} s ({error.error_string})") from error
+            if block.shape[1] == 0:
+                return
+            if not np.isfinite(block).all():
+                where = position + int(np.argmin(np.isfinite(block).all(axis=0)))
+                raise AudioError(f"{self.name}: a sample at {where / self.info.sample_rate:.3f} s is not a finite number")
+            position += block.shape[1]
+            yield block
+
+    def close(self) -> None:
+        """Close the file and whatever was opened for it."""
+        self._stack.close()
+
+    def __enter__(self) -> AudioSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _pump(head: bytes, source: BinaryIO, write_end: int) -> None:
+    """Copy a pipe into another one whose first bytes were already taken."""
+    with os.fdopen(write_end, "wb") as sink, contextlib.suppress(BrokenPipeError):
+        sink.write(head)
+        shutil.copyfileobj(source, sink)
+
+
+class Resampler:
+    """Resamples a stream of blocks [C, n] with soxr; the same output for any division into blocks."""
+
+    def __init__(self, from_rate: int, to_rate: int, channels: int) -> None:
+        self._channels = channels
+        self._stream = None
+        if from_rate != to_rate:
+            self._stream = soxr.ResampleStream(from_rate, to_rate, channels, dtype="float32", quality="VHQ")
+
+    def __call__(self, block: np.ndarray, last: bool = False) -> np.ndarray:
+        """[C, n] -> [C, m], what this block completes; `last` flushes the filter."""
+        if self._stream is None:
+            return block
+        out = self._stream.resample_chunk(np.ascontiguousarray(block.T), last=last)
+        return out.reshape(-1, self._channels).T
+
+
+def resample_all(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    """Resample a whole signal [C, N] at once."""
+    return Resampler(from_rate, to_rate, audio.shape[0])(audio, last=True)
+
+
+def fold_channels(block: np.ndarray, channels: int) -> np.ndarray:
+    """[C, n] -> [channels, n]: mono is the mean; a missing channel repeats mono.
+
+    Raises ValueError for anything else.
+    """
+    have = block.shape[0]
+    if have == channels:
+        return block
+    if channels == 1:
+        return block.mean(axis=0, keepdims=True)
+    if have == 1:
+        return np.repeat(block, channels, axis=0)
+    raise ValueError(f"cannot turn {have} channels into {channels}")
+
+
+class AudioSink:
+    """Audio opened for writing in blocks [C, n]: a path, or '-' for 16-bit WAV on standard output.
+
+    A file appears under its name only when everything was written: until then it is a
+    hidden file beside it, removed on any error.
+    """
+
+    def __init__(self, target: str | os.PathLike[str], sample_rate: int, channels: int, n_samples: int | None, form: str | None = None) -> None:
+        self.name = "standard output" if str(target) == "-" else str(target)
+        self._pipe: BinaryIO | None = None
+        self._file: Any = None
+        if str(target) == "-":
+            self._pipe = sys.stdout.buffer
+            self._pipe.write(wave_header(sample_rate, channels, n_samples))
+            return
+        self._path = Path(target)
+        self._format = format_of(self._path, form)
+        self._partial = partial_path(self._path)
+        subtype = SUBTYPES.get(self._format, "PCM_16")
+        if self._path.suffix.lower() == ".opus" and form is None:
+            subtype = "OPUS"
+        try:
+            self._file = soundfile.SoundFile(self._partial, "w", sample_rate, channels, subtype, format=self._format)
+        except (soundfile.LibsndfileError, OSError) as error:
+            self._partial.unlink(missing_ok=True)
+            reason = getattr(error, "error_string", None) or str(error)
+            raise AudioError(f"{self.name}: cannot be written as {self._format} at {sample_rate} Hz ({reason.strip()})") from error
+
+    def write(self, block: np.ndarray) -> None:
+        """Append float32 [C, n]; values beyond full scale are clipped."""
+        if self._pipe is not None:
+            self._pipe.write(to_int16(block.T).tobytes())
+            return
+        try:
+            self._file.write(to_int16(block.T) if self._file.subtype == "PCM_16" else np.clip(block.T, -1.0, 1.0))
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"{self.name}: cannot be written ({error.error_string.strip()})") from error
+
+    def __enter__(self) -> AudioSink:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._pipe is not None:
+            if kind is None:
+                self._pipe.flush()
+            return
+        try:
+            self._file.close()
+            if kind is None:
+                os.replace(self._partial, self._path)
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+
+def to_int16(audio: np.ndarray) -> np.ndarray:
+    """Float in [-1, 1) -> little-endian 16-bit, rounded; the inverse of dividing by 32768."""
+    return np.clip(np.rint(audio * 32768), -32768, 32767).astype("<i2")
+
+
+def format_of(path: Path, form: str | None = None) -> str:
+    """libsndfile's format name for a file, by `form` or by its suffix; raises AudioError for unknown ones."""
+    name = f".{form.lower()}" if form else path.suffix.lower()
+    if name not in SUFFIX_FORMATS:
+        known = ", ".join(sorted(s[1:] for s in SUFFIX_FORMATS))
+        raise AudioError(f"{path}: unknown audio format {name[1:]!r} (known: {known})")
+    return SUFFIX_FORMATS[name]
+
+
+def partial_path(path: Path) -> Path:
+    """The hidden file beside `path` that becomes it when whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def wave_header(sample_rate: int, channels: int, n_samples: int | None) -> bytes:
+    """The 44 bytes before 16-bit PCM in a WAV file; an unknown length is written as all ones."""
+    frame_bytes = 2 * channels
+    n_bytes = 0xFFFFFFFF if n_samples is None else min(n_samples * frame_bytes, 0xFFFFFFFF)
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, sample_rate, sample_rate * frame_bytes, frame_bytes, 16)
+    return struct.pack("<4sI4s", b"RIFF", min(n_bytes + 36, 0xFFFFFFFF), b"WAVE") + form + struct.pack("<4sI", b"data", n_bytes)

@@ -1,0 +1,210 @@
+"""What a codec is made of: frozen dataclasses, read strictly, derived values computed."""
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar, Self
+
+
+class ConfigError(ValueError):
+    """A configuration that does not describe a model; one line, names the key."""
+
+
+class Strict:
+    """Base of frozen dataclasses that are read from JSON or TOML.
+
+    A class with a `kind` may stand in a union; its table then names the kind.
+    """
+
+    __slots__ = ()
+    kind: ClassVar[str] = ""
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
+        """Build from plain values; raises ConfigError for unknown or missing keys and wrong types."""
+        if not isinstance(values, dict):
+            raise ConfigError(f"{cls.__name__}: expected a table, got {type(values).__name__}")
+        values = {k: v for k, v in values.items() if not (cls.kind and k == "kind")}
+        types_of = typing.get_type_hints(cls)
+        hints = {f.name: types_of[f.name] for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        unknown = sorted(set(values) - set(hints))
+        if unknown:
+            raise ConfigError(f"{cls.__name__}: unknown key {unknown[0]!r} (known: {', '.join(sorted(hints))})")
+        try:
+            return cls(**{k: _coerce(f"{cls.__name__}.{k}", hints[k], v) for k, v in values.items()})
+        except TypeError as error:  # a required key is missing
+            raise ConfigError(str(error).replace("__init__() ", "")) from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that `from_dict` reads back to an equal object."""
+        values = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {"kind": self.kind, **values} if self.kind else values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Strict):
+        return value.to_dict()
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _coerce(where: str, hint: Any, value: Any) -> Any:
+    """`value` as `hint`: int, float, bool, str, tuple[x, ...], dict[str, x], a Strict class or a union."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return _coerce_union(where, args, value)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where}: expected a list, got {value!r}")
+        return tuple(_coerce(f"{where}[{i}]", args[0], v) for i, v in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where}: expected a table, got {value!r}")
+        return {k: _coerce(f"{where}.{k}", args[1], v) for k, v in value.items()}
+    if issubclass(hint, Strict):
+        return value if isinstance(value, hint) else hint.from_dict(value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}")
+    return value
+
+
+def _coerce_union(where: str, options: tuple[Any, ...], value: Any) -> Any:
+    """None where allowed; a table by its `kind`; otherwise the first plain type."""
+    if value is None and type(None) in options:
+        return None
+    kinds = {o.kind: o for o in options if issubclass(o, Strict)}
+    if not kinds:
+        return _coerce(where, next(o for o in options if o is not type(None)), value)
+    if isinstance(value, tuple(kinds.values())):
+        return value
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if kind not in kinds:
+        raise ConfigError(f"{where}.kind: expected one of {', '.join(sorted(kinds))}, got {kind!r}")
+    return kinds[kind].from_dict(value)
+
+
+@dataclass(frozen=True, slots=True)
+class SeanetConfig(Strict):
+    """EnCodec's convolutional encoder and decoder (arXiv 2210.13438, section 3.1)."""
+
+    kind: ClassVar[str] = "seanet"
+    strides: tuple[int, ...] = (8, 5, 4, 2)  # decoder order; the encoder runs them backwards
+    n_filters: int = 32  # width of the outermost stage; doubles per stride
+    n_residual_layers: int = 1
+    kernel_size: int = 7
+    last_kernel_size: int = 7
+    residual_kernel_size: int = 3
+    dilation_base: int = 2
+    compress: int = 2  # a residual block is 1/compress as wide inside
+    lstm_layers: int = 2
+    true_skip: bool = False  # identity skip; otherwise a 1x1 convolution
+    norm: str = "weight_norm"  # weight_norm | time_group_norm | none
+    causal: bool = True
+    pad_mode: str = "reflect"  # reflect | constant
+    trim_right_ratio: float = 1.0  # of a causal transposed convolution's padding
+    elu_alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        for key, known in (("norm", ("weight_norm", "time_group_norm", "none")), ("pad_mode", ("reflect", "constant"))):
+            if getattr(self, key) not in known:
+                raise ConfigError(f"SeanetConfig.{key}: one of {', '.join(known)}, got {getattr(self, key)!r}")
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per frame."""
+        return math.prod(self.strides)
+
+
+@dataclass(frozen=True, slots=True)
+class HybridConfig(Strict):
+    """A linear MDCT path and a frame-rate network that share one latent (see modules/hybrid.py)."""
+
+    kind: ClassVar[str] = "hybrid"
+    hop_length: int = 320  # samples per frame; MDCT bins per frame
+    low_bins: int = 112  # MDCT bins that enter the latent directly
+    encoder_width: int = 256
+    encoder_depth: int = 4
+    decoder_width: int = 256
+    decoder_depth: int = 8
+    expand: int = 3  # inner width of a block over its outer width
+    kernel_size: int = 7  # frames
+
+
+@dataclass(frozen=True, slots=True)
+class CodecConfig(Strict):
+    """One codec: its networks, its quantizer and the audio that it expects."""
+
+    name: str
+    architecture: SeanetConfig | HybridConfig
+    sample_rate: int = 24_000  # Hz
+    channels: int = 1  # C, of the network itself
+    dimension: int = 128  # D
+    n_codebooks: int = 32  # K at the highest bitrate
+    codebook_size: int = 1024  # V
+    bitrates_kbps: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0, 24.0)  # legal, ascending
+    normalize: bool = False  # divide each segment by its RMS
+    segment_seconds: float | None = None  # independent segments (EnCodec at 48 kHz)
+    segment_overlap: float = 0.01  # of a segment
+    scaled_residuals: bool = False  # the first codebook's entry scales the others (quantize/residual.py)
+    exact_dtype: str = "float32"  # in which tokens are computed
+
+    def __post_init__(self) -> None:
+        if not self.bitrates_kbps or list(self.bitrates_kbps) != sorted(self.bitrates_kbps):
+            raise ConfigError(f"CodecConfig.bitrates_kbps: must ascend, got {self.bitrates_kbps}")
+        if self.exact_dtype not in ("float32", "float64"):
+            raise ConfigError(f"CodecConfig.exact_dtype: float32 or float64, got {self.exact_dtype!r}")
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per frame."""
+        return self.architecture.hop_length
+
+    @property
+    def frame_rate(self) -> Fraction:
+        """Frames per second, exact."""
+        return Fraction(self.sample_rate, self.hop_length)
+
+    @property
+    def codebook_bits(self) -> int:
+        """Bits per code before entropy coding."""
+        return (self.codebook_size - 1).bit_length()
+
+    @property
+    def kbps_per_codebook(self) -> Fraction:
+        """Nominal kilobits per second that one codebook costs."""
+        return self.frame_rate * self.codebook_bits / 1000
+
+    @property
+    def any_codebooks(self) -> bool:
+        """Whether every number of codebooks is a legal bitrate."""
+        return len(self.bitrates_kbps) == self.n_codebooks
+
+    @property
+    def segment_length(self) -> int | None:
+        """Samples per segment, or None where the codec runs over the whole signal."""
+        return None if self.segment_seconds is None else int(self.segment_seconds * self.sample_rate)
+
+    @property
+    def segment_stride(self) -> int | None:
+        """Samples from one segment's start to the next one's."""
+        return None if self.segment_length is None else max(1, int((1 - self.segment_overlap) * self.segment_length))
+
+    def n_frames(self, n_samples: int) -> int:
+        """Frames T of `n_samples` samples, coded without segments."""
+        return -(-n_samples // self.hop_length)
+
+    def codebooks_for(self, kbps: float) -> int:
+        """Codebooks K at a bitrate: the largest legal rate not above `kbps`.
+
+        Raises ValueError, naming the legal rates, where `kbps` is below the lowest.
+        """
+        legal = [r for r in self.bitrates_kbps if r <= kbps + 1e-9]
+        if not legal:
+            rates = ", ".join(f"{r:g}" for r in self.bitrates_kbps)
+            raise ValueError(f"{self.name} starts at {self.bitrates_kbps[0]:g} kbps, got {kbps:g} (legal: {rates})")
+        return max(1, min(self.n_codebooks, math.floor(Fraction(legal[-1]).limit_denominator(10_000) / self.kbps_per_codebook)))

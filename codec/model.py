@@ -1,0 +1,218 @@
+"""A codec: encoder, residual vector quantizer and decoder over one configuration."""
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from .config import CodecConfig, HybridConfig
+from .modules.conv import Layer
+from .quantize.residual import ResidualVQ
+from .segments import Segment, cut, loudness, overlap_add
+
+
+class Codec(nn.Module):
+    """Audio [B, C, N] <-> codes [B, K, T]; the same codes whatever the batch or block size."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder, self.decoder = build_networks(config)
+        self.quantizer = ResidualVQ(config.n_codebooks, config.codebook_size, config.dimension, config.scaled_residuals)
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        return self.config.sample_rate
+
+    @property
+    def token_space(self) -> bytes:
+        """SHA-256 (32 bytes) of the quantizer: what a code means. See `token_space_hash`."""
+        return token_space_hash(self.quantizer)
+
+    def ready(self, reference: bool = False) -> Codec:
+        """For inference: evaluation mode, no gradients, the encoder in the dtype that fixes tokens.
+
+        With `reference`, an EnCodec model computes in the original's order of operations: the
+        same codes bit for bit, but more slowly. Without, about one code in a million differs.
+        """
+        self.eval().requires_grad_(False)
+        for module in self.modules():
+            if isinstance(module, Layer):
+                module.reference = reference
+        self.encoder.to(getattr(torch, self.config.exact_dtype))
+        return self
+
+    def _resolve(self, kbps: float | None, n_codebooks: int | None) -> int:
+        """Codebooks for a bitrate or a count; all of them where neither is given."""
+        if kbps is not None and n_codebooks is not None:
+            raise ValueError("give kbps or n_codebooks, not both")
+        if kbps is not None:
+            return self.config.codebooks_for(kbps)
+        n_codebooks = self.config.n_codebooks if n_codebooks is None else n_codebooks
+        if not 1 <= n_codebooks <= self.config.n_codebooks:
+            raise ValueError(f"n_codebooks must be 1..{self.config.n_codebooks}, got {n_codebooks}")
+        return n_codebooks
+
+    def _check_wav(self, wav: Tensor) -> None:
+        if wav.dim() != 3 or wav.shape[1] != self.config.channels:
+            raise ValueError(f"wav must be [B, {self.config.channels}, N], got {tuple(wav.shape)}")
+
+    def _check_codes(self, codes: Tensor) -> None:
+        if codes.dim() != 3 or codes.shape[1] > self.config.n_codebooks:
+            raise ValueError(f"codes must be [B, 0..{self.config.n_codebooks}, T], got {tuple(codes.shape)}")
+        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.config.codebook_size:
+            raise ValueError(f"codes must lie in [0, {self.config.codebook_size}), got {int(codes.min())}..{int(codes.max())}")
+
+    @torch.no_grad()
+    def encode(self, wav: Tensor, kbps: float | None = None, n_codebooks: int | None = None) -> Tensor:
+        """Audio to codes, as one stretch.
+
+        Shapes: wav [B, C, N] -> codes [B, K, T], int64 in [0, V), T = ceil(N / hop).
+        The first k codebooks of an encoding are the encoding at k. Raises ValueError for a
+        wrong shape, a bitrate below the lowest, or a codec that works in scaled segments
+        (use `encode_segments`).
+        """
+        if self.config.segment_length or self.config.normalize:
+            raise ValueError(f"{self.config.name} codes scaled segments: use encode_segments and decode_segments")
+        return self._encode(wav, self._resolve(kbps, n_codebooks))
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor, n_samples: int | None = None) -> Tensor:
+        """Codes to audio: [B, k, T] -> [B, C, T * hop], cut to `n_samples` where given."""
+        self._check_codes(codes)
+        return self.decoder(self.quantizer.decode(codes))[..., :n_samples]
+
+    def encode_segments(self, wav: Tensor, kbps: float | None = None, n_codebooks: int | None = None) -> list[Segment]:
+        """Audio [B, C, N] to segments; a codec that does not cut its signal gives one.
+
+        Raises ValueError as `encode` does.
+        """
+        return list(self.encode_segment_blocks([wav], kbps, n_codebooks))
+
+    def decode_segments(self, segments: Iterable[Segment], n_samples: int | None = None) -> Tensor:
+        """Segments to audio [B, C, N], cut to `n_samples` where given."""
+        return torch.cat(list(self.decode_segment_blocks(segments)), dim=-1)[..., :n_samples]
+
+    @torch.no_grad()
+    def encode_segment_blocks(
+        self, blocks: Iterable[Tensor], kbps: float | None = None, n_codebooks: int | None = None
+    ) -> Iterator[Segment]:
+        """`encode_segments` over blocks [B, C, n] of any length, holding one segment at a time."""
+        k, config = self._resolve(kbps, n_codebooks), self.config
+        if config.segment_length and config.segment_stride:
+            wavs = cut(blocks, config.segment_length, config.segment_stride)
+        else:
+            wavs = iter([torch.cat(list(blocks), dim=-1)])
+        for wav in wavs:
+            self._check_wav(wav)
+            scale = loudness(wav) if config.normalize else None
+            yield Segment(self._encode(wav if scale is None else wav / scale[..., None], k), scale)
+
+    def decode_segment_blocks(self, segments: Iterable[Segment]) -> Iterator[Tensor]:
+        """`decode_segments` in blocks [B, C, n], holding one segment at a time; the last may be too long."""
+        wavs = (self.decode(s.codes) if s.scale is None else self.decode(s.codes) * s.scale[..., None] for s in segments)
+        return overlap_add(wavs, self.config.segment_stride) if self.config.segment_stride else wavs
+
+    def _encode(self, wav: Tensor, n_codebooks: int) -> Tensor:
+        self._check_wav(wav)
+        dtype = next(self.encoder.parameters()).dtype
+        return self.quantizer.encode(self.encoder(wav.to(dtype)), n_codebooks)
+
+    @contextlib.contextmanager
+    def streaming(self, batch_size: int = 1) -> Iterator[Stream]:
+        """A stream that carries the context from block to block, closed on leaving.
+
+        >>> with codec.streaming() as stream:                            # doctest: +SKIP
+        ...     parts = [stream.encode(x, kbps=6) for x in blocks[:-1]]
+        ...     parts.append(stream.encode(blocks[-1], kbps=6, last=True))
+
+        The joined codes equal `encode` of the joined blocks, for blocks of any length. A
+        model may serve any number of streams at a time. Raises ValueError for codecs that
+        work in scaled segments: their segments are independent already.
+        """
+        if self.config.segment_length or self.config.normalize:
+            raise ValueError(f"{self.config.name} codes scaled segments, which are independent: encode them one by one")
+        stream = Stream(self, batch_size)
+        try:
+            yield stream
+        finally:
+            stream.close()
+
+
+class Stream:
+    """One stream through a codec: blocks in, what they complete out."""
+
+    def __init__(self, codec: Codec, batch_size: int) -> None:
+        self.codec = codec
+        self._encoder: Any = codec.encoder.initial_state(batch_size)
+        self._decoder: Any = codec.decoder.initial_state(batch_size)
+
+    def close(self) -> None:
+        """End both directions; later calls raise RuntimeError."""
+        self._encoder = self._decoder = None
+
+    @torch.no_grad()
+    def encode(self, wav: Tensor, kbps: float | None = None, n_codebooks: int | None = None, last: bool = False) -> Tensor:
+        """The next block [B, C, n] -> the codes [B, K, t] that it completes; t may be 0.
+
+        With `last` the rest is filled up with silence and coded, and the encoder is closed.
+        """
+        if self._encoder is None:
+            raise RuntimeError("this stream's encoder is closed")
+        codec = self.codec
+        k = codec._resolve(kbps, n_codebooks)
+        codec._check_wav(wav)
+        dtype = next(codec.encoder.parameters()).dtype
+        latents = codec.encoder(wav.to(dtype), self._encoder, last)
+        if last:
+            self._encoder = None
+        return codec.quantizer.encode(latents, k)
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor, last: bool = False) -> Tensor:
+        """The next codes [B, k, t] -> the samples [B, C, n] that they complete.
+
+        k may change from call to call. With `last` the rest of the signal is returned too,
+        and the decoder is closed.
+        """
+        if self._decoder is None:
+            raise RuntimeError("this stream's decoder is closed")
+        self.codec._check_codes(codes)
+        wav = self.codec.decoder(self.codec.quantizer.decode(codes), self._decoder, last)
+        if last:
+            self._decoder = None
+        return wav
+
+
+def token_space_hash(quantizer: ResidualVQ) -> bytes:
+    """SHA-256 over the codebooks [K, V, D] and, where there are any, the scales [V].
+
+    Each tensor is hashed as its shape in decimals joined by 'x', a newline, and its values
+    as little-endian float32.
+    """
+    digest = hashlib.sha256()
+    for tensor in (quantizer.codebooks, quantizer.scales):
+        if tensor is not None:
+            values = tensor.detach().cpu().float().contiguous().numpy().astype("<f4")
+            digest.update("x".join(map(str, tensor.shape)).encode() + b"\n" + values.tobytes())
+    return digest.digest()
+
+
+def build_networks(config: CodecConfig) -> tuple[nn.Module, nn.Module]:
+    """The untrained encoder and decoder that a configuration describes."""
+    if isinstance(config.architecture, HybridConfig):
+        from .modules.hybrid import HybridDecoder, HybridEncoder
+
+        return HybridEncoder(config.architecture, config.dimension), HybridDecoder(config.architecture, config.dimension)
+    from .modules.seanet import SeanetDecoder, SeanetEncoder
+
+    return (
+        SeanetEncoder(config.architecture, config.channels, config.dimension),
+        SeanetDecoder(config.architecture, config.channels, config.dimension),
+    )

@@ -1,0 +1,1 @@
+"""Layers: convolutions, recurrences, frame-rate blocks and fixed filterbanks."""

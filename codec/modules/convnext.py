@@ -1,0 +1,75 @@
+"""Causal ConvNeXt blocks at frame rate (Liu et al. 2022, one-dimensional as in Vocos)."""
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class CausalBlock(nn.Module):
+    """Depthwise causal convolution, then a two-layer perceptron per frame, added to the input.
+
+    Works on [B, T, W] (frames outside of channels), because nine tenths of the work are
+    matrix products over W.
+    """
+
+    def __init__(self, width: int, expand: int = 3, kernel_size: int = 7, scale: float = 0.1) -> None:
+        super().__init__()
+        self.n_past = kernel_size - 1  # frames
+        self.depthwise = nn.Conv1d(width, width, kernel_size, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, expand * width)
+        self.down = nn.Linear(expand * width, width)
+        self.scale = nn.Parameter(torch.full((width,), scale))
+
+    def forward(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """Shapes: x [B, T, W], past [B, n_past, W] -> (y [B, T, W], the next call's past)."""
+        padded = torch.cat([past, x], dim=1)
+        h = self._convolve(padded)
+        h = self.down(F.gelu(self.up(self.norm(h))))
+        return x + h * self.scale, padded[:, x.shape[1] :]
+
+    def _convolve(self, padded: Tensor) -> Tensor:
+        """Depthwise convolution [B, n_past + T, W] -> [B, T, W]."""
+        if torch.is_grad_enabled():
+            return self.depthwise(padded.transpose(1, 2)).transpose(1, 2)
+        # One multiply-add per tap: the library's kernel is slow in float64, and its order of
+        # additions depends on the length, which would make codes depend on the block size.
+        taps = self.depthwise.weight[:, 0].t().contiguous()  # [kernel, W]
+        n_frames = padded.shape[1] - self.n_past
+        assert self.depthwise.bias is not None
+        h = self.depthwise.bias + padded[:, :n_frames] * taps[0]
+        for i in range(1, len(taps)):
+            h.addcmul_(padded[:, i : i + n_frames], taps[i])
+        return h
+
+
+class CausalStack(nn.Module):
+    """Blocks in sequence, with their left context carried from call to call.
+
+    With `bfloat16_blocks` (set by training) they compute in bfloat16 where that is safe; filterbanks and
+    the layers next to them, outside of the stack, never do.
+    """
+
+    def __init__(self, width: int, depth: int, expand: int, kernel_size: int) -> None:
+        super().__init__()
+        self.width, self.bfloat16_blocks = width, False
+        self.n_past = kernel_size - 1  # frames, per block
+        self.blocks = nn.ModuleList(CausalBlock(width, expand, kernel_size) for _ in range(depth))
+
+    def initial_past(self, batch_size: int) -> list[Tensor]:
+        """Silence before the first frame: one [B, n_past, W] per block."""
+        weight = next(self.parameters())
+        return [weight.new_zeros(batch_size, self.n_past, self.width) for _ in self.blocks]
+
+    def forward(self, x: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Shapes: x [B, T, W] -> (y [B, T, W], the next call's pasts). T may be 0."""
+        if x.shape[1] == 0:
+            return x, past
+        new_past = []
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16_blocks and self.training):
+            for block, before in zip(self.blocks, past, strict=True):
+                x, after = block(x, before)
+                new_past.append(after)
+        return x, new_past

@@ -1,0 +1,167 @@
+"""A transform codec and a learned codec that share one latent.
+
+The encoder lays companded low MDCT bins straight into the latent through a linear path
+that starts as the identity, and adds what a network reads from the short-time spectrum;
+the decoder reads the bins back the same way and a network fills in the rest. So the
+quantizer codes the waveform from the first training step, while the deep paths learn the
+envelope, the high band and how to clean up quantization noise.
+
+Both ends are causal with a bounded look-ahead. Frame t needs samples up to
+(t+1)*hop + 3*hop/2 (the analysis window), and a sample is final once the frame after its
+own is known: 3 hops in all, 40 ms at 24 kHz with hop 320.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from ..config import HybridConfig
+from .convnext import CausalStack
+from .spectral import mdct_basis, overlap_add, sine_window
+
+COMPAND_GAIN = 3.0  # places typical bins near unit variance, where the quantizer starts
+MAGNITUDE_FLOOR = 1e-8
+
+
+def compand(bins: Tensor) -> Tensor:
+    """Square-root companding, so that quantization noise follows the signal's level."""
+    return COMPAND_GAIN * bins.sign() * (bins.abs() + MAGNITUDE_FLOOR).sqrt()
+
+
+def expand(values: Tensor) -> Tensor:
+    """The inverse of `compand`."""
+    return values.sign() * values.square() / COMPAND_GAIN**2
+
+
+@dataclass
+class EncoderState:
+    """What a streaming encoder remembers between two calls."""
+
+    samples: Tensor  # [B, n]: received, needed by frames to come
+    past: list[Tensor]
+
+
+@dataclass
+class DecoderState:
+    """What a streaming decoder remembers between two calls."""
+
+    past: list[Tensor]
+    tail: Tensor  # [B, hop]: second half of the last frame
+    n_frames: int = 0  # decoded so far
+
+
+class HybridEncoder(nn.Module):
+    """Audio [B, 1, N] -> latents [B, D, T] with T = ceil(N / hop)."""
+
+    window: Tensor
+    basis: Tensor
+
+    def __init__(self, config: HybridConfig, dimension: int) -> None:
+        super().__init__()
+        self.hop, self.low_bins = config.hop_length, config.low_bins
+        self.window_length = 4 * self.hop
+        self.context = 3 * self.hop // 2  # samples that a window reaches beyond its frame, each side
+        self.register_buffer("window", torch.hann_window(self.window_length, dtype=torch.float64).float(), persistent=False)
+        self.register_buffer("basis", mdct_basis(self.hop).float()[: self.low_bins], persistent=False)
+        n_bins = self.window_length // 2 + 1
+        self.real, self.imaginary = (nn.Linear(n_bins, config.encoder_width, bias=False) for _ in range(2))
+        self.level = nn.Linear(n_bins, config.encoder_width)
+        self.stack = CausalStack(config.encoder_width, config.encoder_depth, config.expand, config.kernel_size)
+        self.out = nn.Linear(config.encoder_width, dimension)
+        self.skip = nn.Linear(self.low_bins, dimension, bias=False)
+        with torch.no_grad():
+            self.out.weight.mul_(0.3)
+            self.skip.weight.copy_(torch.eye(dimension, self.low_bins))
+
+    def initial_state(self, batch_size: int) -> EncoderState:
+        """The state before the first sample: silence."""
+        return EncoderState(self.window.new_zeros(batch_size, self.context), self.stack.initial_past(batch_size))
+
+    def forward(self, wav: Tensor, state: EncoderState | None = None, last: bool = True) -> Tensor:
+        """Encode a whole signal, or the next block of one (`state` is then updated in place).
+
+        Shapes: wav [B, 1, N] -> [B, D, T]. With `last` the final frame is filled up with
+        silence; without, samples that do not yet complete a window are kept.
+        """
+        state = state or self.initial_state(wav.shape[0])
+        samples = torch.cat([state.samples, wav[:, 0]], dim=1)
+        if last:
+            missing = -(samples.shape[1] - self.context) % self.hop
+            samples = nn.functional.pad(samples, (0, missing + self.context))
+        n_frames = max(0, (samples.shape[1] - self.window_length) // self.hop + 1)
+        state.samples = samples[:, n_frames * self.hop :]
+        if n_frames == 0:
+            return samples.new_zeros(wav.shape[0], self.out.out_features, 0)
+        frames = samples.unfold(1, self.window_length, self.hop)[:, :n_frames]  # [B, T, 4*hop]
+        h, state.past = self.stack(self._features(frames), state.past)
+        low = frames[..., self.hop : 3 * self.hop] @ self.basis.T  # the MDCT's window sits in the middle
+        return (self.out(h) + self.skip(compand(low))).transpose(1, 2)
+
+    def _features(self, frames: Tensor) -> Tensor:
+        """Read the compressed complex spectrum and the log level: [B, T, 4*hop] -> [B, T, W]."""
+        spectrum = torch.fft.rfft(frames * self.window)
+        real, imaginary = spectrum.real, spectrum.imag
+        log_power = (real.square() + imaginary.square() + MAGNITUDE_FLOOR).log()
+        scale = torch.exp(-0.35 * log_power)  # with it, magnitudes are raised to the power 0.3
+        return self.level(0.3 * log_power) + self.real(real * scale) + self.imaginary(imaginary * scale)
+
+
+class HybridDecoder(nn.Module):
+    """Latents [B, D, T] -> audio [B, 1, T * hop]."""
+
+    basis: Tensor
+    edge: Tensor
+
+    def __init__(self, config: HybridConfig, dimension: int) -> None:
+        super().__init__()
+        self.hop, self.low_bins = config.hop_length, config.low_bins
+        self.register_buffer("basis", mdct_basis(self.hop).float(), persistent=False)
+        edge = sine_window(self.hop).float()[self.hop // 2 : self.hop].square().reciprocal()
+        self.register_buffer("edge", edge, persistent=False)  # [hop/2], from the signal's end inwards
+        self.skip = nn.Linear(dimension, self.low_bins, bias=False)
+        self.inp = nn.Linear(dimension + self.low_bins, config.decoder_width)
+        self.stack = CausalStack(config.decoder_width, config.decoder_depth, config.expand, config.kernel_size)
+        self.norm = nn.LayerNorm(config.decoder_width)
+        self.out = nn.Linear(config.decoder_width, 2 * self.hop + self.low_bins)
+        with torch.no_grad():
+            self.skip.weight.copy_(torch.eye(self.low_bins, dimension))
+
+    def initial_state(self, batch_size: int) -> DecoderState:
+        """The state before the first frame."""
+        return DecoderState(self.stack.initial_past(batch_size), self.basis.new_zeros(batch_size, self.hop))
+
+    def forward(self, latents: Tensor, state: DecoderState | None = None, last: bool = True) -> Tensor:
+        """Decode a whole signal, or the next block of one (`state` is then updated in place).
+
+        Shapes: latents [B, D, T] -> [B, 1, n]. A block's samples are those that no later
+        frame touches: half a hop fewer than its frames at the start, half more at the end.
+        """
+        batch_size, half = latents.shape[0], self.hop // 2
+        state = state or self.initial_state(batch_size)
+        parts = []
+        if latents.shape[-1]:
+            frames = self._coefficients(latents, state) @ self.basis  # [B, T, 2*hop]
+            samples, state.tail = overlap_add(frames, state.tail)
+            # The first window overlaps nothing on its left. The signal is silent there, so
+            # no alias falls on the first half hop, and dividing by window^2 restores it.
+            if state.n_frames == 0:
+                samples = torch.cat([samples[:, half : self.hop] * self.edge, samples[:, self.hop :]], dim=1)
+            state.n_frames += latents.shape[-1]
+            parts.append(samples)
+        if last and state.n_frames:
+            parts.append(state.tail[:, :half] * self.edge.flip(0))
+        return torch.cat(parts, dim=1)[:, None] if parts else latents.new_zeros(batch_size, 1, 0)
+
+    def _coefficients(self, latents: Tensor, state: DecoderState) -> Tensor:
+        """MDCT coefficients [B, T, hop]: the linear path's bins plus the network's."""
+        z = latents.transpose(1, 2)
+        low = expand(self.skip(z))
+        h = self.inp(torch.cat([z, 0.2 * (low.abs() + 1e-4).log()], dim=-1))
+        h, state.past = self.stack(h, state.past)
+        level, shape, gate = self.out(self.norm(h)).split([self.hop, self.hop, self.low_bins], dim=-1)
+        bins = torch.exp(level.clamp(max=5.0) - 3.0) * torch.tanh(shape)
+        low = low * (1.2 * torch.sigmoid(gate + 2.0))
+        return torch.cat([bins[..., : self.low_bins] + low, bins[..., self.low_bins :]], dim=-1)

@@ -1,0 +1,40 @@
+"""Fixed filterbanks: the strided front and back ends of codecs that work at frame rate.
+
+Frames are aligned so that frame t belongs to samples [t*hop, (t+1)*hop). The MDCT window
+(2 hops) reaches half a hop beyond each side of its frame, so that windows tile and their
+overlap-add rebuilds the signal (Princen-Bradley); see `overlap_add` for the two ends.
+"""
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def sine_window(hop: int) -> Tensor:
+    """The MDCT's window [2*hop], float64: its square and its square shifted by hop add up to one."""
+    return torch.sin(math.pi / (2 * hop) * (torch.arange(2 * hop, dtype=torch.float64) + 0.5))
+
+
+def mdct_basis(hop: int) -> Tensor:
+    """Windowed cosine basis [hop, 2*hop], float64, orthonormal across overlapping frames.
+
+    Row k holds cos(pi/hop * (n + 1/2 + hop/2) * (k + 1/2)) under a sine window
+    (Princen, Johnson and Bradley 1987), scaled by sqrt(2/hop).
+    """
+    n = torch.arange(2 * hop, dtype=torch.float64)
+    k = torch.arange(hop, dtype=torch.float64)[:, None]
+    return torch.cos(math.pi / hop * (n + 0.5 + hop / 2) * (k + 0.5)) * sine_window(hop) * math.sqrt(2 / hop)
+
+
+def overlap_add(frames: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
+    """Add frames of 2*hop samples at a distance of hop.
+
+    Shapes: frames [B, T, 2*hop], tail [B, hop] (the second half of the frame before)
+    -> (samples [B, T*hop] that no later frame touches, the new tail [B, hop]).
+    """
+    hop = tail.shape[-1]
+    first, second = frames[..., :hop], frames[..., hop:]
+    shifted = torch.cat([tail[:, None], second[:, :-1]], dim=1)  # [B, T, hop]
+    return (first + shifted).flatten(1), second[:, -1]

@@ -1,0 +1,356 @@
+"""The one join: audio -> model -> container, container -> model -> audio, in bounded memory.
+
+Audio passes in blocks of a fixed number of frames, whatever the size of reads, so that a
+pipe, a file and a whole signal meet the same arithmetic and give the same tokens.
+"""
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+
+from ..format import Corrupt, Header, Reader, V0File, Writer, read_v0
+from ..format.header import major_version
+from ..format.timing import resampled_length
+from .audio import AudioError, AudioSink, AudioSource, Resampler, fold_channels, partial_path
+from .checkpoints import load
+from .model import Codec
+from .segments import Segment
+from .stereo import Layout, codebooks_per_stream, layout_for
+
+BLOCK_FRAMES = 750  # per call of a model: 10 s at 75 frames a second
+Progress = Callable[[float], None]  # receives the seconds of audio done since the last call
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a file became."""
+
+    seconds: float  # of audio
+    n_bytes: int  # of the .ecdc side
+    channels: int
+    sample_rate: int  # Hz, of the audio side
+    codebooks: tuple[int, ...] = ()  # K of each stream, where one holds throughout
+
+    @property
+    def kbps(self) -> float:
+        """What the file really is: all its bytes over its duration."""
+        return 8 * self.n_bytes / 1000 / self.seconds if self.seconds else 0.0
+
+
+@contextlib.contextmanager
+def output_bytes(target: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary output: '-' for standard output, else a file that appears only when whole."""
+    if str(target) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(target)
+    partial = partial_path(path)
+    try:
+        with open(partial, "wb") as stream:
+            yield stream
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def input_bytes(source: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary input: '-' for standard input, else a file; raises AudioError where there is none."""
+    if str(source) == "-":
+        yield sys.stdin.buffer
+        return
+    path = Path(source)
+    if path.is_dir():
+        raise AudioError(f"{path}: is a folder, not an .ecdc file")
+    if not path.exists():
+        raise AudioError(f"{path}: no such file")
+    with open(path, "rb") as stream:
+        yield stream
+
+
+def seconds_of(source: str | os.PathLike[str]) -> float | None:
+    """How long the audio in `source` lasts, where its header says so; for progress bars."""
+    try:
+        with AudioSource(source) if str(source) != "-" else contextlib.nullcontext() as audio:
+            return audio.info.n_samples / audio.info.sample_rate if audio and audio.info.n_samples else None
+    except AudioError:
+        return None
+
+
+def header_for(codec: Codec, layout: Layout, source: AudioSource, tags: tuple[tuple[str, str], ...] = ()) -> Header:
+    """The container header of `source` coded by `codec`; lengths are left to the end of the stream."""
+    config = codec.config
+    return Header(
+        codec=config.name,
+        token_space=codec.token_space,
+        sample_rate=config.sample_rate,
+        original_sample_rate=source.info.sample_rate,
+        hop_length=config.hop_length,
+        codebook_size=config.codebook_size,
+        max_codebooks=config.n_codebooks,
+        channels=layout.channels,
+        channel_coding=layout.coding,
+        segment_length=config.segment_length or 0,
+        segment_stride=config.segment_stride or 0,
+        tags=tags,
+    )
+
+
+def fixed_blocks(blocks: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, bool]]:
+    """Blocks [..., n] of any length -> blocks of exactly `size` but for the last, and whether it is the last.
+
+    Nothing at all gives one empty block of the shape of the first; no block gives nothing.
+    """
+    waiting: list[np.ndarray] = []
+    n_waiting = 0
+    for block in blocks:
+        waiting.append(block)
+        n_waiting += block.shape[-1]
+        while n_waiting > size:  # more than one block's worth: the first is not the last
+            joined = np.concatenate(waiting, axis=-1)
+            yield joined[..., :size], False
+            waiting, n_waiting = [joined[..., size:]], n_waiting - size
+    if waiting:
+        yield np.concatenate(waiting, axis=-1), True
+
+
+class _Prepared:
+    """Audio of a source at the codec's rate and channels, block by block; counts what passes."""
+
+    def __init__(self, source: AudioSource, channels: int, sample_rate: int, progress: Progress) -> None:
+        self._source, self._channels, self._rate, self._progress = source, channels, sample_rate, progress
+        self.n_original = self.n_samples = 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        rate = self._source.info.sample_rate
+        resampler = Resampler(rate, self._rate, self._channels)
+        for block in self._source.blocks():
+            self.n_original += block.shape[1]
+            yield self._counted(resampler(fold_channels(block, self._channels)))
+            self._progress(block.shape[1] / rate)
+        if self.n_original == 0:
+            raise AudioError(f"{self._source.name}: holds no samples")
+        rest = self._counted(resampler(np.zeros((self._channels, 0), np.float32), last=True))
+        # The resampler may end a sample early; the container's lengths are ceilings.
+        missing = resampled_length(self.n_original, rate, self._rate) - self.n_samples
+        yield np.pad(rest, ((0, 0), (0, max(0, missing))))[:, : rest.shape[1] + missing]
+        self.n_samples += missing
+
+    def _counted(self, block: np.ndarray) -> np.ndarray:
+        self.n_samples += block.shape[1]
+        return block
+
+
+def encode_blocks(codec: Codec, blocks: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """Audio blocks [C, n] at the codec's rate -> codes [R, t], the rows of each stream one after the other."""
+    size = BLOCK_FRAMES * codec.config.hop_length
+    with codec.streaming(batch_size=layout.n_streams) as stream:
+        for block, last in fixed_blocks(blocks, size):
+            wav = torch.from_numpy(np.ascontiguousarray(layout.split(block, codec.config.channels)))
+            codes = stream.encode(wav, n_codebooks=max(codebooks), last=last)  # [S, K, t]
+            yield np.concatenate([rows[:k] for rows, k in zip(codes.numpy(), codebooks, strict=True)]).astype(np.uint16)
+
+
+def encode_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    codec: Codec,
+    kbps: float = 6.0,
+    channels: int | None = None,
+    stereo: str = "mid_side",
+    progress: Progress = lambda seconds: None,
+) -> Result:
+    """Encode audio into an `.ecdc` file; '-' is standard input or output.
+
+    `channels` is 1, 2 or None to keep the source's. Raises AudioError or ValueError with one
+    line that says what was wrong; the target then does not exist, or is as it was before.
+    """
+    with AudioSource(source) as audio:
+        layout = layout_for(codec.config, channels or audio.info.channels, stereo)
+        codebooks = codebooks_per_stream(codec.config, layout, kbps)
+        prepared = _Prepared(audio, layout.channels, codec.sample_rate, progress)
+        with output_bytes(target) as stream:
+            writer = Writer(stream, header_for(codec, layout, audio))
+            _write_codes(writer, codec, prepared, layout, codebooks)
+            writer.close(prepared.n_samples, prepared.n_original)
+    rate = audio.info.sample_rate
+    return Result(prepared.n_original / rate, writer.n_bytes, layout.channels, rate, codebooks)
+
+
+def _write_codes(writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...]) -> None:
+    if codec.config.segment_length:
+        wavs = (torch.from_numpy(np.ascontiguousarray(layout.split(block, codec.config.channels))) for block in audio)
+        for segment in codec.encode_segment_blocks(wavs, n_codebooks=codebooks[0]):
+            writer.append_segment(segment.codes[0].numpy(), None if segment.scale is None else float(segment.scale))
+        return
+    for codes in encode_blocks(codec, audio, layout, codebooks):
+        writer.append(codes, codebooks)
+
+
+def decode_blocks(codec: Codec, reader: Reader) -> Iterator[np.ndarray]:
+    """The audio of a stream in blocks [C, n] at the codec's rate, cut to its exact length.
+
+    Raises FormatError where the stream is damaged or of another token space.
+    """
+    header = reader.header
+    header.require(codec.config.name, codec.token_space)
+    layout = Layout(header.channel_coding, header.channels)
+    gain = np.float32(10 ** (header.output_gain / 5120))
+    blocks = _decode_segments(codec, reader) if header.segment_length else _decode_stream(codec, reader)
+    for block in _trimmed((layout.join(b) for b in blocks), header.pre_skip, header.hop_length, lambda: reader.n_samples):
+        yield block * gain
+
+
+def _decode_stream(codec: Codec, reader: Reader) -> Iterator[np.ndarray]:
+    """Decoded streams [S, c, n] of an unsegmented file."""
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(codec.streaming()) for _ in range(reader.header.n_streams)]
+        chunks = ((chunk.n_codebooks, chunk.codes) for chunk in reader)
+        for codebooks, codes, last in _fixed_codes(chunks, BLOCK_FRAMES):
+            rows = torch.from_numpy(codes.astype(np.int64)).split(codebooks)
+            wavs = [s.decode(k_rows[None], last=last)[0].numpy() for s, k_rows in zip(streams, rows, strict=True)]
+            yield np.stack([wav * np.float32(k > 0) for wav, k in zip(wavs, codebooks, strict=True)])  # K = 0 is silence
+
+
+def _fixed_codes(
+    chunks: Iterable[tuple[tuple[int, ...], np.ndarray]], size: int
+) -> Iterator[tuple[tuple[int, ...], np.ndarray, bool]]:
+    """Blocks of `size` frames, shorter where the number of codebooks changes and at the end."""
+    held: tuple[tuple[int, ...], np.ndarray] | None = None
+    for codebooks, run in groupby(chunks, key=lambda chunk: chunk[0]):
+        for codes, _ in fixed_blocks((chunk[1] for chunk in run), size):
+            if held is not None:
+                yield *held, False
+            held = codebooks, codes
+    if held is not None:
+        yield *held, True
+
+
+def _decode_segments(codec: Codec, reader: Reader) -> Iterator[np.ndarray]:
+    """Decoded audio [1, c, n] of a file in overlapping segments."""
+    segments = (
+        Segment(torch.from_numpy(c.codes.astype(np.int64))[None], None if c.scale is None else torch.tensor([[c.scale]]))
+        for c in reader
+    )
+    for wav in codec.decode_segment_blocks(segments):
+        yield wav.numpy()
+
+
+def _trimmed(blocks: Iterable[np.ndarray], skip: int, hold: int, length: Callable[[], int | None]) -> Iterator[np.ndarray]:
+    """Drop the first `skip` samples and all after `length()`.
+
+    While the length is unknown, as on a pipe, the last `hold` samples wait: they may be padding.
+    """
+    held: np.ndarray | None = None
+    n_out = 0
+    for block in blocks:
+        block, skip = block[..., skip:], max(0, skip - block.shape[-1])
+        held = block if held is None else np.concatenate([held, block], axis=-1)
+        known = length()
+        n_ready = max(0, held.shape[-1] - hold) if known is None else min(held.shape[-1], known - n_out)
+        if n_ready > 0:
+            yield held[..., :n_ready]
+            held, n_out = held[..., n_ready:], n_out + n_ready
+    known = length() or n_out
+    if known < n_out:
+        raise Corrupt(0, f"the codes go on for more than a frame after the {known} samples that the end of the stream tells")
+    if held is not None and known > n_out:
+        yield held[..., : known - n_out]
+
+
+def _restored(
+    blocks: Iterable[np.ndarray], from_rate: int, to_rate: int, length: Callable[[], int | None]
+) -> Iterator[np.ndarray]:
+    """Resample blocks [C, n] to exactly `length()` samples, which must be known by the last block."""
+    resampler, n_out, channels = None, 0, 1
+    for block in blocks:
+        channels = block.shape[0]
+        resampler = resampler or Resampler(from_rate, to_rate, channels)
+        block = resampler(block)
+        n_out += block.shape[1]
+        yield block
+    rest = resampler(np.zeros((channels, 0), np.float32), last=True) if resampler else np.zeros((channels, 0), np.float32)
+    missing = (length() or 0) - n_out
+    yield np.pad(rest, ((0, 0), (0, max(0, missing - rest.shape[1]))))[:, : max(0, missing)]
+
+
+def decode_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    model: Codec | None = None,
+    sample_rate: int | None = None,
+    form: str | None = None,
+    progress: Progress = lambda seconds: None,
+) -> Result:
+    """Decode an `.ecdc` file into audio; '-' is standard input or output.
+
+    `model` is the codec to decode with (default: the one that the file names), `sample_rate`
+    the rate of the output in Hz (default: the original's), `form` its format where the suffix
+    does not say it. Files of the original EnCodec (version 0) are read too. Raises
+    FormatError, CheckpointError or AudioError with one line that says what was wrong; the
+    target then does not exist, or is as it was before.
+    """
+    with input_bytes(source) as stream:
+        if major_version(stream.peek(5)[:5]) == 0:  # type: ignore[attr-defined]
+            return _decode_v0(read_v0(stream), target, model, sample_rate, form)
+        reader = Reader(stream)
+        header = reader.header
+        codec = model or load(header.codec)
+        rate = sample_rate or header.original_sample_rate
+
+        def length() -> int | None:
+            if rate == header.original_sample_rate:
+                return reader.original_n_samples
+            return None if reader.n_samples is None else resampled_length(reader.n_samples, header.sample_rate, rate)
+
+        blocks = _restored(decode_blocks(codec, reader), header.sample_rate, rate, length)
+        n_samples = _write_audio(blocks, target, rate, header.channels, length(), form, progress)
+    return Result(n_samples / rate, reader.n_bytes, header.channels, rate)
+
+
+def _write_audio(
+    blocks: Iterable[np.ndarray],
+    target: str | os.PathLike[str],
+    rate: int,
+    channels: int,
+    n_samples: int | None,
+    form: str | None,
+    progress: Progress,
+) -> int:
+    """Write blocks [C, n]; returns the number of samples written."""
+    n_out = 0
+    with AudioSink(target, rate, channels, n_samples, form) as sink:
+        for block in blocks:
+            sink.write(block)
+            n_out += block.shape[1]
+            progress(block.shape[1] / rate)
+    return n_out
+
+
+def _decode_v0(
+    file: V0File, target: str | os.PathLike[str], model: Codec | None, sample_rate: int | None, form: str | None
+) -> Result:
+    """Decode a file of the original container; it names its model but holds no hash to check."""
+    codec = model or load(file.model_name)
+    if (codec.config.sample_rate, codec.config.hop_length) != (file.model.sample_rate, file.model.hop_length):
+        raise ValueError(f"the file needs {file.model_name}, got {codec.config.name}")
+    segments = [
+        Segment(torch.from_numpy(codes.astype(np.int64))[None], None if scale is None else torch.tensor([[scale]]))
+        for codes, scale in file.segments
+    ]
+    wav = codec.decode_segments(segments, file.n_samples)[0].numpy()
+    rate = sample_rate or codec.sample_rate
+    n_wanted = resampled_length(file.n_samples, codec.sample_rate, rate)
+    blocks = _restored([wav], codec.sample_rate, rate, lambda: n_wanted)
+    n_samples = _write_audio(blocks, target, rate, wav.shape[0], n_wanted, form, lambda seconds: None)
+    return Result(n_samples / rate, file.n_bytes, wav.shape[0], rate)

@@ -1,0 +1,32 @@
+"""The small interfaces that everything plugs into."""
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Audio to latents, whole or block by block."""
+
+    def initial_state(self, batch_size: int) -> Any:
+        """The state of a stream before its first sample."""
+        ...
+
+    def __call__(self, wav: Tensor, state: Any | None = None, last: bool = True) -> Tensor:
+        """[B, C, N] -> [B, D, T]; with a state, the frames that this block completes."""
+        ...
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """Latents to audio, whole or block by block."""
+
+    def initial_state(self, batch_size: int) -> Any:
+        """The state of a stream before its first frame."""
+        ...
+
+    def __call__(self, latents: Tensor, state: Any | None = None, last: bool = True) -> Tensor:
+        """[B, D, T] -> [B, C, N]; with a state, the samples that this block completes."""
+        ...

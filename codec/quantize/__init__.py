@@ -1,0 +1,1 @@
+"""Vector quantization: one codebook (vq), K of them coarse to fine (residual)."""

@@ -1,0 +1,60 @@
+"""K codebooks, each coding what the ones before it left over (EnCodec, section 3.2)."""
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from .vq import Search
+
+
+class ResidualVQ(nn.Module):
+    """Residual vector quantizer over `codebooks` [K, V, D].
+
+    With `scales` [V], the entry that the first codebook chose also tells how large the rest
+    is: the other codebooks code the residual divided by that scale. Loud and quiet frames
+    then share them, which a plain residual quantizer cannot do.
+    """
+
+    codebooks: Tensor
+    scales: Tensor | None
+
+    def __init__(self, n_codebooks: int, codebook_size: int, dimension: int, scaled: bool = False) -> None:
+        super().__init__()
+        self.register_buffer("codebooks", torch.zeros(n_codebooks, codebook_size, dimension))
+        self.register_buffer("scales", torch.ones(codebook_size) if scaled else None)
+        self._prepared: tuple[tuple[int, int, torch.dtype], list[Search]] | None = None
+
+    def encode(self, latents: Tensor, n_codebooks: int | None = None) -> Tensor:
+        """Quantize latents, coarse to fine, in the latents' dtype.
+
+        Shapes: latents [B, D, T] -> codes [B, n_codebooks, T], int64 in [0, V).
+        The first k codebooks of a longer encoding equal the encoding at k.
+        """
+        batch_size, dimension, n_frames = latents.shape
+        residual = latents.transpose(1, 2).reshape(-1, dimension)  # [B*T, D]
+        codes: list[Tensor] = []
+        for search in self._searches(latents.dtype)[:n_codebooks]:
+            index = search(residual)
+            residual = residual - search.codebook[index]
+            if self.scales is not None and not codes:
+                residual = residual / self.scales.to(latents.dtype)[index, None]
+            codes.append(index.view(batch_size, n_frames))
+        return torch.stack(codes, dim=1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The latents that codes stand for, summed in codebook order: [B, k, T] -> [B, D, T]."""
+        batch_size, n_codebooks, n_frames = codes.shape
+        total = self.codebooks.new_zeros(batch_size, n_frames, self.codebooks.shape[2])
+        scale = None if self.scales is None or not n_codebooks else self.scales[codes[:, 0], None]  # [B, T, 1]
+        for k, (index, codebook) in enumerate(zip(codes.unbind(1), self.codebooks, strict=False)):
+            entry = nn.functional.embedding(index, codebook)
+            total = total + (entry if scale is None or k == 0 else entry * scale)
+        return total.transpose(1, 2)
+
+    def _searches(self, dtype: torch.dtype) -> list[Search]:
+        """One prepared search per codebook, made anew when the codebooks have changed."""
+        key = (self.codebooks.data_ptr(), self.codebooks._version, dtype)
+        if self._prepared is None or self._prepared[0] != key:
+            self._prepared = key, [Search(codebook) for codebook in self.codebooks.detach().to(dtype)]
+        return self._prepared[1]

@@ -1,0 +1,70 @@
+"""Overlapping segments, each coded on its own: how EnCodec treats 48 kHz stereo.
+
+Segments start at every multiple of `stride` below the signal's end, even where the one
+before already reaches it, and the last may be short.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+MIN_SCALE = 1e-8
+
+
+@dataclass
+class Segment:
+    """Codes [B, K, t] of one independently coded stretch of audio, and its scale [B, 1] if any."""
+
+    codes: Tensor
+    scale: Tensor | None = None
+
+
+def cut(blocks: Iterable[Tensor], length: int, stride: int) -> Iterator[Tensor]:
+    """Audio in blocks [B, C, n] of any length -> its segments [B, C, up to `length`]."""
+    held: Tensor | None = None
+    for block in blocks:
+        held = block if held is None else torch.cat([held, block], dim=-1)
+        while held.shape[-1] >= length:
+            yield held[..., :length]
+            held = held[..., stride:]
+    while held is not None and held.shape[-1]:
+        yield held[..., :length]
+        held = held[..., stride:]
+
+
+def loudness(wav: Tensor) -> Tensor:
+    """Root mean square of the mean of the channels, never zero: [B, C, N] -> [B, 1]."""
+    mono = wav.mean(dim=1, keepdim=True)
+    return MIN_SCALE + mono.pow(2).mean(dim=2).sqrt()
+
+
+def overlap_add(segments: Iterable[Tensor], stride: int) -> Iterator[Tensor]:
+    """Decoded segments [B, C, n], at most one of them held -> the audio, in blocks [B, C, m].
+
+    Each is weighted by a triangle over the length of the first, of which a short one sees
+    only the rise; the sum is divided by the sum of the weights.
+    """
+    window = total = weight = None
+    for segment in segments:
+        if window is None:
+            position = torch.linspace(0, 1, segment.shape[-1] + 2, dtype=segment.dtype, device=segment.device)[1:-1]
+            window = 0.5 - (position - 0.5).abs()
+        if total is not None and weight is not None:
+            yield total[..., :stride] / weight[:stride]
+            total, weight = total[..., stride:], weight[stride:]
+        w = window[: segment.shape[-1]]
+        total, weight = _add(total, segment * w), _add(weight, w)
+    if total is not None and weight is not None:
+        yield total / weight
+
+
+def _add(head: Tensor | None, tail: Tensor) -> Tensor:
+    """The sum of two signals that begin together, as long as the longer one."""
+    if head is None:
+        return tail
+    n, m = head.shape[-1], tail.shape[-1]
+    both = min(n, m)
+    return torch.cat([head[..., :both] + tail[..., :both], head[..., both:], tail[..., both:]], dim=-1)

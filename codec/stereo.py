@@ -1,0 +1,76 @@
+"""How the audio's channels become token streams, and how codebooks are shared among them."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..format import ChannelCoding
+from .config import CodecConfig
+
+SIDE_SHARE = 4  # the side stream gets one codebook in this many
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a file's channels are to the codec: `n_streams` signals of the codec's own channels."""
+
+    coding: ChannelCoding
+    channels: int  # of the audio
+
+    @property
+    def n_streams(self) -> int:
+        """Signals that the codec runs over, side by side."""
+        return 2 if self.coding in (ChannelCoding.LEFT_RIGHT, ChannelCoding.MID_SIDE) else 1
+
+    def split(self, block: np.ndarray, codec_channels: int) -> np.ndarray:
+        """Audio [C, n] -> the codec's input [S, codec_channels, n]."""
+        if self.coding is ChannelCoding.JOINT:
+            return np.broadcast_to(block, (codec_channels, block.shape[1]))[None]
+        if self.coding is ChannelCoding.MID_SIDE:
+            block = np.stack([block[0] + block[1], block[0] - block[1]]) * np.float32(0.5)
+        return block[:, None]
+
+    def join(self, decoded: np.ndarray) -> np.ndarray:
+        """The codec's output [S, codec_channels, n] -> audio [C, n]."""
+        if self.coding is ChannelCoding.JOINT:
+            return decoded[0] if self.channels > 1 else decoded[0].mean(axis=0, keepdims=True)
+        if self.coding is ChannelCoding.MID_SIDE:
+            mid, side = decoded[:, 0]
+            return np.stack([mid + side, mid - side])
+        return decoded[:, 0]
+
+
+def layout_for(config: CodecConfig, channels: int, stereo: str = "mid_side") -> Layout:
+    """The layout of audio with `channels` channels under a codec.
+
+    `stereo` is mid_side or left_right, for codecs that are mono themselves. Raises
+    ValueError for more channels than two.
+    """
+    if channels > 2:
+        raise ValueError(f"{channels} channels: at most 2 can be coded; choose --channels mono")
+    if config.channels > 1:
+        return Layout(ChannelCoding.JOINT, channels)
+    if channels == 1:
+        return Layout(ChannelCoding.MONO, 1)
+    return Layout(ChannelCoding[stereo.upper()], 2)
+
+
+def codebooks_per_stream(config: CodecConfig, layout: Layout, kbps: float) -> tuple[int, ...]:
+    """K of each stream, so that the whole file has the largest legal rate not above `kbps`.
+
+    Left and right share evenly; mid gets three codebooks of four, because the side of most
+    recordings is faint. Raises ValueError, naming the legal rates, where `kbps` is too low.
+    """
+    if layout.n_streams == 1:
+        return (config.codebooks_for(kbps),)
+    lowest = 2 * config.bitrates_kbps[0]
+    if kbps + 1e-9 < lowest:
+        rates = ", ".join(f"{2 * r:g}" for r in config.bitrates_kbps)
+        raise ValueError(f"{config.name} in stereo starts at {lowest:g} kbps, got {kbps:g} (legal: {rates})")
+    if layout.coding is ChannelCoding.LEFT_RIGHT or not config.any_codebooks:
+        each = config.codebooks_for(kbps / 2)
+        return (each, each)
+    total = min(int((kbps + 1e-9) / config.kbps_per_codebook), 2 * config.n_codebooks)
+    side = max(1, total // SIDE_SHARE, total - config.n_codebooks)
+    return (total - side, side)

@@ -1,0 +1,1 @@
+"""Training: data, losses, loop and recipes. Inference never imports this package."""

@@ -1,0 +1,166 @@
+"""Learning codebooks: k-means start, exponential moving averages, revival of unused codes."""
+from __future__ import annotations
+
+import numba
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from ..quantize.residual import ResidualVQ
+
+
+MIN_SCALE = 0.02  # of a residual, where latents have about unit variance
+
+
+def assign(x: Tensor, codebook: Tensor) -> Tensor:
+    """Nearest entry without the exactness that inference promises: [M, D], [V, D] -> [M]."""
+    return torch.addmm(-0.5 * codebook.square().sum(1), x, codebook.t()).argmax(dim=1)
+
+
+class CodebookTrainer(nn.Module):
+    """Trains a ResidualVQ in place (van den Oord et al. 2017, appendix A.1; EnCodec, section 3.2).
+
+    Each codebook entry is the moving average of the vectors assigned to it, and each scale
+    the moving root mean square of what its entry leaves over. An entry whose share of recent
+    vectors falls under `revive_below` of an even share is replaced by a random vector of the
+    current batch.
+    """
+
+    counts: Tensor
+    sums: Tensor
+    squares: Tensor
+    started: Tensor
+
+    def __init__(self, quantizer: ResidualVQ, decay: float = 0.99, revive_below: float = 0.1) -> None:
+        super().__init__()
+        self.quantizer, self.decay, self.revive_below = quantizer, decay, revive_below
+        n_codebooks, size, _ = quantizer.codebooks.shape
+        self.register_buffer("counts", torch.ones(n_codebooks, size))
+        self.register_buffer("sums", torch.zeros_like(quantizer.codebooks))
+        self.register_buffer("squares", torch.ones(size))  # of what the first codebook leaves over
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+
+    @torch.no_grad()
+    def start(self, vectors: Tensor, generator: torch.Generator, iterations: int = 12) -> None:
+        """k-means, codebook by codebook, on latents [M, D]; M must be at least V."""
+        residual = vectors
+        for q, codebook in enumerate(self.quantizer.codebooks):
+            kmeans(residual, codebook, generator, iterations)
+            self.counts[q] = 1.0
+            self.sums[q] = codebook
+            index = assign(residual, codebook)
+            residual = residual - codebook[index]
+            if q == 0 and self.quantizer.scales is not None:
+                size = len(codebook)
+                energy = residual.square().mean(1)
+                self.squares.copy_(_sum_by(index, energy, size) / torch.bincount(index, minlength=size).clamp(min=1))
+                self._set_scales()
+                residual = residual / self.quantizer.scales[index, None]
+        self.started.fill_(True)
+
+    def forward(self, latents: Tensor, n_codebooks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantize with a per-item number of codebooks.
+
+        Shapes: latents [B, D, T], n_codebooks [B] -> (quantized [B, D, T] with a
+        straight-through gradient, commitment loss, codes [B, K, T]). The gradient skips the
+        whole sum at once, so that every codebook's commitment reaches the encoder.
+        """
+        batch_size, dimension, n_frames = latents.shape
+        residual = latents.transpose(1, 2).reshape(-1, dimension)  # [B*T, D]
+        total, scale = torch.zeros_like(residual), torch.ones(())
+        terms, codes = [], []
+        for q, codebook in enumerate(self.quantizer.codebooks):
+            active = (n_codebooks > q).repeat_interleave(n_frames)[:, None]  # [B*T, 1]
+            with torch.no_grad():
+                index = assign(residual.detach() / scale, codebook)
+                chosen = codebook[index] * active * scale
+                if q == 0 and self.quantizer.scales is not None:
+                    scale = self.quantizer.scales[index, None]
+            residual = residual - chosen
+            total = total + chosen
+            terms.append((residual.square() * active).mean())
+            codes.append(index.view(batch_size, n_frames))
+        quantized = total.view(batch_size, n_frames, dimension).transpose(1, 2)
+        quantized = latents + (quantized - latents).detach()
+        return quantized, torch.stack(terms).mean(), torch.stack(codes, dim=1)
+
+    @torch.no_grad()
+    def learn(self, latents: Tensor, n_codebooks: Tensor, codes: Tensor, generator: torch.Generator) -> None:
+        """Move every codebook towards the vectors that `forward` assigned to its entries.
+
+        Shapes: latents [B, D, T], n_codebooks [B], codes [B, K, T], of the global batch.
+        """
+        residual = latents.transpose(1, 2).reshape(-1, latents.shape[1])  # [B*T, D]
+        indices = codes.transpose(1, 2).reshape(len(residual), -1)  # [B*T, K]
+        in_use = n_codebooks.repeat_interleave(latents.shape[2])  # [B*T]
+        for q, codebook in enumerate(self.quantizer.codebooks):
+            active = in_use > q
+            vectors, index = residual[active], indices[active, q]
+            residual = residual - codebook[indices[:, q]]
+            if len(vectors):
+                left = residual[active]
+                if q == 0 and self.quantizer.scales is not None:
+                    residual = residual / self.quantizer.scales[indices[:, 0], None]
+                self._move(q, vectors, index, left, generator)
+
+    def _move(self, q: int, vectors: Tensor, index: Tensor, left: Tensor, generator: torch.Generator) -> None:
+        counts, sums = self.counts[q], self.sums[q]
+        # Counts are relative to an even share of the batch, whatever dropout left of it.
+        weight = (1 - self.decay) * len(counts) / len(vectors)
+        _accumulate(counts.numpy(), sums.numpy(), vectors.numpy(), index.numpy(), self.decay, weight)
+        if q == 0 and self.quantizer.scales is not None:
+            # A moving mean per entry: it moves as far as the entry's own count does.
+            share = _sum_by(index, torch.full(index.shape, weight), len(counts)) / counts
+            mean = _sum_by(index, left.square().mean(1), len(counts)) / torch.bincount(index, minlength=len(counts)).clamp(min=1)
+            self.squares.lerp_(mean, share)
+            self._set_scales()
+        dead = (counts < self.revive_below).nonzero()[:, 0]
+        if len(dead):
+            counts[dead] = 0.5
+            sums[dead] = 0.5 * vectors[torch.randint(len(vectors), (len(dead),), generator=generator)]
+            if q == 0:
+                self.squares[dead] = left.square().mean()
+        torch.div(sums, counts[:, None], out=self.quantizer.codebooks[q])
+
+    def _set_scales(self) -> None:
+        assert self.quantizer.scales is not None
+        torch.sqrt(self.squares.clamp(min=MIN_SCALE**2), out=self.quantizer.scales)
+
+
+def kmeans(vectors: Tensor, codebook: Tensor, generator: torch.Generator, iterations: int) -> None:
+    """Lloyd's algorithm into `codebook` [V, D] from random vectors [M, D]; unused entries are drawn anew."""
+    size = len(codebook)
+    if len(vectors) < size:
+        raise ValueError(f"k-means needs at least {size} vectors, got {len(vectors)}")
+    codebook.copy_(vectors[torch.randperm(len(vectors), generator=generator)[:size]])
+    for _ in range(iterations):
+        index = assign(vectors, codebook)
+        counts = torch.bincount(index, minlength=size)
+        used = counts > 0
+        codebook[used] = (torch.zeros_like(codebook).index_add_(0, index, vectors) / counts.clamp(min=1)[:, None])[used]
+        empty = (~used).nonzero()[:, 0]
+        codebook[empty] = vectors[torch.randint(len(vectors), (len(empty),), generator=generator)]
+
+
+def _sum_by(index: Tensor, values: Tensor, size: int) -> Tensor:
+    return torch.zeros(size).index_add_(0, index, values)
+
+
+@numba.njit(cache=True)
+def _accumulate(counts, sums, vectors, index, decay, weight):
+    """Decay counts [V] and sums [V, D], then add each vector [M, D] to its entry."""
+    counts *= decay
+    sums *= decay
+    for m in range(len(index)):
+        v = index[m]
+        counts[v] += weight
+        for d in range(vectors.shape[1]):
+            sums[v, d] += weight * vectors[m, d]
+
+
+def perplexity(codes: Tensor, size: int) -> Tensor:
+    """Effective number of codes in use, per codebook: codes [B, K, T] -> [K]."""
+    rows = codes.transpose(0, 1).flatten(1)
+    share = torch.stack([torch.bincount(row, minlength=size) for row in rows]).double()
+    share = share / share.sum(1, keepdim=True)
+    return torch.exp(-(share * share.clamp(min=1e-12).log()).sum(1))

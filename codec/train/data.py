@@ -1,0 +1,112 @@
+"""Random windows from packed audio; what a step sees depends on (seed, step) alone."""
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .pack import SAMPLE_RATE
+
+MIN_RMS = 0.003  # of full scale; quieter windows are drawn again
+MAX_DRAWS = 8
+
+
+class EmptyData(ValueError):
+    """A data folder without usable audio."""
+
+
+def generator_for(seed: int, step: int, stream: int = 0) -> torch.Generator:
+    """A generator for one step, so that a resumed run draws what an unbroken one would."""
+    mixed = np.random.SeedSequence([seed, step, stream]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
+
+
+@dataclass(frozen=True)
+class PackedAudio:
+    """The memory maps of one packed folder, drawn from by group weight."""
+
+    folder: Path
+    maps: Mapping[str, np.ndarray]  # group -> int16 [N]
+
+    @classmethod
+    def open(cls, folder: Path, split: str, min_samples: int) -> PackedAudio:
+        """Open `<group>.<split>.i16` of every group; raises EmptyData where nothing is usable."""
+        maps = {}
+        for path in sorted(folder.glob(f"*.{split}.i16")):
+            if path.stat().st_size // 2 >= min_samples:
+                maps[path.name.split(".")[0]] = np.memmap(path, dtype="<i2", mode="r")
+        if not maps:
+            raise EmptyData(f"{folder}: no packed audio for the {split} split (run `ecdc train fetch`)")
+        return cls(folder, maps)
+
+    def batch(self, weights: dict[str, float], shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """Draw windows by group weight, then uniformly by time; near-silence is drawn again.
+
+        Shapes: shape (B, N) -> audio [B, 1, N] in [-1, 1].
+        """
+        groups = sorted(g for g in self.maps if weights.get(g, 0.0) > 0) or sorted(self.maps)
+        probability = torch.tensor([weights.get(g, 1.0) or 1.0 for g in groups])
+        picks = torch.multinomial(probability, shape[0], replacement=True, generator=generator)
+        rows = [self._window(self.maps[groups[i]], shape[1], generator) for i in picks.tolist()]
+        return torch.stack(rows)[:, None]
+
+    def _window(self, source: np.ndarray, n_samples: int, generator: torch.Generator) -> Tensor:
+        for _ in range(MAX_DRAWS):
+            start = int(torch.randint(len(source) - n_samples + 1, (1,), generator=generator))
+            audio = _read(source, start, n_samples)
+            if _rms(audio) > MIN_RMS:
+                break
+        return audio
+
+
+def augment(audio: Tensor, gain_db: tuple[float, float], mix_probability: float, generator: torch.Generator) -> Tensor:
+    """Random gain, polarity and, sometimes, the sum with another row; never clips.
+
+    Shapes: [B, 1, N] -> [B, 1, N].
+    """
+    batch_size = audio.shape[0]
+    mixed = torch.rand(batch_size, 1, 1, generator=generator) < mix_probability
+    audio = torch.where(mixed, audio + audio.roll(1, dims=0) * torch.rand(batch_size, 1, 1, generator=generator), audio)
+    low, high = gain_db
+    gain = 10 ** ((low + (high - low) * torch.rand(batch_size, 1, 1, generator=generator)) / 20)
+    sign = torch.randint(0, 2, (batch_size, 1, 1), generator=generator) * 2 - 1
+    audio = audio * gain * sign
+    return audio / audio.abs().amax(dim=-1, keepdim=True).clamp(min=1.0)
+
+
+def validation_clips(folder: Path, seconds: float, per_group: int) -> dict[str, Tensor]:
+    """The fixed validation clips: evenly spaced windows of the validation slice.
+
+    Returns group -> audio [n, 1, N]; N is less than asked where a group is shorter.
+    Near-silent windows are moved on, second by second.
+    """
+    packed = PackedAudio.open(folder, "valid", 1)
+    clips = {}
+    for group, source in packed.maps.items():
+        n_samples = min(round(seconds * SAMPLE_RATE), len(source))
+        rows = []
+        for start in np.linspace(0, len(source) - n_samples, per_group).astype(int):
+            later = range(start, len(source) - n_samples + 1, SAMPLE_RATE)
+            audio = next((a for a in (_read(source, s, n_samples) for s in later) if _rms(a) > MIN_RMS), None)
+            rows.append(_read(source, start, n_samples) if audio is None else audio)
+        clips[group] = torch.stack(rows)[:, None]
+    return clips
+
+
+def _read(source: np.ndarray, start: int, n_samples: int) -> Tensor:
+    return torch.from_numpy(source[start : start + n_samples].astype(np.float32) / 32768)
+
+
+def _rms(audio: Tensor) -> float:
+    return float(audio.square().mean().sqrt())
+
+
+def licences(folder: Path) -> dict[str, str]:
+    """Package -> licence of a fetched folder, for the model card; empty for a user's own data."""
+    path = folder / "licences.json"
+    return json.loads(path.read_text()) if path.exists() else {}

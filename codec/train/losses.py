@@ -1,0 +1,117 @@
+"""Reconstruction losses by name; a recipe weighs them with a table of the same names."""
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MEL_BANDS = {32: 5, 64: 10, 128: 20, 256: 40, 512: 80, 1024: 160, 2048: 320}  # window (samples): bands, as DAC pairs them
+FLOOR = 1e-5  # of a mel magnitude, before the logarithm
+COMPRESSION = 0.5  # exponent of magnitudes in the complex loss
+
+
+@lru_cache(maxsize=32)
+def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
+    """Triangular filters [n_mels, n_fft//2+1] on Slaney's mel scale, each of unit area.
+
+    Linear below 1 kHz (200/3 Hz per mel), logarithmic above (Slaney 1998); filters that
+    are narrower than a bin stay empty.
+    """
+    step, corner, ratio = 200 / 3, 1000.0, np.log(6.4) / 27
+
+    def to_hz(mel: np.ndarray) -> np.ndarray:
+        return np.where(mel < corner / step, mel * step, corner * np.exp(ratio * (mel - corner / step)))
+
+    top = corner / step + np.log(sample_rate / 2 / corner) / ratio
+    edges = to_hz(np.linspace(0, top, n_mels + 2))  # Hz
+    bins = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)
+    rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
+    filters = np.maximum(0, np.minimum(rise, fall)) * (2 / (edges[2:] - edges[:-2]))[:, None]
+    return torch.from_numpy(filters.astype(np.float32))
+
+
+@lru_cache(maxsize=32)
+def _hann(n_fft: int) -> Tensor:
+    return torch.hann_window(n_fft)
+
+
+class _RealFFT(torch.autograd.Function):
+    """rfft over the last axis whose backward is one irfft.
+
+    For real x and X = rfft(x), dL/dx[n] = Re sum_k G[k] exp(2 pi i k n / N) with G the
+    gradient of X. irfft sums every inner bin twice and divides by N, which is undone here;
+    the generic backward runs a complex transform of twice the size.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.length = x.shape[-1]
+        return torch.fft.rfft(x)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient * (0.5 * ctx.length)
+        gradient[..., 0] *= 2
+        gradient[..., -1] *= 2
+        return torch.fft.irfft(gradient, n=ctx.length)
+
+
+def spectrum(audio: Tensor, n_fft: int) -> tuple[Tensor, Tensor]:
+    """Short-time spectrum, real and imaginary part, with a hop of n_fft/4.
+
+    Shapes: [B, 1, N] -> two of [B, T, n_fft/2 + 1], over whole windows only.
+    """
+    frames = audio[:, 0].unfold(-1, n_fft, n_fft // 4)
+    both = torch.view_as_real(_RealFFT.apply(frames * _hann(n_fft)))
+    return both[..., 0].contiguous(), both[..., 1].contiguous()
+
+
+def _compare(estimate: Tensor, target: Tensor) -> Tensor:
+    return (estimate - target).abs().mean()
+
+
+def _views(audio: Tensor, sample_rate: int, n_fft: int, with_complex: bool) -> tuple[Tensor, ...]:
+    """Mel magnitudes, their log10 and, where asked, the compressed spectrum's two parts."""
+    real, imaginary = spectrum(audio, n_fft)
+    power = real.square() + imaginary.square() + 1e-9
+    mel = power.sqrt() @ mel_filterbank(sample_rate, n_fft, MEL_BANDS[n_fft]).T
+    log = mel.clamp(min=FLOOR).log10()
+    if not with_complex:
+        return mel, log
+    scale = power ** ((COMPRESSION - 1) / 2)
+    return mel, log, real * scale, imaginary * scale
+
+
+def reconstruction_losses(
+    estimate: Tensor, target: Tensor, sample_rate: int, windows: tuple[int, ...], complex_windows: tuple[int, ...]
+) -> dict[str, Tensor]:
+    """The losses that compare two signals, each a scalar averaged over window lengths.
+
+    Shapes: estimate and target [B, 1, N].
+    mel_log: L1 of log10 mel magnitudes. mel_linear: L1 of mel magnitudes. complex: L1 of
+    spectra with magnitudes raised to 1/2, which keeps the phase. wave: L1 of samples.
+    """
+    terms: dict[str, list[Tensor]] = {"mel_linear": [], "mel_log": [], "complex": []}
+    for n_fft in windows:
+        with_complex = n_fft in complex_windows
+        with torch.no_grad():
+            wanted = _views(target, sample_rate, n_fft, with_complex)
+        got = _views(estimate, sample_rate, n_fft, with_complex)
+        distances = [_compare(a, b) for a, b in zip(got, wanted, strict=True)]
+        terms["mel_linear"].append(distances[0])
+        terms["mel_log"].append(distances[1])
+        terms["complex"] += [torch.stack(distances[2:]).sum()] if with_complex else []
+    losses = {name: torch.stack(values).mean() for name, values in terms.items() if values}
+    losses["wave"] = _compare(estimate, target)
+    return losses
+
+
+def si_sdr(estimate: Tensor, target: Tensor) -> Tensor:
+    """Scale-invariant signal-to-distortion ratio in dB per row (Le Roux et al. 2019): [B, 1, N] -> [B]."""
+    estimate, target = (x.flatten(1) - x.flatten(1).mean(1, keepdim=True) for x in (estimate, target))
+    scaled = (estimate * target).sum(1, keepdim=True) / target.square().sum(1, keepdim=True).clamp(min=1e-9) * target
+    noise = (estimate - scaled).square().sum(1)
+    return 10 * torch.log10((scaled.square().sum(1) + 1e-9) / (noise + 1e-9))

@@ -1,0 +1,71 @@
+"""Data-parallel training: a thin layer over torch.distributed, silent where there is one process.
+
+Every process draws the same global batch and keeps its own rows; gradients are averaged
+and latents gathered, so that weights and codebooks stay equal everywhere.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def start() -> None:
+    """Join the process group that torchrun describes in the environment, if it does."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group("gloo")
+
+
+def stop() -> None:
+    """Leave the process group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's number; 0 writes files and speaks."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """The number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def own_rows(batch: Tensor) -> Tensor:
+    """This process's rows of a global batch [B, ...]; B must be a multiple of the world size."""
+    if batch.shape[0] % world_size():
+        raise ValueError(f"a batch of {batch.shape[0]} rows does not divide among {world_size()} processes")
+    return batch.chunk(world_size())[rank()]
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The global batch of which `rows` are this process's part."""
+    if world_size() == 1:
+        return rows
+    parts = [torch.empty_like(rows) for _ in range(world_size())]
+    dist.all_gather(parts, rows.contiguous())
+    return torch.cat(parts)
+
+
+def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Replace every gradient by its mean over all processes."""
+    if world_size() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    for gradient, part in zip(gradients, (flat / world_size()).split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def any_process(flag: bool) -> bool:
+    """Whether `flag` holds in at least one process, so that all of them stop together."""
+    if world_size() == 1:
+        return flag
+    votes = torch.tensor(int(flag))
+    dist.all_reduce(votes)
+    return bool(votes)

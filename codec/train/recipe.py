@@ -1,0 +1,74 @@
+"""What a training run is: a TOML file, read strictly."""
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..config import CodecConfig, ConfigError, Strict
+
+
+@dataclass(frozen=True, slots=True)
+class DataRecipe(Strict):
+    """What a batch holds."""
+
+    batch_size: int = 12
+    seconds: float = 1.0  # per row
+    weights: dict[str, float] = field(default_factory=dict)  # group -> share; groups left out weigh 1
+    gain_db: tuple[float, ...] = (-14.0, 4.0)
+    mix_probability: float = 0.1  # of adding another row of the batch
+
+
+@dataclass(frozen=True, slots=True)
+class LossRecipe(Strict):
+    """Weight of each loss by its name, and the windows (samples) that the spectral ones use."""
+
+    mel_log: float = 1.0
+    mel_linear: float = 1.0
+    complex: float = 0.5
+    wave: float = 5.0
+    commitment: float = 0.25
+    windows: tuple[int, ...] = (128, 256, 512, 1024, 2048)
+    complex_windows: tuple[int, ...] = (256, 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe(Strict):
+    """A codec to train and how; see recipes/*.toml."""
+
+    codec: CodecConfig
+    data: DataRecipe = field(default_factory=DataRecipe)
+    losses: LossRecipe = field(default_factory=LossRecipe)
+    seed: int = 0
+    steps: int = 20_000
+    warmup_steps: int = 200
+    decay_steps: int = 5_000  # at the end, linearly to zero
+    learning_rate: float = 1e-3
+    betas: tuple[float, ...] = (0.8, 0.99)
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    codebook_decay: float = 0.99
+    kmeans_seconds: float = 480.0  # of audio that the codebooks start from
+    full_rate_probability: float = 0.5  # of all codebooks; otherwise one of `dropout_codebooks`
+    dropout_codebooks: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12)
+    bfloat16_blocks: bool = True  # blocks in bfloat16; filterbanks, their neighbours and the quantizer stay in float32
+    validate_every: int = 1000  # steps
+    checkpoint_every: int = 500  # steps
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe file; raises ConfigError naming the file and what is wrong in it."""
+    try:
+        return Recipe.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, ConfigError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a bundled recipe by its name, or a path as it is; raises ConfigError for neither."""
+    bundled = Path(__file__).parent / "recipes" / f"{name}.toml"
+    path = bundled if bundled.exists() else Path(name)
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in bundled.parent.glob("*.toml")))
+        raise ConfigError(f"{name}: no such recipe (bundled: {known})")
+    return path

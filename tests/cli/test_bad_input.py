@@ -1,0 +1,163 @@
+"""Bad input: one clear line, the right exit code, nothing partial, nothing overwritten."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+
+def files(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def write(path, data, rate=24_000, **options):
+    soundfile.write(path, np.asarray(data, dtype=np.float32), rate, **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: None, "no such file"),
+        (lambda p: p.write_bytes(b""), "is empty"),
+        (lambda p: p.write_text("plain text, not audio"), "not audio"),
+        (lambda p: write(p, np.zeros(0)), "holds no samples"),
+        (lambda p: write(p, [0.1, np.nan, 0.2], subtype="FLOAT"), "not a finite number"),
+        (lambda p: write(p, np.zeros((100, 6))), "6 channels"),
+    ],
+    ids=["missing", "empty", "text", "no samples", "NaN", "6 channels"],
+)
+def test_bad_audio(ecdc, tmp_path, make, message, one_line):
+    source = tmp_path / "in.wav"
+    make(source)
+    before = files(tmp_path)
+    line = one_line(ecdc("encode", source))
+    assert message in line and "in.wav" in line
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("rate", [8000, 192_000])
+@pytest.mark.parametrize("n_samples", [1, 4000])
+def test_odd_but_legal_audio(ecdc, tmp_path, rate, n_samples):
+    write(tmp_path / "in.wav", 0.1 * np.ones(n_samples), rate)
+    ecdc("encode", tmp_path / "in.wav", check=True)
+    ecdc("decode", tmp_path / "in.ecdc", "-o", tmp_path / "out.wav", check=True)
+    info = soundfile.info(tmp_path / "out.wav")
+    assert (info.frames, info.samplerate) == (n_samples, rate)
+
+
+def test_existing_output_is_kept(ecdc, tone, one_line):
+    target = tone.with_suffix(".ecdc")
+    target.write_bytes(b"precious")
+    assert "--force" in one_line(ecdc("encode", tone))
+    assert target.read_bytes() == b"precious"
+    ecdc("encode", tone, "--force", check=True)
+    assert target.read_bytes()[:4] == b"ECDC"
+
+
+def test_output_over_input_is_refused(ecdc, tone, one_line):
+    before = tone.read_bytes()
+    assert "is the input itself" in one_line(ecdc("encode", tone, "-o", tone, "--force"))
+    assert tone.read_bytes() == before
+
+
+def test_two_inputs_for_one_output(ecdc, tone, one_line):
+    other = tone.with_suffix(".flac")
+    other.write_bytes(tone.read_bytes())
+    assert "two inputs" in one_line(ecdc("encode", tone, other))
+
+
+def test_one_bad_file_does_not_stop_the_others(ecdc, tone, tmp_path, one_line):
+    (tmp_path / "bad.wav").write_text("nothing")
+    done = ecdc("encode", tmp_path / "bad.wav", tone, "--quiet")
+    assert "bad.wav" in one_line(done)
+    assert tone.with_suffix(".ecdc").exists()
+
+
+def test_folder_without_audio(ecdc, tmp_path, one_line):
+    assert "no file to process" in one_line(ecdc("encode", tmp_path))
+
+
+@pytest.mark.parametrize("model", ["nano-25k", "/no/such/folder"])
+def test_unknown_model(ecdc, tone, model, one_line):
+    line = one_line(ecdc("encode", tone, "--model", model))
+    assert model in line
+    assert not tone.with_suffix(".ecdc").exists()
+
+
+def test_rate_below_the_lowest(ecdc, tone, one_line):
+    line = one_line(ecdc("encode", tone, "--kbps", "0.5"))
+    assert "starts at 1.5 kbps" in line and "legal" in line
+
+
+@pytest.mark.parametrize("option", [["--kbps", "fast"], ["--channels", "5.1"], ["--no-such"], []])
+def test_wrong_usage_exits_2(ecdc, option):
+    done = ecdc("encode", *option)
+    assert done.returncode == 2 and b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(b"", "byte 0"), (b"RIFF1234WAVE", "not an .ecdc stream"), (b"ECDC\x07" + bytes(40), "version 7"), (b"ECDC\x01\x00", "needs")],
+    ids=["empty", "foreign", "version", "short"],
+)
+def test_foreign_streams(ecdc, tmp_path, data, message, one_line):
+    (tmp_path / "a.ecdc").write_bytes(data)
+    for command in ("decode", "info"):
+        line = one_line(ecdc(command, tmp_path / "a.ecdc"))
+        assert message in line and "a.ecdc" in line
+    assert files(tmp_path) == ["a.ecdc"]
+
+
+def test_truncated_and_damaged_streams(ecdc, tone, tmp_path, one_line):
+    ecdc("encode", tone, "-o", tmp_path / "whole.ecdc", check=True)
+    data = (tmp_path / "whole.ecdc").read_bytes()
+    (tmp_path / "cut.ecdc").write_bytes(data[:-20])
+    flipped = bytearray(data)
+    flipped[len(data) // 2] ^= 4
+    (tmp_path / "flipped.ecdc").write_bytes(flipped)
+    before = files(tmp_path)
+    for name in ("cut", "flipped"):
+        assert f"{name}.ecdc: byte " in one_line(ecdc("decode", tmp_path / f"{name}.ecdc"))
+    assert files(tmp_path) == before
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_full_disk(ecdc, tone, one_line):
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "ecdc.cli", "encode", str(tone), "-o", "-", "--quiet"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=os.environ)
+    assert "no space left" in one_line(done).lower()
+
+
+def test_reader_that_stops_early_is_no_error_message(ecdc, speech):
+    run = f"'{sys.executable}' -m ecdc.cli encode '{speech}' -o - --quiet | head -c 10 | wc -c"
+    done = subprocess.run(run, shell=True, capture_output=True, env=os.environ)
+    assert done.stdout.strip() == b"10" and b"Traceback" not in done.stderr
+
+
+def test_interrupt_leaves_nothing(tmp_path):
+    """An endless stream on stdin, stopped by Ctrl-C."""
+    target = tmp_path / "a.ecdc"
+    command = [sys.executable, "-m", "ecdc.cli", "encode", "-", "-o", str(target), "--quiet"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ)
+    header = soundfile_header()
+    child.stdin.write(header + bytes(2 * 24_000 * 40))
+    child.stdin.flush()
+    deadline = time.monotonic() + 120
+    while not any(p.name.endswith(".partial") for p in tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130 and b"Traceback" not in stderr
+    assert b"interrupted" in stderr
+    assert files(tmp_path) == []
+
+
+def soundfile_header():
+    from ecdc.codec.audio import wave_header
+
+    return wave_header(24_000, 1, None)

@@ -1,0 +1,114 @@
+"""The hybrid codec: filterbanks rebuild, streams equal wholes, batches equal singles, prefixes decode."""
+import pytest
+import torch
+from ecdc.codec.modules.hybrid import compand, expand
+from ecdc.codec.modules.spectral import mdct_basis, overlap_add, sine_window
+
+
+@pytest.fixture(scope="module")
+def wav():
+    torch.manual_seed(1)
+    return 0.3 * torch.randn(1, 1, 320 * 9 + 77)
+
+
+def streamed(codec, wav, sizes):
+    blocks, position = [], 0
+    while position < wav.shape[-1]:
+        for size in sizes:
+            blocks.append(wav[..., position : position + size])
+            position += size
+    with codec.streaming(wav.shape[0]) as stream:
+        parts = [stream.encode(block) for block in blocks]
+        parts.append(stream.encode(wav[..., :0], last=True))
+    return torch.cat(parts, dim=-1)
+
+
+@pytest.mark.parametrize("hop", [4, 10, 320])
+def test_mdct_rebuilds_what_it_analysed(hop):
+    basis = mdct_basis(hop)
+    signal = torch.randn(1, 12 * hop, dtype=torch.float64)
+    coefficients = signal.unfold(1, 2 * hop, hop) @ basis.T
+    rebuilt, _ = overlap_add(coefficients @ basis, torch.zeros(1, hop, dtype=torch.float64))
+    assert torch.allclose(rebuilt[:, hop:], signal[:, hop : 11 * hop], atol=1e-12)
+
+
+def test_windows_add_up_to_one():
+    window = sine_window(8).square()
+    assert torch.allclose(window[:8] + window[8:], torch.ones(8, dtype=torch.float64))
+
+
+def test_expand_undoes_compand():
+    x = torch.linspace(-2, 2, 101, dtype=torch.float64)
+    assert torch.allclose(expand(compand(x)), x, atol=1e-7)
+
+
+@pytest.mark.parametrize("sizes", [(1,), (7,), (320,), (321, 1, 500), (5000,)])
+def test_streamed_codes_equal_whole_codes(codec, wav, sizes):
+    assert torch.equal(streamed(codec, wav, sizes), codec.encode(wav))
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 7])
+def test_streamed_audio_equals_whole_audio(codec, wav, frames):
+    codes = codec.encode(wav)
+    blocks = codes.split(frames, dim=-1)
+    with codec.streaming() as stream:
+        parts = [stream.decode(block) for block in blocks[:-1]] + [stream.decode(blocks[-1], last=True)]
+    assert torch.allclose(torch.cat(parts, dim=-1), codec.decode(codes), atol=1e-5)
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 159, 160, 319, 320, 321, 6720, 24_000])
+def test_lengths(codec, n_samples):
+    codes = codec.encode(torch.randn(1, 1, n_samples))
+    assert codes.shape[-1] == -(-n_samples // 320)
+    assert codec.decode(codes).shape[-1] == 320 * codes.shape[-1]
+    assert codec.decode(codes, n_samples).shape[-1] == n_samples
+
+
+def test_batch_equals_single(codec):
+    torch.manual_seed(2)
+    wav = torch.randn(5, 1, 9000) * torch.logspace(-3, 0, 5)[:, None, None]
+    together = codec.encode(wav)
+    assert torch.equal(together, torch.cat([codec.encode(row[None]) for row in wav]))
+
+
+def test_first_codebooks_are_a_prefix(codec, wav):
+    full = codec.encode(wav)
+    for kbps, k in [(0.45, 1), (0.9, 2), (1.4, 3), (99, 4)]:
+        assert torch.equal(codec.encode(wav, kbps=kbps), full[:, :k])
+
+
+def test_codes_do_not_depend_on_what_comes_later(codec, wav):
+    """Causality: frame t needs samples up to (t + 1) * hop + 480 only."""
+    other = wav.clone()
+    other[..., 2000:] = 0.5
+    frames = (2000 - 480) // 320
+    assert torch.equal(codec.encode(wav)[..., :frames], codec.encode(other)[..., :frames])
+
+
+def test_wrong_shapes_and_rates_are_named(codec, wav):
+    with pytest.raises(ValueError, match=r"must be \[B, 1, N\], got \(1, 2, 100\)"):
+        codec.encode(torch.zeros(1, 2, 100))
+    with pytest.raises(ValueError, match=r"starts at 0.45 kbps, got 0.1 \(legal: 0.45, 0.9, 1.35, 1.8\)"):
+        codec.encode(wav, kbps=0.1)
+    with pytest.raises(ValueError, match="not both"):
+        codec.encode(wav, kbps=1, n_codebooks=1)
+    with pytest.raises(ValueError, match=r"must lie in \[0, 64\)"):
+        codec.decode(torch.full((1, 1, 3), 64))
+
+
+def test_closed_stream_refuses(codec, wav):
+    with codec.streaming() as stream:
+        stream.encode(wav, last=True)
+        with pytest.raises(RuntimeError, match="closed"):
+            stream.encode(wav)
+    with pytest.raises(RuntimeError, match="closed"):
+        stream.decode(torch.zeros(1, 1, 1, dtype=torch.int64))
+
+
+def test_streams_of_one_model_do_not_meet(codec, wav):
+    other = wav.flip(-1)
+    with codec.streaming() as a, codec.streaming() as b:
+        parts = [(a.encode(x), b.encode(y)) for x, y in zip(wav.split(400, -1), other.split(400, -1), strict=True)]
+        parts.append((a.encode(wav[..., :0], last=True), b.encode(wav[..., :0], last=True)))
+    first, second = (torch.cat(p, dim=-1) for p in zip(*parts, strict=True))
+    assert torch.equal(first, codec.encode(wav)) and torch.equal(second, codec.encode(other))

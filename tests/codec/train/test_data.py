@@ -1,0 +1,79 @@
+"""Packing and drawing: bad files are counted, splits are fixed, batches depend on the step alone."""
+import numpy as np
+import soundfile
+import torch
+from ecdc.codec.train.data import PackedAudio, augment, generator_for, validation_clips
+from ecdc.codec.train.fetch import is_validation, read_packages
+from ecdc.codec.train.pack import folder_sources, pack_sources, validation_names
+
+
+def test_bad_files_are_skipped_and_counted(tmp_path):
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    tone = 0.3 * np.sin(np.arange(24_000) * 0.1)
+    for i in range(3):
+        soundfile.write(audio / f"good{i}.wav", tone * (1 - 0.1 * i), 24_000)
+    soundfile.write(audio / "again.wav", tone, 24_000)
+    soundfile.write(audio / "short.wav", tone[:100], 24_000)
+    soundfile.write(audio / "silent.wav", 0 * tone, 24_000)
+    (audio / "broken.flac").write_bytes(b"fLaC but no more")
+    lines = []
+    pack_sources(folder_sources(audio), tmp_path / "packed", lines.append)
+    text = "\n".join(lines)
+    for reason in ("unreadable", "shorter than 0.3 s", "silent", "exact duplicate"):
+        assert f"skipped 1 files: {reason}" in text
+    assert len((tmp_path / "packed" / "index.jsonl").read_text().splitlines()) == 3
+
+
+def test_packing_again_does_nothing(tmp_path):
+    audio = tmp_path / "audio"
+    audio.mkdir()
+    for i in range(2):
+        soundfile.write(audio / f"{i}.wav", 0.3 * np.sin(np.arange(24_000) * 0.1 * (i + 1)), 24_000)
+    for _ in range(2):
+        lines = []
+        pack_sources(folder_sources(audio), tmp_path / "packed", lines.append)
+    assert lines == [f"{tmp_path / 'packed'} is already packed"]
+
+
+def test_a_small_folder_still_holds_out_a_file():
+    assert len(validation_names(["a", "b", "c"])) == 1
+    assert validation_names(["a"]) == set()
+
+
+def test_batch_depends_on_seed_and_step_alone(packed):
+    data = PackedAudio.open(packed, "train", 4800)
+
+    def draw(seed, step):
+        return data.batch({}, (4, 4800), generator_for(seed, step))
+
+    assert torch.equal(draw(1, 7), draw(1, 7))
+    assert not torch.equal(draw(1, 7), draw(1, 8))
+    assert not torch.equal(draw(1, 7), draw(2, 7))
+
+
+def test_augmentation_never_clips():
+    audio = torch.rand(8, 1, 1000) * 2 - 1
+    for step in range(20):
+        out = augment(audio, (-6.0, 12.0), 0.5, generator_for(0, step))
+        assert out.abs().max() <= 1 and torch.isfinite(out).all()
+
+
+def test_validation_slice_is_one_in_fifty_and_fixed():
+    names = [f"package/file{i}.ogg" for i in range(20_000)]
+    share = sum(map(is_validation, names)) / len(names)
+    assert 0.015 < share < 0.025
+    assert is_validation("sonic-pi-samples/usr/share/sonic-pi/samples/ambi_drone.flac")
+
+
+def test_validation_clips_are_fixed(packed):
+    first, second = (validation_clips(packed, 0.2, 3) for _ in range(2))
+    assert all(torch.equal(first[group], second[group]) for group in first)
+
+
+def test_package_list_is_whole():
+    packages = read_packages()
+    assert {p.group for p in packages} == {"music", "speech", "speech16k", "sounds"}
+    assert all(p.licence for p in packages)
+    tuxpaint = next(p for p in packages if p.name == "tuxpaint-stamps-default" and p.group == "speech")
+    assert tuxpaint.wants("usr/share/x_desc_fr.ogg") and not tuxpaint.wants("usr/share/x_desc_en.ogg")

@@ -1,0 +1,33 @@
+"""Losses: equal signals cost nothing, and the fast transform has the right gradient."""
+import torch
+from ecdc.codec.train.losses import _RealFFT, mel_filterbank, reconstruction_losses, si_sdr
+
+
+def test_real_fft_gradient_equals_autograd():
+    x = torch.randn(3, 16, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(_RealFFT.apply, x)
+
+
+def test_equal_signals_cost_nothing():
+    x = torch.randn(2, 1, 4800)
+    losses = reconstruction_losses(x, x.clone(), 24_000, (128, 512), (512,))
+    assert all(value == 0 for value in losses.values())
+
+
+def test_every_loss_grows_with_distance():
+    x = torch.randn(2, 1, 4800)
+    near, far = (reconstruction_losses(x + a * torch.randn_like(x), x, 24_000, (128, 512), (512,)) for a in (0.01, 0.5))
+    assert all(far[name] > near[name] for name in near)
+
+
+def test_mel_filters_cover_the_band():
+    filters = mel_filterbank(24_000, 1024, 160)
+    assert filters.shape == (160, 513) and (filters >= 0).all()
+    assert (filters.sum(0)[2:-2] > 0).all()
+
+
+def test_si_sdr_ignores_scale_and_measures_noise():
+    x = torch.randn(4, 1, 24_000)
+    noise = torch.randn_like(x)
+    assert si_sdr(3 * x, x).min() > 60
+    assert torch.allclose(si_sdr(x + 0.1 * noise, x), torch.tensor(20.0), atol=0.3)
