@@ -8,6 +8,7 @@
 Importing this package loads neither torch nor numba: each name below is fetched
 when it is first used, so that tools which only read tokens start at once.
 """
+
 from importlib import import_module
 from typing import Any
 

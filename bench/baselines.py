@@ -1,4 +1,5 @@
 """Other people's codecs, at the bytes that they really take."""
+
 from __future__ import annotations
 
 import shutil

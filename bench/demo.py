@@ -1,7 +1,8 @@
 """Encode and decode the bundled clips: sizes, speed, quality and a picture.
 
-    python -m ecdc.bench.demo --output demo
+python -m ecdc.bench.demo --output demo
 """
+
 from __future__ import annotations
 
 import time
@@ -40,7 +41,9 @@ def main(output: Path, kbps: float, model: str) -> None:
         pairs.append((clip.stem, *pair))
     picture = output / "spectrograms.png"
     draw(pairs, codec.sample_rate, picture)
-    click.echo(f"\nFiles and {picture.name} are in {output}/ (x: times real time; originals and licences: bench/clips/README.md)")
+    click.echo(
+        f"\nFiles and {picture.name} are in {output}/ (x: times real time; originals and licences: bench/clips/README.md)"
+    )
 
 
 def run_clip(clip: Path, output: Path, codec: Codec, kbps: float) -> tuple[str, tuple[np.ndarray, np.ndarray]]:

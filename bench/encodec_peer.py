@@ -1,4 +1,5 @@
 """PyPI's EnCodec with random weights: what ours is held against without anybody's checkpoint."""
+
 from __future__ import annotations
 
 import importlib

@@ -6,6 +6,7 @@
 References are the clips at 24 kHz mono, so the reference bandwidth is 12 kHz (8 kHz where
 the recording itself ends there). kbps = 8 x bytes of the file / seconds / 1000.
 """
+
 from __future__ import annotations
 
 import importlib
@@ -62,10 +63,16 @@ def validation_clips(folder: Path, seconds: float, per_group: int) -> dict[str, 
     """Evenly spaced clips of the validation slice: '<group>-<i>' -> float32 [N]."""
     from ..codec.train.data import validation_clips as clips
 
-    return {f"{group}-{i}": row[0].numpy() for group, rows in clips(folder, seconds, per_group).items() for i, row in enumerate(rows)}
+    return {
+        f"{group}-{i}": row[0].numpy()
+        for group, rows in clips(folder, seconds, per_group).items()
+        for i, row in enumerate(rows)
+    }
 
 
-def measure(clips: dict[str, np.ndarray], codecs: list[Ours | Opus], metrics: dict[str, ModuleType], report: Callable[[str], None]) -> list[dict]:
+def measure(
+    clips: dict[str, np.ndarray], codecs: list[Ours | Opus], metrics: dict[str, ModuleType], report: Callable[[str], None]
+) -> list[dict]:
     """One row per clip and codec: clip, codec, kbps and each metric."""
     rows = []
     for codec in codecs:
@@ -121,7 +128,8 @@ def main(data: Path | None, seconds: float, per_group: int, model: str, rates: t
     found = measure(clips, codecs, metrics, lambda line: click.echo(line, err=True))
     if rows:
         rows.write_text("".join(json.dumps(row) + "\n" for row in found))
-    click.echo(f"{len(clips)} clips, {sum(map(len, clips.values())) / SAMPLE_RATE:.0f} s; ± is half the bootstrap 95 % interval (seed {SEED})\n")
+    seconds = sum(map(len, clips.values())) / SAMPLE_RATE
+    click.echo(f"{len(clips)} clips, {seconds:.0f} s; ± is half the bootstrap 95 % interval (seed {SEED})\n")
     click.echo(table(found, metrics))
 
 

@@ -5,6 +5,7 @@
 A codec is added by a line in `contenders`. Medians are compared, because other work on the
 machine only ever adds time, and in bursts.
 """
+
 from __future__ import annotations
 
 import platform
@@ -19,6 +20,7 @@ import click
 import torch
 from torch import Tensor
 
+from ..codec.checkpoints import load
 from ..codec.convert import convert
 from ..codec.model import Codec
 from ..codec.published import ENCODEC_24KHZ
@@ -61,6 +63,8 @@ def contenders(peer: Any, codec: Codec, kbps: float) -> Iterator[Contender]:
     """Those whose times are taken; ratios are to the first."""
     yield Contender("EnCodec 24 kHz, PyPI", torch.no_grad()(peer.encode), torch.no_grad()(peer.decode))
     yield Contender("EnCodec 24 kHz, ours", lambda wav: codec.encode(wav, kbps), codec.decode)
+    nano = load("nano-24k")
+    yield Contender("nano-24k", lambda wav: nano.encode(wav, kbps), nano.decode)
 
 
 def time_all(all_: list[Contender], wav: Tensor, repeats: int) -> None:
@@ -85,7 +89,12 @@ def table(all_: list[Contender], seconds: float) -> Iterator[str]:
         cells = [contender.name]
         for times, first in ((contender.encode_times, all_[0].encode_times), (contender.decode_times, all_[0].decode_times)):
             low, middle, high = quantiles(times, n=4)
-            cells += [f"{middle:.3f}", f"{seconds / middle:.1f}", f"{(high - low) / middle:.0%}", f"{median(first) / middle:.2f}"]
+            cells += [
+                f"{middle:.3f}",
+                f"{seconds / middle:.1f}",
+                f"{(high - low) / middle:.0%}",
+                f"{median(first) / middle:.2f}",
+            ]
         yield "| " + " | ".join(cells) + " |"
 
 

@@ -1,4 +1,5 @@
 """`python -m ecdc.cli` is `ecdc`."""
+
 from .main import main
 
 main()

@@ -1,4 +1,5 @@
 """What the commands share: names of outputs, one-line errors, progress for people."""
+
 from __future__ import annotations
 
 import contextlib
@@ -70,7 +71,9 @@ def check_outputs(jobs: list[tuple[str, str]], force: bool) -> None:
             raise InputError(f"{Path(target).parent}: is not a folder")
 
 
-def plan(inputs: tuple[str, ...], suffixes: frozenset[str], suffix: str, output: str | None, output_dir: str | None, force: bool) -> list[tuple[str, str]]:
+def plan(
+    inputs: tuple[str, ...], suffixes: frozenset[str], suffix: str, output: str | None, output_dir: str | None, force: bool
+) -> list[tuple[str, str]]:
     """The (source, target) pairs of a command line, checked before anything is written."""
     found = expand_inputs(inputs, suffixes)
     if output is not None and output_dir is not None:
@@ -119,7 +122,9 @@ def guard(where: str | None = None) -> Iterator[None]:
         raise SystemExit(EXIT_FAILED) from None
 
 
-def process(jobs: list[tuple[str, str]], work: Callable[[str, str], dict[str, Any]], say: Callable[[dict[str, Any]], None]) -> None:
+def process(
+    jobs: list[tuple[str, str]], work: Callable[[str, str], dict[str, Any]], say: Callable[[dict[str, Any]], None]
+) -> None:
     """Run `work` on every pair; one that fails is reported and the others still run. Exits 1 if any failed."""
     failed = 0
     for source, target in jobs:
@@ -148,7 +153,9 @@ def progress_bar(label: str, seconds: float | None, quiet: bool) -> Iterator[Cal
         yield lambda done: bar.update(round(done, 3)) and None
 
 
-def speaker(as_json: bool, quiet: bool, sentence: Callable[[dict[str, Any]], str], to_stderr: bool) -> Callable[[dict[str, Any]], None]:
+def speaker(
+    as_json: bool, quiet: bool, sentence: Callable[[dict[str, Any]], str], to_stderr: bool
+) -> Callable[[dict[str, Any]], None]:
     """How results are told: JSON lines for programs, a sentence for people, or nothing.
 
     Where the data itself goes to standard output, the telling goes to stderr.

@@ -1,4 +1,5 @@
 """`ecdc decode`."""
+
 from __future__ import annotations
 
 import time
@@ -16,8 +17,12 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", metavar="FILE", help="Output file, or '-' for WAV. Default: the input's name with .wav.")
 @click.option("--output-dir", metavar="DIR", help="Folder for the outputs; made if missing.")
-@click.option("--format", "form", metavar="NAME", help="wav, flac, ogg, opus, mp3, aiff or au. Default: by the output's suffix, else wav.")
-@click.option("--rate", type=click.IntRange(1_000, 768_000), metavar="HZ", help="Sample rate of the output. Default: the original's.")
+@click.option(
+    "--format", "form", metavar="NAME", help="wav, flac, ogg, opus, mp3, aiff or au. Default: by the output's suffix, else wav."
+)
+@click.option(
+    "--rate", type=click.IntRange(1_000, 768_000), metavar="HZ", help="Sample rate of the output. Default: the original's."
+)
 @click.option("--model", help="Decode with this model instead of the one that the file names.")
 @click.option("--force", is_flag=True, help="Overwrite outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
@@ -50,9 +55,15 @@ def decode_command(
             result = decode_file(source, target, codec, rate, form, progress)
         speed = result.seconds / max(time.perf_counter() - began, 1e-9)
         return {
-            "input": source, "output": target, "seconds": round(result.seconds, 3), "bytes": result.n_bytes,
-            "kbps": round(result.kbps, 3), "channels": result.channels, "sample_rate": result.sample_rate, "x_real_time": round(speed, 1),
-        }  # fmt: skip
+            "input": source,
+            "output": target,
+            "seconds": round(result.seconds, 3),
+            "bytes": result.n_bytes,
+            "kbps": round(result.kbps, 3),
+            "channels": result.channels,
+            "sample_rate": result.sample_rate,
+            "x_real_time": round(speed, 1),
+        }
 
     process(jobs, work, speaker(as_json, quiet, _sentence, any(target == "-" for _, target in jobs)))
 

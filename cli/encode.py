@@ -1,4 +1,5 @@
 """`ecdc encode`."""
+
 from __future__ import annotations
 
 import time
@@ -15,10 +16,22 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", metavar="FILE", help="Output file, or '-'. Default: the input's name with .ecdc.")
 @click.option("--output-dir", metavar="DIR", help="Folder for the outputs; made if missing.")
-@click.option("--kbps", type=float, default=6.0, show_default=True, help="Bitrate of the whole file; the largest legal one not above it is used.")
+@click.option(
+    "--kbps",
+    type=float,
+    default=6.0,
+    show_default=True,
+    help="Bitrate of the whole file; the largest legal one not above it is used.",
+)
 @click.option("--model", default="nano-24k", show_default=True, help="Bundled model, or a folder or file with a checkpoint.")
 @click.option("--channels", type=click.Choice(list(CHANNELS)), default="keep", show_default=True, help="Channels to encode.")
-@click.option("--stereo", type=click.Choice(["mid_side", "left_right"]), default="mid_side", show_default=True, help="How a mono model codes two channels.")
+@click.option(
+    "--stereo",
+    type=click.Choice(["mid_side", "left_right"]),
+    default="mid_side",
+    show_default=True,
+    help="How a mono model codes two channels.",
+)
 @click.option("--force", is_flag=True, help="Overwrite outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -46,10 +59,16 @@ def encode_command(
             result = encode_file(source, target, codec, kbps, CHANNELS[channels], stereo, progress)
         speed = result.seconds / max(time.perf_counter() - began, 1e-9)
         return {
-            "input": source, "output": target, "model": codec.config.name, "seconds": round(result.seconds, 3),
-            "bytes": result.n_bytes, "kbps": round(result.kbps, 3), "codebooks": list(result.codebooks), "channels": result.channels,
+            "input": source,
+            "output": target,
+            "model": codec.config.name,
+            "seconds": round(result.seconds, 3),
+            "bytes": result.n_bytes,
+            "kbps": round(result.kbps, 3),
+            "codebooks": list(result.codebooks),
+            "channels": result.channels,
             "x_real_time": round(speed, 1),
-        }  # fmt: skip
+        }
 
     process(jobs, work, speaker(as_json, quiet, _sentence, any(target == "-" for _, target in jobs)))
 

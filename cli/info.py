@@ -1,4 +1,5 @@
 """`ecdc info`."""
+
 from __future__ import annotations
 
 import json

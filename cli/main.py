@@ -1,4 +1,5 @@
 """The command group. Subcommands load late, so that `ecdc --help` never imports torch."""
+
 from __future__ import annotations
 
 from importlib import import_module

@@ -1,4 +1,5 @@
 """`ecdc models`."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """`ecdc train`: fetch audio, train codecs."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -14,7 +15,13 @@ def train_group() -> None:
 
 
 @train_group.command("fetch")
-@click.option("--output", type=click.Path(path_type=Path), default=Path("runs/audio"), show_default=True, help="Where packages and packed audio go (8 GB; 2 GB with --quick).")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path("runs/audio"),
+    show_default=True,
+    help="Where packages and packed audio go (8 GB; 2 GB with --quick).",
+)
 @click.option("--quick", is_flag=True, help="Only the 0.35 GB starting set.")
 def fetch_command(output: Path, quick: bool) -> None:
     """Download free audio from Debian packages and pack it for training.
@@ -42,24 +49,37 @@ def pack_command(folder: Path, output: Path) -> None:
 
 @train_group.command("codec")
 @click.argument("recipe")
-@click.option("--data", type=click.Path(path_type=Path), default=Path("runs/audio/packed"), show_default=True, help="Packed audio (see fetch and pack).")
-@click.option("--output", type=click.Path(path_type=Path), help="Run folder; its checkpoint is resumed. Default: runs/<recipe>.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path("runs/audio/packed"),
+    show_default=True,
+    help="Packed audio (see fetch and pack).",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Run folder; its checkpoint is resumed. Default: runs/<recipe>."
+)
 @click.option("--max-seconds", type=float, default=float("inf"), help="Stop, with a checkpoint, after this time.")
+@click.option("--init", help="Start at the weights of this model (a name or a folder) instead of random ones: fine-tuning.")
 @click.option("--export", type=click.Path(path_type=Path), help="Write the trained model to this folder.")
-def codec_command(recipe: str, data: Path, output: Path | None, max_seconds: float, export: Path | None) -> None:
+def codec_command(
+    recipe: str, data: Path, output: Path | None, max_seconds: float, init: str | None, export: Path | None
+) -> None:
     """Train a codec by RECIPE: a bundled one by name (nano-24k), or a TOML file.
 
     Resumes the run in --output where there is one; Ctrl-C saves a checkpoint and ends. For
     one process per core: OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m ecdc.cli train codec ...
     """
     with guard():
+        from ..codec.checkpoints import load
         from ..codec.train.loop import train
         from ..codec.train.recipe import find_recipe, read_recipe
         from ..codec.train.store import export_model
 
         path = find_recipe(recipe)
         folder = output or Path("runs") / path.stem
-        run = train(read_recipe(path), data, folder, max_seconds, report=lambda line: click.echo(line, err=True))
+        start = load(init) if init else None
+        run = train(read_recipe(path), data, folder, max_seconds, lambda line: click.echo(line, err=True), start)
         if export:
             export_model(run, export)
         click.echo(f"{folder}: step {run.step} of {run.recipe.steps}", err=True)

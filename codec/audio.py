@@ -3,6 +3,7 @@
 The one door to libsndfile, soxr and torchaudio. Everything is block by block, so that an
 hour costs no more memory than a second.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -25,7 +26,16 @@ import soxr
 BLOCK_SECONDS = 1.0
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz
 PIPED_MAGIC = (b"RIFF", b"RIFX", b".snd")  # what libsndfile reads without seeking
-SUFFIX_FORMATS = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG", ".opus": "OGG", ".mp3": "MP3", ".aiff": "AIFF", ".aif": "AIFF", ".au": "AU"}
+SUFFIX_FORMATS = {
+    ".wav": "WAV",
+    ".flac": "FLAC",
+    ".ogg": "OGG",
+    ".opus": "OGG",
+    ".mp3": "MP3",
+    ".aiff": "AIFF",
+    ".aif": "AIFF",
+    ".au": "AU",
+}
 SUBTYPES = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}  # otherwise PCM_16
 READABLE_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf"})
 
@@ -74,7 +84,9 @@ class AudioSource:
         self.info = AudioInfo(self._file.samplerate, self._file.channels, self._file.frames if seekable else None)
         if not MIN_RATE <= self.info.sample_rate <= MAX_RATE:
             self.close()
-            raise AudioError(f"{self.name}: a sample rate of {self.info.sample_rate} Hz is out of range ({MIN_RATE}..{MAX_RATE})")
+            raise AudioError(
+                f"{self.name}: a sample rate of {self.info.sample_rate} Hz is out of range ({MIN_RATE}..{MAX_RATE})"
+            )
 
     def _open(self, source: str | os.PathLike[str]) -> soundfile.SoundFile:
         if str(source) == "-":
@@ -97,7 +109,7 @@ class AudioSource:
             read_end, write_end = os.pipe()
             threading.Thread(target=_pump, args=(head, stream, write_end), daemon=True).start()
             return soundfile.SoundFile(read_end, closefd=True)
-        spool = self._stack.enter_context(tempfile.TemporaryFile())
+        spool = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
         spool.write(head)
         shutil.copyfileobj(stream, spool)
         spool.seek(0)
@@ -114,7 +126,9 @@ class AudioSource:
             try:
                 block = self._file.read(n_samples, dtype="float32", always_2d=True).T
             except soundfile.LibsndfileError as error:
-                raise AudioError(f"{self.name}: damaged at {position / self.info.sample_rate:.3f} s ({error.error_string})") from error
+                raise AudioError(
+                    f"{self.name}: damaged at {position / self.info.sample_rate:.3f} s ({error.error_string})"
+                ) from error
             if block.shape[1] == 0:
                 return
             if not np.isfinite(block).all():
@@ -185,7 +199,9 @@ class AudioSink:
     hidden file beside it, removed on any error.
     """
 
-    def __init__(self, target: str | os.PathLike[str], sample_rate: int, channels: int, n_samples: int | None, form: str | None = None) -> None:
+    def __init__(
+        self, target: str | os.PathLike[str], sample_rate: int, channels: int, n_samples: int | None, form: str | None = None
+    ) -> None:
         self.name = "standard output" if str(target) == "-" else str(target)
         self._pipe: BinaryIO | None = None
         self._file: Any = None
@@ -204,7 +220,9 @@ class AudioSink:
         except (soundfile.LibsndfileError, OSError) as error:
             self._partial.unlink(missing_ok=True)
             reason = getattr(error, "error_string", None) or str(error)
-            raise AudioError(f"{self.name}: cannot be written as {self._format} at {sample_rate} Hz ({reason.strip()})") from error
+            raise AudioError(
+                f"{self.name}: cannot be written as {self._format} at {sample_rate} Hz ({reason.strip()})"
+            ) from error
 
     def write(self, block: np.ndarray) -> None:
         """Append float32 [C, n]; values beyond full scale are clipped."""

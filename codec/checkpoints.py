@@ -2,6 +2,7 @@
 
 Files are data: safetensors, JSON, and pickles of which nothing is run (pickles.py).
 """
+
 from __future__ import annotations
 
 import contextlib

@@ -1,4 +1,5 @@
 """What a codec is made of: frozen dataclasses, read strictly, derived values computed."""
+
 from __future__ import annotations
 
 import dataclasses

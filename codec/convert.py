@@ -4,6 +4,7 @@ The original, audiocraft and Hugging Face number their modules alike and differ 
 and in how they spell weight norm. It is folded here with torch's own function: the same
 product in another order differs in the last bit of a third of all weights.
 """
+
 from __future__ import annotations
 
 import re
@@ -72,7 +73,8 @@ def convert(tensors: Mapping[str, Tensor], codec: Codec, where: Path) -> dict[st
 
     Raises CheckpointError for missing, unknown and wrongly shaped tensors.
     """
-    source, ours = _Source(tensors, where), {}
+    source = _Source(tensors, where)
+    ours: dict[str, Tensor] = {}
     for side in ("encoder", "decoder"):
         number = -1
         for i, layer in enumerate(getattr(codec, side).layers):
@@ -90,7 +92,7 @@ def _layer(source: _Source, layer: nn.Module, theirs: str, name: str) -> dict[st
     if isinstance(layer, SkipLstm):
         return {f"{name}.lstm.{k}": source.take(f"{theirs}.lstm.{k}", tuple(p.shape)) for k, p in layer.lstm.named_parameters()}
     if isinstance(layer, ResidualBlock):
-        ours = {}
+        ours: dict[str, Tensor] = {}
         for i, conv in enumerate(layer.body):
             ours |= _layer(source, conv, f"{theirs}.block.{2 * i + 1}", f"{name}.body.{i}")
         return ours | (_layer(source, layer.skip, f"{theirs}.shortcut", f"{name}.skip") if layer.skip else {})

@@ -1,4 +1,5 @@
 """A codec: encoder, residual vector quantizer and decoder over one configuration."""
+
 from __future__ import annotations
 
 import contextlib
@@ -150,8 +151,10 @@ class Stream:
 
     def __init__(self, codec: Codec, batch_size: int) -> None:
         self.codec = codec
-        self._encoder: Any = codec.encoder.initial_state(batch_size)
-        self._decoder: Any = codec.decoder.initial_state(batch_size)
+        encoder: Any = codec.encoder
+        decoder: Any = codec.decoder
+        self._encoder = encoder.initial_state(batch_size)
+        self._decoder = decoder.initial_state(batch_size)
 
     def close(self) -> None:
         """End both directions; later calls raise RuntimeError."""

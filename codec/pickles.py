@@ -4,6 +4,7 @@
 configuration as OmegaConf objects; these are read into empty stand-in classes, so that
 neither that library nor its code is needed.
 """
+
 from __future__ import annotations
 
 import collections

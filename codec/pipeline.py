@@ -3,6 +3,7 @@
 Audio passes in blocks of a fixed number of frames, whatever the size of reads, so that a
 pipe, a file and a whole signal meet the same arithmetic and give the same tokens.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -151,7 +152,9 @@ class _Prepared:
         return block
 
 
-def encode_blocks(codec: Codec, blocks: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...]) -> Iterator[np.ndarray]:
+def encode_blocks(
+    codec: Codec, blocks: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...]
+) -> Iterator[np.ndarray]:
     """Audio blocks [C, n] at the codec's rate -> codes [R, t], the rows of each stream one after the other."""
     size = BLOCK_FRAMES * codec.config.hop_length
     with codec.streaming(batch_size=layout.n_streams) as stream:

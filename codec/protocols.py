@@ -1,4 +1,5 @@
 """The small interfaces that everything plugs into."""
+
 from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable

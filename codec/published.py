@@ -1,4 +1,5 @@
 """EnCodec's configurations: the three published ones, and those that published files bring along."""
+
 from __future__ import annotations
 
 import dataclasses

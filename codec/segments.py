@@ -3,6 +3,7 @@
 Segments start at every multiple of `stride` below the signal's end, even where the one
 before already reaches it, and the last may be short.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,5 @@
 """How the audio's channels become token streams, and how codebooks are shared among them."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

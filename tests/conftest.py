@@ -1,4 +1,5 @@
 """Fixtures that several folders share."""
+
 import numpy as np
 import pytest
 import torch

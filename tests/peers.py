@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import sys
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-
-
-def encodec() -> ModuleType:
-    """PyPI `encodec`, with an empty torchaudio in place of one that cannot be imported: only file reading needs it."""
-    try:
-        importlib.import_module("torchaudio")
-    except (ImportError, OSError, RuntimeError):
-        for name in ("torchaudio", "torchaudio.transforms"):
-            sys.modules[name] = importlib.util.module_from_spec(ModuleSpec(name, loader=None))
-        sys.modules["torchaudio"].transforms = sys.modules["torchaudio.transforms"]
-    return importlib.import_module("encodec")
 
 
 def encodec_binary() -> ModuleType:

@@ -1,4 +1,5 @@
 """The import rule: format < codec < plugins < bench < cli; a file imports its own layer or a lower one."""
+
 import ast
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """Multi-scale mel distance, as DAC defines it (Kumar et al. 2023), so that figures compare with its tables."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,4 +1,5 @@
 """Scale-invariant signal-to-distortion ratio (Le Roux et al. 2019)."""
+
 from __future__ import annotations
 
 import numpy as np

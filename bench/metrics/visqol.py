@@ -1,4 +1,5 @@
 """ViSQOL in audio mode (Chinen et al. 2020; the port `visqol-python`)."""
+
 from __future__ import annotations
 
 from functools import lru_cache

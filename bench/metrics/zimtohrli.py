@@ -1,4 +1,5 @@
 """Zimtohrli (Google, 2023): a psychoacoustic distance, mapped to a mean opinion score."""
+
 from __future__ import annotations
 
 import numpy as np

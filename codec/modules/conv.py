@@ -4,6 +4,7 @@ Inside these networks a signal is *rows* [B, N, C], one for each time step: a bl
 is then contiguous memory, a convolution is a sum of matrix products over shifted views of
 it, and a transposed convolution is a plain one that makes `stride` rows at a time.
 """
+
 from __future__ import annotations
 
 import math

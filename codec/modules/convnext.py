@@ -1,4 +1,5 @@
 """Causal ConvNeXt blocks at frame rate (Liu et al. 2022, one-dimensional as in Vocos)."""
+
 from __future__ import annotations
 
 import torch

@@ -10,6 +10,7 @@ Both ends are causal with a bounded look-ahead. Frame t needs samples up to
 (t+1)*hop + 3*hop/2 (the analysis window), and a sample is final once the frame after its
 own is known: 3 hops in all, 40 ms at 24 kHz with hop 320.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass

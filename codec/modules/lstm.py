@@ -1,4 +1,5 @@
 """The recurrent layers of EnCodec's networks."""
+
 from __future__ import annotations
 
 import math
@@ -33,7 +34,7 @@ class SkipLstm(Layer):
 
     def initial_state(self, batch_size: int) -> LstmState:
         """All zeros."""
-        zeros = self.lstm.weight_hh_l0.new_zeros(self.lstm.num_layers, batch_size, self.lstm.hidden_size)
+        zeros = self.lstm.all_weights[0][1].new_zeros(self.lstm.num_layers, batch_size, self.lstm.hidden_size)
         return LstmState(zeros, zeros)
 
     def forward(self, rows: Tensor, state: LstmState, last: bool = True) -> Tensor:

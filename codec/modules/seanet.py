@@ -4,6 +4,7 @@ On a CPU a signal passes in blocks, so that what is between two layers stays in 
 few frames at a time where there are many rows to a frame, many where the weights are what
 has to be fetched.
 """
+
 from __future__ import annotations
 
 import math

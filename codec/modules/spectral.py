@@ -4,6 +4,7 @@ Frames are aligned so that frame t belongs to samples [t*hop, (t+1)*hop). The MD
 (2 hops) reaches half a hop beyond each side of its frame, so that windows tile and their
 overlap-add rebuilds the signal (Princen-Bradley); see `overlap_add` for the two ends.
 """
+
 from __future__ import annotations
 
 import math

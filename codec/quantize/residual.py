@@ -1,4 +1,5 @@
 """K codebooks, each coding what the ones before it left over (EnCodec, section 3.2)."""
+
 from __future__ import annotations
 
 import torch

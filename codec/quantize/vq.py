@@ -3,6 +3,7 @@
 Squared distances are compared in the expanded form |x|^2 - 2 x.e + |e|^2 (one matrix
 product), as EnCodec does; equal distances go to the lowest index.
 """
+
 from __future__ import annotations
 
 import torch

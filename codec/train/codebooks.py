@@ -1,4 +1,5 @@
 """Learning codebooks: k-means start, exponential moving averages, revival of unused codes."""
+
 from __future__ import annotations
 
 import numba
@@ -7,7 +8,6 @@ import torch.nn as nn
 from torch import Tensor
 
 from ..quantize.residual import ResidualVQ
-
 
 MIN_SCALE = 0.02  # of a residual, where latents have about unit variance
 
@@ -56,6 +56,15 @@ class CodebookTrainer(nn.Module):
                 self.squares.copy_(_sum_by(index, energy, size) / torch.bincount(index, minlength=size).clamp(min=1))
                 self._set_scales()
                 residual = residual / self.quantizer.scales[index, None]
+        self.started.fill_(True)
+
+    @torch.no_grad()
+    def continue_from_quantizer(self) -> None:
+        """Take the quantizer's entries and scales as the start, instead of k-means."""
+        self.counts.fill_(1.0)
+        self.sums.copy_(self.quantizer.codebooks)
+        if self.quantizer.scales is not None:
+            self.squares.copy_(self.quantizer.scales.square())
         self.started.fill_(True)
 
     def forward(self, latents: Tensor, n_codebooks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,7 +120,9 @@ class CodebookTrainer(nn.Module):
         if q == 0 and self.quantizer.scales is not None:
             # A moving mean per entry: it moves as far as the entry's own count does.
             share = _sum_by(index, torch.full(index.shape, weight), len(counts)) / counts
-            mean = _sum_by(index, left.square().mean(1), len(counts)) / torch.bincount(index, minlength=len(counts)).clamp(min=1)
+            mean = _sum_by(index, left.square().mean(1), len(counts)) / torch.bincount(index, minlength=len(counts)).clamp(
+                min=1
+            )
             self.squares.lerp_(mean, share)
             self._set_scales()
         dead = (counts < self.revive_below).nonzero()[:, 0]

@@ -1,4 +1,5 @@
 """Random windows from packed audio; what a step sees depends on (seed, step) alone."""
+
 from __future__ import annotations
 
 import json

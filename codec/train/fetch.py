@@ -4,6 +4,7 @@ Nothing is installed: packages are downloaded with `apt-get download` (apt check
 signatures) and unpacked with `dpkg-deb`. Every step skips what is already there, so an
 interrupted run is resumed by the same command.
 """
+
 from __future__ import annotations
 
 import fnmatch
@@ -35,9 +36,7 @@ class Package:
 
     def wants(self, path: str) -> bool:
         """Whether the file at `path`, relative to the package, belongs to this entry."""
-        return any(fnmatch.fnmatch(path, p) for p in self.include) and not any(
-            fnmatch.fnmatch(path, p) for p in self.exclude
-        )
+        return any(fnmatch.fnmatch(path, p) for p in self.include) and not any(fnmatch.fnmatch(path, p) for p in self.exclude)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +82,9 @@ def unpack(deb: Path, folder: Path) -> Path:
     """Unpack a .deb under `folder`, once; returns the unpacked tree."""
     target = folder / deb.name.split("_")[0]
     if not target.exists():
-        partial = target.with_suffix(".partial")
+        partial = folder / (target.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         subprocess.run(["dpkg-deb", "-x", str(deb), str(partial)], check=True)
         partial.rename(target)
     return target

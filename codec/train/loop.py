@@ -1,4 +1,5 @@
 """The training loop of a codec: one file that reads from top to bottom."""
+
 from __future__ import annotations
 
 import json
@@ -49,9 +50,21 @@ class Run:
                 module.bfloat16_blocks = recipe.bfloat16_blocks
         parameters = [*codec.encoder.parameters(), *codec.decoder.parameters()]
         optimizer = torch.optim.AdamW(
-            parameters, lr=recipe.learning_rate, betas=(recipe.betas[0], recipe.betas[1]), weight_decay=recipe.weight_decay, fused=True
+            parameters,
+            lr=recipe.learning_rate,
+            betas=(recipe.betas[0], recipe.betas[1]),
+            weight_decay=recipe.weight_decay,
+            fused=True,
         )
         return cls(recipe, codec, CodebookTrainer(codec.quantizer, recipe.codebook_decay), optimizer)
+
+
+def start_from(run: Run, model: Codec) -> None:
+    """Begin at the weights of `model`; raises ValueError where its networks differ from the recipe's."""
+    if model.config.to_dict() | {"name": ""} != run.recipe.codec.to_dict() | {"name": ""}:
+        raise ValueError(f"{model.config.name} is not the codec that the recipe describes")
+    run.codec.load_state_dict(model.state_dict())  # copied into float32
+    run.codebooks.continue_from_quantizer()
 
 
 def learning_rate_at(recipe: Recipe, step: int) -> float:
@@ -97,9 +110,7 @@ def train_step(run: Run, batch: Tensor) -> dict[str, float]:
     latents = codec.encoder(audio)
     quantized, commitment, codes = run.codebooks(latents, parallel.own_rows(n_codebooks))
     estimate = codec.decoder(quantized)[..., : audio.shape[-1]]
-    losses = reconstruction_losses(
-        estimate, audio, codec.sample_rate, recipe.losses.windows, recipe.losses.complex_windows
-    )
+    losses = reconstruction_losses(estimate, audio, codec.sample_rate, recipe.losses.windows, recipe.losses.complex_windows)
     losses["commitment"] = commitment
     losses["total"] = sum(getattr(recipe.losses, name) * value for name, value in losses.items())
     run.optimizer.zero_grad(set_to_none=True)
@@ -150,20 +161,33 @@ def validate(run: Run, clips: dict[str, Tensor], counts: tuple[int, ...]) -> dic
     return rows
 
 
-def train(recipe: Recipe, data_folder: Path, output: Path, max_seconds: float = math.inf, report=print) -> Run:
+def train(
+    recipe: Recipe,
+    data_folder: Path,
+    output: Path,
+    max_seconds: float = math.inf,
+    report: Callable[[str], object] = print,
+    init: Codec | None = None,
+) -> Run:
     """Train `recipe` on packed audio into `output`, from its last checkpoint where there is one.
+
+    Without a checkpoint the run starts at the weights of `init`, or at random ones.
 
     Stops at the recipe's last step, after `max_seconds`, or at the first SIGINT/SIGTERM,
     always with a checkpoint. `metrics.jsonl` grows by one row per hundred steps. Under
     torchrun the batch is divided among the processes; the first one writes and reports.
     """
     parallel.start()
+    say = report if parallel.rank() == 0 else lambda line: None
     data = PackedAudio.open(data_folder, "train", round(recipe.data.seconds * recipe.codec.sample_rate))
     clips = validation_clips(data_folder, seconds=4.0, per_group=6)
     run = Run.new(recipe)
     output.mkdir(parents=True, exist_ok=True)
-    if load_checkpoint(run, output) and parallel.rank() == 0:
-        report(f"resumed at step {run.step}")
+    if load_checkpoint(run, output):
+        say(f"resumed at step {run.step}")
+    elif init is not None:
+        start_from(run, init)
+        say(f"started at the weights of {init.config.name}")
     if not run.codebooks.started:
         start_codebooks(run, data)
     run.codec.train()

@@ -1,4 +1,5 @@
 """Reconstruction losses by name; a recipe weighs them with a table of the same names."""
+
 from __future__ import annotations
 
 from functools import lru_cache

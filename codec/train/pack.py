@@ -5,6 +5,7 @@ and `index.jsonl`, one row per file: name, package, group, split, start and leng
 samples, native sample rate, rms. Reading costs nothing; sampling a window at a random
 position is sampling by duration, and short words stand end to end as phrases.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -137,8 +138,14 @@ def _append(maps: dict[str, io.BufferedWriter], folder: Path, source: Source, it
     maps[key].write(item.audio.tobytes())
     rms = float(np.sqrt(np.mean((item.audio / 32768.0) ** 2)))
     return {
-        "name": source.name, "package": source.package.name, "group": source.package.group, "split": split,
-        "start": start, "length": len(item.audio), "native_rate": item.native_rate, "rms": round(rms, 5),
+        "name": source.name,
+        "package": source.package.name,
+        "group": source.package.group,
+        "split": split,
+        "start": start,
+        "length": len(item.audio),
+        "native_rate": item.native_rate,
+        "rms": round(rms, 5),
     }
 
 

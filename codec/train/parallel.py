@@ -3,6 +3,7 @@
 Every process draws the same global batch and keeps its own rows; gradients are averaged
 and latents gathered, so that weights and codebooks stay equal everywhere.
 """
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """What a training run is: a TOML file, read strictly."""
+
 from __future__ import annotations
 
 import tomllib

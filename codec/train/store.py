@@ -1,4 +1,5 @@
 """Checkpoints of a training run: safetensors only, written beside and renamed."""
+
 from __future__ import annotations
 
 import json

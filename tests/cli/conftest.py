@@ -1,4 +1,5 @@
 """Runs the command: in this process where that is enough, in one of its own where pipes or signals matter."""
+
 import io
 import os
 import subprocess

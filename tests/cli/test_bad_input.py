@@ -1,4 +1,5 @@
 """Bad input: one clear line, the right exit code, nothing partial, nothing overwritten."""
+
 import os
 import signal
 import subprocess
@@ -101,7 +102,12 @@ def test_wrong_usage_exits_2(ecdc, option):
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [(b"", "byte 0"), (b"RIFF1234WAVE", "not an .ecdc stream"), (b"ECDC\x07" + bytes(40), "version 7"), (b"ECDC\x01\x00", "needs")],
+    [
+        (b"", "byte 0"),
+        (b"RIFF1234WAVE", "not an .ecdc stream"),
+        (b"ECDC\x07" + bytes(40), "version 7"),
+        (b"ECDC\x01\x00", "needs"),
+    ],
     ids=["empty", "foreign", "version", "short"],
 )
 def test_foreign_streams(ecdc, tmp_path, data, message, one_line):

@@ -1,4 +1,5 @@
 """encode and decode: names, pipes, folders, channels, rates."""
+
 import json
 import os
 import subprocess
@@ -90,7 +91,14 @@ def test_help_and_info_never_import_torch():
         "except SystemExit: pass\n"
         "sys.exit('torch' in sys.modules or 'soundfile' in sys.modules)"
     )
-    for args in (["--help"], ["encode", "--help"], ["decode", "--help"], ["info", "--help"], ["train", "--help"], ["info", "nothing.ecdc"]):
+    for args in (
+        ["--help"],
+        ["encode", "--help"],
+        ["decode", "--help"],
+        ["info", "--help"],
+        ["train", "--help"],
+        ["info", "nothing.ecdc"],
+    ):
         assert subprocess.run([sys.executable, "-c", script, *args], capture_output=True, env=os.environ).returncode == 0, args
 
 

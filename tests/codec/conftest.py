@@ -1,4 +1,5 @@
 """Lets these tests import their own helpers and the shared ones, under any import mode."""
+
 import sys
 from pathlib import Path
 

@@ -1,18 +1,16 @@
 """Other people's EnCodec with random weights, and files of it in each published layout."""
+
 import json
 import math
-import warnings
 from pathlib import Path
 
 import torch
+from ecdc.bench.encodec_peer import random_encodec, randomize
 from ecdc.codec.config import CodecConfig
 from ecdc.codec.published import ARCHITECTURE_KEYS, ENCODEC_24KHZ, ENCODEC_32KHZ, ENCODEC_48KHZ
-from peers import encodec
 from safetensors.torch import load_file, save_file
 
 CONFIGS = {"24 kHz": ENCODEC_24KHZ, "32 kHz": ENCODEC_32KHZ, "48 kHz": ENCODEC_48KHZ}
-GAIN = 2.0  # of the encoder's weights: default ones leave little of the signal beside the biases
-SHRINK = 0.4  # of residuals into codebook entries, so that each codebook leaves work to the next
 
 
 def audio(n_samples, channels=1, batch_size=1, seed=0):
@@ -33,23 +31,14 @@ def narrow(config: CodecConfig, n_filters: int = 4, codebook_size: int | None = 
     return CodecConfig.from_dict(values)
 
 
+def calibration(config: CodecConfig):
+    """Audio that random codebooks are made for."""
+    return audio(config.hop_length * 100, config.channels, seed=99)
+
+
 def original(config: CodecConfig):
     """PyPI encodec's model of a configuration, which is also what audiocraft trains."""
-    package, a = encodec(), config.architecture
-    shape = dict(
-        channels=config.channels, dimension=config.dimension, n_filters=a.n_filters, ratios=list(a.strides),
-        norm=a.norm, causal=a.causal, true_skip=a.true_skip, pad_mode=a.pad_mode,
-    )  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's weight_norm is deprecated
-        model = package.EncodecModel(
-            package.modules.SEANetEncoder(**shape),
-            package.modules.SEANetDecoder(**shape),
-            package.quantization.ResidualVectorQuantizer(config.dimension, config.n_codebooks, config.codebook_size),
-            list(config.bitrates_kbps), config.sample_rate, config.channels, config.normalize, config.segment_seconds,
-        ).eval()  # fmt: skip
-    randomize(model.encoder, [layer._codebook for layer in model.quantizer.vq.layers], config)
-    return model
+    return random_encodec(config, calibration(config))
 
 
 def hugging_face(config: CodecConfig):
@@ -60,28 +49,20 @@ def hugging_face(config: CodecConfig):
     values["upsampling_ratios"] = list(config.architecture.strides)
     model = EncodecModel(
         EncodecConfig(
-            **values, use_conv_shortcut=not config.architecture.true_skip, sampling_rate=config.sample_rate,
-            audio_channels=config.channels, codebook_size=config.codebook_size, target_bandwidths=list(config.bitrates_kbps),
-            normalize=config.normalize, chunk_length_s=config.segment_seconds, overlap=0.01 if config.segment_seconds else None,
-        )  # fmt: skip
+            **values,
+            use_conv_shortcut=not config.architecture.true_skip,
+            sampling_rate=config.sample_rate,
+            audio_channels=config.channels,
+            codebook_size=config.codebook_size,
+            target_bandwidths=list(config.bitrates_kbps),
+            normalize=config.normalize,
+            chunk_length_s=config.segment_seconds,
+            overlap=0.01 if config.segment_seconds else None,
+        )
     ).eval()
-    randomize(model.encoder, [layer.codebook for layer in model.quantizer.layers], config)
+    wav = calibration(config)
+    randomize(model.encoder, [layer.codebook for layer in model.quantizer.layers], wav / wav.std() if config.normalize else wav)
     return model
-
-
-@torch.no_grad()
-def randomize(encoder, codebooks, config):
-    """Weights that let a signal through, and codebook entries near what the codebooks before leave over of it."""
-    for name, parameter in encoder.named_parameters():
-        if name.endswith(("weight_g", "original0")):
-            parameter.mul_(GAIN * (0.9 + 0.2 * torch.rand_like(parameter)))
-    wav = audio(config.hop_length * 100, config.channels, seed=99)
-    residual = encoder(wav / wav.std() if config.normalize else wav)[0].T
-    for codebook in codebooks:
-        codebook.inited.fill_(1)
-        entries = residual[torch.randint(len(residual), (config.codebook_size,))]
-        codebook.embed.copy_(SHRINK * (entries + 0.3 * residual.std() * torch.randn_like(entries)))
-        residual = residual - codebook.embed[torch.cdist(residual, codebook.embed).argmin(1)]
 
 
 def write_original(model, path: Path) -> Path:
@@ -94,7 +75,12 @@ def audiocraft_cfg(config: CodecConfig) -> dict:
     """audiocraft's description of a configuration, with the references that its recipes use."""
     a = config.architecture
     seanet = {theirs: getattr(a, ours) for ours, (_, theirs) in ARCHITECTURE_KEYS.items() if "." not in theirs}
-    seanet |= {"ratios": list(a.strides), "causal": "${encodec.causal}", "channels": "${channels}", "dimension": config.dimension}
+    seanet |= {
+        "ratios": list(a.strides),
+        "causal": "${encodec.causal}",
+        "channels": "${channels}",
+        "dimension": config.dimension,
+    }
     seanet |= {"true_skip": a.true_skip, "activation": "ELU", "activation_params": {"alpha": 1.0}, "encoder": {}}
     seanet |= {"disable_norm_outer_blocks": 0, "norm_params": {}}
     seanet |= {"decoder": {"trim_right_ratio": a.trim_right_ratio, "final_activation": None, "final_activation_params": None}}
@@ -113,7 +99,12 @@ def write_audiocraft(model, config: CodecConfig, path: Path, **changes) -> Path:
     """As audiocraft exports a model; `changes` replace or add entries of the package."""
     import yaml
 
-    package = {"best_state": model.state_dict(), "xp.cfg": yaml.safe_dump(audiocraft_cfg(config)), "exported": True, "version": "1.3"}
+    package = {
+        "best_state": model.state_dict(),
+        "xp.cfg": yaml.safe_dump(audiocraft_cfg(config)),
+        "exported": True,
+        "version": "1.3",
+    }
     torch.save({k: v for k, v in (package | changes).items() if v is not None}, path)
     return path
 

@@ -1,4 +1,5 @@
 """Audio in and out: blocks, resampling, channels, and bad files named in one line."""
+
 import io
 import os
 import subprocess
@@ -54,7 +55,9 @@ def test_fold_channels(noise):
         fold_channels(np.zeros((6, 3)), 2)
 
 
-@pytest.mark.parametrize(("suffix", "form"), [(".wav", "WAV"), (".flac", "FLAC"), (".FLAC", "FLAC"), (".ogg", "OGG"), (".au", "AU")])
+@pytest.mark.parametrize(
+    ("suffix", "form"), [(".wav", "WAV"), (".flac", "FLAC"), (".FLAC", "FLAC"), (".ogg", "OGG"), (".au", "AU")]
+)
 def test_written_files_read_back(tmp_path, noise, suffix, form):
     path = tmp_path / f"out{suffix}"
     with AudioSink(path, 44_100, 2, None) as sink:
@@ -131,7 +134,9 @@ def test_pipes_are_read_as_files_are(tmp_path, noise, suffix):
         "import sys, numpy as np; from ecdc.codec.audio import AudioSource\n"
         "with AudioSource('-') as s: sys.stdout.buffer.write(np.concatenate(list(s.blocks(777)), 1).tobytes())"
     )
-    out = subprocess.run([sys.executable, "-c", script], input=path.read_bytes(), stdout=subprocess.PIPE, check=True, env=os.environ)
+    out = subprocess.run(
+        [sys.executable, "-c", script], input=path.read_bytes(), stdout=subprocess.PIPE, check=True, env=os.environ
+    )
     with AudioSource(path) as source:
         want = np.concatenate(list(source.blocks()), axis=1)
     np.testing.assert_array_equal(np.frombuffer(out.stdout, np.float32).reshape(2, -1), want)

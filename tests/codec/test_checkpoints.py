@@ -1,4 +1,5 @@
 """Models by name: every published layout, ours, and everything that is none of them."""
+
 import collections
 import json
 import os
@@ -39,7 +40,9 @@ def peer():
 def ours(tmp_path):
     """A folder of ours with a small model."""
     torch.manual_seed(0)
-    config = CodecConfig("tiny", SeanetConfig(strides=(4, 2), n_filters=4, lstm_layers=1), dimension=8, n_codebooks=2, codebook_size=16)
+    config = CodecConfig(
+        "tiny", SeanetConfig(strides=(4, 2), n_filters=4, lstm_layers=1), dimension=8, n_codebooks=2, codebook_size=16
+    )
     codec = Codec(config).ready()
     codec.quantizer.codebooks.normal_()
     save(codec, tmp_path / "tiny")
@@ -132,7 +135,12 @@ def test_yaml_is_asked_for_when_it_is_missing(peer, tmp_path, monkeypatch):
 def test_omegaconf_objects_are_read_without_omegaconf(peer, tmp_path, monkeypatch):
     """Classes of those names are pickled here, and gone when the file is read."""
     modules = {name: types.ModuleType(f"omegaconf.{name}") for name in ("dictconfig", "listconfig", "nodes", "base")}
-    for module, kind in [("dictconfig", "DictConfig"), ("listconfig", "ListConfig"), ("nodes", "AnyNode"), ("base", "ContainerMetadata")]:
+    for module, kind in [
+        ("dictconfig", "DictConfig"),
+        ("listconfig", "ListConfig"),
+        ("nodes", "AnyNode"),
+        ("base", "ContainerMetadata"),
+    ]:
         setattr(modules[module], kind, type(kind, (), {"__module__": f"omegaconf.{module}"}))
 
     def node(value):
@@ -142,11 +150,16 @@ def test_omegaconf_objects_are_read_without_omegaconf(peer, tmp_path, monkeypatc
             made, content = modules["listconfig"].ListConfig(), {"_content": [node(v) for v in value]}
         else:
             made, content = modules["nodes"].AnyNode(), {"_val": value}
-        vars(made).update(content, _parent=None, _metadata=modules["base"].ContainerMetadata(), _flags_cache=collections.defaultdict(dict))
+        vars(made).update(
+            content, _parent=None, _metadata=modules["base"].ContainerMetadata(), _flags_cache=collections.defaultdict(dict)
+        )
         return made
 
     with monkeypatch.context() as patch:
-        for name, module in {"omegaconf": types.ModuleType("omegaconf"), **{f"omegaconf.{k}": v for k, v in modules.items()}}.items():
+        for name, module in {
+            "omegaconf": types.ModuleType("omegaconf"),
+            **{f"omegaconf.{k}": v for k, v in modules.items()},
+        }.items():
             patch.setitem(sys.modules, name, module)
         path = write_audiocraft(peer, SMALL, tmp_path / "a.bin", **{"xp.cfg": node(audiocraft_cfg(SMALL))})
     assert "omegaconf" not in sys.modules
@@ -163,7 +176,9 @@ class Malicious:
         return os.system, (f"touch {self.target}",)
 
 
-@pytest.mark.parametrize("write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))], ids=["torch", "pickle"])
+@pytest.mark.parametrize(
+    "write", [torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))], ids=["torch", "pickle"]
+)
 def test_a_pickle_that_runs_something_is_refused_before_it_runs(write, tmp_path):
     write({"best_state": Malicious(tmp_path / "ran")}, tmp_path / "a.bin")
     refused(tmp_path / "a.bin", "a.bin: ")
@@ -240,7 +255,10 @@ def hub(monkeypatch):
 
 def test_models_are_fetched_from_the_hub(hub, ours, peer, tmp_path):
     codec, folder = ours
-    hub["someone/tiny", "config.json"], hub["someone/tiny", "model.safetensors"] = folder / "config.json", folder / "model.safetensors"
+    hub["someone/tiny", "config.json"], hub["someone/tiny", "model.safetensors"] = (
+        folder / "config.json",
+        folder / "model.safetensors",
+    )
     assert load("someone/tiny").token_space == codec.token_space
     (tmp_path / "config.json").write_text('{"model_type": "musicgen"}')
     package = write_audiocraft(peer, SMALL, tmp_path / "compression_state_dict.bin")

@@ -4,6 +4,7 @@ On the reference path codes are equal bit for bit. The fast path sums in another
 that a frame in some ten thousands lies close enough to the border of two entries to change
 sides; all of its later codes change with it, which is what `FLIPS` allows for.
 """
+
 import pytest
 import torch
 from ecdc.codec.checkpoints import load
@@ -104,4 +105,3 @@ def test_codes_and_waveforms_are_those_of_transformers(transformers_models, n_sa
         codes = list(encoded.audio_codes)
         codes[-1] = codes[-1][..., : codes[-1].shape[-1] - padded]
         check(ours, fast, wav, kbps, list(zip(codes, scales, strict=True)), theirs)
-

@@ -1,4 +1,5 @@
 """The hybrid codec: filterbanks rebuild, streams equal wholes, batches equal singles, prefixes decode."""
+
 import pytest
 import torch
 from ecdc.codec.modules.hybrid import compand, expand

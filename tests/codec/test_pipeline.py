@@ -1,4 +1,5 @@
 """Audio file -> container -> audio file: exact lengths, the same tokens for any source, nothing partial."""
+
 import io
 
 import numpy as np

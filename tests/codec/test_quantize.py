@@ -1,4 +1,5 @@
 """Nearest entries: the float64 path with its float32 screen equals plain float64 search."""
+
 import pytest
 import torch
 from ecdc.codec.quantize.residual import ResidualVQ

@@ -1,4 +1,5 @@
 """SEANet codecs: streams equal wholes, batches equal singles, prefixes decode, whatever the options."""
+
 import math
 
 import pytest
@@ -26,7 +27,9 @@ def small_codec(kind):
     torch.manual_seed(0)
     architecture = SeanetConfig(**{"strides": (4, 2), "n_filters": 8} | KINDS[kind])
     rates = tuple(24_000 / architecture.hop_length * 6 * k / 1000 for k in range(1, 5))
-    codec = Codec(CodecConfig("small", architecture, dimension=16, n_codebooks=4, codebook_size=64, bitrates_kbps=rates)).ready()
+    codec = Codec(
+        CodecConfig("small", architecture, dimension=16, n_codebooks=4, codebook_size=64, bitrates_kbps=rates)
+    ).ready()
     for parameter in codec.encoder.parameters():
         parameter.mul_(1.5)
     with torch.no_grad():
@@ -106,7 +109,10 @@ def test_a_causal_stream_gives_a_frame_with_its_last_sample(kind, held):
     """But for the first: a reflected start needs the 7 frames under the last convolution's kernel."""
     codec = small_codec(kind)
     with codec.streaming() as stream:
-        counts = [stream.encode(block).shape[-1] for block in audio(50 * codec.config.hop_length).split(codec.config.hop_length, dim=-1)]
+        counts = [
+            stream.encode(block).shape[-1]
+            for block in audio(50 * codec.config.hop_length).split(codec.config.hop_length, dim=-1)
+        ]
     assert sum(counts) == 50 and counts[-20:] == [1] * 20
     assert counts.index(max(counts)) == max(0, held - 1) and sum(counts[: max(0, held - 1)]) == 0
 
@@ -135,7 +141,9 @@ def test_gradients_flow_where_they_are_wanted():
     networks = Codec(CodecConfig("small", SeanetConfig(strides=(4, 2), n_filters=4), dimension=16))
     latents = networks.encoder(audio(100))
     networks.decoder(latents).square().mean().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in [*networks.encoder.parameters(), *networks.decoder.parameters()])
+    assert all(
+        p.grad is not None and p.grad.abs().sum() > 0 for p in [*networks.encoder.parameters(), *networks.decoder.parameters()]
+    )
 
 
 def test_models_that_normalize_over_time_do_not_stream():

@@ -1,4 +1,5 @@
 """Overlapping segments: cut at fixed places, coded on their own, joined by linear overlap-add, in bounded memory."""
+
 import pytest
 import torch
 from ecdc.codec.model import Codec
@@ -13,7 +14,9 @@ def codec():
     return Codec(narrow(ENCODEC_48KHZ)).ready()
 
 
-@pytest.mark.parametrize("n, spans", [(0, []), (1, [(0, 1)]), (10, [(0, 10), (8, 10)]), (11, [(0, 10), (8, 11)]), (16, [(0, 10), (8, 16)])])
+@pytest.mark.parametrize(
+    "n, spans", [(0, []), (1, [(0, 1)]), (10, [(0, 10), (8, 10)]), (11, [(0, 10), (8, 11)]), (16, [(0, 10), (8, 16)])]
+)
 @pytest.mark.parametrize("block", [1, 3, 100])
 def test_segments_start_at_every_stride_below_the_end(n, spans, block):
     signal = torch.arange(n).view(1, 1, n)

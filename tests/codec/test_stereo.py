@@ -1,4 +1,5 @@
 """Channels to streams and back, and how bitrates are shared."""
+
 import dataclasses
 
 import numpy as np

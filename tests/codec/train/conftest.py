@@ -1,4 +1,5 @@
 """A second of training needs a little audio: chirps over noise, packed as `ecdc train fetch` packs it."""
+
 import numpy as np
 import pytest
 import soundfile
@@ -24,12 +25,21 @@ def packed(tmp_path_factory):
 @pytest.fixture
 def recipe():
     """A codec of a few thousand parameters that learns in seconds."""
-    architecture = HybridConfig(hop_length=160, low_bins=16, encoder_width=16, encoder_depth=1, decoder_width=16, decoder_depth=1)
+    architecture = HybridConfig(
+        hop_length=160, low_bins=16, encoder_width=16, encoder_depth=1, decoder_width=16, decoder_depth=1
+    )
     codec = CodecConfig(
         name="tiny", architecture=architecture, dimension=16, n_codebooks=3, codebook_size=32, bitrates_kbps=(0.75, 1.5, 2.25)
     )
     return Recipe(
-        codec=codec, data=DataRecipe(batch_size=4, seconds=0.4), steps=30, warmup_steps=3, decay_steps=10, kmeans_seconds=8.0,
-        dropout_codebooks=(1, 2), validate_every=30, checkpoint_every=10, bfloat16_blocks=False,
+        codec=codec,
+        data=DataRecipe(batch_size=4, seconds=0.4),
+        steps=30,
+        warmup_steps=3,
+        decay_steps=10,
+        kmeans_seconds=8.0,
+        dropout_codebooks=(1, 2),
+        validate_every=30,
+        checkpoint_every=10,
+        bfloat16_blocks=False,
     )
-

@@ -1,4 +1,5 @@
 """Codebook learning: k-means, moving averages, revival, per-row dropout."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,4 +1,5 @@
 """Packing and drawing: bad files are counted, splits are fixed, batches depend on the step alone."""
+
 import numpy as np
 import soundfile
 import torch

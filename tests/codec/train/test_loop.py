@@ -1,4 +1,5 @@
 """The training loop: it learns, its codebooks live, and an interrupted run is the unbroken one."""
+
 import dataclasses
 import json
 

@@ -1,4 +1,5 @@
 """Losses: equal signals cost nothing, and the fast transform has the right gradient."""
+
 import torch
 from ecdc.codec.train.losses import _RealFFT, mel_filterbank, reconstruction_losses, si_sdr
 

@@ -1,0 +1,1 @@
+"""Token generators: plugins that write codes into the container."""
