@@ -16,6 +16,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from .matmul import affine, affine_onto
+
 FEW = 16  # numbers per window so few that copying them costs less than one product for each tap
 
 
@@ -234,7 +236,7 @@ def products(rows: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, dilati
         return rows.new_zeros(batch_size, 0, n_out)
     if kernel_size * n_in <= FEW or kernel_size % stride:
         windows = rows.unfold(1, (kernel_size - 1) * dilation + 1, stride)[..., ::dilation].transpose(2, 3)
-        out = torch.addmm(bias, windows.reshape(-1, kernel_size * n_in), weight.flatten(0, 1))
+        out = affine(windows.reshape(-1, kernel_size * n_in), weight.flatten(0, 1), bias)
         return out.view(batch_size, n_windows, n_out)
     if kernel_size * n_out <= FEW and stride == dilation == 1:
         # All taps of each row first, then the sums along the windows' diagonals.
@@ -243,7 +245,7 @@ def products(rows: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, dilati
     for tap in range(0, kernel_size, stride):
         views = rows[:, tap * dilation :][:, : n_windows * stride].reshape(-1, stride * n_in)
         factors = views, weight[tap : tap + stride].flatten(0, 1)
-        out = out.addmm_(*factors) if tap else torch.addmm(bias, *factors)
+        out = affine_onto(out, *factors) if tap else affine(*factors, bias)
     return out.view(batch_size, n_windows, n_out)
 
 

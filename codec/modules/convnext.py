@@ -7,6 +7,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from .matmul import linear
+
 
 class CausalBlock(nn.Module):
     """Depthwise causal convolution, then a two-layer perceptron per frame, added to the input.
@@ -28,7 +30,7 @@ class CausalBlock(nn.Module):
         """Shapes: x [B, T, W], past [B, n_past, W] -> (y [B, T, W], the next call's past)."""
         padded = torch.cat([past, x], dim=1)
         h = self._convolve(padded)
-        h = self.down(F.gelu(self.up(self.norm(h))))
+        h = linear(F.gelu(linear(self.norm(h), self.up)), self.down)
         return x + h * self.scale, padded[:, x.shape[1] :]
 
     def _convolve(self, padded: Tensor) -> Tensor:

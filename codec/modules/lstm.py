@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...format.jit import kernel
 from .conv import Layer
+from .matmul import affine
 
 SHORT = 8  # steps for which torch's own LSTM takes longer to lay out its weights than to run
 
@@ -51,7 +52,7 @@ class SkipLstm(Layer):
         state.hidden, state.cell = state.hidden.clone(), state.cell.clone()
         out = rows[0]
         for hidden, cell, (w_in, w_hidden, b_in, b_hidden) in zip(state.hidden, state.cell, self.lstm.all_weights, strict=True):
-            gates = torch.addmm(b_in + b_hidden, out, w_in.t())  # [T, 4C]
+            gates = affine(out, w_in.t(), b_in + b_hidden)  # [T, 4C]
             out = torch.empty_like(out)
             run_steps(*(x.detach().numpy() for x in (gates, w_hidden, hidden[0], cell[0], out)))
         return rows + out
