@@ -27,7 +27,7 @@ from .model import Codec
 from .segments import Segment
 from .stereo import Layout, codebooks_per_stream, layout_for
 
-BLOCK_FRAMES = 750  # per call of a model: 10 s at 75 frames a second
+BLOCK_FRAMES = 300  # per call of a model: 4 s at 75 frames a second
 Progress = Callable[[float], None]  # receives the seconds of audio done since the last call
 
 
