@@ -6,13 +6,30 @@ import contextlib
 import errno
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import click
 
+
+class Time(click.ParamType):
+    """A time from the command line, exactly: seconds, m:ss or h:mm:ss, each with decimals -> Fraction of seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
+        """Parse; a usage error says what is expected."""
+        found = re.fullmatch(r"(?:(?:(\d{1,6}):)?([0-5]?\d):(?=\d\d(?:\.|$)))?(\d{1,12}(?:\.\d{1,12})?)", str(value))
+        if found is None or (found[2] and Fraction(found[3]) >= 60):
+            self.fail(f"{value!r} is no time: give seconds, m:ss or h:mm:ss, such as 83.5 or 1:23.5", param, ctx)
+        return int(found[1] or 0) * 3600 + int(found[2] or 0) * 60 + Fraction(found[3])
+
+
+TIME = Time()
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
 
 

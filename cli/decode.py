@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .common import guard, plan, process, progress_bar, speaker
+from .common import TIME, guard, plan, process, progress_bar, speaker
 
 ECDC_SUFFIXES = frozenset({".ecdc"})
 
@@ -23,13 +24,15 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
 @click.option(
     "--rate", type=click.IntRange(1_000, 768_000), metavar="HZ", help="Sample rate of the output. Default: the original's."
 )
+@click.option("--start", type=TIME, default="0", metavar="TIME", help="Where to begin: seconds, or h:mm:ss.s.")
+@click.option("--duration", type=TIME, metavar="TIME", help="How much to decode. Default: all that follows.")
 @click.option("--model", help="Decode with this model instead of the one that the file names.")
 @click.option("--force", is_flag=True, help="Overwrite outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def decode_command(
     inputs: tuple[str, ...], output: str | None, output_dir: str | None, form: str | None, rate: int | None,
-    model: str | None, force: bool, as_json: bool, quiet: bool,
+    start: Fraction, duration: Fraction | None, model: str | None, force: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Decode .ecdc files, or all of them in folders, into audio.
 
@@ -52,7 +55,7 @@ def decode_command(
     def work(source: str, target: str) -> dict[str, Any]:
         began = time.perf_counter()
         with progress_bar(source, None, quiet) as progress:
-            result = decode_file(source, target, codec, rate, form, progress)
+            result = decode_file(source, target, codec, rate, form, progress, start, duration)
         speed = result.seconds / max(time.perf_counter() - began, 1e-9)
         return {
             "input": source,

@@ -120,6 +120,16 @@ class SeanetConfig(Strict):
         """Samples per frame."""
         return math.prod(self.strides)
 
+    @property
+    def decoder_context(self) -> int:
+        """Past frames that a decoded sample depends on; of an LSTM's endless memory, ten seconds' worth."""
+        return 750 if self.lstm_layers else 16 + 2 * self.dilation_base**self.n_residual_layers
+
+    @property
+    def decoder_lookahead(self) -> int:
+        """Further frames that a decoded sample waits for."""
+        return 1 if self.causal else 16 + 2 * self.dilation_base**self.n_residual_layers
+
 
 @dataclass(frozen=True, slots=True)
 class HybridConfig(Strict):
@@ -134,6 +144,16 @@ class HybridConfig(Strict):
     decoder_depth: int = 8
     expand: int = 3  # inner width of a block over its outer width
     kernel_size: int = 7  # frames
+
+    @property
+    def decoder_context(self) -> int:
+        """Past frames that a decoded sample depends on."""
+        return self.decoder_depth * (self.kernel_size - 1) + 1
+
+    @property
+    def decoder_lookahead(self) -> int:
+        """Further frames that a decoded sample waits for: windows overlap."""
+        return 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,24 +7,25 @@ pipe, a file and a whole signal meet the same arithmetic and give the same token
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import groupby
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 
-from ..format import Corrupt, Header, Reader, V0File, Writer, read_v0
+from ..format import Chunk, Corrupt, Header, Reader, V0File, Writer, read_v0
 from ..format.header import major_version
 from ..format.timing import resampled_length
-from .audio import AudioError, AudioSink, AudioSource, Resampler, fold_channels, partial_path
+from .audio import AudioError, AudioSink, AudioSource, Resampler, fold_channels
 from .checkpoints import load
+from .files import input_bytes, output_bytes, seekable
 from .model import Codec
 from .segments import Segment
+from .span import Span, clipped, frames_of
 from .stereo import Layout, codebooks_per_stream, layout_for
 
 BLOCK_FRAMES = 300  # per call of a model: 4 s at 75 frames a second
@@ -47,38 +48,6 @@ class Result:
         return 8 * self.n_bytes / 1000 / self.seconds if self.seconds else 0.0
 
 
-@contextlib.contextmanager
-def output_bytes(target: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary output: '-' for standard output, else a file that appears only when whole."""
-    if str(target) == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    path = Path(target)
-    partial = partial_path(path)
-    try:
-        with open(partial, "wb") as stream:
-            yield stream
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def input_bytes(source: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary input: '-' for standard input, else a file; raises AudioError where there is none."""
-    if str(source) == "-":
-        yield sys.stdin.buffer
-        return
-    path = Path(source)
-    if path.is_dir():
-        raise AudioError(f"{path}: is a folder, not an .ecdc file")
-    if not path.exists():
-        raise AudioError(f"{path}: no such file")
-    with open(path, "rb") as stream:
-        yield stream
-
-
 def seconds_of(source: str | os.PathLike[str]) -> float | None:
     """How long the audio in `source` lasts, where its header says so; for progress bars."""
     try:
@@ -86,6 +55,11 @@ def seconds_of(source: str | os.PathLike[str]) -> float | None:
             return audio.info.n_samples / audio.info.sample_rate if audio and audio.info.n_samples else None
     except AudioError:
         return None
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    """As a tensor; a copy where an array may not be written to, because a tensor always may."""
+    return torch.from_numpy(np.require(array, requirements=("C", "W")))
 
 
 def header_for(codec: Codec, layout: Layout, source: AudioSource, tags: tuple[tuple[str, str], ...] = ()) -> Header:
@@ -159,7 +133,7 @@ def encode_blocks(
     size = BLOCK_FRAMES * codec.config.hop_length
     with codec.streaming(batch_size=layout.n_streams) as stream:
         for block, last in fixed_blocks(blocks, size):
-            wav = torch.from_numpy(np.ascontiguousarray(layout.split(block, codec.config.channels)))
+            wav = _tensor(layout.split(block, codec.config.channels))
             codes = stream.encode(wav, n_codebooks=max(codebooks), last=last)  # [S, K, t]
             yield np.concatenate([rows[:k] for rows, k in zip(codes.numpy(), codebooks, strict=True)]).astype(np.uint16)
 
@@ -192,7 +166,7 @@ def encode_file(
 
 def _write_codes(writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...]) -> None:
     if codec.config.segment_length:
-        wavs = (torch.from_numpy(np.ascontiguousarray(layout.split(block, codec.config.channels))) for block in audio)
+        wavs = (_tensor(layout.split(block, codec.config.channels)) for block in audio)
         for segment in codec.encode_segment_blocks(wavs, n_codebooks=codebooks[0]):
             writer.append_segment(segment.codes[0].numpy(), None if segment.scale is None else float(segment.scale))
         return
@@ -200,8 +174,8 @@ def _write_codes(writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layo
         writer.append(codes, codebooks)
 
 
-def decode_blocks(codec: Codec, reader: Reader) -> Iterator[np.ndarray]:
-    """The audio of a stream in blocks [C, n] at the codec's rate, cut to its exact length.
+def decode_blocks(codec: Codec, reader: Reader, span: Span | None = None) -> Iterator[np.ndarray]:
+    """The audio of a stream in blocks [C, n] at the codec's rate, cut to its exact length or to a span of it.
 
     Raises FormatError where the stream is damaged or of another token space.
     """
@@ -209,17 +183,31 @@ def decode_blocks(codec: Codec, reader: Reader) -> Iterator[np.ndarray]:
     header.require(codec.config.name, codec.token_space)
     layout = Layout(header.channel_coding, header.channels)
     gain = np.float32(10 ** (header.output_gain / 5120))
-    blocks = _decode_segments(codec, reader) if header.segment_length else _decode_stream(codec, reader)
-    for block in _trimmed((layout.join(b) for b in blocks), header.pre_skip, header.hop_length, lambda: reader.n_samples):
+    start, stop, skip = frames_of(span, codec, reader) if span else (0, None, header.pre_skip)
+    chunks = _cut_chunks(reader, start, stop)
+    blocks = _decode_segments(codec, chunks) if header.segment_length else _decode_stream(codec, chunks, header.n_streams)
+
+    def length() -> int | None:
+        return span.last - span.first if span else reader.n_samples
+
+    for block in _trimmed((layout.join(b) for b in blocks), skip, header.hop_length, length):
         yield block * gain
 
 
-def _decode_stream(codec: Codec, reader: Reader) -> Iterator[np.ndarray]:
+def _cut_chunks(reader: Reader, start: int, stop: int | None) -> Iterator[Chunk]:
+    """The chunks of the frames [start, stop), the first and the last cut to them."""
+    for chunk in reader.chunks(start, stop):
+        first = max(start - chunk.first_frame, 0)
+        codes = chunk.codes[:, first : None if stop is None else stop - chunk.first_frame]
+        yield dataclasses.replace(chunk, first_frame=chunk.first_frame + first, codes=codes)
+
+
+def _decode_stream(codec: Codec, chunks: Iterable[Chunk], n_streams: int) -> Iterator[np.ndarray]:
     """Decoded streams [S, c, n] of an unsegmented file."""
     with contextlib.ExitStack() as stack:
-        streams = [stack.enter_context(codec.streaming()) for _ in range(reader.header.n_streams)]
-        chunks = ((chunk.n_codebooks, chunk.codes) for chunk in reader)
-        for codebooks, codes, last in _fixed_codes(chunks, BLOCK_FRAMES):
+        streams = [stack.enter_context(codec.streaming()) for _ in range(n_streams)]
+        coded = ((chunk.n_codebooks, chunk.codes) for chunk in chunks)
+        for codebooks, codes, last in _fixed_codes(coded, BLOCK_FRAMES):
             rows = torch.from_numpy(codes.astype(np.int64)).split(codebooks)
             wavs = [s.decode(k_rows[None], last=last)[0].numpy() for s, k_rows in zip(streams, rows, strict=True)]
             yield np.stack([wav * np.float32(k > 0) for wav, k in zip(wavs, codebooks, strict=True)])  # K = 0 is silence
@@ -239,11 +227,11 @@ def _fixed_codes(
         yield *held, True
 
 
-def _decode_segments(codec: Codec, reader: Reader) -> Iterator[np.ndarray]:
+def _decode_segments(codec: Codec, chunks: Iterable[Chunk]) -> Iterator[np.ndarray]:
     """Decoded audio [1, c, n] of a file in overlapping segments."""
     segments = (
         Segment(torch.from_numpy(c.codes.astype(np.int64))[None], None if c.scale is None else torch.tensor([[c.scale]]))
-        for c in reader
+        for c in chunks
     )
     for wav in codec.decode_segment_blocks(segments):
         yield wav.numpy()
@@ -294,22 +282,32 @@ def decode_file(
     sample_rate: int | None = None,
     form: str | None = None,
     progress: Progress = lambda seconds: None,
+    start: Fraction = Fraction(0),
+    duration: Fraction | None = None,
 ) -> Result:
     """Decode an `.ecdc` file into audio; '-' is standard input or output.
 
     `model` is the codec to decode with (default: the one that the file names), `sample_rate`
     the rate of the output in Hz (default: the original's), `form` its format where the suffix
-    does not say it. Files of the original EnCodec (version 0) are read too. Raises
+    does not say it, `start` and `duration` a span of the audio in seconds, for which only what
+    it needs is read: its samples are those of a full decode. Files of the original EnCodec (version 0) are read too. Raises
     FormatError, CheckpointError or AudioError with one line that says what was wrong; the
     target then does not exist, or is as it was before.
     """
     with input_bytes(source) as stream:
         if major_version(stream.peek(5)[:5]) == 0:  # type: ignore[attr-defined]
+            if start or duration is not None:
+                raise ValueError("files of version 0 have no index: decode all of it, or convert the file first")
             return _decode_v0(read_v0(stream), target, model, sample_rate, form)
-        reader = Reader(stream)
+        is_span = bool(start) or duration is not None
+        reader = Reader(seekable(stream) if is_span else stream)
         header = reader.header
         codec = model or load(header.codec)
         rate = sample_rate or header.original_sample_rate
+        if is_span:
+            blocks, n_wanted = _decode_span(codec, reader, rate, start, duration)
+            n_samples = _write_audio(blocks, target, rate, header.channels, n_wanted, form, progress)
+            return Result(n_samples / rate, reader.n_bytes, header.channels, rate)
 
         def length() -> int | None:
             if rate == header.original_sample_rate:
@@ -319,6 +317,23 @@ def decode_file(
         blocks = _restored(decode_blocks(codec, reader), header.sample_rate, rate, length)
         n_samples = _write_audio(blocks, target, rate, header.channels, length(), form, progress)
     return Result(n_samples / rate, reader.n_bytes, header.channels, rate)
+
+
+def _decode_span(
+    codec: Codec, reader: Reader, rate: int, start: Fraction, duration: Fraction | None
+) -> tuple[Iterator[np.ndarray], int]:
+    """The audio blocks of a span at `rate`, and its length in samples."""
+    header = reader.header
+    n_samples = reader.n_samples
+    if n_samples is None:  # the stream was cut off: what its whole chunks decode to
+        n_samples = max(0, reader.index.n_decodable(header) - header.pre_skip)
+    n_out = reader.original_n_samples if rate == header.original_sample_rate else None
+    if n_out is None:
+        n_out = resampled_length(n_samples, header.sample_rate, rate)
+    span = Span.of(start, duration, n_out, n_samples, (header.sample_rate, rate))
+    n_wanted = span.stop - span.start
+    blocks = _restored(decode_blocks(codec, reader, span), header.sample_rate, rate, lambda: span.skip + n_wanted)
+    return clipped(blocks, span.skip, n_wanted), n_wanted
 
 
 def _write_audio(

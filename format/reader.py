@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -36,6 +37,17 @@ class Reader:
         """What the END chunk says; None if it is lost, or on a pipe before it has come."""
         self._load_index()
         return self._trailer
+
+    @property
+    def index(self) -> Index:
+        """Where every chunk of a file stands; of a file that was cut off, of its whole chunks.
+
+        Raises io.UnsupportedOperation on a pipe before its end.
+        """
+        index = self._load_index()
+        if index is None:
+            raise io.UnsupportedOperation("a pipe has no index before its end")
+        return index
 
     @property
     def n_frames(self) -> int | None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,3 +111,24 @@ def test_bundled_speech_survives(ecdc, speech, tmp_path):
     assert original.shape == decoded.shape
     assert np.corrcoef(original, decoded)[0, 1] > 0.8
     assert 0.7 < decoded.std() / original.std() < 1.3
+
+
+@pytest.mark.parametrize("start, first", [("1.5", 1.5), ("0:01.5", 1.5), ("0:00:02", 2)])
+def test_a_span_is_decoded(ecdc, tmp_path, start, first):
+    clip = Path(__file__).parents[2] / "bench" / "clips" / "speech_it.flac"
+    ecdc("encode", clip, "-o", tmp_path / "a.ecdc", check=True)
+    ecdc("decode", tmp_path / "a.ecdc", "-o", tmp_path / "whole.wav", check=True)
+    ecdc("decode", tmp_path / "a.ecdc", "-o", tmp_path / "part.wav", "--start", start, "--duration", "2.25", check=True)
+    whole, rate = soundfile.read(tmp_path / "whole.wav", dtype="int16")
+    part, _ = soundfile.read(tmp_path / "part.wav", dtype="int16")
+    begin = round(first * rate)
+    assert len(part) == round(2.25 * rate)
+    assert np.abs(part.astype(int) - whole[begin : begin + len(part)]).max() <= 1
+    piped = ecdc("decode", "-", "-o", "-", "--start", start, "--duration", "2.25", stdin=(tmp_path / "a.ecdc").read_bytes())
+    assert piped.stdout[44:] == part.tobytes()
+
+
+@pytest.mark.parametrize("text", ["abc", "1:75", "-3", "1e3", "1:2:3:4"])
+def test_wrong_times_are_usage_errors(ecdc, tmp_path, text):
+    result = ecdc("decode", "a.ecdc", "--start", text)
+    assert result.returncode == 2 and b"is no time" in result.stderr
