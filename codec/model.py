@@ -46,6 +46,7 @@ class Codec(nn.Module):
         for module in self.modules():
             if isinstance(module, Layer):
                 module.reference = reference
+        self.quantizer.reference = reference
         self.encoder.to(getattr(torch, self.config.exact_dtype))
         return self
 

@@ -32,6 +32,13 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.addmm(bias, x, weight)
 
 
+def matmul(x: Tensor, weight: Tensor) -> Tensor:
+    """x @ weight: [M, I], [I, O] -> [M, O]."""
+    if _suits(x):
+        return torch.ops.mkldnn._linear_pointwise(x, weight.t(), None, "none", [], "")  # type: ignore[no-any-return]
+    return x @ weight
+
+
 def affine_onto(total: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """total + x @ weight, perhaps in the memory of `total`: [M, O], [M, I], [I, O] -> [M, O]."""
     if _suits(x):

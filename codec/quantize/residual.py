@@ -24,7 +24,8 @@ class ResidualVQ(nn.Module):
         super().__init__()
         self.register_buffer("codebooks", torch.zeros(n_codebooks, codebook_size, dimension))
         self.register_buffer("scales", torch.ones(codebook_size) if scaled else None)
-        self._prepared: tuple[tuple[int, int, torch.dtype], list[Search]] | None = None
+        self.reference = True  # search in EnCodec's order of operations
+        self._prepared: tuple[tuple[int, int, torch.dtype, bool], list[Search]] | None = None
 
     def encode(self, latents: Tensor, n_codebooks: int | None = None) -> Tensor:
         """Quantize latents, coarse to fine, in the latents' dtype.
@@ -55,7 +56,7 @@ class ResidualVQ(nn.Module):
 
     def _searches(self, dtype: torch.dtype) -> list[Search]:
         """One prepared search per codebook, made anew when the codebooks have changed."""
-        key = (self.codebooks.data_ptr(), self.codebooks._version, dtype)
+        key = (self.codebooks.data_ptr(), self.codebooks._version, dtype, self.reference)
         if self._prepared is None or self._prepared[0] != key:
-            self._prepared = key, [Search(codebook) for codebook in self.codebooks.detach().to(dtype)]
+            self._prepared = key, [Search(codebook, self.reference) for codebook in self.codebooks.detach().to(dtype)]
         return self._prepared[1]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..modules.matmul import affine, matmul
+
 # A float32 dot product of D terms is off by at most about D * eps * |x| * |e|; its usual
 # error grows with sqrt(D). The bound below is the worst case for D = 128, doubled.
 SCREEN_TOLERANCE = 2 * 128 * 2.0**-24
@@ -17,14 +19,15 @@ SCREEN_TOLERANCE = 2 * 128 * 2.0**-24
 class Search:
     """Nearest-entry search over a codebook that does not change, in the codebook's dtype.
 
-    In float32 the order of operations is EnCodec's, so that codes equal its codes. In
+    In float32 the order of operations is EnCodec's, whose rounding decides between entries
+    that are nearly as close; without `reference` only the product may be a faster one. In
     float64 a float32 screen finds the few candidates and float64 decides among them: exact,
     at nearly the cost of float32.
     """
 
-    def __init__(self, codebook: Tensor) -> None:
+    def __init__(self, codebook: Tensor, reference: bool = True) -> None:
         """Prepare for a codebook [V, D], float32 or float64."""
-        self.codebook = codebook
+        self.codebook, self.reference = codebook, reference
         self.entries = codebook.t()  # [D, V]
         self.norms = self.entries.pow(2).sum(0, keepdim=True)  # [1, V]
         if codebook.dtype == torch.float64:
@@ -37,14 +40,15 @@ class Search:
         """[M, D] -> [M], int64 in [0, V); equal distances go to the lowest index."""
         if x.dtype == torch.float64:
             return self._screened(x)
-        distance = (2 * x) @ self.entries  # then |x|^2 - it + |e|^2, in place: a third of the time
+        product = torch.matmul if self.reference else matmul
+        distance = product(2 * x, self.entries)  # then |x|^2 - it + |e|^2, in place: a third of the time
         torch.sub(x.pow(2).sum(1, keepdim=True), distance, out=distance).add_(self.norms)
         return distance.min(dim=-1).indices
 
     def _screened(self, x: Tensor) -> Tensor:
         """Score x.e - |e|^2 / 2 in float32; rows whose best two are closer than its error again in float64."""
         narrow = x.float()
-        scores = torch.addmm(self.screen_offsets, narrow, self.screen_entries)  # [M, V]
+        scores = affine(narrow, self.screen_entries, self.screen_offsets)  # [M, V]
         best, index = scores.max(dim=1)
         margin = SCREEN_TOLERANCE * self.reach * (narrow.norm(dim=1) + self.reach)
         close = (scores >= (best - margin)[:, None]).sum(1) > 1
