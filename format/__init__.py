@@ -22,6 +22,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names as in _HOME, for editors and type checkers
+    from .api import CodeFile as CodeFile
     from .chunk import Chunk as Chunk
     from .errors import Corrupt as Corrupt
     from .errors import FormatError as FormatError
@@ -41,6 +42,7 @@ if TYPE_CHECKING:  # the same names as in _HOME, for editors and type checkers
     from .writer import Writer as Writer
 
 _HOME = {
+    "CodeFile": "api",
     "Chunk": "chunk",
     "Corrupt": "errors",
     "FormatError": "errors",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from .errors import Truncated
 
@@ -65,6 +65,29 @@ class Source:
             missing -= len(part)
             self.offset += len(part)
         return b"".join(parts)
+
+
+class Rewound:
+    """A pipe with the bytes that were already read from it in front again."""
+
+    def __init__(self, first: bytes, rest: BinaryIO) -> None:
+        self._first, self._rest = first, rest
+
+    def read(self, size: int) -> bytes | None:
+        if not self._first:
+            return self._rest.read(size)
+        part, self._first = self._first[:size], self._first[size:]
+        return part
+
+
+def look_ahead(fileobj: BinaryIO, size: int) -> tuple[bytes, BinaryIO]:
+    """The next `size` bytes, or fewer at the end, and a file object that still stands before them."""
+    source = Source(fileobj)
+    data = source.read_up_to(size)
+    if not source.seekable:
+        return data, cast(BinaryIO, Rewound(data, fileobj))
+    source.seek(0)
+    return data, fileobj
 
 
 def write_all(fileobj: BinaryIO, data: bytes) -> None:

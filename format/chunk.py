@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
@@ -76,6 +77,25 @@ class Chunk:
     def streams(self) -> tuple[NDArray[np.uint16], ...]:
         """The codes of each stream, [K, T]."""
         return tuple(self.codes[a:b] for a, b in pairwise(accumulate(self.n_codebooks, initial=0)))
+
+
+def gather(chunks: Iterable[Chunk], start_frame: int, stop_frame: int | None) -> Chunk:
+    """The frames [start_frame, stop_frame) as one chunk without a scale, from the chunks that hold them; None: to the end.
+
+    Where K varies, each stream gives the codebooks that all of these frames have: their finer ones are left out. Raises
+    ValueError if the chunks end earlier. No frames at all have codes [0, 0].
+    """
+    held = list(chunks)
+    end = held[-1].stop_frame if held else start_frame
+    if stop_frame is not None and end < stop_frame:
+        raise ValueError(f"frames {start_frame} to {stop_frame} were asked for, the stream has none from {end} on")
+    if not held:
+        return Chunk(start_frame, np.empty((0, 0), np.uint16), ())
+    ks = tuple(int(k) for k in np.min([chunk.n_codebooks for chunk in held], axis=0))
+    rows = [np.concatenate([codes[:k] for codes, k in zip(chunk.streams(), ks, strict=True)]) for chunk in held]
+    first = held[0].first_frame
+    codes = np.concatenate(rows, axis=1)[:, start_frame - first : None if stop_frame is None else stop_frame - first]
+    return Chunk(start_frame, codes, ks)
 
 
 def seal(kind: int, flags: int, sequence: int, body: bytes) -> bytes:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bytestream import Source
-from .chunk import CRC_SIZE, HEAD_SIZE, Chunk, Envelope, codes_checksum, decode_codes, parse_head, read_envelope
+from .chunk import CRC_SIZE, HEAD_SIZE, Chunk, Envelope, codes_checksum, decode_codes, gather, parse_head, read_envelope
 from .errors import Corrupt, FormatError
 from .header import read_header
-from .schema import END_SIZE, SPAN, Kind, parse
+from .schema import END_SIZE, MAJOR, SPAN, Kind, parse
+from .timing import check_range
 from .trailer import Index, Trailer, parse_trailer
 
 
@@ -24,6 +25,8 @@ class Reader:
     that tells where. A file is read from any frame, through its index or, if it was cut off, by a scan over its chunks;
     a pipe is read once, forwards.
     """
+
+    version = MAJOR  # of the container
 
     def __init__(self, fileobj: BinaryIO) -> None:
         self._source = Source(fileobj)
@@ -106,18 +109,12 @@ class Reader:
         Where K varies, each stream gives the codebooks that all of these frames have: their finer ones are left out.
         Raises ValueError if the stream has no such frames.
         """
-        if not 0 <= start_frame <= (start_frame if stop_frame is None else stop_frame):
-            raise ValueError(f"frames {start_frame} to {stop_frame} are no range")
-        chunks = list(self.chunks(start_frame, stop_frame))
-        end = chunks[-1].stop_frame if chunks else start_frame
-        if stop_frame is not None and end < stop_frame:
-            raise ValueError(f"frames {start_frame} to {stop_frame} asked, the stream has {self.n_frames}")
-        if not chunks:
-            return np.empty((0, 0), np.uint16)
-        ks = np.min([chunk.n_codebooks for chunk in chunks], axis=0)
-        rows = [np.concatenate([codes[:k] for codes, k in zip(chunk.streams(), ks, strict=True)]) for chunk in chunks]
-        first = chunks[0].first_frame
-        return np.concatenate(rows, axis=1)[:, start_frame - first : None if stop_frame is None else stop_frame - first]
+        return self.span(start_frame, stop_frame).codes
+
+    def span(self, start_frame: int = 0, stop_frame: int | None = None) -> Chunk:
+        """The same codes as one chunk, which knows the K of each stream."""
+        check_range(start_frame, stop_frame)
+        return gather(self.chunks(start_frame, stop_frame), start_frame, stop_frame)
 
     def _length(self, name: str) -> int | None:
         known: int | None = getattr(self.header, name)

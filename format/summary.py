@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from . import timing
+from .bytestream import look_ahead
 from .errors import Truncated
 from .header import major_version
 from .reader import Reader
@@ -29,8 +30,8 @@ def open_summary(name: str) -> dict[str, Any]:
 
 def summarize(stream: BinaryIO) -> dict[str, Any]:
     """The row of a stream: version, codec, lengths, channels, rates, codebooks and real bitrate."""
-    peek = getattr(stream, "peek", None)
-    if peek is not None and major_version(peek(5)[:5]) == 0:
+    start, stream = look_ahead(stream, 5)
+    if major_version(start) == 0:
         return _summarize_v0(stream)
     reader = Reader(stream)
     whole = True

@@ -63,3 +63,9 @@ def segment_spans(n_samples: int, length: int, stride: int) -> Iterator[tuple[in
     """
     length, stride = length or n_samples, stride or n_samples
     return ((start, min(start + length, n_samples)) for start in range(0, n_samples, stride or 1))
+
+
+def check_range(start_frame: int, stop_frame: int | None) -> None:
+    """Raise ValueError unless [start_frame, stop_frame) can be frames; None: to the end."""
+    if not 0 <= start_frame <= (start_frame if stop_frame is None else stop_frame):
+        raise ValueError(f"frames {start_frame} to {stop_frame} are no range")

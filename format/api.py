@@ -1,0 +1,319 @@
+"""Files of codes as they are met every day: open one, ask what it holds, take frames; or write one that is whole or absent.
+
+    with ecdc.open("song.ecdc") as file:
+        file.seconds, file.frames, file.n_codebooks
+        codes = file.codes(0, 750)  # [R, 750] uint16
+    ecdc.write("copy.ecdc", codes, file.header)
+
+Reader and Writer, on which this stands, are for pipes and for streams that are still being made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import timing
+from .bytestream import look_ahead
+from .chunk import Chunk, gather
+from .header import Header, major_version
+from .reader import Reader
+from .schema import DIGEST_SIZE, ChannelCoding
+from .v0 import BITS, V0File, read_v0
+from .writer import Writer
+
+FileLike: TypeAlias = "str | os.PathLike[str] | BinaryIO"  # a path, or a binary file object
+
+
+class CodeFile:
+    """An .ecdc file that is open for reading: version 1, or the original container (version 0).
+
+    Codes are [R, T] uint16, R = sum(n_codebooks): one stream gives [K, T]; two give the rows of the first and then
+    those of the second, which `streams` tells apart.
+
+    A file that was opened by its path may be pickled, and used in a forked process: it opens the path again there. So
+    lists of them suit data loaders with workers. Once closed, it still has its header.
+    """
+
+    header: Header  # of version 0, which names no token space, with 32 zero bytes in its place
+    version: int  # of the container, 0 or 1
+
+    def __init__(self, file: FileLike) -> None:
+        """Open a path, or read a file object from where it stands; raises OSError or FormatError."""
+        given = hasattr(file, "read")
+        self._path = None if given else Path(cast("str | os.PathLike[str]", file)).absolute()
+        self._fileobj = cast(BinaryIO, file) if given else None
+        self._closed = False
+        self._first_ks: tuple[int, ...] | None = None  # K of the first chunk, once it was read
+        self._connect()
+
+    @property
+    def codec(self) -> str:
+        """Name of the model."""
+        return self.header.codec
+
+    @property
+    def frames(self) -> int | None:
+        """T of the file, or of its whole chunks if it was cut off; None on a pipe before its end."""
+        return self._stream.n_frames
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the audio lasts, of a file that was cut off that of its whole chunks; None on a pipe until known."""
+        n_samples = self._stream.n_samples
+        if n_samples is None and self.frames is not None:
+            n_samples = self.frames * self.header.hop_length
+        return None if n_samples is None else float(timing.seconds(n_samples, self.header.sample_rate))
+
+    @property
+    def n_samples(self) -> int | None:
+        """N that decoding gives at `sample_rate`; None while unknown."""
+        return self._stream.n_samples
+
+    @property
+    def original_n_samples(self) -> int | None:
+        """N at header.original_sample_rate; None while unknown."""
+        return self._stream.original_n_samples
+
+    @property
+    def channels(self) -> int:
+        """C of the audio."""
+        return self.header.channels
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz, at which the codec works."""
+        return self.header.sample_rate
+
+    @property
+    def frame_rate(self) -> Fraction:
+        """Frames per second, exact."""
+        return self.header.frame_rate
+
+    @property
+    def codebook_size(self) -> int:
+        """V: every code is below it."""
+        return self.header.codebook_size
+
+    @property
+    def tags(self) -> tuple[tuple[str, str], ...]:
+        """(key, value) of each tag."""
+        return self.header.tags
+
+    @property
+    def n_codebooks(self) -> tuple[int, ...]:
+        """K of each stream in the first chunk; zeros without one. A file may change it from chunk to chunk.
+
+        Raises FormatError if that chunk cannot be read, io.UnsupportedOperation on a pipe.
+        """
+        if self._first_ks is None:
+            if self.frames is None:
+                raise io.UnsupportedOperation("a pipe tells the number of codebooks with each chunk only")
+            first = next(self.chunks(), None)
+            self._first_ks = first.n_codebooks if first else (0,) * self.header.n_streams
+        return self._first_ks
+
+    @property
+    def name(self) -> str:
+        """The absolute path, or the name of the file object."""
+        return str(self._path) if self._path else str(getattr(self._fileobj, "name", self._fileobj))
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def codes(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint16]:
+        """The codes [R, t] of the frames [start, stop); None: to the end. Only the chunks that hold them are read.
+
+        Where K varies, each stream gives the codebooks that all of these frames have. Raises ValueError if there are no
+        such frames, FormatError if the bytes are damaged or end before them.
+        """
+        return self._stream.span(start, stop).codes
+
+    def streams(self, start: int = 0, stop: int | None = None) -> tuple[NDArray[np.uint16], ...]:
+        """The same codes stream by stream, each [K, t] with a K of its own."""
+        return self._stream.span(start, stop).streams()
+
+    def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Chunk]:
+        """Yield the chunks that hold any frame of [start, stop), whole; segments come with their scale."""
+        return self._stream.chunks(start, stop)
+
+    def close(self) -> None:
+        """Close what was opened here; a file object that was given stays open."""
+        self._closed = True
+        if self._path and self._fileobj:
+            self._fileobj.close()
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self.chunks()
+
+    def __enter__(self) -> CodeFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self._closed:
+            return f"<ecdc.CodeFile {self.name!r}, closed>"
+        return f"<ecdc.CodeFile {self.name!r}: {self.codec}, {self.frames} frames, {self.channels} channel(s)>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._path is None:
+            raise TypeError("only a file that was opened by its path can be pickled")
+        kept = ("header", "version", "_path", "_closed", "_first_ks")
+        return {name: getattr(self, name) for name in kept} | {"_fileobj": None, "_process": None}
+
+    @property
+    def _stream(self) -> Reader | _V0Stream:
+        if self._closed:
+            raise ValueError(f"{self.name} is closed")
+        if self._path and self._process != os.getpid():  # unpickled; or forked, where the place in the file is shared
+            self._connect()
+        return self._connected
+
+    def _connect(self) -> None:
+        fileobj = self._path.open("rb") if self._path else self._fileobj
+        assert fileobj is not None
+        try:
+            start, stream = look_ahead(fileobj, 5)
+            self._connected = _V0Stream(read_v0(stream)) if major_version(start) == 0 else Reader(stream)
+        except BaseException:
+            if self._path:
+                fileobj.close()
+            raise
+        self._fileobj, self._process = fileobj, os.getpid()
+        self.header, self.version = self._connected.header, self._connected.version
+
+
+class _V0Stream:
+    """A version 0 file, read whole, with what a Reader has."""
+
+    version = 0
+
+    def __init__(self, file: V0File) -> None:
+        model = file.model
+        self.header = Header(
+            codec=file.model_name,
+            token_space=bytes(DIGEST_SIZE),
+            sample_rate=model.sample_rate,
+            original_sample_rate=model.sample_rate,
+            hop_length=model.hop_length,
+            codebook_size=1 << BITS,
+            max_codebooks=model.max_codebooks,
+            channels=model.channels,
+            channel_coding=ChannelCoding.MONO if model.channels == 1 else ChannelCoding.JOINT,
+            segment_length=model.segment_length,
+            segment_stride=model.segment_stride,
+            n_samples=file.n_samples,
+            original_n_samples=file.n_samples,
+        )
+        self.n_samples = self.original_n_samples = file.n_samples
+        self.n_frames = 0
+        self._chunks: list[Chunk] = []
+        for codes, scale in file.segments:
+            self._chunks.append(Chunk(self.n_frames, codes, (file.n_codebooks,), scale))
+            self.n_frames += codes.shape[1]
+
+    def chunks(self, start_frame: int = 0, stop_frame: int | None = None) -> Iterator[Chunk]:
+        stop_frame = self.n_frames if stop_frame is None else stop_frame
+        return (chunk for chunk in self._chunks if chunk.stop_frame > start_frame and chunk.first_frame < stop_frame)
+
+    def span(self, start_frame: int = 0, stop_frame: int | None = None) -> Chunk:
+        timing.check_range(start_frame, stop_frame)
+        return gather(self.chunks(start_frame, stop_frame), start_frame, stop_frame)
+
+
+def open(file: FileLike) -> CodeFile:  # only its name as `ecdc.open`: nothing in this module calls Python's own
+    """Open an .ecdc file: a path, or a binary file object, which stays the caller's to close.
+
+    Raises OSError if there is no such file, FormatError if it is not an .ecdc file. See CodeFile.
+    """
+    return CodeFile(file)
+
+
+def write(
+    file: FileLike,
+    codes: ArrayLike | CodeFile | Iterator[Chunk],
+    header: Header | None = None,
+    *,
+    n_codebooks: Sequence[int] | None = None,
+    chunk_frames: int | None = None,
+    **fields: Any,
+) -> None:
+    """Write a whole .ecdc file. At a path it appears only when it is complete, in place of one that was there.
+
+    `codes` are [R, T] integers in [0, V), with `n_codebooks`, the K of each stream, or R shared out evenly; or a CodeFile
+    or chunks, whose K, segments and scales are kept. `fields` are those of Header, and replace what `header`, or the header
+    of a CodeFile, says; without a header, original_sample_rate is sample_rate unless given, and max_codebooks what `codes`
+    need. Raises ValueError for what the format cannot hold, before anything is at the path.
+    """
+    chunks = cast("Iterable[Chunk]", codes) if isinstance(codes, CodeFile | Iterator) else None
+    array = np.asarray(codes) if chunks is None else np.empty((0, 0), np.uint16)
+    header = _header_for(codes, array, header, fields)
+    with _output(file) as stream, Writer(stream, header, chunk_frames) as writer:
+        if chunks is None:
+            writer.append(array, n_codebooks)
+        for chunk in chunks or ():
+            if header.segment_length:
+                writer.append_segment(chunk.codes, chunk.scale, chunk.n_codebooks)
+            else:
+                writer.append(chunk.codes, chunk.n_codebooks)
+        writer.close(*(_lengths(codes, header) if isinstance(codes, CodeFile) else ()))
+
+
+def _lengths(source: CodeFile, header: Header) -> tuple[int | None, int | None]:
+    """The lengths of `source`, for the end of a stream of the same codes; those that `header` tells stay as it says."""
+    n_samples = original = None
+    if header.sample_rate == source.sample_rate:
+        n_samples = source.n_samples
+        if header.original_sample_rate == source.header.original_sample_rate:
+            original = source.original_n_samples
+    known = header.n_samples, header.original_n_samples
+    return (n_samples, original) if known == (None, None) else known
+
+
+def _header_for(codes: object, array: NDArray[Any], header: Header | None, fields: dict[str, Any]) -> Header:
+    if header is None and isinstance(codes, CodeFile):
+        header = codes.header
+        if codes.version == 0 and "token_space" not in fields:
+            raise ValueError("a version 0 file does not name its token space: give token_space=")
+    if header is not None:
+        return dataclasses.replace(header, **fields)
+    if "sample_rate" in fields:
+        fields = {"original_sample_rate": fields["sample_rate"]} | fields
+    if "max_codebooks" not in fields and array.ndim == 2:
+        streams = 2 if fields.get("channel_coding") in (ChannelCoding.LEFT_RIGHT, ChannelCoding.MID_SIDE) else 1
+        fields = fields | {"max_codebooks": max(timing.ceil_div(len(array), streams), 1)}
+    return Header(**fields)
+
+
+@contextlib.contextmanager
+def _output(file: FileLike) -> Iterator[BinaryIO]:
+    """A file object as it is, or for a path a hidden file beside it that takes its name at the end."""
+    if hasattr(file, "write"):
+        yield cast(BinaryIO, file)
+        return
+    path = Path(os.path.realpath(file))  # a link keeps pointing, to what is new
+    if path.exists() and not path.is_file():  # a device, or a named pipe; a folder is an OSError
+        with path.open("wb") as stream:
+            yield stream
+        return
+    partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.partial")
+    try:
+        with partial.open("xb") as stream:
+            yield stream
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,177 @@
+"""A second reader of version 1 streams, written from format/SPEC.md alone, with nothing but the standard library.
+
+It shares no code with ecdc and takes every shortcut that speed would forbid: where the two disagree, one of them or the
+document is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from typing import Any
+
+HEADER = "<4sBBH II BBBB IIIII hBB QQ 32s"
+HEADER_FIELDS = [
+    "magic", "major", "minor", "header_size", "sample_rate", "original_sample_rate", "channels", "n_streams",
+    "channel_coding", "max_codebooks", "codebook_size", "hop_length", "segment_length", "segment_stride", "pre_skip",
+    "output_gain", "entropy", "provenance", "n_samples", "original_n_samples", "token_space",
+]  # fmt: skip
+LIMITS = {
+    "major": (1, 1), "sample_rate": (1, 2**24), "original_sample_rate": (1, 2**24), "channels": (1, 255), "n_streams": (1, 2),
+    "channel_coding": (0, 3), "max_codebooks": (1, 255), "codebook_size": (2, 65_536), "hop_length": (1, 2**24),
+    "segment_length": (0, 2**24), "segment_stride": (0, 2**24), "entropy": (0, 0), "provenance": (0, 1),
+}  # fmt: skip
+UNKNOWN = 2**64 - 1
+CHUNK = "<4sBBII"
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
+
+class Refused(Exception):
+    """The bytes are not a whole stream of version 1."""
+
+
+def must(condition: object, what: str) -> None:
+    if not condition:
+        raise Refused(what)
+
+
+def table_entry(byte: int) -> int:
+    for _ in range(8):
+        byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)  # 0x1EDC6F41, reflected
+    return byte
+
+
+TABLE = [table_entry(byte) for byte in range(256)]
+
+
+def crc(data: bytes) -> int:
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = TABLE[(value ^ byte) & 0xFF] ^ value >> 8
+    return value ^ 0xFFFFFFFF
+
+
+class Bytes:
+    """What is left of some bytes, taken from the front."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def take(self, size: int) -> bytes:
+        must(size <= len(self.data), f"{size} bytes are needed, {len(self.data)} remain")
+        taken, self.data = self.data[:size], self.data[size:]
+        return taken
+
+    def unpack(self, layout: str) -> tuple[Any, ...]:
+        return struct.unpack(layout, self.take(struct.calcsize(layout)))
+
+    def sized(self, layout: str) -> bytes:
+        return self.take(self.unpack(layout)[0])
+
+
+def read(data: bytes) -> tuple[dict[str, Any], dict[str, int], list[dict[str, Any]]]:
+    """The header, the END chunk's lengths and the CODES chunks of a whole stream, or Refused."""
+    header = read_header(data)
+    chunks, sizes, all_codes, offset = [], [], [], header["header_size"]
+    while True:
+        rest = Bytes(data[offset:])
+        sync, kind, flags, sequence, body_size = rest.unpack(CHUNK)
+        must(sync == bytes.fromhex("ecdc936b"), "sync")
+        must(sequence == len(sizes), "sequence")
+        must(body_size <= 8_389_632 + (6 * sequence if kind == 2 else 0), "body_size")
+        body = rest.take(body_size)
+        must(rest.unpack("<I")[0] == crc(data[offset : offset + 14 + body_size]), "a chunk's CRC")
+        if kind == 2:
+            must(flags == 0 and not rest.data, "END")
+            return header, read_end(body, header, sizes, offset, all_codes), chunks
+        n_frames = 0
+        if kind == 1:
+            chunks.append(read_codes(Bytes(body), flags, header))
+            must(chunks[-1]["first_frame"] == sum(frames for _, frames in sizes), "first_frame")
+            n_frames = len(chunks[-1]["codes"])
+            all_codes += [code for frame in chunks[-1]["codes"] for code in frame]
+        sizes.append((18 + body_size, n_frames))
+        offset += 18 + body_size
+
+
+def read_header(data: bytes) -> dict[str, Any]:
+    rest = Bytes(data)
+    must(rest.take(4) == b"ECDC", "magic")
+    must(rest.take(1) == b"\1", "major")
+    size = struct.unpack("<H", Bytes(data).take(8)[6:])[0]
+    must(96 <= size <= len(data), "header_size")
+    must(struct.unpack("<I", data[size - 4 : size])[0] == crc(data[: size - 4]), "the header's CRC")
+    rest = Bytes(data[: size - 4])
+    header = dict(zip(HEADER_FIELDS, rest.unpack(HEADER), strict=True))
+    for field, (low, high) in LIMITS.items():
+        must(low <= header[field] <= high, field)
+    header["codec"] = text(rest.sized("<B"))
+    header["prior"] = rest.sized("<B")
+    tags = [rest.sized("<H") for _ in range(rest.take(1)[0])]
+    must(header["codec"] and not CONTROL.search(header["codec"]) and header["prior"] == b"", "codec or prior")
+    header["tags"] = [read_tag(tag) for tag in tags]
+    coding, rates = header["channel_coding"], (header["sample_rate"], header["original_sample_rate"])
+    must(header["n_streams"] == (1, 2, 2, 1)[coding], "n_streams")
+    must(coding == 3 or header["channels"] == header["n_streams"], "channels")
+    length, stride = header["segment_length"], header["segment_stride"]
+    must(1 <= stride <= length if length else stride == 0, "segment_stride")
+    must(math.ceil(length / header["hop_length"]) <= 65_535, "segment_length")
+    for field in ("n_samples", "original_n_samples"):
+        header[field] = None if header[field] == UNKNOWN else header[field]
+        must((header[field] or 0) <= 2**48, field)
+    both_known = None not in (header["n_samples"], header["original_n_samples"])
+    must(rates[0] != rates[1] or not both_known or header["n_samples"] == header["original_n_samples"], "equal rates")
+    return header
+
+
+def text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Refused("text that is not UTF-8") from None
+
+
+def read_tag(tag: bytes) -> tuple[str, str]:
+    key, equals, value = text(tag).partition("=")
+    must(key and equals and not CONTROL.search(key), "a tag")
+    return key, value
+
+
+def read_codes(body: Bytes, flags: int, header: dict[str, Any]) -> dict[str, Any]:
+    """Codes as a list of frames, each of them R codes."""
+    must(flags == 0 or (flags == 1 and header["segment_length"]), "flags")
+    first_frame, n_frames, entropy = body.unpack("<QHB")
+    n_codebooks = tuple(body.take(header["n_streams"]))
+    scale = body.unpack("<f")[0] if flags else None
+    must(scale is None or (math.isfinite(scale) and scale > 0), "scale")
+    must(first_frame <= 2**48 and n_frames >= 1 and entropy == 0, "a CODES chunk's fields")
+    must(max(n_codebooks) <= header["max_codebooks"] and n_frames * sum(n_codebooks) <= 2**22, "K")
+    must(not header["segment_length"] or n_frames <= math.ceil(header["segment_length"] / header["hop_length"]), "a segment")
+    rows, bits = sum(n_codebooks), math.ceil(math.log2(header["codebook_size"]))
+    must(len(body.data) == math.ceil(n_frames * rows * bits / 8), "the size of a payload")
+    number = int.from_bytes(body.data, "little")
+    flat = [number >> (i * bits) & ((1 << bits) - 1) for i in range(n_frames * rows)]
+    must(number >> (n_frames * rows * bits) == 0, "unused bits")
+    must(all(code < header["codebook_size"] for code in flat), "a code")
+    codes = [flat[t * rows : (t + 1) * rows] for t in range(n_frames)]
+    return {"first_frame": first_frame, "n_codebooks": n_codebooks, "scale": scale, "codes": codes}
+
+
+def read_end(
+    body: bytes, header: dict[str, Any], sizes: list[tuple[int, int]], offset: int, codes: list[int]
+) -> dict[str, int]:
+    must(len(body) >= 24 and struct.unpack("<I", body[-4:])[0] == len(body) + 18, "end_size")
+    rest = Bytes(body[:-4])
+    n_samples, original_n_samples, checksum = rest.unpack("<QQI")
+    must([rest.unpack("<IH") for _ in sizes] == sizes, "the index")
+    must(checksum == crc(struct.pack(f"<{len(codes)}H", *codes)), "checksum")
+    must(header["n_samples"] in (None, n_samples) and header["original_n_samples"] in (None, original_n_samples), "lengths")
+    must(max(n_samples, original_n_samples) <= 2**48, "lengths")
+    must(header["sample_rate"] != header["original_sample_rate"] or n_samples == original_n_samples, "equal rates")
+    frames = [n_frames for _, n_frames in sizes if n_frames]
+    reach = sum(frames) * header["hop_length"]
+    if header["segment_length"] and frames:
+        reach = (len(frames) - 1) * header["segment_stride"] + frames[-1] * header["hop_length"]
+    must(n_samples == 0 or header["pre_skip"] + n_samples <= reach, "the codes end before the audio")
+    return {"n_frames": sum(frames), "n_samples": n_samples, "original_n_samples": original_n_samples}
