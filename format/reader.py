@@ -13,7 +13,7 @@ from .bytestream import Source
 from .chunk import CRC_SIZE, HEAD_SIZE, Chunk, Envelope, codes_checksum, decode_codes, gather, parse_head, read_envelope
 from .errors import Corrupt, FormatError
 from .header import read_header
-from .schema import END_SIZE, MAJOR, SPAN, Kind, parse
+from .schema import END_SIZE, MAJOR, SPAN, SYNC, Kind, parse
 from .timing import check_range
 from .trailer import Index, Trailer, parse_trailer
 
@@ -115,6 +115,19 @@ class Reader:
         """The same codes as one chunk, which knows the K of each stream."""
         check_range(start_frame, stop_frame)
         return gather(self.chunks(start_frame, stop_frame), start_frame, stop_frame)
+
+    def codebooks_in_use(self) -> set[tuple[int, ...]]:
+        """Every K of each stream that the chunks have. Of a file only their heads are read, and no CRC is checked."""
+        if not self._source.seekable:
+            return {chunk.n_codebooks for chunk in self}
+        found = set()
+        end = HEAD_SIZE + SPAN.sizeof() + 1 + self.header.n_streams  # K of each stream follows the span and a byte
+        for offset, size in zip(self.index.offsets[:-1], np.diff(self.index.offsets), strict=True):
+            self._source.seek(int(offset))
+            head = self._source.read(min(end, int(size)), "a chunk's head")
+            if head[len(SYNC)] == Kind.CODES and len(head) == end:
+                found.add(tuple(head[-self.header.n_streams :]))
+        return found
 
     def _length(self, name: str) -> int | None:
         known: int | None = getattr(self.header, name)
