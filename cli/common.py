@@ -158,6 +158,21 @@ def process(
         raise SystemExit(EXIT_FAILED)
 
 
+def each(names: Iterable[str], work: Callable[[str], None]) -> None:
+    """Run `work` on every name; one that fails is reported and the others still run. Exits 1 if any failed."""
+    failed = False
+    for name in names:
+        try:
+            with guard(name):
+                work(name)
+        except SystemExit as stop:
+            if stop.code != EXIT_FAILED:
+                raise
+            failed = True
+    if failed:
+        raise SystemExit(EXIT_FAILED)
+
+
 @contextlib.contextmanager
 def progress_bar(label: str, seconds: float | None, quiet: bool) -> Iterator[Callable[[float], None]]:
     """A bar over seconds of audio, on stderr, only where a person can see it."""

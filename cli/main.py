@@ -14,6 +14,7 @@ COMMANDS = {
     "encode": ("encode", "encode_command", "Encode audio into .ecdc files."),
     "decode": ("decode", "decode_command", "Decode .ecdc files into audio."),
     "info": ("info", "info_command", "Describe .ecdc files without decoding them."),
+    "verify": ("verify", "verify_command", "Check every byte of .ecdc files."),
     "models": ("models", "models_command", "List the models that come with ecdc."),
     "train": ("train", "train_group", "Train codecs and fetch free audio to train on."),
 }
