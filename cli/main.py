@@ -15,6 +15,10 @@ COMMANDS = {
     "decode": ("decode", "decode_command", "Decode .ecdc files into audio."),
     "info": ("info", "info_command", "Describe .ecdc files without decoding them."),
     "verify": ("verify", "verify_command", "Check every byte of .ecdc files."),
+    "peel": ("edit", "peel_command", "Drop codebooks: a lower bitrate without encoding again."),
+    "cut": ("edit", "cut_command", "Take a part of a file."),
+    "cat": ("edit", "cat_command", "Join files."),
+    "tag": ("edit", "tag_command", "List or change tags."),
     "models": ("models", "models_command", "List the models that come with ecdc."),
     "train": ("train", "train_group", "Train codecs and fetch free audio to train on."),
 }

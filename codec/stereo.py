@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..format import ChannelCoding
+from ..format.edit import share_codebooks
 from .config import CodecConfig
-
-SIDE_SHARE = 4  # the side stream gets one codebook in this many
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,5 +72,4 @@ def codebooks_per_stream(config: CodecConfig, layout: Layout, kbps: float) -> tu
         each = config.codebooks_for(kbps / 2)
         return (each, each)
     total = min(int((kbps + 1e-9) / config.kbps_per_codebook), 2 * config.n_codebooks)
-    side = max(1, total // SIDE_SHARE, total - config.n_codebooks)
-    return (total - side, side)
+    return share_codebooks(total, layout.coding, config.n_codebooks)

@@ -262,7 +262,7 @@ def write(
     chunks = cast("Iterable[Chunk]", codes) if isinstance(codes, CodeFile | Iterator) else None
     array = np.asarray(codes) if chunks is None else np.empty((0, 0), np.uint16)
     header = _header_for(codes, array, header, fields)
-    with _output(file) as stream, Writer(stream, header, chunk_frames) as writer:
+    with output_stream(file) as stream, Writer(stream, header, chunk_frames) as writer:
         if chunks is None:
             writer.append(array, n_codebooks)
         for chunk in chunks or ():
@@ -300,7 +300,7 @@ def _header_for(codes: object, array: NDArray[Any], header: Header | None, field
 
 
 @contextlib.contextmanager
-def _output(file: FileLike) -> Iterator[BinaryIO]:
+def output_stream(file: FileLike) -> Iterator[BinaryIO]:
     """A file object as it is, or for a path a hidden file beside it that takes its name at the end."""
     if hasattr(file, "write"):
         yield cast(BinaryIO, file)

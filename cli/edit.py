@@ -1,0 +1,115 @@
+"""`ecdc peel`, `cut`, `cat` and `tag`: files from files, without a model."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from .common import TIME, InputError, check_outputs, guard
+
+if TYPE_CHECKING:
+    from ..format import Reader
+
+
+def output_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options -o and --force of every command here."""
+    command = click.option("--force", is_flag=True, help="Overwrite the output.")(command)
+    return click.option("-o", "--output", required=True, metavar="FILE", help="Output file, or '-'.")(command)
+
+
+@contextlib.contextmanager
+def opened(names: tuple[str, ...], output: str, force: bool, seekable: bool = False) -> Iterator[tuple[list[Reader], BinaryIO]]:
+    """Readers of the inputs, and the output, which appears only when whole; errors end the command in one line."""
+    with guard(names[0] if len(names) == 1 else None), contextlib.ExitStack() as stack:
+        check_outputs([(name, output) for name in names[:1]], force)
+        from ..format import Reader
+        from ..format.api import output_stream
+
+        if names.count("-") > 1 or (seekable and "-" in names):
+            raise InputError("standard input: can be read once, and forwards only; name a file")
+        readers = []
+        for name in names:
+            if name != "-" and Path(name).is_dir():
+                raise InputError(f"{name}: is a folder, not an .ecdc file")
+            readers.append(Reader(sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))))
+        with output_stream(sys.stdout.buffer if output == "-" else output) as stream:
+            yield readers, stream
+
+
+@click.command("peel")
+@click.argument("input", metavar="INPUT")
+@click.option("--kbps", type=float, required=True, help="Bitrate of the whole result, at most.")
+@output_options
+def peel_command(input: str, kbps: float, output: str, force: bool) -> None:
+    """Drop codebooks: the result is what encoding at the lower bitrate gives."""
+    from ..format.edit import codebooks_for, peel
+
+    with opened((input,), output, force) as ((reader,), stream):
+        peel(reader, stream, codebooks_for(reader.header, kbps))
+
+
+@click.command("cut")
+@click.argument("input", metavar="INPUT")
+@click.option("--start", type=TIME, default="0", metavar="TIME", help="Where to begin: seconds, or h:mm:ss.s.")
+@click.option("--duration", type=TIME, metavar="TIME", help="How much to take. Default: all that follows.")
+@output_options
+def cut_command(input: str, start: Fraction, duration: Fraction | None, output: str, force: bool) -> None:
+    """Take a part of a file, without decoding it.
+
+    Two seconds before the part are kept for the decoder to settle, and dropped by it.
+    """
+    from ..format.edit import cut
+
+    with opened((input,), output, force, seekable=True) as ((reader,), stream):
+        cut(reader, stream, start, duration)
+
+
+@click.command("cat")
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@output_options
+def cat_command(inputs: tuple[str, ...], output: str, force: bool) -> None:
+    """Join files of one token space, one after the other, in whole frames."""
+    from ..format.edit import cat
+
+    with opened(inputs, output, force) as (readers, stream):
+        cat(readers, stream)
+
+
+@click.command("tag")
+@click.argument("input", metavar="INPUT")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a tag, in place of all of that key.")
+@click.option("--remove", multiple=True, metavar="KEY", help="Remove all tags of that key.")
+@click.option("-o", "--output", metavar="FILE", help="Output file, or '-'.")
+@click.option("--force", is_flag=True, help="Overwrite the output.")
+def tag_command(input: str, settings: tuple[str, ...], remove: tuple[str, ...], output: str | None, force: bool) -> None:
+    """List the tags of a file, or write a copy of it with others."""
+    changes: list[tuple[str, str]] = []
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not (key and equals):
+            raise click.UsageError(f"--set takes KEY=VALUE, got {setting!r}")
+        changes.append((key, value))
+    if not changes and not remove:
+        return _list_tags(input)
+    if output is None:
+        raise click.UsageError("name the copy with -o")
+    from ..format.edit import retag
+
+    gone = {*remove, *dict(changes)}
+    with opened((input,), output, force) as ((reader,), stream):
+        retag(reader, stream, [*((k, v) for k, v in reader.header.tags if k not in gone), *changes])
+
+
+def _list_tags(name: str) -> None:
+    with guard(name):
+        from ..format.summary import open_summary
+
+        tags: dict[str, Any] = open_summary(name).get("tags", {})
+        for key, value in tags.items():
+            click.echo(f"{key}={value}")

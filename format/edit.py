@@ -1,0 +1,166 @@
+"""Streams from streams, without a model: fewer codebooks, a part, several joined, other tags.
+
+Every function reads forwards and holds a chunk at a time, so that both ends may be pipes
+(but for `cut`, which goes straight to its part). What is damaged or cut off raises as in Reader,
+and the output then lacks its END chunk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from typing import BinaryIO
+
+import numpy as np
+
+from .chunk import Chunk
+from .header import Header
+from .reader import Reader
+from .schema import ChannelCoding
+from .timing import ceil_div, nominal_kbps, resampled_length
+from .writer import Writer
+
+SIDE_SHARE = 4  # the side gets one codebook in so many
+CONTEXT_SECONDS = 2  # kept before a cut, so that a decoder has settled when its first sample comes
+
+
+def share_codebooks(total: int, coding: ChannelCoding, max_codebooks: int) -> tuple[int, ...]:
+    """K of each stream out of `total` codebooks: left and right get the same, mid three of four.
+
+    Raises ValueError where a stream would get none.
+    """
+    if coding in (ChannelCoding.MONO, ChannelCoding.JOINT):
+        ks: tuple[int, ...] = (min(total, max_codebooks),)
+    elif coding is ChannelCoding.LEFT_RIGHT:
+        ks = (min(total // 2, max_codebooks),) * 2
+    else:
+        total = min(total, 2 * max_codebooks)
+        side = max(1, total // SIDE_SHARE, total - max_codebooks)
+        ks = (total - side, side)
+    if min(ks) < 1:
+        raise ValueError(f"{total} codebooks are too few for {len(ks)} streams")
+    return ks
+
+
+def codebooks_for(header: Header, kbps: float) -> tuple[int, ...]:
+    """K of each stream at a nominal bitrate of the whole; raises ValueError, naming the lowest, where it is too low."""
+    each = nominal_kbps(header.frame_rate, 1, header.bits)
+    lowest = header.n_streams * each
+    if kbps + 1e-9 < lowest:
+        raise ValueError(f"the lowest bitrate of this file is {float(lowest):g} kbps, got {kbps:g}")
+    return share_codebooks(int(Fraction(kbps + 1e-9) / each), header.channel_coding, header.max_codebooks)
+
+
+def peel(reader: Reader, output: BinaryIO, n_codebooks: Sequence[int]) -> Writer:
+    """Keep the first `n_codebooks` of each stream: what encoding with so many gives, byte for byte."""
+    if len(n_codebooks) != reader.header.n_streams or min(n_codebooks) < 1:
+        raise ValueError(f"give 1 or more codebooks for each of {reader.header.n_streams} streams, got {tuple(n_codebooks)}")
+
+    def peeled(chunk: Chunk) -> Chunk:
+        ks = tuple(min(have, wanted) for have, wanted in zip(chunk.n_codebooks, n_codebooks, strict=True))
+        codes = np.concatenate([rows[:k] for rows, k in zip(chunk.streams(), ks, strict=True)])
+        return dataclasses.replace(chunk, codes=codes, n_codebooks=ks)
+
+    return _copy(reader, output, reader.header, map(peeled, reader))
+
+
+def retag(reader: Reader, output: BinaryIO, tags: Sequence[tuple[str, str]]) -> Writer:
+    """The same stream with these tags in place of its own."""
+    return _copy(reader, output, dataclasses.replace(reader.header, tags=tuple(tags)), reader)
+
+
+def cut(reader: Reader, output: BinaryIO, start: Fraction, duration: Fraction | None = None) -> Writer:
+    """The part from `start` on, of `duration` seconds or to the end; needs a file, not a pipe.
+
+    Codes are taken as they are: the stream begins some frames before `start`, for the decoder
+    to settle, which its pre-skip tells to drop. `start` is rounded to a sample of the codec.
+    Raises ValueError where the stream has no such part.
+    """
+    header, n_samples = reader.header, reader.n_samples
+    if n_samples is None:
+        n_samples = max(0, reader.index.n_decodable(header) - header.pre_skip)
+    first = round(start * header.sample_rate)
+    last = n_samples if duration is None else min(n_samples, round((start + duration) * header.sample_rate))
+    if not 0 <= first < last:
+        raise ValueError(
+            f"the audio lasts {n_samples / header.sample_rate:.3f} s: there is no part of it at {float(start):.3f} s"
+        )
+    frame, stop, origin = _frames(reader, first + header.pre_skip, last + header.pre_skip)
+    length = last - first
+    header = dataclasses.replace(
+        header,
+        pre_skip=first + header.pre_skip - origin,
+        n_samples=length,
+        original_n_samples=resampled_length(length, header.sample_rate, header.original_sample_rate),
+    )
+    return _copy(None, output, header, _between(reader, frame, stop))
+
+
+def cat(readers: Sequence[Reader], output: BinaryIO) -> Writer:
+    """All streams one after the other, under the header of the first.
+
+    Codes come in whole frames: at each joint up to a frame of silence that filled a last frame stays, and samples before
+    a part's start that are less than a frame. Raises WrongModel, naming both hashes, for another token space, and
+    ValueError for other rates, channels or segments.
+    """
+    header = readers[0].header
+    if header.segment_length and len(readers) > 1:
+        raise ValueError("segmented streams overlap within themselves and cannot be joined")
+    for reader in readers[1:]:
+        _check_alike(header, reader.header)
+    merged = dataclasses.replace(header, n_samples=None, original_n_samples=None)
+    missing = 0  # samples of the last frame that are padding
+    with Writer(output, merged) as writer:
+        for i, reader in enumerate(readers):
+            skip, hop, known = reader.header.pre_skip, header.hop_length, reader.n_samples
+            stop = None if known is None else ceil_div(skip + known, hop)
+            for chunk in _between(reader, skip // hop if i else 0, stop):
+                writer.append(chunk.codes, chunk.n_codebooks)
+            n_frames = reader.n_frames if stop is None else stop
+            assert n_frames is not None and reader.n_samples is not None  # known at the end
+            missing = n_frames * hop - skip - reader.n_samples
+        writer.close(max(0, writer.n_frames * header.hop_length - header.pre_skip - missing))
+    return writer
+
+
+def _check_alike(one: Header, other: Header) -> None:
+    other.require(one.codec, one.token_space)
+    fields = ("sample_rate", "original_sample_rate", "hop_length", "codebook_size", "channels", "channel_coding")
+    for name in (*fields, "segment_length"):
+        if getattr(one, name) != getattr(other, name):
+            raise ValueError(f"the files differ in {name}: {getattr(one, name)} and {getattr(other, name)}")
+
+
+def _frames(reader: Reader, first: int, last: int) -> tuple[int, int | None, int]:
+    """First frame, last + 1 (None: to the end) and sample of the first frame, to decode the samples [first, last)."""
+    header, context = reader.header, CONTEXT_SECONDS * reader.header.sample_rate
+    if header.segment_length:
+        starts = np.unique(reader.index.frames)[:-1]
+        overlapping = ceil_div(header.segment_length, header.segment_stride)
+        segment = max(0, min(first // header.segment_stride, len(starts) - 1) - overlapping)
+        after = ceil_div(last, header.segment_stride)
+        return int(starts[segment]), int(starts[after]) if after < len(starts) else None, segment * header.segment_stride
+    frame = max(0, first - context) // header.hop_length
+    stop = ceil_div(last, header.hop_length) + 1  # one more: a decoder's windows overlap
+    return frame, stop if stop < reader.index.n_frames else None, frame * header.hop_length
+
+
+def _between(reader: Reader, start: int, stop: int | None) -> Iterable[Chunk]:
+    """The chunks of the frames [start, stop), the first and the last cut to them, counted from `start`."""
+    for chunk in reader.chunks(start, stop):
+        skip = max(start - chunk.first_frame, 0)
+        codes = chunk.codes[:, skip : None if stop is None else stop - chunk.first_frame]
+        yield dataclasses.replace(chunk, first_frame=chunk.first_frame + skip - start, codes=codes)
+
+
+def _copy(source: Reader | None, output: BinaryIO, header: Header, chunks: Iterable[Chunk]) -> Writer:
+    """Write chunks under a header; the lengths are those of `source`, or of the header without one."""
+    with Writer(output, header) as writer:
+        for chunk in chunks:
+            if header.segment_length:
+                writer.append_segment(chunk.codes, chunk.scale, chunk.n_codebooks)
+            else:
+                writer.append(chunk.codes, chunk.n_codebooks)
+        writer.close(*((source.n_samples, source.original_n_samples) if source else ()))
+    return writer
