@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +15,10 @@ import soundfile
 def coded(ecdc, tmp_path_factory):
     """Six seconds of speech and its decoding."""
     folder = tmp_path_factory.mktemp("edit")
-    from pathlib import Path
-
     clip = Path(__file__).parents[2] / "bench" / "clips" / "speech_it.flac"
     ecdc("encode", clip, "-o", folder / "a.ecdc", check=True)
     ecdc("encode", clip, "-o", folder / "low.ecdc", "--kbps", 3, check=True)
-    ecdc("decode", folder / "a.ecdc", check=True)
+    ecdc("decode", folder / "a.ecdc", "--rate", 24_000, check=True)  # the codec's own: resamplers start at some phase
     return folder
 
 
@@ -32,15 +31,13 @@ def test_peel_equals_encoding_at_the_lower_rate(ecdc, coded, tmp_path):
 
 def test_cut_decodes_to_the_span(ecdc, coded, tmp_path):
     ecdc("cut", coded / "a.ecdc", "--start", "0:03.21", "--duration", 1.5, "-o", tmp_path / "b.ecdc", check=True)
-    ecdc("decode", tmp_path / "b.ecdc", check=True)
+    ecdc("decode", tmp_path / "b.ecdc", "--rate", 24_000, check=True)
     whole, rate = soundfile.read(coded / "a.wav", dtype="int16")
     part = soundfile.read(tmp_path / "b.wav", dtype="int16")[0].astype(int)
     begin = round(3.21 * rate)
     assert len(part) == round(1.5 * rate)
-    # Resamplers start at another phase; at the codec's own rate the samples are equal.
-    tolerance = 1 if rate == 24_000 else 400
-    assert np.abs(part - whole[begin : begin + len(part)]).max() <= tolerance
-    piped = ecdc("decode", "-", "-o", "-", stdin=(tmp_path / "b.ecdc").read_bytes(), check=True)
+    assert np.abs(part - whole[begin : begin + len(part)]).max() <= 1
+    piped = ecdc("decode", "-", "-o", "-", "--rate", 24_000, stdin=(tmp_path / "b.ecdc").read_bytes(), check=True)
     assert piped.stdout[44:] == soundfile.read(tmp_path / "b.wav", dtype="int16")[0].tobytes()
 
 

@@ -2,6 +2,7 @@
 
 import io
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -138,7 +139,7 @@ def test_cuts_join_to_the_whole():
     codes, n = codes_of(1000, 4), 319_777
     data = written(header(), codes, (4,), n)
     borders = [Fraction(0), Fraction(4), Fraction(8), None]  # at whole frames
-    cuts = [edited(edit.cut, data, a, b and b - a) for a, b in zip(borders[:-1], borders[1:], strict=True)]
+    cuts = [edited(edit.cut, data, a, b and b - a) for a, b in pairwise(borders)]
     out = io.BytesIO()
     edit.cat([Reader(io.BytesIO(c)) for c in cuts], out)
     reader = Reader(io.BytesIO(out.getvalue()))
