@@ -26,13 +26,14 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
 )
 @click.option("--start", type=TIME, default="0", metavar="TIME", help="Where to begin: seconds, or h:mm:ss.s.")
 @click.option("--duration", type=TIME, metavar="TIME", help="How much to decode. Default: all that follows.")
+@click.option("--partial", is_flag=True, help="Decode what is whole of damaged files; what is lost becomes silence.")
 @click.option("--model", help="Decode with this model instead of the one that the file names.")
 @click.option("--force", is_flag=True, help="Overwrite outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def decode_command(
     inputs: tuple[str, ...], output: str | None, output_dir: str | None, form: str | None, rate: int | None,
-    start: Fraction, duration: Fraction | None, model: str | None, force: bool, as_json: bool, quiet: bool,
+    start: Fraction, duration: Fraction | None, partial: bool, model: str | None, force: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Decode .ecdc files, or all of them in folders, into audio.
 
@@ -55,7 +56,10 @@ def decode_command(
     def work(source: str, target: str) -> dict[str, Any]:
         began = time.perf_counter()
         with progress_bar(source, None, quiet) as progress:
-            result = decode_file(source, target, codec, rate, form, progress, start, duration)
+            lost: list[str] | None = [] if partial and not start and duration is None else None
+            result = decode_file(source, target, codec, rate, form, progress, start, duration, lost)
+        for line in lost or ():
+            click.echo(f"ecdc: {source}: {line}", err=True)
         speed = result.seconds / max(time.perf_counter() - began, 1e-9)
         return {
             "input": source,

@@ -15,6 +15,7 @@ COMMANDS = {
     "decode": ("decode", "decode_command", "Decode .ecdc files into audio."),
     "info": ("info", "info_command", "Describe .ecdc files without decoding them."),
     "verify": ("verify", "verify_command", "Check every byte of .ecdc files."),
+    "repair": ("repair", "repair_command", "Write a valid file from what survives of a damaged one."),
     "peel": ("edit", "peel_command", "Drop codebooks: a lower bitrate without encoding again."),
     "cut": ("edit", "cut_command", "Take a part of a file."),
     "cat": ("edit", "cat_command", "Join files."),

@@ -118,8 +118,14 @@ class Codec(nn.Module):
 
     def decode_segment_blocks(self, segments: Iterable[Segment]) -> Iterator[Tensor]:
         """`decode_segments` in blocks [B, C, n], holding one segment at a time; the last may be too long."""
-        wavs = (self.decode(s.codes) if s.scale is None else self.decode(s.codes) * s.scale[..., None] for s in segments)
+        wavs = (self._decode_segment(s) for s in segments)
         return overlap_add(wavs, self.config.segment_stride) if self.config.segment_stride else wavs
+
+    def _decode_segment(self, segment: Segment) -> Tensor:
+        wav = self.decode(segment.codes)
+        if segment.codes.shape[1] == 0:
+            return torch.zeros_like(wav)  # no codes at all: it was lost
+        return wav if segment.scale is None else wav * segment.scale[..., None]
 
     def _encode(self, wav: Tensor, n_codebooks: int) -> Tensor:
         self._check_wav(wav)

@@ -19,12 +19,14 @@ import torch
 
 from ..format import Chunk, Corrupt, Header, Reader, V0File, Writer, read_v0
 from ..format.header import major_version
+from ..format.salvage import Salvage
 from ..format.timing import resampled_length
 from .audio import AudioError, AudioSink, AudioSource, Resampler, fold_channels
 from .checkpoints import load
 from .files import input_bytes, output_bytes, seekable
 from .model import Codec
 from .segments import Segment
+from .silence import Silencer
 from .span import Span, clipped, frames_of
 from .stereo import Layout, codebooks_per_stream, layout_for
 
@@ -174,20 +176,25 @@ def _write_codes(writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layo
         writer.append(codes, codebooks)
 
 
-def decode_blocks(codec: Codec, reader: Reader, span: Span | None = None) -> Iterator[np.ndarray]:
+def decode_blocks(
+    codec: Codec, reader: Reader, span: Span | None = None, salvage: Salvage | None = None
+) -> Iterator[np.ndarray]:
     """The audio of a stream in blocks [C, n] at the codec's rate, cut to its exact length or to a span of it.
 
-    Raises FormatError where the stream is damaged or of another token space.
+    Raises FormatError where the stream is of another token space, or damaged and not read
+    through `salvage`.
     """
     header = reader.header
     header.require(codec.config.name, codec.token_space)
     layout = Layout(header.channel_coding, header.channels)
     gain = np.float32(10 ** (header.output_gain / 5120))
     start, stop, skip = frames_of(span, codec, reader) if span else (0, None, header.pre_skip)
-    chunks = _cut_chunks(reader, start, stop)
+    chunks = salvage or _cut_chunks(reader, start, stop)
     blocks = _decode_segments(codec, chunks) if header.segment_length else _decode_stream(codec, chunks, header.n_streams)
 
     def length() -> int | None:
+        if salvage:
+            return salvage.n_samples
         return span.last - span.first if span else reader.n_samples
 
     for block in _trimmed((layout.join(b) for b in blocks), skip, header.hop_length, length):
@@ -206,11 +213,14 @@ def _decode_stream(codec: Codec, chunks: Iterable[Chunk], n_streams: int) -> Ite
     """Decoded streams [S, c, n] of an unsegmented file."""
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(codec.streaming()) for _ in range(n_streams)]
+        silencers = [Silencer(codec.config.hop_length) for _ in streams]
         coded = ((chunk.n_codebooks, chunk.codes) for chunk in chunks)
         for codebooks, codes, last in _fixed_codes(coded, BLOCK_FRAMES):
             rows = torch.from_numpy(codes.astype(np.int64)).split(codebooks)
             wavs = [s.decode(k_rows[None], last=last)[0].numpy() for s, k_rows in zip(streams, rows, strict=True)]
-            yield np.stack([wav * np.float32(k > 0) for wav, k in zip(wavs, codebooks, strict=True)])  # K = 0 is silence
+            for silencer, k in zip(silencers, codebooks, strict=True):
+                silencer.tell(k, codes.shape[1])
+            yield np.stack([silencer(wav) for silencer, wav in zip(silencers, wavs, strict=True)])
 
 
 def _fixed_codes(
@@ -284,15 +294,17 @@ def decode_file(
     progress: Progress = lambda seconds: None,
     start: Fraction = Fraction(0),
     duration: Fraction | None = None,
+    lost: list[str] | None = None,
 ) -> Result:
     """Decode an `.ecdc` file into audio; '-' is standard input or output.
 
     `model` is the codec to decode with (default: the one that the file names), `sample_rate`
     the rate of the output in Hz (default: the original's), `form` its format where the suffix
     does not say it, `start` and `duration` a span of the audio in seconds, for which only what
-    it needs is read: its samples are those of a full decode. Files of the original EnCodec (version 0) are read too. Raises
-    FormatError, CheckpointError or AudioError with one line that says what was wrong; the
-    target then does not exist, or is as it was before.
+    it needs is read: its samples are those of a full decode. With a list in `lost` damage is no
+    error: a line about each loss goes there, and its place is silent. Files of the original
+    EnCodec (version 0) are read too. Raises FormatError, CheckpointError or AudioError with one
+    line that says what was wrong; the target then does not exist, or is as it was before.
     """
     with input_bytes(source) as stream:
         if major_version(stream.peek(5)[:5]) == 0:  # type: ignore[attr-defined]
@@ -309,13 +321,18 @@ def decode_file(
             n_samples = _write_audio(blocks, target, rate, header.channels, n_wanted, form, progress)
             return Result(n_samples / rate, reader.n_bytes, header.channels, rate)
 
+        salvage = None if lost is None else Salvage(reader)
+        known = salvage or reader
+
         def length() -> int | None:
             if rate == header.original_sample_rate:
-                return reader.original_n_samples
-            return None if reader.n_samples is None else resampled_length(reader.n_samples, header.sample_rate, rate)
+                return known.original_n_samples
+            return None if known.n_samples is None else resampled_length(known.n_samples, header.sample_rate, rate)
 
-        blocks = _restored(decode_blocks(codec, reader), header.sample_rate, rate, length)
+        blocks = _restored(decode_blocks(codec, reader, salvage=salvage), header.sample_rate, rate, length)
         n_samples = _write_audio(blocks, target, rate, header.channels, length(), form, progress)
+        if lost is not None and salvage:
+            lost += [item.describe(header) for item in salvage.lost]
     return Result(n_samples / rate, reader.n_bytes, header.channels, rate)
 
 

@@ -129,6 +129,11 @@ class Reader:
                 found.add(tuple(head[-self.header.n_streams :]))
         return found
 
+    def at_first_chunk(self) -> Source:
+        """The bytes from the first chunk on, for whoever reads them in another way; a pipe must not have been read yet."""
+        self._source.seek(self._header_size)
+        return self._source
+
     def _length(self, name: str) -> int | None:
         known: int | None = getattr(self.header, name)
         return known if known is not None or self.trailer is None else getattr(self.trailer, name)

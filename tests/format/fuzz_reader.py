@@ -29,6 +29,8 @@ def ways() -> dict[str, Callable[[bytes], Any]]:
     from ecdc.format.api import CodeFile
     from ecdc.format.header import parse_header
     from ecdc.format.reader import Reader
+    from ecdc.format.salvage import Salvage
+    from ecdc.format.salvage import repair as mend
     from ecdc.format.summary import summarize
     from ecdc.format.v0 import read_v0
 
@@ -45,6 +47,11 @@ def ways() -> dict[str, Callable[[bytes], Any]]:
             repr(file), file.seconds, file.n_codebooks
             file.streams()
 
+    def repaired(data: bytes) -> None:
+        out = io.BytesIO()
+        mend(Reader(io.BytesIO(data)), out)
+        read_all(io.BytesIO(out.getvalue()))
+
     return {
         "header": lambda data: parse_header(data) if len(data) > 4 else None,
         "file": lambda data: read_all(io.BytesIO(data)),
@@ -52,6 +59,8 @@ def ways() -> dict[str, Callable[[bytes], Any]]:
         "index": index,
         "open": opened,
         "open a pipe": lambda data: list(CodeFile(Pipe(data, at_most=7))),
+        "repair": repaired,
+        "salvage a pipe": lambda data: list(Salvage(Reader(Pipe(data, at_most=7)))),
         "summary": lambda data: summarize(io.BytesIO(data)),
         "v0": lambda data: read_v0(io.BytesIO(data)),
         "v0 pipe": lambda data: read_v0(Pipe(data, at_most=7)),

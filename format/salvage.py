@@ -1,0 +1,199 @@
+"""What survives of a damaged stream: every whole chunk in its place, and silence of exact length where others were."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from .chunk import CRC_SIZE, HEAD_SIZE, Chunk, Envelope, decode_codes, parse_head
+from .crc import crc32c
+from .errors import Corrupt, FormatError
+from .header import Header
+from .reader import Reader
+from .schema import CRC, MAX_CHUNK_FRAMES, SPAN, SYNC, Kind
+from .timing import resampled_length
+from .trailer import Index, Trailer, parse_trailer
+from .writer import Writer
+
+PIECE = 1 << 16  # bytes read at a time
+MIN_CODES_SIZE = HEAD_SIZE + SPAN.sizeof() + 2 + CRC_SIZE  # of a CODES chunk without a payload
+MAX_CHECKED = 64  # bytes put through a CRC for each byte of the stream, or sync words could be stacked to take for ever
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Frames that no whole chunk holds. None of them: the end of the stream is missing."""
+
+    first_frame: int
+    n_frames: int
+    offset: int  # bytes, where the search for the next chunk began
+
+    def describe(self, header: Header) -> str:
+        """In seconds, for people."""
+        start = float(self.first_frame / header.frame_rate)
+        if not self.n_frames:
+            return f"byte {self.offset}: the stream was cut off; it is whole up to {start:.2f} s"
+        stop = float((self.first_frame + self.n_frames) / header.frame_rate)
+        return f"byte {self.offset}: damaged; silence from {start:.2f} s to {stop:.2f} s"
+
+
+class Salvage:
+    """Iterate over the chunks of a stream, whatever happened to it after its header.
+
+    Lost frames come as chunks without codes (K = 0), which stand for silence. Afterwards, `lost`
+    tells them and `trailer` is the END chunk, or None. Reads forwards, so a pipe will do; holds
+    one chunk. Raises Corrupt where the bytes make no sense that could be bounded.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self.header = reader.header
+        self.lost: list[Lost] = []
+        self.trailer: Trailer | None = None
+        self._source = reader.at_first_chunk()
+        self._header_size = self._source.offset
+        self._buffer = bytearray()
+        self._offset = self._header_size  # of the buffer's first byte
+        self._n_checked = 0
+        self._ended_at: int | None = None  # samples, of a stream without its END chunk
+
+    @property
+    def n_samples(self) -> int | None:
+        """As the END chunk tells, or if that is lost, once all is read, what the codes decode to."""
+        if self.trailer:
+            return self.trailer.n_samples
+        return self._ended_at
+
+    @property
+    def original_n_samples(self) -> int | None:
+        """The same at the original rate."""
+        if self.trailer:
+            return self.trailer.original_n_samples
+        if self._ended_at is None:
+            return None
+        return resampled_length(self._ended_at, self.header.sample_rate, self.header.original_sample_rate)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        frame = 0
+        lengths: list[int] = []  # of the chunks, in frames
+        while True:
+            expected = self._offset
+            found = self._next_chunk(frame)
+            if found is None:
+                self.lost.append(Lost(frame, 0, expected))
+                self._ended_at = self._decodable(lengths)
+                return
+            stop = found.first_frame if isinstance(found, Chunk) else found.index.n_frames
+            if stop > frame:
+                for chunk in self._silence(Lost(frame, stop - frame, expected)):
+                    lengths.append(chunk.n_frames)
+                    yield chunk
+            if not isinstance(found, Chunk):
+                self.trailer = found
+                return
+            lengths.append(found.n_frames)
+            yield found
+            frame = found.stop_frame
+
+    def _decodable(self, lengths: list[int]) -> int:
+        """Samples that chunks of so many frames decode to."""
+        n_decodable = Index.of(0, [0] * len(lengths), lengths).n_decodable(self.header)
+        return max(0, n_decodable - self.header.pre_skip)
+
+    def _silence(self, lost: Lost) -> Iterator[Chunk]:
+        """Chunks for lost frames, no more of them than the bytes in between could have held."""
+        most = MAX_CHUNK_FRAMES * ((self._offset - lost.offset) // MIN_CODES_SIZE + 1)
+        if lost.n_frames > most:
+            raise Corrupt(lost.offset, f"{lost.n_frames} frames are missing, more than could have stood here")
+        self.lost.append(lost)
+        at_once = self.header.segment_frames or MAX_CHUNK_FRAMES
+        for first in range(lost.first_frame, lost.first_frame + lost.n_frames, at_once):
+            n_frames = min(at_once, lost.first_frame + lost.n_frames - first)
+            yield Chunk(first, np.empty((0, n_frames), np.uint16), (0,) * self.header.n_streams)
+
+    def _next_chunk(self, frame: int) -> Chunk | Trailer | None:
+        """The next whole chunk of codes from `frame` on, or the END chunk; None at the end of the bytes."""
+        while True:
+            at = self._buffer.find(SYNC)
+            if at < 0:
+                self._drop(max(0, len(self._buffer) - len(SYNC) + 1))
+                # Where a chunk ended, just the next head: on a live pipe more may be long in coming.
+                if not self._read_more(PIECE if self._buffer else HEAD_SIZE):
+                    return None
+                continue
+            self._drop(at)
+            envelope = self._envelope()
+            found = envelope and self._understood(envelope, frame)
+            if found:
+                return found
+            self._drop(envelope.size if envelope else 1)
+
+    def _envelope(self) -> Envelope | None:
+        """The chunk that the buffer begins with, if its CRC is right."""
+        if not self._fill(HEAD_SIZE):
+            return None
+        try:
+            head = parse_head(bytes(self._buffer[:HEAD_SIZE]), self._offset)
+        except FormatError:
+            return None
+        size = HEAD_SIZE + head.body_size + CRC_SIZE
+        if not self._fill(size):
+            return None
+        self._n_checked += size
+        if self._n_checked > MAX_CHECKED * (self._source.offset + PIECE):
+            raise Corrupt(self._offset, "there are too many beginnings of chunks without their ends")
+        data = bytes(self._buffer[:size])
+        if crc32c(data[:-CRC_SIZE]) != CRC.parse(data[-CRC_SIZE:]):
+            return None
+        return Envelope(self._offset, head.kind, head.flags, head.sequence, data[HEAD_SIZE:-CRC_SIZE])
+
+    def _understood(self, envelope: Envelope, frame: int) -> Chunk | Trailer | None:
+        """What an envelope holds; None if that is nothing that could come now. Taken out of the buffer otherwise."""
+        try:
+            if envelope.kind == Kind.END:
+                trailer = parse_trailer(envelope, self.header, self._header_size)
+                return trailer if trailer.index.n_frames >= frame else None
+            chunk = decode_codes(envelope, self.header) if envelope.kind == Kind.CODES else None
+        except FormatError:
+            return None
+        if chunk is None or chunk.first_frame < frame or not chunk.n_frames:
+            return None
+        self._drop(envelope.size)
+        return chunk
+
+    def _fill(self, size: int) -> bool:
+        """Read until the buffer holds `size` bytes; whether it does."""
+        while len(self._buffer) < size:
+            if not self._read_more(size - len(self._buffer)):
+                return False
+        return True
+
+    def _read_more(self, size: int) -> bool:
+        data = self._source.read_up_to(min(PIECE, size))
+        self._buffer += data
+        return bool(data)
+
+    def _drop(self, n_bytes: int) -> None:
+        del self._buffer[:n_bytes]
+        self._offset += n_bytes
+
+
+def repair(reader: Reader, output: BinaryIO) -> list[Lost]:
+    """Write a valid stream of what survives, silent where chunks were lost; returns what was.
+
+    Where the end is missing, the stream is as long as its codes.
+    """
+    salvage = Salvage(reader)
+    header = dataclasses.replace(reader.header, n_samples=None, original_n_samples=None)
+    with Writer(output, header) as writer:
+        for chunk in salvage:
+            if header.segment_length:
+                writer.append_segment(chunk.codes, chunk.scale, chunk.n_codebooks)
+            else:
+                writer.append(chunk.codes, chunk.n_codebooks)
+        trailer = salvage.trailer
+        writer.close(*((trailer.n_samples, trailer.original_n_samples) if trailer else ()))
+    return salvage.lost

@@ -1,0 +1,74 @@
+"""Damaged files: refused unless asked for, then silent where chunks were lost and repaired on demand."""
+
+import numpy as np
+import pytest
+import soundfile
+from ecdc.format import Reader
+
+
+@pytest.fixture(scope="module")
+def whole(ecdc, tmp_path_factory):
+    """Thirty seconds of noise at the codec's rate, coded in chunks of five, and its decoding."""
+    folder = tmp_path_factory.mktemp("damage")
+    noise = 0.1 * np.random.default_rng(0).standard_normal(30 * 24_000 - 77)
+    soundfile.write(folder / "a.wav", noise, 24_000)
+    ecdc("encode", folder / "a.wav", "--kbps", 1.5, check=True)
+    ecdc("decode", folder / "a.ecdc", "-o", folder / "back.wav", check=True)
+    return (folder / "a.ecdc").read_bytes(), soundfile.read(folder / "back.wav")[0]
+
+
+def damaged(data, tmp_path):
+    """The third chunk hit in the middle."""
+    (tmp_path / "whole.ecdc").write_bytes(data)
+    with open(tmp_path / "whole.ecdc", "rb") as file:
+        offsets = Reader(file).index.offsets
+    broken = bytearray(data)
+    broken[(offsets[2] + offsets[3]) // 2] ^= 16
+    (tmp_path / "a.ecdc").write_bytes(broken)
+    return bytes(broken)
+
+
+def test_only_the_damaged_chunk_is_lost(ecdc, whole, tmp_path):
+    data, wanted = whole
+    damaged(data, tmp_path)
+    done = ecdc("decode", tmp_path / "a.ecdc", "--partial", check=True)
+    assert b"silence from 10.00 s to 15.00 s" in done.stderr
+    found = soundfile.read(tmp_path / "a.wav")[0]
+    assert len(found) == len(wanted)
+    assert np.abs(found[: 10 * 24_000 - 320] - wanted[: 10 * 24_000 - 320]).max() < 1e-4
+    assert not found[10 * 24_000 + 120 : 15 * 24_000].any()
+    assert np.abs(found[16 * 24_000 :] - wanted[16 * 24_000 :]).max() < 1e-4  # the decoder has settled
+
+
+def test_repaired_files_are_whole_and_decode_alike(ecdc, whole, tmp_path):
+    broken = damaged(whole[0], tmp_path)
+    done = ecdc("repair", tmp_path / "a.ecdc", "-o", tmp_path / "b.ecdc", check=True)
+    assert b"silence from 10.00 s to 15.00 s" in done.stderr
+    ecdc("verify", tmp_path / "b.ecdc", check=True)
+    assert ecdc("repair", "-", "-o", "-", stdin=broken, check=True).stdout == (tmp_path / "b.ecdc").read_bytes()
+    ecdc("decode", tmp_path / "a.ecdc", "--partial", check=True)
+    ecdc("decode", tmp_path / "b.ecdc", check=True)
+    one, two = (soundfile.read(tmp_path / name, dtype="int16")[0].astype(int) for name in ("a.wav", "b.wav"))
+    assert len(one) == len(two) and np.abs(one - two).max() <= 1
+
+
+@pytest.mark.parametrize("share", [0.3, 0.99])
+def test_cut_off_streams_decode_up_to_the_last_whole_chunk(ecdc, whole, tmp_path, share):
+    data, wanted = whole
+    cut = data[: int(len(data) * share)]
+    (tmp_path / "a.ecdc").write_bytes(cut)
+    done = ecdc("decode", tmp_path / "a.ecdc", "--partial", check=True)
+    assert b"the stream was cut off" in done.stderr
+    found = soundfile.read(tmp_path / "a.wav")[0]
+    n_whole = len(found) // (5 * 24_000)
+    assert len(found) in (n_whole * 5 * 24_000, len(wanted), 30 * 24_000) and n_whole >= 1
+    same = min(len(found), len(wanted)) - 320
+    assert np.abs(found[:same] - wanted[:same]).max() < 1e-4
+    piped = ecdc("decode", "-", "-o", "-", "--partial", stdin=cut, check=True)
+    assert len(piped.stdout) == 44 + 2 * len(found)
+
+
+def test_damage_is_an_error_unless_asked_for(ecdc, whole, tmp_path, one_line):
+    damaged(whole[0], tmp_path)
+    assert "a.ecdc: byte " in one_line(ecdc("decode", tmp_path / "a.ecdc"))
+    assert not (tmp_path / "a.wav").exists()
