@@ -24,21 +24,37 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextlib.contextmanager
-def opened(names: tuple[str, ...], output: str, force: bool, seekable: bool = False) -> Iterator[tuple[list[Reader], BinaryIO]]:
-    """Readers of the inputs, and the output, which appears only when whole; errors end the command in one line."""
+def input_file(name: str) -> Iterator[BinaryIO]:
+    """A file to read, or standard input for '-'."""
+    if name == "-":
+        yield sys.stdin.buffer
+        return
+    if Path(name).is_dir():
+        raise InputError(f"{name}: is a folder, not a file")
+    with open(name, "rb") as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def output_file(name: str) -> Iterator[BinaryIO]:
+    """A file that appears only when whole, or standard output for '-'."""
+    from ..format.api import output_stream
+
+    with output_stream(sys.stdout.buffer if name == "-" else name) as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def opened(names: tuple[str, ...], output: str, force: bool) -> Iterator[tuple[list[Reader], BinaryIO]]:
+    """Readers of the inputs, and the output; errors end the command in one line."""
     with guard(names[0] if len(names) == 1 else None), contextlib.ExitStack() as stack:
         check_outputs([(name, output) for name in names[:1]], force)
         from ..format import Reader
-        from ..format.api import output_stream
 
-        if names.count("-") > 1 or (seekable and "-" in names):
-            raise InputError("standard input: can be read once, and forwards only; name a file")
-        readers = []
-        for name in names:
-            if name != "-" and Path(name).is_dir():
-                raise InputError(f"{name}: is a folder, not an .ecdc file")
-            readers.append(Reader(sys.stdin.buffer if name == "-" else stack.enter_context(open(name, "rb"))))
-        with output_stream(sys.stdout.buffer if output == "-" else output) as stream:
+        if names.count("-") > 1:
+            raise InputError("standard input: can be read once")
+        readers = [Reader(stack.enter_context(input_file(name))) for name in names]
+        with output_file(output) as stream:
             yield readers, stream
 
 
@@ -66,7 +82,7 @@ def cut_command(input: str, start: Fraction, duration: Fraction | None, output: 
     """
     from ..format.edit import cut
 
-    with opened((input,), output, force, seekable=True) as ((reader,), stream):
+    with opened((input,), output, force) as ((reader,), stream):
         cut(reader, stream, start, duration)
 
 

@@ -20,6 +20,8 @@ COMMANDS = {
     "cut": ("edit", "cut_command", "Take a part of a file."),
     "cat": ("edit", "cat_command", "Join files."),
     "tag": ("edit", "tag_command", "List or change tags."),
+    "tokens": ("tokens", "tokens_group", "Codes to and from files of numpy and safetensors."),
+    "convert": ("convert", "convert_command", "To and from the original EnCodec's container."),
     "models": ("models", "models_command", "List the models that come with ecdc."),
     "train": ("train", "train_group", "Train codecs and fetch free audio to train on."),
 }

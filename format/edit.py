@@ -1,7 +1,7 @@
 """Streams from streams, without a model: fewer codebooks, a part, several joined, other tags.
 
-Every function reads forwards and holds a chunk at a time, so that both ends may be pipes
-(but for `cut`, which goes straight to its part). What is damaged or cut off raises as in Reader,
+Every function reads forwards and holds a chunk at a time, so that both ends may be pipes;
+of a file, `cut` goes straight to its part. What is damaged or cut off raises as in Reader,
 and the output then lacks its END chunk.
 """
 
@@ -71,30 +71,34 @@ def retag(reader: Reader, output: BinaryIO, tags: Sequence[tuple[str, str]]) -> 
 
 
 def cut(reader: Reader, output: BinaryIO, start: Fraction, duration: Fraction | None = None) -> Writer:
-    """The part from `start` on, of `duration` seconds or to the end; needs a file, not a pipe.
+    """The part from `start` on, of `duration` seconds or to the end.
 
     Codes are taken as they are: the stream begins some frames before `start`, for the decoder
     to settle, which its pre-skip tells to drop. `start` is rounded to a sample of the codec.
-    Raises ValueError where the stream has no such part.
+    Little after the part is read. Raises ValueError where the stream has no such part; on a
+    pipe that may show at its end, when the output has its header and lacks its END chunk.
     """
     header, n_samples = reader.header, reader.n_samples
-    if n_samples is None:
+    if n_samples is None and reader.n_frames is not None:
         n_samples = max(0, reader.index.n_decodable(header) - header.pre_skip)
     first = round(start * header.sample_rate)
-    last = n_samples if duration is None else min(n_samples, round((start + duration) * header.sample_rate))
-    if not 0 <= first < last:
-        raise ValueError(
-            f"the audio lasts {n_samples / header.sample_rate:.3f} s: there is no part of it at {float(start):.3f} s"
-        )
-    frame, stop, origin = _frames(reader, first + header.pre_skip, last + header.pre_skip)
-    length = last - first
-    header = dataclasses.replace(
-        header,
-        pre_skip=first + header.pre_skip - origin,
-        n_samples=length,
-        original_n_samples=resampled_length(length, header.sample_rate, header.original_sample_rate),
-    )
-    return _copy(None, output, header, _between(reader, frame, stop))
+    last = None if duration is None else round((start + duration) * header.sample_rate)
+    _check_part(header, n_samples, first, last)
+    if n_samples is not None:
+        last = n_samples if last is None else min(n_samples, last)
+    origin, chunks = _part(reader, first + header.pre_skip, None if last is None else last + header.pre_skip)
+    length = None if n_samples is None or last is None else last - first
+    original = None if length is None else resampled_length(length, header.sample_rate, header.original_sample_rate)
+    pre_skip = first + header.pre_skip - origin
+    cut_header = dataclasses.replace(header, pre_skip=pre_skip, n_samples=length, original_n_samples=original)
+    with Writer(output, cut_header) as writer:
+        _append(writer, chunks)
+        if length is None:  # of a pipe
+            _check_part(header, reader.n_samples, first, last)
+            ends = [end for end in (last, reader.n_samples) if end is not None]  # one at least: it came to `last` or to END
+            length = min(ends) - first
+        writer.close(length)
+    return writer
 
 
 def cat(readers: Sequence[Reader], output: BinaryIO) -> Writer:
@@ -132,18 +136,34 @@ def _check_alike(one: Header, other: Header) -> None:
             raise ValueError(f"the files differ in {name}: {getattr(one, name)} and {getattr(other, name)}")
 
 
-def _frames(reader: Reader, first: int, last: int) -> tuple[int, int | None, int]:
-    """First frame, last + 1 (None: to the end) and sample of the first frame, to decode the samples [first, last)."""
-    header, context = reader.header, CONTEXT_SECONDS * reader.header.sample_rate
-    if header.segment_length:
-        starts = np.unique(reader.index.frames)[:-1]
-        overlapping = ceil_div(header.segment_length, header.segment_stride)
-        segment = max(0, min(first // header.segment_stride, len(starts) - 1) - overlapping)
-        after = ceil_div(last, header.segment_stride)
-        return int(starts[segment]), int(starts[after]) if after < len(starts) else None, segment * header.segment_stride
-    frame = max(0, first - context) // header.hop_length
-    stop = ceil_div(last, header.hop_length) + 1  # one more: a decoder's windows overlap
-    return frame, stop if stop < reader.index.n_frames else None, frame * header.hop_length
+def _check_part(header: Header, n_samples: int | None, first: int, last: int | None) -> None:
+    """Raise ValueError unless a stream of `n_samples` (None: unknown) has samples in [first, last)."""
+    ends = [end for end in (n_samples, last) if end is not None]
+    if first < 0 or any(end <= first for end in ends):
+        lasts = "" if n_samples is None else f"the audio lasts {n_samples / header.sample_rate:.3f} s: "
+        raise ValueError(f"{lasts}there is no part of it at {first / header.sample_rate:.3f} s")
+
+
+def _part(reader: Reader, first: int, last: int | None) -> tuple[int, Iterable[Chunk]]:
+    """The sample where the codes begin, and the codes, to decode the samples [first, last); None: to the end."""
+    header, n_frames = reader.header, reader.n_frames  # of a pipe, None
+    if not header.segment_length:
+        frame = max(0, first - CONTEXT_SECONDS * header.sample_rate) // header.hop_length
+        # One frame more: a decoder's windows overlap.
+        stop = None if last is None else ceil_div(last, header.hop_length) + 1
+        if stop is not None and n_frames is not None and stop >= n_frames:
+            stop = None
+        return frame * header.hop_length, _between(reader, frame, stop)
+    overlapping = ceil_div(header.segment_length, header.segment_stride)
+    segment = first // header.segment_stride
+    after = None if last is None else ceil_div(last, header.segment_stride)
+    if n_frames is None:
+        segment = max(0, segment - overlapping)
+        return segment * header.segment_stride, _chunks_between(reader, segment, after)
+    starts = np.unique(reader.index.frames)[:-1]
+    segment = max(0, min(segment, len(starts) - 1) - overlapping)
+    stop = int(starts[after]) if after is not None and after < len(starts) else None
+    return segment * header.segment_stride, _between(reader, int(starts[segment]), stop)
 
 
 def _between(reader: Reader, start: int, stop: int | None) -> Iterable[Chunk]:
@@ -154,13 +174,26 @@ def _between(reader: Reader, start: int, stop: int | None) -> Iterable[Chunk]:
         yield dataclasses.replace(chunk, first_frame=chunk.first_frame + skip - start, codes=codes)
 
 
-def _copy(source: Reader | None, output: BinaryIO, header: Header, chunks: Iterable[Chunk]) -> Writer:
-    """Write chunks under a header; the lengths are those of `source`, or of the header without one."""
+def _chunks_between(reader: Reader, start: int, stop: int | None) -> Iterable[Chunk]:
+    """The chunks numbered [start, stop), each a segment; reads one more, and so the length if the stream ends there."""
+    for i, chunk in enumerate(reader):
+        if i == stop:
+            return
+        if i >= start:
+            yield chunk
+
+
+def _copy(source: Reader, output: BinaryIO, header: Header, chunks: Iterable[Chunk]) -> Writer:
+    """Write chunks under a header, with the lengths of `source`."""
     with Writer(output, header) as writer:
-        for chunk in chunks:
-            if header.segment_length:
-                writer.append_segment(chunk.codes, chunk.scale, chunk.n_codebooks)
-            else:
-                writer.append(chunk.codes, chunk.n_codebooks)
-        writer.close(*((source.n_samples, source.original_n_samples) if source else ()))
+        _append(writer, chunks)
+        writer.close(source.n_samples, source.original_n_samples)
     return writer
+
+
+def _append(writer: Writer, chunks: Iterable[Chunk]) -> None:
+    for chunk in chunks:
+        if writer.header.segment_length:
+            writer.append_segment(chunk.codes, chunk.scale, chunk.n_codebooks)
+        else:
+            writer.append(chunk.codes, chunk.n_codebooks)

@@ -41,6 +41,16 @@ def test_cut_decodes_to_the_span(ecdc, coded, tmp_path):
     assert piped.stdout[44:] == soundfile.read(tmp_path / "b.wav", dtype="int16")[0].tobytes()
 
 
+def test_cut_takes_a_pipe(ecdc_process, coded, tmp_path):
+    data = (coded / "a.ecdc").read_bytes()
+    done = ecdc_process("cut", "-", "--start", "3", "--duration", "1.5", "-o", "-", stdin=data, check=True)
+    (tmp_path / "b.ecdc").write_bytes(done.stdout)
+    about = json.loads(ecdc_process("info", tmp_path / "b.ecdc", "--json", check=True).stdout)
+    assert about["seconds"] == 1.5 and about["whole"]
+    past = ecdc_process("cut", "-", "--start", "60", "-o", tmp_path / "c.ecdc", stdin=data)
+    assert past.returncode == 1 and b"lasts 6.000 s" in past.stderr and not (tmp_path / "c.ecdc").exists()
+
+
 def test_cat_and_tag(ecdc, coded, tmp_path):
     ecdc("cat", coded / "a.ecdc", coded / "low.ecdc", "-o", tmp_path / "b.ecdc", check=True)
     ecdc("tag", tmp_path / "b.ecdc", "--set", "title=two times", "-o", tmp_path / "c.ecdc", check=True)
@@ -60,7 +70,7 @@ def test_outputs_are_guarded(ecdc, coded, tmp_path, one_line):
         (("peel", coded / "a.ecdc", "--kbps", 3, "-o", tmp_path / "b.ecdc"), "use --force"),
         (("peel", coded / "a.ecdc", "--kbps", 0.5, "-o", tmp_path / "c.ecdc"), "lowest bitrate of this file is 0.75 kbps"),
         (("cut", coded / "a.ecdc", "--start", 60, "-o", tmp_path / "c.ecdc"), "lasts 6.000 s"),
-        (("cut", "-", "-o", tmp_path / "c.ecdc"), "name a file"),
+        (("cat", "-", "-", "-o", tmp_path / "c.ecdc"), "can be read once"),
         (("cat", tmp_path / "cut.ecdc", "-o", tmp_path / "c.ecdc"), "cut.ecdc: byte "),
         (("cat", tmp_path / "b.ecdc", "-o", tmp_path / "c.ecdc"), "not an .ecdc stream"),
         (("cat", tmp_path / "none.ecdc", "-o", tmp_path / "c.ecdc"), "No such file"),

@@ -135,6 +135,27 @@ def test_joined_streams_are_theirs_in_whole_frames():
         assert reader.n_samples == 101 * HOP + lengths[2]
 
 
+def test_a_cut_of_a_pipe_is_that_of_a_file():
+    segmented = header(segment_length=640, segment_stride=480)
+    for head, data in [
+        (header(), written(header(), codes_of(1000, 4), (4,), 319_777)),
+        (segmented, written(segmented, codes_of(1000, 4), (4,), 239_900, scale=0.5)),
+    ]:
+        n = Reader(io.BytesIO(data)).n_samples
+        starts = ["0", "1.5", "7.77"]
+        for start, duration in [(a, b) for a in starts for b in ("1", "2.22", None, Fraction(n, RATE) - Fraction(a), "99")]:
+            span = Fraction(start), None if duration is None else Fraction(duration)
+            of_file, of_pipe = (Reader(io.BytesIO(edited(edit.cut, source, *span))) for source in (data, Reader(Pipe(data))))
+            assert of_pipe.n_samples == of_file.n_samples and of_pipe.header.pre_skip == of_file.header.pre_skip
+            chunks = list(of_pipe)
+            # What is known of the end on a pipe may come a frame later than in a file.
+            n_frames = min(of_file.n_frames, of_pipe.n_frames)
+            assert abs(of_file.n_frames - of_pipe.n_frames) <= (0 if head.segment_length else 1) and chunks
+            assert np.array_equal(of_pipe.codes(0, n_frames), of_file.codes(0, n_frames))
+        with pytest.raises(ValueError, match="there is no part of it at"):
+            edited(edit.cut, Reader(Pipe(data)), Fraction(n, RATE))
+
+
 def test_cuts_join_to_the_whole():
     codes, n = codes_of(1000, 4), 319_777
     data = written(header(), codes, (4,), n)

@@ -1,0 +1,54 @@
+"""`ecdc convert`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from .common import InputError, check_outputs, guard
+from .edit import input_file, output_file, output_options
+
+if TYPE_CHECKING:
+    from ..format.api import CodeFile
+
+
+@click.command("convert")
+@click.argument("input", metavar="INPUT")
+@click.option("--model", help="The checkpoint whose codes a version 0 file holds: its hash goes into the result.")
+@output_options
+def convert_command(input: str, model: str | None, output: str, force: bool) -> None:
+    """Turn the original EnCodec's container (version 0) into version 1, or version 1 into that.
+
+    The codes stay as they are. Version 0 has places for encodec_24khz and encodec_48khz only,
+    and for neither tags nor the original sample rate.
+    """
+    with guard(input):
+        check_outputs([(input, output)], force)
+        from ..format.api import CodeFile
+        from ..format.convert import to_v0, to_v1
+
+        with input_file(input) as source:
+            file = CodeFile(source)
+            if file.version == 1 and model:
+                raise InputError("--model is for files of version 0; this one names its token space")
+            token_space = _token_space(file, model) if file.version == 0 else b""
+            with output_file(output) as target:
+                if file.version == 0:
+                    to_v1(file, target, token_space)
+                else:
+                    to_v0(file, target)
+
+
+def _token_space(file: CodeFile, model: str | None) -> bytes:
+    """The hash of the codebooks that a version 0 file means."""
+    if model is None:
+        raise InputError("a version 0 file does not name its codebooks: give its checkpoint with --model")
+    from ..codec.checkpoints import load
+
+    codec = load(model)
+    header = file.header
+    ours = (codec.config.sample_rate, codec.config.hop_length, codec.config.codebook_size, codec.config.channels)
+    if ours != (header.sample_rate, header.hop_length, header.codebook_size, header.channels):
+        raise InputError(f"the file needs {header.codec}, got {codec.config.name}")
+    return codec.token_space

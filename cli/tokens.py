@@ -1,0 +1,84 @@
+"""`ecdc tokens export` and `import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .common import InputError, check_outputs, guard
+from .edit import input_file, output_file, output_options
+
+FORMS = {f".{form}": form for form in ("npy", "npz", "safetensors")}
+
+form_option = click.option(
+    "--format", "form", type=click.Choice(list(FORMS.values())), help="Of the tokens. Default: by the suffix of their file."
+)
+
+
+@click.group("tokens")
+def tokens_group() -> None:
+    """Codes to and from .npy, .npz and .safetensors files.
+
+    They hold `codes`, uint16: [K, T], K codebooks by T frames; [2, K, T] for two streams; or
+    the rows of one stream above those of the other, where they differ in K. All but .npy also
+    hold what the .ecdc file says about itself.
+    """
+
+
+@tokens_group.command("export")
+@click.argument("input", metavar="INPUT")
+@output_options
+@form_option
+@click.option("--trim", is_flag=True, help="Keep only the codebooks that all frames of all streams have.")
+def export_command(input: str, output: str, force: bool, form: str | None, trim: bool) -> None:
+    """Write the codes of an .ecdc file as an array."""
+    with guard(input):
+        kind = _form_of(output, form)
+        check_outputs([(input, output)], force)
+        from ..format.api import CodeFile
+        from ..format.tokens import collect, save
+
+        with input_file(input) as source, output_file(output) as target:
+            save(collect(CodeFile(source), trim), target, kind)
+
+
+@tokens_group.command("import")
+@click.argument("input", metavar="INPUT")
+@output_options
+@form_option
+@click.option("--like", metavar="FILE", help="Take the header from this .ecdc file.")
+@click.option("--field", "settings", multiple=True, metavar="NAME=VALUE", help="Set a field of the header.")
+def import_command(input: str, output: str, force: bool, form: str | None, like: str | None, settings: tuple[str, ...]) -> None:
+    """Write an .ecdc file of the codes in an array.
+
+    A .npy says nothing about its codes: name a file of the same model with --like, or the fields
+    codec, token_space (in hexadecimal), sample_rate, hop_length and codebook_size with --field.
+    """
+    fields: dict[str, str] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not (name and equals):
+            raise click.UsageError(f"--field takes NAME=VALUE, got {setting!r}")
+        fields[name] = value
+    with guard(input):
+        kind = _form_of(input, form)
+        check_outputs([(input, output)], force)
+        from ..format.api import CodeFile
+        from ..format.tokens import load, write
+
+        if like == "-":
+            raise InputError("--like: needs a file")
+        model = CodeFile(like) if like else None
+        with input_file(input) as source:
+            tokens = load(source, kind, model, fields)
+        with output_file(output) as target:
+            write(tokens, target)
+
+
+def _form_of(name: str, form: str | None) -> str:
+    """The format of a token file: as told, or by its suffix."""
+    found = form or FORMS.get(Path(name).suffix.lower())
+    if found is None:
+        raise InputError(f"{name}: give --format, or a name that ends in {', '.join(FORMS)}")
+    return found

@@ -1,0 +1,44 @@
+"""The original container (version 0) into version 1 and back: the same codes, nothing decoded."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+import numpy as np
+
+from . import api
+from .api import CodeFile
+from .v0 import MODELS, Segment, write_v0
+
+
+def to_v1(file: CodeFile, output: BinaryIO, token_space: bytes) -> None:
+    """Write a version 0 file as version 1; it does not say which codebooks it means, `token_space` (SHA-256) does."""
+    if file.version != 0:
+        raise ValueError(f"version 0 is wanted, got version {file.version}")
+    api.write(output, file, token_space=token_space)
+
+
+def to_v0(file: CodeFile, output: BinaryIO) -> None:
+    """Write a version 1 file of encodec_24khz or encodec_48khz as version 0.
+
+    Its tags, token space and original sample rate are left behind: version 0 has no place for them. All codes are held in
+    memory. Raises ValueError for what else version 0 has no place for.
+    """
+    header = file.header
+    model = MODELS.get(header.codec)
+    if file.version != 1 or model is None:
+        raise ValueError(f"version 0 holds {' and '.join(MODELS)} only, got {header.codec} in version {file.version}")
+    for name in ("sample_rate", "channels", "hop_length", "segment_length", "segment_stride"):
+        if getattr(header, name) != getattr(model, name):
+            raise ValueError(f"version 0 has {name} {getattr(model, name)} for this model, got {getattr(header, name)}")
+    if header.pre_skip or header.output_gain:
+        raise ValueError("version 0 has neither a pre-skip, as parts of files have, nor a gain")
+    chunks = list(file)
+    found = sorted({chunk.n_codebooks for chunk in chunks})
+    if len(found) != 1:
+        raise ValueError(f"version 0 has one number of codebooks throughout, got {found[:4]}")
+    assert file.n_samples is not None  # every chunk was read
+    segments: list[Segment] = [(chunk.codes, chunk.scale) for chunk in chunks]
+    if not header.segment_length:
+        segments = [(np.concatenate([chunk.codes for chunk in chunks], axis=1), None)]
+    write_v0(output, header.codec, file.n_samples, segments)
