@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-OPUS_RATE = 48_000  # Hz, at which opusdec writes
-
 
 class Missing(RuntimeError):
     """A program that is not on this machine; names the Debian package that brings it."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .common import InputError, check_outputs, guard
-from .edit import input_file, output_file, output_options
+from .edit import output_options
 
 if TYPE_CHECKING:
     from ..format.api import CodeFile
@@ -27,13 +27,14 @@ def convert_command(input: str, model: str | None, output: str, force: bool) -> 
         check_outputs([(input, output)], force)
         from ..format.api import CodeFile
         from ..format.convert import to_v0, to_v1
+        from ..format.files import input_stream, output_stream
 
-        with input_file(input) as source:
+        with input_stream(input) as source:
             file = CodeFile(source)
             if file.version == 1 and model:
                 raise InputError("--model is for files of version 0; this one names its token space")
             token_space = _token_space(file, model) if file.version == 0 else b""
-            with output_file(output) as target:
+            with output_stream(output) as target:
                 if file.version == 0:
                     to_v1(file, target, token_space)
                 else:

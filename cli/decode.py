@@ -40,6 +40,8 @@ def decode_command(
     INPUT is a file, a folder, or '-' for standard input. Files of the original EnCodec
     (version 0) are read too; name their checkpoint with --model.
     """
+    if partial and (start or duration is not None):
+        raise click.UsageError("--partial takes whole files: repair the file, then decode a span of it")
     with guard():
         from ..codec.audio import format_of
 
@@ -56,7 +58,7 @@ def decode_command(
     def work(source: str, target: str) -> dict[str, Any]:
         began = time.perf_counter()
         with progress_bar(source, None, quiet) as progress:
-            lost: list[str] | None = [] if partial and not start and duration is None else None
+            lost: list[str] | None = [] if partial else None
             result = decode_file(source, target, codec, rate, form, progress, start, duration, lost)
         for line in lost or ():
             click.echo(f"ecdc: {source}: {line}", err=True)

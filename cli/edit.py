@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
@@ -24,37 +22,17 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextlib.contextmanager
-def input_file(name: str) -> Iterator[BinaryIO]:
-    """A file to read, or standard input for '-'."""
-    if name == "-":
-        yield sys.stdin.buffer
-        return
-    if Path(name).is_dir():
-        raise InputError(f"{name}: is a folder, not a file")
-    with open(name, "rb") as stream:
-        yield stream
-
-
-@contextlib.contextmanager
-def output_file(name: str) -> Iterator[BinaryIO]:
-    """A file that appears only when whole, or standard output for '-'."""
-    from ..format.api import output_stream
-
-    with output_stream(sys.stdout.buffer if name == "-" else name) as stream:
-        yield stream
-
-
-@contextlib.contextmanager
 def opened(names: tuple[str, ...], output: str, force: bool) -> Iterator[tuple[list[Reader], BinaryIO]]:
     """Readers of the inputs, and the output; errors end the command in one line."""
     with guard(names[0] if len(names) == 1 else None), contextlib.ExitStack() as stack:
         check_outputs([(name, output) for name in names[:1]], force)
         from ..format import Reader
+        from ..format.files import input_stream, output_stream
 
         if names.count("-") > 1:
             raise InputError("standard input: can be read once")
-        readers = [Reader(stack.enter_context(input_file(name))) for name in names]
-        with output_file(output) as stream:
+        readers = [Reader(stack.enter_context(input_stream(name))) for name in names]
+        with output_stream(output) as stream:
             yield readers, stream
 
 

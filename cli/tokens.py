@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .common import InputError, check_outputs, guard
-from .edit import input_file, output_file, output_options
+from .edit import output_options
 
 FORMS = {f".{form}": form for form in ("npy", "npz", "safetensors")}
 
@@ -37,9 +37,10 @@ def export_command(input: str, output: str, force: bool, form: str | None, trim:
         kind = _form_of(output, form)
         check_outputs([(input, output)], force)
         from ..format.api import CodeFile
+        from ..format.files import input_stream, output_stream
         from ..format.tokens import collect, save
 
-        with input_file(input) as source, output_file(output) as target:
+        with input_stream(input) as source, output_stream(output) as target:
             save(collect(CodeFile(source), trim), target, kind)
 
 
@@ -65,14 +66,15 @@ def import_command(input: str, output: str, force: bool, form: str | None, like:
         kind = _form_of(input, form)
         check_outputs([(input, output)], force)
         from ..format.api import CodeFile
+        from ..format.files import input_stream, output_stream
         from ..format.tokens import load, write
 
         if like == "-":
             raise InputError("--like: needs a file")
         model = CodeFile(like) if like else None
-        with input_file(input) as source:
+        with input_stream(input) as source:
             tokens = load(source, kind, model, fields)
-        with output_file(output) as target:
+        with output_stream(output) as target:
             write(tokens, target)
 
 

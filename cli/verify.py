@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import click
 
-from .common import InputError, each
+from .common import each
 
 
 @click.command("verify")
@@ -24,9 +21,8 @@ def verify_command(inputs: tuple[str, ...]) -> None:
 
 def _verify(name: str) -> None:
     from ..format.api import CodeFile
+    from ..format.files import input_stream
 
-    if name != "-" and Path(name).is_dir():
-        raise InputError(f"{name}: is a folder, not an .ecdc file")
-    with CodeFile(sys.stdin.buffer if name == "-" else name) as file:
-        for _ in file:
+    with input_stream(name) as stream:
+        for _ in CodeFile(stream):
             pass

@@ -23,6 +23,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from ..format.files import partial_path
+
 BLOCK_SECONDS = 1.0
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz
 PIPED_MAGIC = (b"RIFF", b"RIFX", b".snd")  # what libsndfile reads without seeking
@@ -211,6 +213,8 @@ class AudioSink:
             return
         self._path = Path(target)
         self._format = format_of(self._path, form)
+        if self._path.exists() and not self._path.is_file():
+            raise AudioError(f"{self.name}: is not a file; for a pipe write to '-'")
         self._partial = partial_path(self._path)
         subtype = SUBTYPES.get(self._format, "PCM_16")
         if self._path.suffix.lower() == ".opus" and form is None:
@@ -262,11 +266,6 @@ def format_of(path: Path, form: str | None = None) -> str:
         known = ", ".join(sorted(s[1:] for s in SUFFIX_FORMATS))
         raise AudioError(f"{path}: unknown audio format {name[1:]!r} (known: {known})")
     return SUFFIX_FORMATS[name]
-
-
-def partial_path(path: Path) -> Path:
-    """The hidden file beside `path` that becomes it when whole."""
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
 def wave_header(sample_rate: int, channels: int, n_samples: int | None) -> bytes:

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from ..format import Chunk, Corrupt, Header, Reader, V0File, Writer, read_v0
+from ..format.files import input_stream, output_stream, seekable
 from ..format.header import major_version
 from ..format.salvage import Salvage
 from ..format.timing import resampled_length
 from .audio import AudioError, AudioSink, AudioSource, Resampler, fold_channels
 from .checkpoints import load
-from .files import input_bytes, output_bytes, seekable
 from .model import Codec
 from .segments import Segment
 from .silence import Silencer
@@ -158,7 +158,7 @@ def encode_file(
         layout = layout_for(codec.config, channels or audio.info.channels, stereo)
         codebooks = codebooks_per_stream(codec.config, layout, kbps)
         prepared = _Prepared(audio, layout.channels, codec.sample_rate, progress)
-        with output_bytes(target) as stream:
+        with output_stream(target) as stream:
             writer = Writer(stream, header_for(codec, layout, audio))
             _write_codes(writer, codec, prepared, layout, codebooks)
             writer.close(prepared.n_samples, prepared.n_original)
@@ -306,7 +306,7 @@ def decode_file(
     EnCodec (version 0) are read too. Raises FormatError, CheckpointError or AudioError with one
     line that says what was wrong; the target then does not exist, or is as it was before.
     """
-    with input_bytes(source) as stream:
+    with input_stream(source) as stream:
         if major_version(stream.peek(5)[:5]) == 0:  # type: ignore[attr-defined]
             if start or duration is not None:
                 raise ValueError("files of version 0 have no index: decode all of it, or convert the file first")

@@ -10,16 +10,14 @@ Reader and Writer, on which this stands, are for pipes and for streams that are 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,13 +25,12 @@ from numpy.typing import ArrayLike, NDArray
 from . import timing
 from .bytestream import look_ahead
 from .chunk import Chunk, gather
+from .files import FileLike, output_stream
 from .header import Header, major_version
 from .reader import Reader
 from .schema import DIGEST_SIZE, ChannelCoding
 from .v0 import BITS, V0File, read_v0
 from .writer import Writer
-
-FileLike: TypeAlias = "str | os.PathLike[str] | BinaryIO"  # a path, or a binary file object
 
 
 class CodeFile:
@@ -297,23 +294,3 @@ def _header_for(codes: object, array: NDArray[Any], header: Header | None, field
         streams = 2 if fields.get("channel_coding") in (ChannelCoding.LEFT_RIGHT, ChannelCoding.MID_SIDE) else 1
         fields = fields | {"max_codebooks": max(timing.ceil_div(len(array), streams), 1)}
     return Header(**fields)
-
-
-@contextlib.contextmanager
-def output_stream(file: FileLike) -> Iterator[BinaryIO]:
-    """A file object as it is, or for a path a hidden file beside it that takes its name at the end."""
-    if hasattr(file, "write"):
-        yield cast(BinaryIO, file)
-        return
-    path = Path(os.path.realpath(file))  # a link keeps pointing, to what is new
-    if path.exists() and not path.is_file():  # a device, or a named pipe; a folder is an OSError
-        with path.open("wb") as stream:
-            yield stream
-        return
-    partial = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.partial")
-    try:
-        with partial.open("xb") as stream:
-            yield stream
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

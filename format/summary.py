@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from fractions import Fraction
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from . import timing
 from .bytestream import look_ahead
 from .errors import Truncated
+from .files import input_stream
 from .header import major_version
 from .reader import Reader
 from .v0 import read_v0
@@ -21,11 +20,7 @@ def open_summary(name: str) -> dict[str, Any]:
 
     Raises FormatError where it is not a whole stream up to its header, OSError where it cannot be opened.
     """
-    if name == "-":
-        return summarize(sys.stdin.buffer)
-    if Path(name).is_dir():
-        raise IsADirectoryError(21, "is a folder, not an .ecdc file", name)
-    with open(name, "rb") as stream:
+    with input_stream(name) as stream:
         return summarize(stream)
 
 

@@ -82,3 +82,21 @@ def one_line():
         return lines[0]
 
     return check
+
+
+@pytest.fixture(scope="session")
+def imports():
+    """Which of these modules a command has imported by its end, in a process of its own."""
+    script = (
+        "import sys; from ecdc.cli.main import main\n"
+        "try: main(sys.argv[2:])\n"
+        "except SystemExit: pass\n"
+        "print('IMPORTED', *(name for name in sys.argv[1].split() if name in sys.modules), file=sys.stderr)"
+    )
+
+    def call(modules, *args):
+        command = [sys.executable, "-c", script, modules, *map(str, args)]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+        return done.stderr.splitlines()[-1].split()[1:]
+
+    return call

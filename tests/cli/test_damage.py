@@ -60,8 +60,8 @@ def test_cut_off_streams_decode_up_to_the_last_whole_chunk(ecdc, whole, tmp_path
     done = ecdc("decode", tmp_path / "a.ecdc", "--partial", check=True)
     assert b"the stream was cut off" in done.stderr
     found = soundfile.read(tmp_path / "a.wav")[0]
-    n_whole = len(found) // (5 * 24_000)
-    assert len(found) in (n_whole * 5 * 24_000, len(wanted), 30 * 24_000) and n_whole >= 1
+    with open(tmp_path / "a.ecdc", "rb") as file:
+        assert len(found) == Reader(file).n_frames * 320 > 0
     same = min(len(found), len(wanted)) - 320
     assert np.abs(found[:same] - wanted[:same]).max() < 1e-4
     piped = ecdc("decode", "-", "-o", "-", "--partial", stdin=cut, check=True)

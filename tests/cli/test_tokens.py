@@ -1,9 +1,6 @@
 """`ecdc tokens`: arrays out and in, without torch, through pipes, and one line for what does not fit."""
 
 import io
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -72,17 +69,8 @@ def test_what_does_not_fit_is_one_line(ecdc, coded, tmp_path, one_line):
     assert (tmp_path / "mine.npy").read_bytes() == b"mine"
 
 
-def test_tokens_need_no_torch(coded, tmp_path):
-    script = (
-        "import sys; from ecdc.cli.main import main\n"
-        "try: main(sys.argv[1:])\n"
-        "except SystemExit as stop: assert not stop.code\n"
-        "sys.exit('torch' in sys.modules or 'soundfile' in sys.modules)"
-    )
+def test_tokens_need_no_torch(imports, coded, tmp_path):
     for form in ("npz", "safetensors"):
-        for args in (
-            ["export", coded, "-o", tmp_path / f"a.{form}"],
-            ["import", tmp_path / f"a.{form}", "-o", tmp_path / form],
-        ):
-            done = subprocess.run([sys.executable, "-c", script, "tokens", *args], capture_output=True, env=os.environ)
-            assert done.returncode == 0, done.stderr.decode()
+        assert imports("torch soundfile", "tokens", "export", coded, "-o", tmp_path / f"a.{form}") == []
+        assert imports("torch soundfile", "tokens", "import", tmp_path / f"a.{form}", "-o", tmp_path / form) == []
+        assert (tmp_path / form).exists()

@@ -1,10 +1,14 @@
 """Packing and drawing: bad files are counted, splits are fixed, batches depend on the step alone."""
 
+import shutil
+import subprocess
+
 import numpy as np
+import pytest
 import soundfile
 import torch
 from ecdc.codec.train.data import PackedAudio, augment, generator_for, validation_clips
-from ecdc.codec.train.fetch import is_validation, read_packages
+from ecdc.codec.train.fetch import is_validation, read_packages, unpack
 from ecdc.codec.train.pack import folder_sources, pack_sources, validation_names
 
 
@@ -78,3 +82,17 @@ def test_package_list_is_whole():
     assert all(p.licence for p in packages)
     tuxpaint = next(p for p in packages if p.name == "tuxpaint-stamps-default" and p.group == "speech")
     assert tuxpaint.wants("usr/share/x_desc_fr.ogg") and not tuxpaint.wants("usr/share/x_desc_en.ogg")
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb, as fetching does")
+def test_packages_unpack_into_a_folder_that_is_not_there_yet(tmp_path):
+    control = tmp_path / "source" / "DEBIAN" / "control"
+    control.parent.mkdir(parents=True)
+    control.write_text("Package: a-1.16\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n")
+    (tmp_path / "source" / "a.ogg").write_bytes(b"sound")
+    deb = tmp_path / "a-1.16_1_all.deb"
+    subprocess.run(["dpkg-deb", "--build", tmp_path / "source", deb], check=True, capture_output=True)
+    for _ in range(2):
+        tree = unpack(deb, tmp_path / "new" / "tree")
+        assert tree.name == "a-1.16" and (tree / "a.ogg").read_bytes() == b"sound"
+    assert [path.name for path in tree.parent.iterdir()] == ["a-1.16"]

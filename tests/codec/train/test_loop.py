@@ -68,6 +68,20 @@ def test_checkpoint_of_another_codec_is_refused(recipe, packed, tmp_path):
         train(other, packed, tmp_path)
 
 
+def test_a_run_starts_at_the_weights_of_a_model(recipe, packed, tmp_path):
+    first = train(recipe, packed, tmp_path / "first")
+    untouched = dataclasses.replace(recipe, steps=0)
+    begun = train(untouched, packed, tmp_path / "second", init=first.codec)
+    assert all(
+        torch.equal(a, b) for a, b in zip(begun.codec.state_dict().values(), first.codec.state_dict().values(), strict=True)
+    )
+    assert begun.codebooks.started and begun.step == 0
+    train(dataclasses.replace(recipe, steps=3), packed, tmp_path / "second", init=first.codec)
+    other = dataclasses.replace(recipe, codec=dataclasses.replace(recipe.codec, dimension=24))
+    with pytest.raises(ValueError, match="not the codec that the recipe describes"):
+        train(other, packed, tmp_path / "third", init=first.codec)
+
+
 def test_empty_data_is_refused(recipe, tmp_path):
     with pytest.raises(EmptyData, match="no packed audio"):
         train(recipe, tmp_path, tmp_path / "out")
