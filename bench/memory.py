@@ -1,65 +1,125 @@
-"""Memory and time of long files: one command to encode, one to decode, each a process of its own.
+"""Memory and time of long audio: through files, one command to encode and one to decode, or through one pipe.
 
-python -m ecdc.bench.memory
+    python -m ecdc.bench.memory                             # an hour, by way of files
+    python -m ecdc.bench.memory --pipes --minutes 600       # encode - -o - | decode - -o -
+
+The audio is the bundled stereo clip over and over, each time at another level. Nothing of it is
+synthetic: every sample is encoded and decoded by nano-24k. Each command is a process of its own,
+and its peak memory is what the operating system tells when it has ended.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 import numpy as np
 import soundfile
 
-from ..codec.audio import resample_all
+from ..codec.audio import resample_all, wave_header
 from .demo import CLIPS
 from .speed import processor
 
-SAMPLE_RATE = 44_100  # Hz
+SAMPLE_RATE, CHANNELS = 44_100, 2  # Hz
+ECDC = [sys.executable, "-m", "ecdc.cli"]
 
 
-def write_long(path: Path, minutes: float) -> int:
-    """The bundled stereo clip over and over, each time at another level; returns its samples."""
+@dataclass(frozen=True)
+class Cost:
+    """What a command took."""
+
+    seconds: float
+    peak_mb: float  # 10^6 bytes, resident
+
+
+def blocks(n_samples: int) -> Iterator[np.ndarray]:
+    """16-bit audio [n, C], `n_samples` in all."""
     audio, rate = soundfile.read(CLIPS / "music_cavern.flac", dtype="float32", always_2d=True)
     clip = resample_all(np.ascontiguousarray(audio.T), rate, SAMPLE_RATE).T
     levels = np.random.default_rng(0)
-    left = n_samples = round(minutes * 60 * SAMPLE_RATE)
-    with soundfile.SoundFile(path, "w", SAMPLE_RATE, 2, "PCM_16") as file:
-        while left:
-            block = clip[:left] * levels.uniform(0.2, 1.0)
-            file.write(block)
-            left -= len(block)
-    return n_samples
+    while n_samples:
+        block = clip[:n_samples] * levels.uniform(0.2, 1.0)
+        yield np.round(32_767 * np.clip(block, -1, 1)).astype("<i2")
+        n_samples -= len(block)
 
 
-def run(*args: str) -> tuple[float, float]:
-    """Run `ecdc ARGS`; returns its seconds and its peak memory in MB (10^6 bytes)."""
+def wait(process: subprocess.Popen[bytes], began: float) -> Cost:
+    """Wait for a process; raises ClickException if it failed."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise click.ClickException(f"{' '.join(map(str, process.args))} failed")  # type: ignore[union-attr, arg-type]
+    return Cost(time.perf_counter() - began, usage.ru_maxrss * 1024 / 1e6)
+
+
+def run(*args: str) -> Cost:
+    """Run `ecdc ARGS`."""
     began = time.perf_counter()
-    process = os.spawnv(os.P_NOWAIT, sys.executable, [sys.executable, "-m", "ecdc.cli", *args, "--quiet"])
-    _, status, usage = os.wait4(process, 0)
-    if status:
-        raise click.ClickException(f"ecdc {args[0]} failed")
-    return time.perf_counter() - began, usage.ru_maxrss * 1024 / 1e6
+    return wait(subprocess.Popen([*ECDC, *args, "--quiet"]), began)
+
+
+def through_files(n_samples: int, kbps: float) -> tuple[dict[str, Cost], int]:
+    """Costs of `ecdc encode` and `ecdc decode`, and the samples that came back."""
+    with tempfile.TemporaryDirectory() as folder:
+        wav, coded, back = (str(Path(folder) / name) for name in ("a.wav", "a.ecdc", "back.wav"))
+        with soundfile.SoundFile(wav, "w", SAMPLE_RATE, CHANNELS, "PCM_16") as file:
+            for block in blocks(n_samples):
+                file.write(block)
+        costs = {"encode": run("encode", wav, "-o", coded, "--kbps", f"{kbps:g}"), "decode": run("decode", coded, "-o", back)}
+        return costs, soundfile.info(back).frames
+
+
+def feed(stream: BinaryIO, n_samples: int) -> None:
+    """A WAV file of unknown length."""
+    with stream:
+        stream.write(wave_header(SAMPLE_RATE, CHANNELS, None))
+        for block in blocks(n_samples):
+            stream.write(block.tobytes())
+
+
+def through_pipes(n_samples: int, kbps: float) -> tuple[dict[str, Cost], int]:
+    """Costs of the two ends of `ecdc encode - -o - | ecdc decode - -o -`, and the samples that came back."""
+    began = time.perf_counter()
+    encoder = subprocess.Popen(
+        [*ECDC, "encode", "-", "-o", "-", "--kbps", f"{kbps:g}", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    decoder = subprocess.Popen([*ECDC, "decode", "-", "-o", "-", "--quiet"], stdin=encoder.stdout, stdout=subprocess.PIPE)
+    assert encoder.stdin and encoder.stdout and decoder.stdout
+    encoder.stdout.close()  # the decoder's alone
+    writer = threading.Thread(target=feed, args=(encoder.stdin, n_samples))
+    writer.start()
+    n_bytes = 0
+    while block := decoder.stdout.read(1 << 20):
+        n_bytes += len(block)
+    writer.join()
+    costs = {"encode": wait(encoder, began), "decode": wait(decoder, began)}
+    return costs, (n_bytes - len(wave_header(SAMPLE_RATE, CHANNELS, None))) // (2 * CHANNELS)
 
 
 @click.command()
 @click.option("--minutes", default=60.0, show_default=True)
 @click.option("--kbps", default=6.0, show_default=True)
-def main(minutes: float, kbps: float) -> None:
-    """Encode and decode a long file and print a table."""
-    with tempfile.TemporaryDirectory() as folder:
-        wav, coded, back = (str(Path(folder) / name) for name in ("a.wav", "a.ecdc", "back.wav"))
-        n_samples = write_long(Path(wav), minutes)
-        rows = {"encode": run("encode", wav, "-o", coded, "--kbps", f"{kbps:g}"), "decode": run("decode", coded, "-o", back)}
-        n_back = soundfile.info(back).frames
-    click.echo(f"{minutes:g} min of 44.1 kHz stereo at {kbps:g} kbps on {processor()}: {n_samples} samples in, {n_back} out\n")
+@click.option("--pipes", is_flag=True, help="One pipeline instead of two commands with files.")
+def main(minutes: float, kbps: float, pipes: bool) -> None:
+    """Encode and decode long audio and print a table."""
+    n_samples = round(minutes * 60 * SAMPLE_RATE)
+    costs, n_back = (through_pipes if pipes else through_files)(n_samples, kbps)
+    click.echo(f"{minutes:g} min of 44.1 kHz stereo at {kbps:g} kbps on {processor()}, {os.cpu_count()} processors:")
+    click.echo(f"{n_samples} samples in, {n_back} out\n")
     click.echo("| command | seconds | x real time | peak memory MB |\n|---|---|---|---|")
-    for name, (seconds, megabytes) in rows.items():
-        click.echo(f"| {name} | {seconds:.0f} | {60 * minutes / seconds:.0f} | {megabytes:.0f} |")
+    for name, cost in costs.items():
+        click.echo(f"| {name} | {cost.seconds:.0f} | {60 * minutes / cost.seconds:.0f} | {cost.peak_mb:.0f} |")
+    if n_back != n_samples:
+        raise click.ClickException("the number of samples is not what went in")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import soundfile
+from ecdc.format.crc import crc32c
 
 
 def files(folder):
@@ -129,6 +130,38 @@ def test_truncated_and_damaged_streams(ecdc, tone, tmp_path, one_line):
     for name in ("cut", "flipped"):
         assert f"{name}.ecdc: byte " in one_line(ecdc("decode", tmp_path / f"{name}.ecdc"))
     assert files(tmp_path) == before
+
+
+def resealed_header(data, at, value):
+    """The stream with other bytes in its header, under a valid CRC."""
+    size = int.from_bytes(data[6:8], "little")
+    head = bytearray(data[: size - 4])
+    head[at : at + len(value)] = value
+    return bytes(head) + crc32c(bytes(head)).to_bytes(4, "little") + data[size:]
+
+
+def test_six_ways_to_refuse_a_stream(ecdc, tone, tmp_path, one_line):
+    """Each has a message of its own that tells the byte; nothing is written."""
+    ecdc("encode", tone, "-o", tmp_path / "a.ecdc", check=True)
+    data = (tmp_path / "a.ecdc").read_bytes()
+    flipped = bytearray(data)
+    flipped[len(data) // 2] ^= 4
+    cases = {
+        "not an .ecdc stream": b"fLaC" + data[4:],
+        "version 9": data[:4] + b"\x09" + data[5:],
+        "remain": data[:-20],
+        "CRC": bytes(flipped),
+        "sample_rate": resealed_header(data, 8, (1 << 25).to_bytes(4, "little")),
+        "the codes are of": resealed_header(data, 60, bytes(32)),
+    }
+    before = files(tmp_path)
+    lines = set()
+    for message, broken in cases.items():
+        (tmp_path / "a.ecdc").write_bytes(broken)
+        line = one_line(ecdc("decode", tmp_path / "a.ecdc", "-o", tmp_path / "out.wav"))
+        assert message in line and "a.ecdc: byte " in line, line
+        lines.add(line)
+    assert len(lines) == len(cases) and files(tmp_path) == before
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

@@ -1,0 +1,73 @@
+"""The cost of five seconds from the middle of ten hours, beside that of a file of five seconds.
+
+    python -m ecdc.bench.seek
+
+The long file's codes are those of the bundled speech clip, over and over; both files are decoded by
+`ecdc decode` as whole processes that take turns, so start-up is part of both.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from statistics import median, quantiles
+
+import click
+import numpy as np
+
+from .. import open as open_codes
+from .. import write
+from ..codec.checkpoints import load
+from ..codec.pipeline import encode_file
+from .demo import CLIPS
+from .memory import run
+from .speed import processor
+
+
+def long_file(clip: Path, path: Path, hours: float) -> None:
+    """A token file of `hours`, of the clip's codes in a row."""
+    with open_codes(clip) as file:
+        codes, header = file.codes(), file.header
+        n_frames = round(hours * 3600 * file.frame_rate)
+    repeats = -(-n_frames // codes.shape[1])
+    n_samples = n_frames * header.hop_length
+    lengths = {"original_sample_rate": header.sample_rate, "n_samples": n_samples, "original_n_samples": n_samples}
+    write(path, np.tile(codes, repeats)[:, :n_frames], header, **lengths)
+
+
+@click.command()
+@click.option("--hours", default=10.0, show_default=True)
+@click.option("--seconds", default=5.0, show_default=True, help="Length of the span.")
+@click.option("--repeats", default=9, show_default=True)
+def main(hours: float, seconds: float, repeats: int) -> None:
+    """Print what a span of a long file costs, against a short file."""
+    with tempfile.TemporaryDirectory() as folder:
+        clip, long, short, wav = (Path(folder) / name for name in ("clip.ecdc", "long.ecdc", "short.ecdc", "out.wav"))
+        encode_file(CLIPS / "speech_it.flac", clip, load("nano-24k"), 6)
+        long_file(clip, long, hours)
+        long_file(clip, short, seconds / 3600)
+        cut = long.with_name("cut.ecdc")
+        cut.write_bytes(long.read_bytes()[:-1000])  # no END chunk: the heads of its chunks are scanned
+        span = ["--start", f"{hours * 1800:g}", "--duration", f"{seconds:g}"]
+        commands = {
+            f"all of {seconds:g} s": ["decode", str(short)],
+            f"{seconds:g} s from the middle of {hours:g} h": ["decode", str(long), *span],
+            "the same, stream cut off, no index": ["decode", str(cut), *span],
+        }
+        times: dict[str, list[float]] = {name: [] for name in commands}
+        for turn in range(repeats + 1):
+            for name, command in commands.items():
+                cost = run(*command, "-o", str(wav), "--force")
+                times[name] += [cost.seconds] if turn else []
+        click.echo(f"{long.stat().st_size / 1e6:.0f} MB and {short.stat().st_size / 1e3:.1f} kB, nano-24k at 6 kbps; {processor()};")
+        click.echo(f"whole processes, medians of {repeats} turns; spread is the interquartile range\n")
+        click.echo("| decoded | seconds | spread | ratio |\n|---|---|---|---|")
+        first = next(iter(times.values()))
+        for name, values in times.items():
+            low, middle, high = quantiles(values, n=4)
+            ratio = median(b / a for a, b in zip(first, values, strict=True))
+            click.echo(f"| {name} | {middle:.2f} | {(high - low) / middle:.0%} | {ratio:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
