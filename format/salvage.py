@@ -58,23 +58,27 @@ class Salvage:
         self._buffer = bytearray()
         self._offset = self._header_size  # of the buffer's first byte
         self._n_checked = 0
-        self._ended_at: int | None = None  # samples, of a stream without its END chunk
+        self._decodable: int | None = None  # samples, once all is read
 
     @property
     def n_samples(self) -> int | None:
-        """As the END chunk tells, or if that is lost, once all is read, what the codes decode to."""
-        if self.trailer:
-            return self.trailer.n_samples
-        return self._ended_at
+        """None until all is read; then as the END chunk tells, or what the codes decode to if it is lost or tells more.
+
+        It can tell more of a segmented stream: how lost frames were shared out over segments is not known.
+        """
+        return self.trailer.n_samples if self.trailer and self._end_tells() else self._decodable
 
     @property
     def original_n_samples(self) -> int | None:
         """The same at the original rate."""
-        if self.trailer:
-            return self.trailer.original_n_samples
-        if self._ended_at is None:
+        if self._decodable is None:
             return None
-        return resampled_length(self._ended_at, self.header.sample_rate, self.header.original_sample_rate)
+        if self.trailer and self._end_tells():
+            return self.trailer.original_n_samples
+        return resampled_length(self._decodable, self.header.sample_rate, self.header.original_sample_rate)
+
+    def _end_tells(self) -> bool:
+        return self.trailer is not None and self._decodable is not None and self.trailer.n_samples <= self._decodable
 
     def __iter__(self) -> Iterator[Chunk]:
         frame = 0
@@ -84,7 +88,7 @@ class Salvage:
             found = self._next_chunk(frame)
             if found is None:
                 self.lost.append(Lost(frame, 0, expected))
-                self._ended_at = self._decodable(lengths)
+                self._decodable = self._decodable_of(lengths)
                 return
             stop = found.first_frame if isinstance(found, Chunk) else found.index.n_frames
             if stop > frame:
@@ -92,24 +96,24 @@ class Salvage:
                     lengths.append(chunk.n_frames)
                     yield chunk
             if not isinstance(found, Chunk):
-                self.trailer = found
+                self.trailer, self._decodable = found, self._decodable_of(lengths)
                 return
             lengths.append(found.n_frames)
             yield found
             frame = found.stop_frame
 
-    def _decodable(self, lengths: list[int]) -> int:
+    def _decodable_of(self, lengths: list[int]) -> int:
         """Samples that chunks of so many frames decode to."""
         n_decodable = Index.of(0, [0] * len(lengths), lengths).n_decodable(self.header)
         return max(0, n_decodable - self.header.pre_skip)
 
     def _silence(self, lost: Lost) -> Iterator[Chunk]:
         """Chunks for lost frames, no more of them than the bytes in between could have held."""
-        most = MAX_CHUNK_FRAMES * ((self._offset - lost.offset) // MIN_CODES_SIZE + 1)
+        at_once = self.header.segment_frames or MAX_CHUNK_FRAMES
+        most = at_once * ((self._offset - lost.offset) // MIN_CODES_SIZE + 1)
         if lost.n_frames > most:
             raise Corrupt(lost.offset, f"{lost.n_frames} frames are missing, more than could have stood here")
         self.lost.append(lost)
-        at_once = self.header.segment_frames or MAX_CHUNK_FRAMES
         for first in range(lost.first_frame, lost.first_frame + lost.n_frames, at_once):
             n_frames = min(at_once, lost.first_frame + lost.n_frames - first)
             yield Chunk(first, np.empty((0, n_frames), np.uint16), (0,) * self.header.n_streams)
@@ -184,7 +188,7 @@ class Salvage:
 def repair(reader: Reader, output: BinaryIO) -> list[Lost]:
     """Write a valid stream of what survives, silent where chunks were lost; returns what was.
 
-    Where the end is missing, the stream is as long as its codes.
+    Where the end is missing, or tells of more than can be restored, the stream is as long as its codes.
     """
     salvage = Salvage(reader)
     header = dataclasses.replace(reader.header, n_samples=None, original_n_samples=None)
@@ -194,6 +198,5 @@ def repair(reader: Reader, output: BinaryIO) -> list[Lost]:
                 writer.append_segment(chunk.codes, chunk.scale, chunk.n_codebooks)
             else:
                 writer.append(chunk.codes, chunk.n_codebooks)
-        trailer = salvage.trailer
-        writer.close(*((trailer.n_samples, trailer.original_n_samples) if trailer else ()))
+        writer.close(salvage.n_samples, salvage.original_n_samples)
     return salvage.lost

@@ -15,6 +15,15 @@ def test_mutations_of_the_golden_streams():
         fuzz_reader.check(data)
 
 
+def test_streams_that_failed_once():
+    """Each was found by the fuzzer, and stands here under the name of what was wrong."""
+    found = sorted((fuzz_reader.HERE / "found").glob("*.ecdc"))
+    assert found
+    for path in found:
+        fuzz_reader.check(path.read_bytes())
+        fuzz_reader.check(fuzz_reader.repair(path.read_bytes()))
+
+
 def test_small_files_claim_little_memory():
     tracemalloc.start()
     try:
