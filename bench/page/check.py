@@ -1,0 +1,89 @@
+"""What a page can show, checked before a byte of it is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from . import Page, Sound
+
+REFERENCE = "reference"  # the original's name in result files
+SAMPLE_RATES = range(8000, 96_001)  # Hz, what every browser can play without resampling
+MAX_NAME = 1000  # characters, which result files keep to
+OTHER_KEYS = ("clip", "codec", "kbps", "why")
+
+
+def check_page(page: Page) -> None:
+    """Raise ValueError for the first thing that does not fit: names, lengths, rates, unknown clips or codecs, NaN."""
+    coders = distinct("codec", (coder.name for coder in page.coders), (REFERENCE,))
+    clips = distinct("clip", (sound.name for sound in page.sounds))
+    keys = distinct("metric", (metric.key for metric in page.metrics), OTHER_KEYS)
+    if not clips:
+        raise ValueError("a page wants at least one clip")
+    for sound in page.sounds:
+        check_sound(sound, coders)
+    for coder in page.coders:
+        check_number(f"codec {coder.name!r}: kbps", coder.kbps)
+    for place, row in enumerate(page.rows):
+        check_row(f"rows[{place}]", row, keys, {"clip": clips, "codec": coders}, are_means=False)
+    for place, row in enumerate(page.summary):
+        check_row(f"summary[{place}]", row, keys, {"codec": coders}, are_means=True)
+
+
+def distinct(what: str, names: Iterable[str], reserved: tuple[str, ...] = ()) -> set[str]:
+    """The names: none empty, too long, there twice or reserved."""
+    found: set[str] = set()
+    for name in names:
+        faults = {
+            "empty": not name,
+            "too long": len(name) > MAX_NAME,
+            "there twice": name in found,
+            "reserved": name in reserved,
+        }
+        for fault, is_there in faults.items():
+            if is_there:
+                raise ValueError(f"{what} {name[:80]!r}: the name is {fault}")
+        found.add(name)
+    return found
+
+
+def check_sound(sound: Sound, coders: set[str]) -> None:
+    """A clip: known codecs, a playable rate, finite samples, [N] of one length above zero."""
+    if sound.sample_rate not in SAMPLE_RATES:
+        limits = f"{SAMPLE_RATES.start}..{SAMPLE_RATES.stop - 1} Hz"
+        raise ValueError(f"clip {sound.name!r}: browsers play {limits}, not {sound.sample_rate}")
+    shape = np.shape(sound.reference)
+    if len(shape) != 1 or not shape[0]:
+        raise ValueError(f"clip {sound.name!r}: wanted samples [N], got shape {shape}")
+    for name, signal in {REFERENCE: sound.reference, **sound.decoded}.items():
+        where = f"clip {sound.name!r}, {name!r}"
+        if name != REFERENCE and name not in coders:
+            raise ValueError(f"{where}: not among the codecs of the page")
+        if np.shape(signal) != shape:
+            raise ValueError(f"{where}: shape {np.shape(signal)} differs from the reference's {shape}")
+        if not np.isfinite(signal).all():
+            raise ValueError(f"{where}: samples are not finite")
+
+
+def check_row(where: str, row: Mapping[str, Any], keys: set[str], names: Mapping[str, set[str]], are_means: bool) -> None:
+    """A row of figures: known names; every metric None, or finite: a number, or a mean and its half interval."""
+    for key, known in names.items():
+        if row.get(key) not in known:
+            raise ValueError(f"{where}: {key} {row.get(key)!r} is not on the page")
+    check_number(f"{where}: kbps", row.get("kbps"))
+    for key in keys:
+        value = row.get(key)
+        if are_means and value is not None and np.shape(value) != (2,):
+            raise ValueError(f"{where}: {key} wants [mean, half interval], got {value!r}")
+        for number in value if are_means and value is not None else [value]:
+            check_number(f"{where}: {key}", number)
+
+
+def check_number(where: str, value: Any) -> None:
+    """None or a finite number."""
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{where} is {value}; give a finite number, or None and a reason")
