@@ -31,8 +31,8 @@ lint: $(STAMP)  ## ruff, and mypy (strict in format/)
 	MYPYPATH=build/types $(BIN)/mypy -p ecdc.codec -p ecdc.cli -p ecdc.bench
 
 bench: $(STAMP)  ## measure speed and quality on the bundled clips
-	$(BIN)/python -m ecdc.bench.speed
-	$(BIN)/python -m ecdc.bench.quality
+	$(BIN)/ecdc bench speed
+	$(BIN)/ecdc bench --output runs/bench
 
 clean:  ## remove the environment and everything that was built
 	rm -rf $(VENV) build demo *.egg-info

@@ -9,14 +9,16 @@ peer packs one code at a time in Python, so it gets a shorter span and rates are
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 import click
 import numpy as np
@@ -26,7 +28,7 @@ from ..format import Header, Reader, Writer
 from ..format.bitpack import pack_codes, unpack_codes
 from ..format.timing import packed_bytes
 from .encodec_peer import import_encodec
-from .speed import processor
+from .processor import processor
 
 FRAME_RATE = 75  # frames per second
 BITS = 10  # per code
@@ -159,12 +161,20 @@ def info_figure(path: Path, repeats: int) -> Figure:
     return timed("`ecdc info` on that file, whole process", "< 500 ms", times)
 
 
+def markdown(found: dict[str, Any]) -> str:
+    """What `main` measured, as a paragraph and a table."""
+    lines = [found["about"], "", "| what | measured | spread | target |", "|---|---:|---:|---:|"]
+    lines += [f"| {row['what']} | {row['value']} | {row['spread']} | {row['target']} |" for row in found["rows"]]
+    return "\n".join(lines)
+
+
 @click.command()
 @click.option("--seconds", default=3600.0, show_default=True, help="Length of the stream.")
 @click.option("--peer-seconds", default=60.0, show_default=True, help="Length of what the peer packs.")
 @click.option("--repeats", default=9, show_default=True, help="Turns that count.")
 @click.option("--seed", default=0, show_default=True)
-def main(seconds: float, peer_seconds: float, repeats: int, seed: int) -> None:
+@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(seconds: float, peer_seconds: float, repeats: int, seed: int, target: Path | None) -> None:
     """Print a table of what the container costs, in time and in bytes."""
     codes = random_codes(seconds, 8, seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -175,11 +185,14 @@ def main(seconds: float, peer_seconds: float, repeats: int, seed: int) -> None:
             *overhead_figures(codes),
             info_figure(path, repeats),
         ]
-    click.echo(f"{seconds:g} s at 6 kbps: {FRAME_RATE} frames/s, K = 8, V = {1 << BITS}; one thread of {processor()}.")
-    click.echo(f"Medians of {repeats} turns or more; spread is the interquartile range; random codes, seed {seed}.\n")
-    click.echo("| what | measured | spread | target |\n|---|---:|---:|---:|")
-    for figure in figures:
-        click.echo(f"| {figure.what} | {figure.value} | {figure.spread} | {figure.target} |")
+    about = (
+        f"{seconds:g} s of random codes (seed {seed}) at 6 kbps: {FRAME_RATE} frames/s, K = 8, V = {1 << BITS}; one thread of "
+        f"{processor()}; medians of {repeats} turns or more, spread is the interquartile range."
+    )
+    found = {"about": about, "rows": [asdict(figure) for figure in figures]}
+    click.echo(markdown(found))
+    if target:
+        target.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

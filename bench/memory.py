@@ -10,24 +10,25 @@ and its peak memory is what the operating system tells when it has ended.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 import numpy as np
 import soundfile
 
 from ..codec.audio import resample_all, wave_header
-from .demo import CLIPS
-from .speed import processor
+from .corpus import CLIPS
+from .processor import processor
 
 SAMPLE_RATE, CHANNELS = 44_100, 2  # Hz
 ECDC = [sys.executable, "-m", "ecdc.cli"]
@@ -105,21 +106,38 @@ def through_pipes(n_samples: int, kbps: float) -> tuple[dict[str, Cost], int]:
     return costs, (n_bytes - len(wave_header(SAMPLE_RATE, CHANNELS, None))) // (2 * CHANNELS)
 
 
+def markdown(found: Sequence[dict[str, Any]]) -> str:
+    """One table of several measurements."""
+    lines = ["| what | command | seconds | x real time | peak memory |", "|---|---|---:|---:|---:|"]
+    for one in found:
+        what = f"{one['minutes'] / 60:g} h, " + ("through pipes" if one["pipes"] else "by way of files")
+        for name, cost in one["costs"].items():
+            speed = 60 * one["minutes"] / cost["seconds"]
+            lines.append(f"| {what} | {name} | {cost['seconds']:.0f} | {speed:.0f} | {cost['peak_mb']:.0f} MB |")
+    first = found[0]
+    lines += ["", f"44.1 kHz stereo at {first['kbps']:g} kbps, {first['device']}; as many samples out as in."]
+    return "\n".join(lines)
+
+
 @click.command()
 @click.option("--minutes", default=60.0, show_default=True)
 @click.option("--kbps", default=6.0, show_default=True)
 @click.option("--pipes", is_flag=True, help="One pipeline instead of two commands with files.")
-def main(minutes: float, kbps: float, pipes: bool) -> None:
+@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(minutes: float, kbps: float, pipes: bool, target: Path | None) -> None:
     """Encode and decode long audio and print a table."""
     n_samples = round(minutes * 60 * SAMPLE_RATE)
     costs, n_back = (through_pipes if pipes else through_files)(n_samples, kbps)
-    click.echo(f"{minutes:g} min of 44.1 kHz stereo at {kbps:g} kbps on {processor()}, {os.cpu_count()} processors:")
-    click.echo(f"{n_samples} samples in, {n_back} out\n")
-    click.echo("| command | seconds | x real time | peak memory MB |\n|---|---|---|---|")
-    for name, cost in costs.items():
-        click.echo(f"| {name} | {cost.seconds:.0f} | {60 * minutes / cost.seconds:.0f} | {cost.peak_mb:.0f} |")
     if n_back != n_samples:
-        raise click.ClickException("the number of samples is not what went in")
+        raise click.ClickException(f"{n_samples} samples went in, {n_back} came out")
+    found: dict[str, Any] = {"minutes": minutes, "kbps": kbps, "pipes": pipes, "n_samples": n_samples}
+    found |= {
+        "device": f"{processor()}, {os.cpu_count()} processors",
+        "costs": {name: asdict(cost) for name, cost in costs.items()},
+    }
+    click.echo(markdown([found]))
+    if target:
+        target.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ The long file's codes are those of the bundled speech clip, over and over; both 
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 import click
 import numpy as np
@@ -19,9 +21,9 @@ from .. import open as open_codes
 from .. import write
 from ..codec.checkpoints import load
 from ..codec.pipeline import encode_file
-from .demo import CLIPS
+from .corpus import CLIPS
 from .memory import run
-from .speed import processor
+from .processor import processor
 
 
 def long_file(clip: Path, path: Path, hours: float) -> None:
@@ -35,38 +37,55 @@ def long_file(clip: Path, path: Path, hours: float) -> None:
     write(path, np.tile(codes, repeats)[:, :n_frames], header, **lengths)
 
 
+def measure(hours: float, seconds: float, repeats: int, folder: Path) -> dict[str, Any]:
+    """Times of the three commands, taking turns, as JSON holds them."""
+    clip, long, short, wav = (folder / name for name in ("clip.ecdc", "long.ecdc", "short.ecdc", "out.wav"))
+    encode_file(CLIPS / "speech_it.flac", clip, load("nano-24k"), 6)
+    long_file(clip, long, hours)
+    long_file(clip, short, seconds / 3600)
+    cut = long.with_name("cut.ecdc")
+    cut.write_bytes(long.read_bytes()[:-1000])  # no END chunk: the heads of its chunks are scanned
+    span = ["--start", f"{hours * 1800:g}", "--duration", f"{seconds:g}"]
+    commands = {
+        f"all of {seconds:g} s": ["decode", str(short)],
+        f"{seconds:g} s from the middle of {hours:g} h": ["decode", str(long), *span],
+        "the same of a stream that was cut off, without an index": ["decode", str(cut), *span],
+    }
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for turn in range(repeats + 1):
+        for name, command in commands.items():
+            cost = run(*command, "-o", str(wav), "--force")
+            times[name] += [round(cost.seconds, 4)] if turn else []
+    about = (
+        f"Files of {long.stat().st_size / 1e6:.0f} MB and {short.stat().st_size / 1e3:.1f} kB, nano-24k at 6 kbps, "
+        f"{processor()}; whole processes, medians of {repeats} turns, spread is the interquartile range."
+    )
+    return {"about": about, "times": times}
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """What `measure` found, as a paragraph and a table."""
+    lines = [found["about"], "", "| decoded | seconds | spread | ratio |", "|---|---:|---:|---:|"]
+    first = next(iter(found["times"].values()))
+    for name, values in found["times"].items():
+        low, middle, high = quantiles(values, n=4)
+        ratio = median(b / a for a, b in zip(first, values, strict=True))
+        lines.append(f"| {name} | {middle:.2f} | {(high - low) / middle:.0%} | {ratio:.2f} |")
+    return "\n".join(lines)
+
+
 @click.command()
 @click.option("--hours", default=10.0, show_default=True)
 @click.option("--seconds", default=5.0, show_default=True, help="Length of the span.")
-@click.option("--repeats", default=9, show_default=True)
-def main(hours: float, seconds: float, repeats: int) -> None:
+@click.option("--repeats", type=click.IntRange(2), default=9, show_default=True)
+@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(hours: float, seconds: float, repeats: int, target: Path | None) -> None:
     """Print what a span of a long file costs, against a short file."""
     with tempfile.TemporaryDirectory() as folder:
-        clip, long, short, wav = (Path(folder) / name for name in ("clip.ecdc", "long.ecdc", "short.ecdc", "out.wav"))
-        encode_file(CLIPS / "speech_it.flac", clip, load("nano-24k"), 6)
-        long_file(clip, long, hours)
-        long_file(clip, short, seconds / 3600)
-        cut = long.with_name("cut.ecdc")
-        cut.write_bytes(long.read_bytes()[:-1000])  # no END chunk: the heads of its chunks are scanned
-        span = ["--start", f"{hours * 1800:g}", "--duration", f"{seconds:g}"]
-        commands = {
-            f"all of {seconds:g} s": ["decode", str(short)],
-            f"{seconds:g} s from the middle of {hours:g} h": ["decode", str(long), *span],
-            "the same, stream cut off, no index": ["decode", str(cut), *span],
-        }
-        times: dict[str, list[float]] = {name: [] for name in commands}
-        for turn in range(repeats + 1):
-            for name, command in commands.items():
-                cost = run(*command, "-o", str(wav), "--force")
-                times[name] += [cost.seconds] if turn else []
-        click.echo(f"{long.stat().st_size / 1e6:.0f} MB and {short.stat().st_size / 1e3:.1f} kB, nano-24k at 6 kbps; {processor()};")
-        click.echo(f"whole processes, medians of {repeats} turns; spread is the interquartile range\n")
-        click.echo("| decoded | seconds | spread | ratio |\n|---|---|---|---|")
-        first = next(iter(times.values()))
-        for name, values in times.items():
-            low, middle, high = quantiles(values, n=4)
-            ratio = median(b / a for a, b in zip(first, values, strict=True))
-            click.echo(f"| {name} | {middle:.2f} | {(high - low) / middle:.0%} | {ratio:.2f} |")
+        found = measure(hours, seconds, repeats, Path(folder))
+    click.echo(markdown(found))
+    if target:
+        target.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,22 +1,28 @@
 """Time codecs side by side: one process, the same clip, repeats taken in turns.
 
-    python -m ecdc.bench.speed
+    python -m ecdc.bench.speed                    # or: ecdc bench speed
 
-A codec is added by a line in `contenders`. Medians are compared, because other work on the
-machine only ever adds time, and in bursts.
+A codec is added by a function in `CONTENDERS`. Medians are compared, because other work on the
+machine only ever adds time, and in bursts. Random weights are fair for speed.
 """
 
 from __future__ import annotations
 
-import platform
+import io
+import json
+import multiprocessing
+import os
+import resource
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 import click
+import soundfile
 import torch
 from torch import Tensor
 
@@ -25,8 +31,10 @@ from ..codec.convert import convert
 from ..codec.model import Codec
 from ..codec.published import ENCODEC_24KHZ
 from .encodec_peer import random_encodec
+from .processor import processor
 
 SAMPLE_RATE = 24_000  # Hz, of all contenders
+MEMORY_SECONDS = 60.0  # length of the clip whose coding takes the memory that is told
 
 
 @dataclass
@@ -35,9 +43,24 @@ class Contender:
 
     name: str
     encode: Callable[[Tensor], Any]  # [1, 1, N] -> what `decode` takes
-    decode: Callable[[Any], Tensor]
+    decode: Callable[[Any], Any]
+    codec: Codec | None = None  # ours, for streaming
     encode_times: list[float] = field(default_factory=list)
     decode_times: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A row of the table; spreads are interquartile ranges as shares of the medians."""
+
+    codec: str
+    threads: int
+    encode_x: float  # times real time
+    encode_spread: float
+    decode_x: float
+    decode_spread: float
+    encode_ratio: float  # to the first contender
+    decode_ratio: float
 
 
 def clip(seconds: float, seed: int) -> Tensor:
@@ -49,26 +72,54 @@ def clip(seconds: float, seed: int) -> Tensor:
     return (swell * (0.2 * tones + 0.1 * torch.randn(t.shape, generator=generator)))[None, None]
 
 
-def encodec_pair(kbps: float, seed: int) -> tuple[Any, Codec]:
-    """PyPI's EnCodec and ours with the same random weights, both at a bitrate."""
+def peer_encodec(kbps: float, seed: int) -> Any:
+    """PyPI's EnCodec, 24 kHz, with random weights."""
     torch.manual_seed(seed)
     peer = random_encodec(ENCODEC_24KHZ, clip(10, seed=seed + 1))
     peer.set_target_bandwidth(kbps)
+    return peer
+
+
+def our_encodec(kbps: float, seed: int) -> Codec:
+    """Ours, with the peer's weights."""
     codec = Codec(ENCODEC_24KHZ)
-    codec.load_state_dict(convert(peer.state_dict(), codec, Path("PyPI encodec")))
-    return peer, codec.ready()
+    codec.load_state_dict(convert(peer_encodec(kbps, seed).state_dict(), codec, Path("PyPI encodec")))
+    return codec.ready()
 
 
-def contenders(peer: Any, codec: Codec, kbps: float) -> Iterator[Contender]:
-    """Those whose times are taken; ratios are to the first."""
-    yield Contender("EnCodec 24 kHz, PyPI", torch.no_grad()(peer.encode), torch.no_grad()(peer.decode))
-    yield Contender("EnCodec 24 kHz, ours", lambda wav: codec.encode(wav, kbps), codec.decode)
-    nano = load("nano-24k")
-    yield Contender("nano-24k", lambda wav: nano.encode(wav, kbps), nano.decode)
+def _peer(kbps: float, seed: int) -> Contender:
+    peer = peer_encodec(kbps, seed)
+    return Contender("EnCodec 24 kHz, PyPI", torch.no_grad()(peer.encode), torch.no_grad()(peer.decode))
 
 
-def time_all(all_: list[Contender], wav: Tensor, repeats: int) -> None:
+def _our_encodec(kbps: float, seed: int) -> Contender:
+    codec = our_encodec(kbps, seed)
+    return Contender("EnCodec 24 kHz, ours", lambda wav: codec.encode(wav, kbps), codec.decode, codec)
+
+
+def _nano(kbps: float, seed: int) -> Contender:
+    codec = load("nano-24k")
+    return Contender("nano-24k", lambda wav: codec.encode(wav, kbps), codec.decode, codec)
+
+
+def _opus(kbps: float, seed: int) -> Contender:
+    """libopus inside libsndfile, at its default bitrate and complexity, always on one thread."""
+
+    def encode(wav: Tensor) -> bytes:
+        stream = io.BytesIO()
+        soundfile.write(stream, wav[0, 0].numpy(), SAMPLE_RATE, format="OGG", subtype="OPUS")
+        return stream.getvalue()
+
+    return Contender("Opus, libsndfile", encode, lambda data: soundfile.read(io.BytesIO(data), dtype="float32"))
+
+
+CONTENDERS: tuple[Callable[[float, int], Contender], ...] = (_peer, _our_encodec, _nano, _opus)
+
+
+def time_all(all_: Sequence[Contender], wav: Tensor, repeats: int) -> None:
     """Fill in the times, the contenders taking turns; a first turn is not counted."""
+    for contender in all_:
+        contender.encode_times, contender.decode_times = [], []
     for turn in range(repeats + 1):
         for contender in all_:
             began = time.perf_counter()
@@ -81,59 +132,148 @@ def time_all(all_: list[Contender], wav: Tensor, repeats: int) -> None:
                 contender.decode_times.append(decoded - encoded)
 
 
-def table(all_: list[Contender], seconds: float) -> Iterator[str]:
-    """Lines of Markdown: the median, the interquartile range as its share, and the ratio to the first contender."""
-    yield "| codec | encode s | x real time | spread | ratio | decode s | x real time | spread | ratio |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+def speeds(all_: Sequence[Contender], seconds: float, threads: int) -> Iterator[Speed]:
+    """A row for each contender whose times are taken."""
+    first = all_[0]
     for contender in all_:
-        cells = [contender.name]
-        for times, first in ((contender.encode_times, all_[0].encode_times), (contender.decode_times, all_[0].decode_times)):
-            low, middle, high = quantiles(times, n=4)
-            cells += [
-                f"{middle:.3f}",
-                f"{seconds / middle:.1f}",
-                f"{(high - low) / middle:.0%}",
-                f"{median(first) / middle:.2f}",
-            ]
-        yield "| " + " | ".join(cells) + " |"
+        encode, decode = (_figures(times, seconds) for times in (contender.encode_times, contender.decode_times))
+        ratios = (
+            median(first.encode_times) / median(contender.encode_times),
+            median(first.decode_times) / median(contender.decode_times),
+        )
+        yield Speed(contender.name, threads, *encode, *decode, round(ratios[0], 3), round(ratios[1], 3))
 
 
-def flips(peer: Any, codec: Codec, wav: Tensor, kbps: float) -> str:
+def _figures(times: list[float], seconds: float) -> tuple[float, float]:
+    """Times real time, and the spread."""
+    low, middle, high = quantiles(times, n=4)
+    return round(seconds / middle, 2), round((high - low) / middle, 3)
+
+
+def latency(contender: Contender, repeats: int) -> dict[str, float] | None:
+    """Of a stream that is fed an eighth of a frame at a time, in milliseconds.
+
+    `first_sample_ms`: what goes in before the first sample comes out (reflecting padding makes EnCodec wait there);
+    `delay_ms`: the same for any sample later on; `work_per_frame_ms`: the median time of calls with output, of `frame_ms`.
+    """
+    codec = contender.codec
+    if codec is None:
+        return None
+    hop, rate = codec.config.hop_length, codec.sample_rate
+    wav = clip(1.0 + repeats * hop / rate, 0)
+    n_in, n_out, first, delay, times = 0, 0, 0, 0, []
+    with codec.streaming() as stream:
+        for block in wav.split(hop // 8, dim=-1):
+            began = time.perf_counter()
+            out = stream.decode(stream.encode(block, n_codebooks=8)).shape[-1]
+            n_in += block.shape[-1]
+            if out:
+                first = first or n_in
+                if n_out > 20 * hop:
+                    delay = max(delay, n_in - n_out)
+                    times.append(time.perf_counter() - began)
+                n_out += out
+    figures = {"first_sample_ms": first, "delay_ms": delay, "frame_ms": hop}
+    return {name: round(1000 * n / rate, 2) for name, n in figures.items()} | {
+        "work_per_frame_ms": round(1000 * median(times), 2)
+    }
+
+
+def peak_memory(index: int, kbps: float, seed: int) -> float:
+    """Megabytes (10^6 bytes) at the peak of a process that codes MEMORY_SECONDS with one contender."""
+    torch.set_num_threads(1)
+    contender = CONTENDERS[index](kbps, seed)
+    contender.decode(contender.encode(clip(MEMORY_SECONDS, seed)))
+    # VmHWM begins anew with each program; ru_maxrss begins with what its parent had.
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # bytes on macOS
+
+
+def flips(wav: Tensor, kbps: float, seed: int) -> dict[str, int]:
     """How many codes differ from the peer's: none on the reference path, hardly any on the fast one."""
+    peer, codec = peer_encodec(kbps, seed), our_encodec(kbps, seed)
     with torch.no_grad():
         wanted = peer.encode(wav)[0][0]
-    fast, exact = codec.encode(wav, kbps), codec.ready(reference=True).encode(wav, kbps)
-    codec.ready()
-    n_fast, n_exact = int((fast != wanted).sum()), int((exact != wanted).sum())
-    return f"Codes that differ from PyPI's, of {wanted.numel()}: {n_exact} on the reference path, {n_fast} on the fast path."
+    fast = codec.encode(wav, kbps)
+    exact = codec.ready(reference=True).encode(wav, kbps)
+    return {"codes": wanted.numel(), "fast": int((fast != wanted).sum()), "reference": int((exact != wanted).sum())}
 
 
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+def measure(seconds: float, kbps: float, repeats: int, threads: Sequence[int], seed: int) -> dict[str, Any]:
+    """All figures, as JSON holds them."""
+    wav = clip(seconds, seed)
+    all_ = [make(kbps, seed) for make in CONTENDERS]
+    rows: list[Speed] = []
+    for n_threads in threads:
+        torch.set_num_threads(n_threads)
+        time_all(all_, wav, repeats)
+        rows += speeds(all_, seconds, n_threads)
+    torch.set_num_threads(1)
+    latencies = {contender.name: found for contender in all_ if (found := latency(contender, repeats))}
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+        peaks = [round(pool.submit(peak_memory, i, kbps, seed).result()) for i in range(len(CONTENDERS))]
+    return {
+        "device": processor(),
+        "torch": torch.__version__,
+        "settings": {"seconds": seconds, "kbps": kbps, "repeats": repeats, "seed": seed},
+        "rows": [asdict(row) for row in rows],
+        "latency": latencies,
+        "peak_mb": {contender.name: peak for contender, peak in zip(all_, peaks, strict=True)},
+        "flips": flips(wav, kbps, seed),
+    }
 
 
-@click.command()
+def markdown(found: dict[str, Any]) -> str:
+    """What `measure` found, as a paragraph and two tables."""
+    s, n = found["settings"], found["flips"]
+    lines = [
+        f"{s['seconds']:g} s at {s['kbps']:g} kbps, float32, {found['device']}, torch {found['torch']}; medians of "
+        f"{s['repeats']} turns in one process (spread: interquartile range); EnCodec has random weights, the same twice.",
+        "",
+        "| codec | threads | encode, x real time | ratio | decode, x real time | ratio |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in found["rows"]:
+        lines.append(
+            f"| {row['codec']} | {row['threads']} | "
+            f"{row['encode_x']:.0f} ± {row['encode_spread']:.0%} | {row['encode_ratio']:.2f} | "
+            f"{row['decode_x']:.0f} ± {row['decode_spread']:.0%} | {row['decode_ratio']:.2f} |"
+        )
+    lines += [
+        "",
+        "| codec | first sample after | delay later | work per frame | peak memory, 60 s at once |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, peak in found["peak_mb"].items():
+        late = found["latency"].get(name)
+        cells = ["-"] * 3
+        if late:
+            cells = [f"{late[key]:.0f} ms" for key in ("first_sample_ms", "delay_ms")]
+            cells.append(f"{late['work_per_frame_ms']:.1f} of {late['frame_ms']:.1f} ms")
+        lines.append(f"| {name} | {' | '.join(cells)} | {peak} MB |")
+    lines += [
+        "",
+        f"Of {n['codes']} codes, {n['reference']} differ from PyPI's on the reference path, {n['fast']} on the fast one.",
+    ]
+    return "\n".join(lines)
+
+
+@click.command("speed")
 @click.option("--seconds", default=10.0, show_default=True, help="Length of the clip.")
 @click.option("--kbps", default=6.0, show_default=True)
-@click.option("--repeats", default=9, show_default=True, help="Turns that count.")
-@click.option("--threads", default=1, show_default=True)
+@click.option("--repeats", type=click.IntRange(2), default=9, show_default=True, help="Turns that count.")
+@click.option("--threads", type=int, multiple=True, help="Threads; may be given again. Default: 1 and all.")
 @click.option("--seed", default=0, show_default=True)
-def main(seconds: float, kbps: float, repeats: int, threads: int, seed: int) -> None:
-    """Time encoding and decoding, and print a table."""
-    torch.set_num_threads(threads)
-    wav = clip(seconds, seed)
-    peer, codec = encodec_pair(kbps, seed)
-    all_ = list(contenders(peer, codec, kbps))
-    time_all(all_, wav, repeats)
-    click.echo(f"{seconds:g} s at {kbps:g} kbps, float32, {threads} thread(s) of {processor()}, torch {torch.__version__}")
-    click.echo(f"Medians of {repeats} turns; spread is the interquartile range; random weights, seed {seed}.\n")
-    click.echo("\n".join(table(all_, seconds)))
-    click.echo("\n" + flips(peer, codec, wav, kbps))
+@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(seconds: float, kbps: float, repeats: int, threads: tuple[int, ...], seed: int, target: Path | None) -> None:
+    """Time encoding and decoding beside EnCodec and Opus; latency and memory."""
+    found = measure(seconds, kbps, repeats, threads or sorted({1, os.cpu_count() or 1}), seed)
+    click.echo(markdown(found))
+    if target:
+        target.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

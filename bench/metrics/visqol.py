@@ -9,19 +9,22 @@ import numpy as np
 import soxr
 
 NAME, UNIT, HIGHER_IS_BETTER = "ViSQOL", "MOS-LQO 1..5", True
+BAND, NEEDS = "50 Hz to 15 kHz", "the PyPI package visqol-python"
+SPEECH_ONLY, QUICK = False, False
 SAMPLE_RATE = 48_000  # Hz, what audio mode is defined for
 
 
-@lru_cache(maxsize=1)
-def _api() -> Any:
+@lru_cache(maxsize=2)
+def api(mode: str) -> Any:
+    """The library in a mode, loaded once."""
     import visqol
 
     api = visqol.VisqolApi()
-    api.create(mode="audio")
+    api.create(mode=mode)
     return api
 
 
 def measure(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
-    """MOS-LQO, 1 to about 4.75; the reference's bandwidth is part of the figure."""
+    """MOS-LQO, 1 to about 4.73; the reference's bandwidth is part of the figure."""
     signals = (soxr.resample(x.astype(np.float64), sample_rate, SAMPLE_RATE) for x in (reference, degraded))
-    return float(_api().measure_from_arrays(*signals, SAMPLE_RATE).moslqo)
+    return float(api("audio").measure_from_arrays(*signals, SAMPLE_RATE).moslqo)

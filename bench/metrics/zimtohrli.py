@@ -6,6 +6,8 @@ import numpy as np
 import soxr
 
 NAME, UNIT, HIGHER_IS_BETTER = "Zimtohrli", "MOS 1..5", True
+BAND, NEEDS = "20 Hz to 20 kHz", "the PyPI package zimtohrli"
+SPEECH_ONLY, QUICK = False, True
 SAMPLE_RATE = 48_000  # Hz
 
 

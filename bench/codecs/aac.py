@@ -1,0 +1,10 @@
+"""AAC-LC by ffmpeg's own encoder, in ADTS frames."""
+
+from .ffmpeg import Ffmpeg
+
+RATES = (24.0, 32.0)  # kbps, of a default run
+
+
+def make(kbps: float) -> Ffmpeg:
+    """The codec at a bitrate."""
+    return Ffmpeg("AAC", kbps, "aac", "aac", ("-b:a", f"{kbps:g}k"))

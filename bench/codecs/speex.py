@@ -1,0 +1,10 @@
+"""Speex in its wideband mode (16 kHz), by libspeex."""
+
+from .ffmpeg import Ffmpeg
+
+RATES = (8.0, 16.0)  # kbps, of a default run
+
+
+def make(kbps: float) -> Ffmpeg:
+    """The codec at a bitrate."""
+    return Ffmpeg("Speex", kbps, "libspeex", "spx", ("-ar", "16000", "-b:a", f"{kbps:g}k"))

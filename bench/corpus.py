@@ -1,0 +1,135 @@
+"""The clips that codecs are measured on: the bundled set, a folder, or made-up sounds."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from ..codec.audio import resample_all
+
+CLIPS = Path(__file__).parent / "clips"
+KINDS = ("speech", "music", "sounds")
+SUFFIXES = frozenset(f".{name.lower()}" for name in soundfile.available_formats()) | {".opus", ".oga", ".aif"}
+NOISE_FLOOR_DB = 70.0  # under the loudest part of a spectrum
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One reference: mono float32 [N] at `sample_rate`, and where it is from. `problem` says why there is no audio."""
+
+    name: str
+    kind: str  # one of KINDS, or "audio" where unknown
+    audio: np.ndarray
+    sample_rate: int  # Hz
+    native_rate: int = 0  # Hz, of the file
+    licence: str = ""
+    problem: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return len(self.audio) / self.sample_rate
+
+    @property
+    def bandwidth_hz(self) -> int:
+        """Up to where there is any sound, in steps of 500 Hz: the reference's bandwidth."""
+        return bandwidth(self.audio, self.sample_rate)
+
+
+def bandwidth(audio: np.ndarray, sample_rate: int) -> int:
+    """The frequency in Hz, rounded up to 500, above which [N] stays NOISE_FLOOR_DB under its loudest band."""
+    if len(audio) < 256 or not np.isfinite(audio).all():
+        return 0
+    size = 1 << min(12, len(audio).bit_length() - 1)
+    frames = np.lib.stride_tricks.sliding_window_view(audio, size)[:: size // 2] * np.hanning(size)
+    power = np.square(np.abs(np.fft.rfft(frames))).max(axis=0)  # what sounds at any time counts
+    edges = np.arange(0, sample_rate / 2 + 1, 500)
+    bins = np.digitize(np.fft.rfftfreq(size, 1 / sample_rate), edges) - 1
+    bands = np.array([power[bins == i].max(initial=0.0) for i in range(len(edges))])
+    if not bands.any():
+        return 0
+    return int(min(500 * (1 + np.flatnonzero(bands > bands.max() * 10 ** (-NOISE_FLOOR_DB / 10))[-1]), sample_rate // 2))
+
+
+def read_clip(path: Path, name: str, kind: str, sample_rate: int, max_seconds: float | None, licence: str = "") -> Clip:
+    """A file's mean channel at `sample_rate`: all of it, or `max_seconds` from its middle.
+
+    What cannot serve becomes a clip without audio that says why, so that one bad file ends no run.
+    """
+    empty = np.zeros(0, np.float32)
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate, n_wanted = file.samplerate, file.frames
+            if max_seconds is not None and n_wanted > max_seconds * rate:
+                n_wanted = round(max_seconds * rate)
+                file.seek((file.frames - n_wanted) // 2)
+            audio = file.read(n_wanted, dtype="float32", always_2d=True).mean(1)
+    except (OSError, RuntimeError, ValueError) as error:
+        return Clip(name, kind, empty, sample_rate, problem=f"not readable: {' '.join(str(error).split())}")
+    if not len(audio):
+        return Clip(name, kind, empty, sample_rate, rate, problem="holds no samples")
+    if not np.isfinite(audio).all():
+        return Clip(name, kind, empty, sample_rate, rate, problem="has samples that are not finite numbers")
+    return Clip(name, kind, resample_all(audio[None], rate, sample_rate)[0], sample_rate, rate, licence)
+
+
+def bundled(sample_rate: int) -> Iterator[Clip]:
+    """The clips that ship; raises ValueError where one is not what its checksum says."""
+    for row in catalogue():
+        path = CLIPS / row["file"]
+        if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
+            raise ValueError(f"{path}: its SHA-256 is not that of clips.toml")
+        yield read_clip(path, path.stem, row["kind"], sample_rate, None, row["licence"])
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """The rows of clips/clips.toml: file, kind, what, source, author, licence, sha256."""
+    return tomllib.loads((CLIPS / "clips.toml").read_text(encoding="utf-8"))["clip"]
+
+
+def folder(root: Path, sample_rate: int, max_seconds: float | None) -> Iterator[Clip]:
+    """Every audio file under `root`; the kind is the name of a folder above it, where that is one of KINDS.
+
+    Raises ValueError where there is none.
+    """
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise ValueError(f"{root}: no audio in this folder")
+    for path in paths:
+        inside = path.relative_to(root)
+        kind = next((part for part in reversed(inside.parts[:-1]) if part in KINDS), "audio")
+        yield read_clip(path, str(inside.with_suffix("")), kind, sample_rate, max_seconds)
+
+
+def packed(root: Path, sample_rate: int, max_seconds: float, per_group: int = 4) -> Iterator[Clip]:
+    """Evenly spaced clips of the validation slice of packed training audio (`ecdc train fetch`)."""
+    from ..codec.train.data import validation_clips
+    from ..codec.train.pack import SAMPLE_RATE
+
+    if sample_rate != SAMPLE_RATE:
+        raise ValueError(f"packed audio is at {SAMPLE_RATE} Hz, so references cannot be at {sample_rate} Hz")
+    for group, rows in validation_clips(root, max_seconds, per_group).items():
+        kind = next((kind for kind in KINDS if group.startswith(kind)), "audio")
+        for i, row in enumerate(rows):
+            yield Clip(f"{group}-{i}", kind, row[0].numpy(), sample_rate, sample_rate, "see the packages")
+
+
+def synthetic(sample_rate: int, seed: int, seconds: float = 3.0) -> Iterator[Clip]:
+    """Sounds made of arithmetic, for tests: gliding harmonics that swell like syllables, a chord, bursts of noise."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(round(seconds * sample_rate)) / sample_rate
+    phase = 2 * np.pi * np.cumsum(120 + 30 * np.sin(2 * np.pi * 0.7 * t)) / sample_rate
+    voice = sum(np.sin(k * phase) / k for k in range(1, 30)) * (0.5 + 0.5 * np.sin(2 * np.pi * 3 * t)) ** 2
+    chord = sum(np.sin(2 * np.pi * f * t) * np.exp(-(t % 0.75) * 3) for f in (220.0, 277.2, 329.6, 440.0))
+    bursts = rng.standard_normal(len(t)) * np.exp(-(t % 0.4) * 25)
+    for name, kind, audio in (("voice", "speech", voice), ("chord", "music", chord), ("bursts", "sounds", bursts)):
+        noisy = audio + 0.002 * rng.standard_normal(len(t))
+        scaled = (0.3 * noisy / np.abs(noisy).max()).astype(np.float32)
+        yield Clip(name, kind, scaled, sample_rate, sample_rate, "made here, CC0-1.0")

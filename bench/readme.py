@@ -1,0 +1,81 @@
+"""Write the figures of README.md and of the model card from the rows in bench/results.
+
+    python -m ecdc.bench.readme            # after a bench command wrote new results; --check only compares
+
+Each stands between two comments, `<!-- figures: NAME -->` and `<!-- end -->`. How the results were made:
+
+    ecdc bench --output runs/bench && cp runs/bench/rows.jsonl bench/results/quality.jsonl
+    ecdc bench --packed runs/audio/packed --output runs/valid && cp runs/valid/rows.jsonl bench/results/validation.jsonl
+    ecdc bench speed --json bench/results/speed.json
+    python -m ecdc.bench.format --json bench/results/container.json
+    python -m ecdc.bench.memory --json bench/results/memory_files.json
+    python -m ecdc.bench.memory --pipes --minutes 600 --json bench/results/memory_pipes.json
+    python -m ecdc.bench.seek --json bench/results/seek.json
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from . import format as container
+from . import memory, report, seek, speed
+from .metrics import ALL
+from .run import read_rows
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+FILES = (ROOT / "README.md", ROOT / "codec" / "weights" / "nano-24k" / "CARD.md")
+BLOCK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SHOWN = ("visqol", "zimtohrli", "mel", "stft", "si_sdr")  # of all clips; speech has its own metrics beside them
+
+
+def quality(path: Path, kind: str | None = None) -> str:
+    """The table of a run's rows, and under it what they are of."""
+    rows = read_rows(path)
+    keys = [key for key in ALL if (key in SHOWN if kind is None else key not in ("mel", "stft"))]
+    table = report.markdown(report.summarize(rows, keys, kind), keys)
+    return f"{table}\n\n{report.describe([row for row in rows if kind in (None, row['kind'])])}"
+
+
+def _json(name: str) -> dict:
+    return json.loads((RESULTS / name).read_text())
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "quality": lambda: quality(RESULTS / "quality.jsonl"),
+    "quality-speech": lambda: quality(RESULTS / "quality.jsonl", "speech"),
+    "validation": lambda: quality(RESULTS / "validation.jsonl"),
+    "validation-speech": lambda: quality(RESULTS / "validation.jsonl", "speech"),
+    "speed": lambda: speed.markdown(_json("speed.json")),
+    "container": lambda: container.markdown(_json("container.json")),
+    "memory": lambda: memory.markdown([_json("memory_files.json"), _json("memory_pipes.json")]),
+    "seek": lambda: seek.markdown(_json("seek.json")),
+}
+
+
+def rendered(text: str) -> str:
+    """A document with its figures as the results have them; raises KeyError for a name that is not in BLOCKS."""
+    return BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found[2]]()}\n\n{found[3]}", text)
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Write nothing; fail where a figure differs.")
+def main(check: bool) -> None:
+    """Bring the documents in line with the results."""
+    for path in FILES:
+        before = path.read_text(encoding="utf-8")
+        after = rendered(before)
+        if before != after and check:
+            raise click.ClickException(f"{path}: its figures are not those of {RESULTS}")
+        if before != after:
+            path.write_text(after, encoding="utf-8")
+            click.echo(f"{path}: written")
+
+
+if __name__ == "__main__":
+    main()

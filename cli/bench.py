@@ -1,0 +1,135 @@
+"""`ecdc bench`: quality at real bytes, beside other codecs; `bench listen`: what blind tests said."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .common import InputError, guard
+
+
+@click.group("bench", invoke_without_command=True)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where rows, tables, plots and the page go.",
+)
+@click.option(
+    "--corpus",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Audio to measure on, at any depth. Default: the clips that ship.",
+)
+@click.option(
+    "--packed",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Measure on the validation slice of packed training audio.",
+)
+@click.option("--synthetic", is_flag=True, help="Measure on sounds made of arithmetic.")
+@click.option(
+    "--codec",
+    "codecs",
+    multiple=True,
+    metavar="NAME[:KBPS,...]",
+    help="A codec under test, also again: nano-24k:3,6, a checkpoint's path, opus, mp3, aac, vorbis, speex, codec2, pcm, "
+    "anchors. Default: nano-24k, opus, mp3, anchors.",
+)
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="A metric, also again: visqol, visqol_speech, zimtohrli, pesq, stoi, mel, stft, si_sdr. Default: all.",
+)
+@click.option("--quick", is_flag=True, help="Few bitrates and cheap metrics.")
+@click.option(
+    "--rate",
+    type=click.IntRange(8_000, 96_000),
+    default=24_000,
+    show_default=True,
+    metavar="HZ",
+    help="Sample rate of the references.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1, 60),
+    default=10.0,
+    show_default=True,
+    help="Longest clip; longer ones give their middle.",
+)
+@click.option(
+    "--jobs", type=click.IntRange(1, 256), default=os.cpu_count() or 1, show_default=True, help="Rows measured at a time."
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--no-page", is_flag=True, help="Without the HTML page.")
+@click.option("--force", is_flag=True, help="Start anew in a folder that holds another run.")
+@click.pass_context
+def bench_command(ctx: click.Context, output: Path | None, rate: int, seconds: float, no_page: bool, **given: Any) -> None:
+    """Measure codecs on clips: real bitrates, quality metrics, plots and a page to listen.
+
+    An interrupted run goes on by the same command.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    if output is None:
+        raise click.UsageError("name a folder with --output")
+    if sum(bool(given[name]) for name in ("corpus", "packed", "synthetic")) > 1:
+        raise click.UsageError("give one of --corpus, --packed and --synthetic")
+    with guard():
+        try:
+            from ..bench.main import Request, bench
+        except ModuleNotFoundError as error:
+            raise InputError(f"{error.name} is not installed: pip install 'ecdc[bench]'") from error
+        request = Request(output=output, sample_rate=rate, max_seconds=seconds, page=not no_page, **given)
+        with progress() as started:
+            table = bench(request, lambda line: click.echo(line, err=True), started)
+        click.echo(table)
+        click.echo(
+            f"\n{output}: rows.jsonl, report.md, plots/" + ("" if no_page else ", index.html (open it in a browser)"), err=True
+        )
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[int], Callable[[dict[str, Any]], object]]]:
+    """A bar over rows with an estimate, on stderr."""
+    from tqdm import tqdm
+
+    with tqdm(unit="row", leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
+
+        def started(n_rows: int) -> Callable[[dict[str, Any]], object]:
+            bar.reset(n_rows)
+            return lambda row: (bar.set_postfix_str(f"{row['clip']}, {row['codec']}", refresh=False), bar.update())
+
+        yield started
+
+
+@bench_command.command("listen")
+@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def listen_command(results: tuple[Path, ...], as_json: bool) -> None:
+    """Aggregate the blind tests that listeners downloaded from the page."""
+    with guard():
+        import json
+
+        from ..bench.listen import aggregate, to_dict, to_markdown
+
+        found = aggregate(results)
+        click.echo(json.dumps(to_dict(found), indent=1) if as_json else to_markdown(found))
+
+
+@bench_command.command("speed", context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def speed_command(args: tuple[str, ...]) -> None:
+    """Time codecs side by side; latency and memory."""
+    with guard():
+        from ..bench.speed import main
+
+        main.main(list(args), prog_name="ecdc bench speed")
