@@ -78,7 +78,7 @@ def _coerce_union(where: str, options: tuple[Any, ...], value: Any) -> Any:
     """None where allowed; a table by its `kind`; otherwise the first plain type."""
     if value is None and type(None) in options:
         return None
-    kinds = {o.kind: o for o in options if issubclass(o, Strict)}
+    kinds = {o.kind: o for o in options if issubclass(o, Strict) and o.kind}
     if not kinds:
         return _coerce(where, next(o for o in options if o is not type(None)), value)
     if isinstance(value, tuple(kinds.values())):

@@ -14,6 +14,7 @@ class DataRecipe(Strict):
     """What a batch holds."""
 
     batch_size: int = 12
+    micro_batches: int = 1  # parts of a batch whose gradients are added up, where memory is short
     seconds: float = 1.0  # per row
     weights: dict[str, float] = field(default_factory=dict)  # group -> share; groups left out weigh 1
     gain_db: tuple[float, ...] = (-14.0, 4.0)
@@ -34,12 +35,30 @@ class LossRecipe(Strict):
 
 
 @dataclass(frozen=True, slots=True)
+class AdversaryRecipe(Strict):
+    """Discriminators, and how much the decoder listens to them (adversary.py)."""
+
+    windows: tuple[int, ...] = (256, 512, 1024)  # samples, a discriminator each
+    bands: int = 5
+    width: int = 48  # channels per band
+    learning_rate: float = 3e-4
+    reconstruction: float = 1.0  # shares of the decoder's gradient, see balancer.py
+    adversarial: float = 0.3
+    feature: float = 0.7
+    alone_steps: int = 500  # at first only the discriminators learn
+    ramp_steps: int = 1000  # then the adversarial shares grow
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe(Strict):
     """A codec to train and how; see recipes/*.toml."""
 
     codec: CodecConfig
     data: DataRecipe = field(default_factory=DataRecipe)
     losses: LossRecipe = field(default_factory=LossRecipe)
+    adversary: AdversaryRecipe | None = None
+    frozen_tokens: bool = False  # train the decoder alone: encoder and codebooks stay as they are
+    average_decay: float = 0.0  # of a moving average of the weights, which is validated and exported; 0: none
     seed: int = 0
     steps: int = 20_000
     warmup_steps: int = 200

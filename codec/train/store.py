@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from .loop import Run
+from .run import Run
 
 NAME = "checkpoint.safetensors"
 
 
 def save_checkpoint(run: Run, folder: Path) -> None:
     """Write the run's state so that either the old or the new checkpoint is whole."""
-    tensors = {f"codec.{k}": v for k, v in run.codec.state_dict().items()}
-    tensors |= {f"codebooks.{k}": v for k, v in run.codebooks.state_dict().items() if not k.startswith("quantizer.")}
-    for index, state in run.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
+    tensors = _named("codec.", run.codec.state_dict())
+    tensors |= {k: v for k, v in _named("codebooks.", run.codebooks.state_dict()).items() if ".quantizer." not in k}
+    tensors |= _optimizer_tensors("optimizer.", run.optimizer) | _named("average.", run.average)
+    if run.adversary:
+        tensors |= _named("adversary.", run.adversary.state_dict()) | _named("balancer.", run.balancer.state_dict())
+        tensors |= _optimizer_tensors("adversary_optimizer.", run.adversary.optimizer)
     header = {"step": run.step, "seconds": run.seconds, "recipe": run.recipe.to_dict()}
     partial = folder / (NAME + ".partial")
     try:
@@ -34,36 +36,54 @@ def save_checkpoint(run: Run, folder: Path) -> None:
 def load_checkpoint(run: Run, folder: Path) -> bool:
     """Restore `run` from `folder`; False where there is no checkpoint.
 
-    Raises ValueError where the checkpoint is of another codec or batch.
+    Raises ValueError where the checkpoint is of another codec or another kind of training.
     """
-    from safetensors import safe_open
-
     path = folder / NAME
     if not path.exists():
         return False
     with safe_open(path, "pt") as file:
         header = json.loads(file.metadata()["run"])
-    if header["recipe"]["codec"] != run.recipe.to_dict()["codec"]:
-        raise ValueError(f"{path} is a checkpoint of another codec; choose another output folder")
+    own = run.recipe.to_dict()
+    for key, what in (("codec", "codec"), ("adversary", "adversary"), ("frozen_tokens", "stage")):
+        if header["recipe"].get(key) != own[key]:
+            raise ValueError(f"{path} is a checkpoint of another {what}; choose another output folder")
     tensors = load_file(path)
     run.codec.load_state_dict(_under(tensors, "codec."))
     run.codebooks.load_state_dict(_under(tensors, "codebooks."), strict=False)
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in _under(tensors, "optimizer.").items():
-        index, key = name.split(".")
-        state.setdefault(int(index), {})[key] = value
-    groups = run.optimizer.state_dict()["param_groups"]
-    run.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    _load_optimizer(run.optimizer, _under(tensors, "optimizer."))
+    run.average = {name: value for name, value in _under(tensors, "average.").items() if name in run.average}
+    if run.adversary:
+        run.adversary.load_state_dict(_under(tensors, "adversary."))
+        run.balancer.load_state_dict(_under(tensors, "balancer."))
+        _load_optimizer(run.adversary.optimizer, _under(tensors, "adversary_optimizer."))
     run.step, run.seconds = header["step"], header["seconds"]
     return True
 
 
-def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def _named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + k: v for k, v in tensors.items()}
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    states = optimizer.state_dict()["state"]
+    return {f"{prefix}{index}.{k}": v for index, state in states.items() for k, v in state.items()}
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split(".")
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def export_model(run: Run, folder: Path) -> None:
     """Write the trained codec as a model folder that `ecdc.load` reads, in float16: half the size, no measurable loss."""
     from ..checkpoints import save
 
-    save(run.codec, folder, torch.float16)
+    with run.averaged() as codec:
+        save(codec, folder, torch.float16)

@@ -5,10 +5,13 @@ import json
 
 import pytest
 import torch
+from ecdc.codec.checkpoints import load
 from ecdc.codec.config import ConfigError
-from ecdc.codec.train import loop, store
+from ecdc.codec.train import loop, step, store
 from ecdc.codec.train.data import EmptyData
-from ecdc.codec.train.recipe import Recipe, find_recipe, read_recipe
+from ecdc.codec.train.recipe import AdversaryRecipe, Recipe, find_recipe, read_recipe
+
+ADVERSARY = AdversaryRecipe(windows=(64, 256), bands=3, width=8, alone_steps=5, ramp_steps=10)
 
 
 def train(recipe, packed, folder, **options):
@@ -16,7 +19,15 @@ def train(recipe, packed, folder, **options):
 
 
 def weights(run):
-    return {**run.codec.state_dict(), **{f"codebooks.{k}": v for k, v in run.codebooks.state_dict().items()}}
+    """Everything that a step changes, by name."""
+    adversary = run.adversary.state_dict() if run.adversary else {}
+    return {
+        **run.codec.state_dict(),
+        **{f"codebooks.{k}": v for k, v in run.codebooks.state_dict().items()},
+        **{f"average.{k}": v for k, v in run.average.items()},
+        **{f"adversary.{k}": v for k, v in adversary.items()},
+        **{f"balancer.{k}": v for k, v in run.balancer.state_dict().items()},
+    }
 
 
 def test_loss_falls_and_codebooks_live(recipe, packed, tmp_path, monkeypatch):
@@ -27,20 +38,22 @@ def test_loss_falls_and_codebooks_live(recipe, packed, tmp_path, monkeypatch):
     assert min(rows[-1]["valid"]["perplexity"]) > 8
 
 
-@pytest.mark.parametrize("stop_at", [1, 10, 17])
-def test_resumed_run_equals_unbroken_run(recipe, packed, tmp_path, monkeypatch, stop_at):
+@pytest.mark.parametrize(("stop_at", "adversarial"), [(1, False), (10, False), (17, False), (17, True)])
+def test_resumed_run_equals_unbroken_run(recipe, packed, tmp_path, monkeypatch, stop_at, adversarial):
+    if adversarial:
+        recipe = dataclasses.replace(recipe, adversary=ADVERSARY, average_decay=0.9, steps=25)
     unbroken = train(recipe, packed, tmp_path / "unbroken")
-    step = loop.train_step
+    whole_step = loop.train_step
 
     def interrupted(run, batch):
-        losses = step(run, batch)
+        losses = whole_step(run, batch)
         if run.step == stop_at:
             loop.signal.raise_signal(loop.signal.SIGINT)
         return losses
 
     monkeypatch.setattr(loop, "train_step", interrupted)
     assert train(recipe, packed, tmp_path / "broken").step == stop_at
-    monkeypatch.setattr(loop, "train_step", step)
+    monkeypatch.setattr(loop, "train_step", whole_step)
     resumed = train(recipe, packed, tmp_path / "broken")
     assert resumed.step == unbroken.step == recipe.steps
     for name, value in weights(unbroken).items():
@@ -82,6 +95,53 @@ def test_a_run_starts_at_the_weights_of_a_model(recipe, packed, tmp_path):
         train(other, packed, tmp_path / "third", init=first.codec)
 
 
+def test_frozen_tokens_stay_and_the_decoder_learns(recipe, packed, tmp_path):
+    first = train(recipe, packed, tmp_path / "first")
+    second = dataclasses.replace(recipe, frozen_tokens=True, adversary=ADVERSARY, average_decay=0.9)
+    trained = train(second, packed, tmp_path / "second", init=first.codec)
+    before, after = first.codec.state_dict(), trained.codec.state_dict()
+    assert trained.codec.token_space == first.codec.token_space
+    for name in before:
+        assert torch.equal(before[name], after[name]) == (not name.startswith("decoder.")), name
+    with pytest.raises(ValueError, match="tokens are frozen: name the model"):
+        train(second, packed, tmp_path / "third")
+    with pytest.raises(ValueError, match="checkpoint of another adversary"):
+        train(dataclasses.replace(second, adversary=None), packed, tmp_path / "second", init=first.codec)
+
+
+def test_the_exported_model_has_the_averaged_weights(recipe, packed, tmp_path):
+    run = train(dataclasses.replace(recipe, average_decay=0.95), packed, tmp_path / "run")
+    store.export_model(run, tmp_path / "model")
+    exported = load(tmp_path / "model")
+    name = "decoder.out.weight"
+    current, average = run.codec.state_dict()[name], run.average[name]
+    assert not torch.equal(current, average)
+    assert torch.equal(exported.state_dict()[name], average.half().float())
+
+
+def test_micro_batches_give_the_gradient_of_the_whole(recipe, packed, tmp_path):
+    """But for rounding: the sums are taken in another order."""
+    runs = [
+        train(
+            dataclasses.replace(recipe, steps=3, data=dataclasses.replace(recipe.data, micro_batches=n)),
+            packed,
+            tmp_path / str(n),
+        )
+        for n in (1, 4)
+    ]
+    whole, parts = (run.codec.state_dict() for run in runs)
+    assert all(torch.allclose(whole[name], parts[name], atol=2e-4) for name in whole)
+    with pytest.raises(ValueError, match="do not share out over 3 micro batches"):
+        train(dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, micro_batches=3)), packed, tmp_path / "3")
+
+
+def test_validation_leaves_curves_and_audio(recipe, packed, tmp_path):
+    train(recipe, packed, tmp_path)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    names = sorted(path.name for path in (tmp_path / "examples").iterdir())
+    assert names[:3] == ["data-0-1-codebooks.flac", "data-0-3-codebooks.flac", "data-0-original.flac"]
+
+
 def test_empty_data_is_refused(recipe, tmp_path):
     with pytest.raises(EmptyData, match="no packed audio"):
         train(recipe, tmp_path, tmp_path / "out")
@@ -104,5 +164,5 @@ def test_wrong_recipe_is_named(tmp_path, text, message):
 
 
 def test_learning_rate_warms_up_stays_and_decays(recipe):
-    rates = [loop.learning_rate_at(recipe, step) for step in range(recipe.steps)]
+    rates = [step.learning_rate_at(recipe, at) for at in range(recipe.steps)]
     assert rates[0] < rates[2] == rates[19] == recipe.learning_rate > rates[-1] > 0

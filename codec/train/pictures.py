@@ -1,0 +1,66 @@
+"""What a person looks at and listens to while a run goes on: curves of its losses, and validation audio."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import soundfile
+import torch
+from torch import Tensor
+
+from ..model import Codec
+
+EXAMPLES = 2  # clips of each group
+
+
+@torch.no_grad()
+def write_examples(codec: Codec, clips: dict[str, Tensor], folder: Path) -> None:
+    """Write the first validation clips of each group: the original, and decoded at the highest bitrate and at a quarter."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for group, audio in clips.items():
+        audio = audio[:EXAMPLES]
+        codes = codec.quantizer.encode(codec.encoder(audio))
+        versions = {"original": audio}
+        for k in (max(1, codec.config.n_codebooks // 4), codec.config.n_codebooks):
+            versions[f"{k}-codebooks"] = codec.decoder(codec.quantizer.decode(codes[:, :k]))[..., : audio.shape[-1]]
+        for name, rows in versions.items():
+            for i, row in enumerate(rows):
+                soundfile.write(folder / f"{group}-{i}-{name}.flac", row[0].clamp(-1, 1).numpy(), codec.sample_rate)
+
+
+def draw_curves(folder: Path) -> None:
+    """Draw metrics.jsonl into curves.png: losses over steps, and validation per number of codebooks.
+
+    Does nothing where matplotlib is not installed (extra `bench`).
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        return
+    from matplotlib.figure import Figure
+
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    names = [name for name in rows[-1] if name not in ("step", "seconds", "valid", "gradient_norm")]
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    losses, mel, sdr = figure.subplots(1, 3)
+    for name in names:
+        losses.plot([row["step"] for row in rows if name in row], [row[name] for row in rows if name in row], label=name)
+    losses.set_yscale("log")
+    losses.set_title("training losses")
+    valid = [row for row in rows if "valid" in row]
+    _draw_validation(mel, valid, "mel", "validation: mel loss")
+    _draw_validation(sdr, valid, "si_sdr", "validation: SI-SDR (dB)")
+    for axes in (losses, mel, sdr):
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    figure.savefig(folder / "curves.png", dpi=110)
+
+
+def _draw_validation(axes: Any, rows: list[dict[str, Any]], name: str, title: str) -> None:
+    counts = [key.split("/")[1] for key in rows[-1]["valid"] if key.startswith("mean/") and key.endswith(f"/{name}")]
+    for k in counts:
+        values = [row["valid"].get(f"mean/{k}/{name}") for row in rows]
+        axes.plot([row["step"] for row in rows], values, marker=".", label=f"{k} codebooks")
+    axes.set_title(title)

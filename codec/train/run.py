@@ -1,0 +1,96 @@
+"""The state of a training run: what a checkpoint holds and a step changes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from ..model import Codec
+from ..modules.convnext import CausalStack
+from .adversary import Adversary
+from .balancer import Balancer
+from .codebooks import CodebookTrainer
+from .recipe import Recipe
+
+SHARES = ("reconstruction", "adversarial", "feature")  # of the decoder's gradient
+
+
+@dataclass
+class Run:
+    """A codec in training, and everything that learns beside it."""
+
+    recipe: Recipe
+    codec: Codec
+    codebooks: CodebookTrainer
+    optimizer: torch.optim.AdamW
+    adversary: Adversary | None = None
+    balancer: Balancer = field(default_factory=lambda: Balancer(SHARES))
+    average: dict[str, Tensor] = field(default_factory=dict)  # moving average of what the optimizer changes, by name
+    step: int = 0
+    seconds: float = 0.0  # spent in steps, over all resumptions
+
+    @classmethod
+    def new(cls, recipe: Recipe) -> Run:
+        """An untrained run; weights depend on the recipe's seed alone."""
+        torch.manual_seed(recipe.seed)
+        codec = Codec(recipe.codec)
+        for module in codec.modules():
+            if isinstance(module, CausalStack):
+                module.bfloat16_blocks = recipe.bfloat16_blocks
+        if recipe.frozen_tokens:
+            codec.encoder.requires_grad_(False)
+        trained = dict(trained_parameters(codec))
+        optimizer = torch.optim.AdamW(
+            trained.values(),
+            lr=recipe.learning_rate,
+            betas=(recipe.betas[0], recipe.betas[1]),
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+        adversary = Adversary(recipe.adversary) if recipe.adversary else None
+        run = cls(recipe, codec, CodebookTrainer(codec.quantizer, recipe.codebook_decay), optimizer, adversary)
+        if recipe.average_decay:
+            run.average = {name: p.detach().clone() for name, p in trained.items()}
+        return run
+
+    def update_average(self) -> None:
+        """Move the average towards the weights; at first faster, or it would stay where it began."""
+        decay = min(self.recipe.average_decay, (self.step + 1) / (self.step + 10))
+        for name, parameter in trained_parameters(self.codec):
+            if name in self.average:
+                self.average[name].lerp_(parameter.detach(), 1 - decay)
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[Codec]:
+        """The codec with the averaged weights inside the block, if there is an average."""
+        parameters = dict(trained_parameters(self.codec))
+        kept = {name: parameters[name].detach().clone() for name in self.average}
+        with torch.no_grad():
+            for name, value in self.average.items():
+                parameters[name].copy_(value)
+        try:
+            yield self.codec
+        finally:
+            with torch.no_grad():
+                for name, value in kept.items():
+                    parameters[name].copy_(value)
+
+
+def trained_parameters(codec: Codec) -> Iterator[tuple[str, nn.Parameter]]:
+    """Names and parameters that the optimizer changes."""
+    return ((name, parameter) for name, parameter in codec.named_parameters() if parameter.requires_grad)
+
+
+def start_from(run: Run, model: Codec) -> None:
+    """Begin at the weights of `model`; raises ValueError where its networks differ from the recipe's."""
+    if model.config.to_dict() | {"name": ""} != run.recipe.codec.to_dict() | {"name": ""}:
+        raise ValueError(f"{model.config.name} is not the codec that the recipe describes")
+    run.codec.load_state_dict(model.state_dict())  # copied into float32
+    run.codebooks.continue_from_quantizer()
+    parameters = dict(trained_parameters(run.codec))
+    run.average = {name: parameters[name].detach().clone() for name in run.average}
