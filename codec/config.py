@@ -142,8 +142,13 @@ class HybridConfig(Strict):
     encoder_depth: int = 4
     decoder_width: int = 256
     decoder_depth: int = 8
+    fine_blocks: int = 0  # short MDCT blocks per frame beside the long one; 0: none
     expand: int = 3  # inner width of a block over its outer width
     kernel_size: int = 7  # frames
+
+    def __post_init__(self) -> None:
+        if self.fine_blocks and self.hop_length % (2 * self.fine_blocks):
+            raise ConfigError(f"HybridConfig.fine_blocks: hop_length must be a multiple of {2 * self.fine_blocks}")
 
     @property
     def decoder_context(self) -> int:

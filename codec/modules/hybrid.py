@@ -6,6 +6,11 @@ the decoder reads the bins back the same way and a network fills in the rest. So
 quantizer codes the waveform from the first training step, while the deep paths learn the
 envelope, the high band and how to clean up quantization noise.
 
+With `fine_blocks` both ends see time more finely too: the encoder also reads the levels of
+short windows, and the decoder also writes short MDCT blocks, which are added to the long
+ones. So the envelope inside of a frame (attacks, the pulses of a voice, noise that comes and
+goes) needs no conspiracy of long blocks.
+
 Both ends are causal with a bounded look-ahead. Frame t needs samples up to
 (t+1)*hop + 3*hop/2 (the analysis window), and a sample is final once the frame after its
 own is known: 3 hops in all, 40 ms at 24 kHz with hop 320.
@@ -21,7 +26,7 @@ from torch import Tensor
 
 from ..config import HybridConfig
 from .convnext import CausalStack
-from .spectral import mdct_basis, overlap_add, sine_window
+from .spectral import fine_basis, mdct_basis, overlap_add, sine_window
 
 COMPAND_GAIN = 3.0  # places typical bins near unit variance, where the quantizer starts
 MAGNITUDE_FLOOR = 1e-8
@@ -50,7 +55,8 @@ class DecoderState:
     """What a streaming decoder remembers between two calls."""
 
     past: list[Tensor]
-    tail: Tensor  # [B, hop]: second half of the last frame
+    tail: Tensor  # [B, hop]: second half of the last long block
+    fine_tail: Tensor  # [B, hop]: the same of the short blocks
     n_frames: int = 0  # decoded so far
 
 
@@ -58,6 +64,7 @@ class HybridEncoder(nn.Module):
     """Audio [B, 1, N] -> latents [B, D, T] with T = ceil(N / hop)."""
 
     window: Tensor
+    fine_window: Tensor
     basis: Tensor
 
     def __init__(self, config: HybridConfig, dimension: int) -> None:
@@ -70,6 +77,11 @@ class HybridEncoder(nn.Module):
         n_bins = self.window_length // 2 + 1
         self.real, self.imaginary = (nn.Linear(n_bins, config.encoder_width, bias=False) for _ in range(2))
         self.level = nn.Linear(n_bins, config.encoder_width)
+        self.fine_hop = self.hop // config.fine_blocks if config.fine_blocks else 0
+        if self.fine_hop:
+            fine_window = torch.hann_window(2 * self.fine_hop, dtype=torch.float64).float()
+            self.register_buffer("fine_window", fine_window, persistent=False)
+            self.fine_level = nn.Linear(config.fine_blocks * (self.fine_hop + 1), config.encoder_width, bias=False)
         self.stack = CausalStack(config.encoder_width, config.encoder_depth, config.expand, config.kernel_size)
         self.out = nn.Linear(config.encoder_width, dimension)
         self.skip = nn.Linear(self.low_bins, dimension, bias=False)
@@ -102,37 +114,55 @@ class HybridEncoder(nn.Module):
         return (self.out(h) + self.skip(compand(low))).transpose(1, 2)
 
     def _features(self, frames: Tensor) -> Tensor:
-        """Read the compressed complex spectrum and the log level: [B, T, 4*hop] -> [B, T, W]."""
+        """Read the compressed complex spectrum and the log levels: [B, T, 4*hop] -> [B, T, W]."""
         spectrum = torch.fft.rfft(frames * self.window)
         real, imaginary = spectrum.real, spectrum.imag
-        log_power = (real.square() + imaginary.square() + MAGNITUDE_FLOOR).log()
+        log_power = _log_power(spectrum)
         scale = torch.exp(-0.35 * log_power)  # with it, magnitudes are raised to the power 0.3
-        return self.level(0.3 * log_power) + self.real(real * scale) + self.imaginary(imaginary * scale)
+        features = self.level(0.3 * log_power) + self.real(real * scale) + self.imaginary(imaginary * scale)
+        return features + self._fine_features(frames) if self.fine_hop else features
+
+    def _fine_features(self, frames: Tensor) -> Tensor:
+        """Read the levels of short windows, which tile the frame's own hop: [B, T, 4*hop] -> [B, T, W]."""
+        start = self.context - self.fine_hop // 2
+        blocks = frames[..., start : start + self.hop + self.fine_hop].unfold(-1, 2 * self.fine_hop, self.fine_hop)
+        log_power = _log_power(torch.fft.rfft(blocks * self.fine_window))  # [B, T, fine_blocks, fine_hop + 1]
+        features: Tensor = self.fine_level(0.3 * log_power.flatten(-2))
+        return features
+
+
+def _log_power(spectrum: Tensor) -> Tensor:
+    return (spectrum.real.square() + spectrum.imag.square() + MAGNITUDE_FLOOR).log()
 
 
 class HybridDecoder(nn.Module):
     """Latents [B, D, T] -> audio [B, 1, T * hop]."""
 
     basis: Tensor
+    fine_basis: Tensor
     edge: Tensor
 
     def __init__(self, config: HybridConfig, dimension: int) -> None:
         super().__init__()
         self.hop, self.low_bins = config.hop_length, config.low_bins
         self.register_buffer("basis", mdct_basis(self.hop).float(), persistent=False)
+        fine = fine_basis(self.hop, config.fine_blocks).float() if config.fine_blocks else torch.zeros(0, 2 * self.hop)
+        self.register_buffer("fine_basis", fine, persistent=False)
         edge = sine_window(self.hop).float()[self.hop // 2 : self.hop].square().reciprocal()
         self.register_buffer("edge", edge, persistent=False)  # [hop/2], from the signal's end inwards
         self.skip = nn.Linear(dimension, self.low_bins, bias=False)
         self.inp = nn.Linear(dimension + self.low_bins, config.decoder_width)
         self.stack = CausalStack(config.decoder_width, config.decoder_depth, config.expand, config.kernel_size)
         self.norm = nn.LayerNorm(config.decoder_width)
-        self.out = nn.Linear(config.decoder_width, 2 * self.hop + self.low_bins)
+        self.widths = [self.hop, self.hop, self.low_bins, len(fine), len(fine)]  # of what `out` gives
+        self.out = nn.Linear(config.decoder_width, sum(self.widths))
         with torch.no_grad():
             self.skip.weight.copy_(torch.eye(self.low_bins, dimension))
 
     def initial_state(self, batch_size: int) -> DecoderState:
         """The state before the first frame."""
-        return DecoderState(self.stack.initial_past(batch_size), self.basis.new_zeros(batch_size, self.hop))
+        tail = self.basis.new_zeros(batch_size, self.hop)
+        return DecoderState(self.stack.initial_past(batch_size), tail, tail)
 
     def forward(self, latents: Tensor, state: DecoderState | None = None, last: bool = True) -> Tensor:
         """Decode a whole signal, or the next block of one (`state` is then updated in place).
@@ -144,25 +174,28 @@ class HybridDecoder(nn.Module):
         state = state or self.initial_state(batch_size)
         parts = []
         if latents.shape[-1]:
-            frames = self._coefficients(latents, state) @ self.basis  # [B, T, 2*hop]
-            samples, state.tail = overlap_add(frames, state.tail)
+            long, fine = self._coefficients(latents, state)
+            samples, state.tail = overlap_add(long @ self.basis, state.tail)
+            short, state.fine_tail = overlap_add(fine @ self.fine_basis, state.fine_tail)
             # The first window overlaps nothing on its left. The signal is silent there, so
             # no alias falls on the first half hop, and dividing by window^2 restores it.
             if state.n_frames == 0:
                 samples = torch.cat([samples[:, half : self.hop] * self.edge, samples[:, self.hop :]], dim=1)
+                short = short[:, half:]
             state.n_frames += latents.shape[-1]
-            parts.append(samples)
+            parts.append(samples + short)
         if last and state.n_frames:
-            parts.append(state.tail[:, :half] * self.edge.flip(0))
+            parts.append(state.tail[:, :half] * self.edge.flip(0) + state.fine_tail[:, :half])
         return torch.cat(parts, dim=1)[:, None] if parts else latents.new_zeros(batch_size, 1, 0)
 
-    def _coefficients(self, latents: Tensor, state: DecoderState) -> Tensor:
-        """MDCT coefficients [B, T, hop]: the linear path's bins plus the network's."""
+    def _coefficients(self, latents: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
+        """MDCT coefficients [B, T, hop] of long blocks, the linear path's bins plus the network's, and of short ones."""
         z = latents.transpose(1, 2)
         low = expand(self.skip(z))
         h = self.inp(torch.cat([z, 0.2 * (low.abs() + 1e-4).log()], dim=-1))
         h, state.past = self.stack(h, state.past)
-        level, shape, gate = self.out(self.norm(h)).split([self.hop, self.hop, self.low_bins], dim=-1)
+        level, shape, gate, fine_level, fine_shape = self.out(self.norm(h)).split(self.widths, dim=-1)
         bins = torch.exp(level.clamp(max=5.0) - 3.0) * torch.tanh(shape)
+        fine = torch.exp(fine_level.clamp(max=5.0) - 4.0) * torch.tanh(fine_shape)
         low = low * (1.2 * torch.sigmoid(gate + 2.0))
-        return torch.cat([bins[..., : self.low_bins] + low, bins[..., self.low_bins :]], dim=-1)
+        return torch.cat([bins[..., : self.low_bins] + low, bins[..., self.low_bins :]], dim=-1), fine

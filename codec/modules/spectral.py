@@ -29,6 +29,20 @@ def mdct_basis(hop: int) -> Tensor:
     return torch.cos(math.pi / hop * (n + 0.5 + hop / 2) * (k + 0.5)) * sine_window(hop) * math.sqrt(2 / hop)
 
 
+def fine_basis(hop: int, n_blocks: int) -> Tensor:
+    """The bases of `n_blocks` short blocks side by side in one frame of the long basis: [hop, 2*hop], float64.
+
+    Row j*short + k is bin k of block j, short = hop / n_blocks. The blocks tile the frame's own
+    hop, which lies in the middle of its window, and overlap with those of the neighbouring frames.
+    """
+    short = hop // n_blocks
+    basis = torch.zeros(n_blocks, short, 2 * hop, dtype=torch.float64)
+    for j in range(n_blocks):
+        start = hop // 2 - short // 2 + j * short
+        basis[j, :, start : start + 2 * short] = mdct_basis(short)
+    return basis.flatten(0, 1)
+
+
 def overlap_add(frames: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
     """Add frames of 2*hop samples at a distance of hop.
 

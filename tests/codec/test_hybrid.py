@@ -3,7 +3,7 @@
 import pytest
 import torch
 from ecdc.codec.modules.hybrid import compand, expand
-from ecdc.codec.modules.spectral import mdct_basis, overlap_add, sine_window
+from ecdc.codec.modules.spectral import fine_basis, mdct_basis, overlap_add, sine_window
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,23 @@ def test_mdct_rebuilds_what_it_analysed(hop):
     coefficients = signal.unfold(1, 2 * hop, hop) @ basis.T
     rebuilt, _ = overlap_add(coefficients @ basis, torch.zeros(1, hop, dtype=torch.float64))
     assert torch.allclose(rebuilt[:, hop:], signal[:, hop : 11 * hop], atol=1e-12)
+
+
+@pytest.mark.parametrize(("hop", "n_blocks"), [(16, 2), (320, 4), (320, 1)])
+def test_short_blocks_rebuild_what_they_analysed(hop, n_blocks):
+    basis = fine_basis(hop, n_blocks)
+    signal = torch.randn(1, 12 * hop, dtype=torch.float64)
+    coefficients = signal.unfold(1, 2 * hop, hop) @ basis.T
+    rebuilt, _ = overlap_add(coefficients @ basis, torch.zeros(1, hop, dtype=torch.float64))
+    assert torch.allclose(rebuilt[:, hop:], signal[:, hop : 11 * hop], atol=1e-12)
+
+
+@pytest.mark.parametrize("block", [0, 3])
+def test_a_short_block_sounds_where_it_stands(block):
+    rows = fine_basis(320, 4).view(4, 80, 640)[block]
+    heard = rows.abs().sum(0).nonzero()[:, 0]
+    start = 160 - 40 + 80 * block  # samples of the frame's window; its own hop begins at 160
+    assert (int(heard[0]), int(heard[-1])) == (start, start + 159)
 
 
 def test_windows_add_up_to_one():
