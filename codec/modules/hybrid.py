@@ -89,6 +89,15 @@ class HybridEncoder(nn.Module):
             self.out.weight.mul_(0.3)
             self.skip.weight.copy_(torch.eye(dimension, self.low_bins))
 
+    @torch.no_grad()
+    def change_basis(self, basis: Tensor) -> list[Tensor]:
+        """Make latents z to `basis` [D, D] @ z; returns the parameters that changed."""
+        assert self.out.bias is not None
+        changed = [self.out.weight, self.out.bias, self.skip.weight]
+        for parameter in changed:
+            parameter.copy_(basis.to(parameter.dtype) @ parameter)
+        return changed
+
     def initial_state(self, batch_size: int) -> EncoderState:
         """The state before the first sample: silence."""
         return EncoderState(self.window.new_zeros(batch_size, self.context), self.stack.initial_past(batch_size))
@@ -158,6 +167,15 @@ class HybridDecoder(nn.Module):
         self.out = nn.Linear(config.decoder_width, sum(self.widths))
         with torch.no_grad():
             self.skip.weight.copy_(torch.eye(self.low_bins, dimension))
+
+    @torch.no_grad()
+    def change_basis(self, inverse: Tensor) -> list[Tensor]:
+        """Take latents of another basis, of which `inverse` [D, D] leads back; returns the parameters that changed."""
+        inverse = inverse.to(self.skip.weight.dtype)
+        self.skip.weight.copy_(self.skip.weight @ inverse)
+        inner = self.inp.weight[:, : len(inverse)]
+        inner.copy_(inner @ inverse)
+        return [self.skip.weight, self.inp.weight]
 
     def initial_state(self, batch_size: int) -> DecoderState:
         """The state before the first frame."""

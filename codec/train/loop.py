@@ -19,6 +19,7 @@ from . import parallel
 from .codebooks import perplexity
 from .data import PackedAudio, validation_clips
 from .losses import reconstruction_losses, si_sdr
+from .metric import fit_metric
 from .pictures import draw_curves, write_examples
 from .recipe import Recipe
 from .run import Run, start_from
@@ -26,6 +27,7 @@ from .step import draw_audio, start_codebooks, train_step
 from .store import load_checkpoint, save_checkpoint
 
 LOG_EVERY = 100  # steps
+METRIC_BATCHES, METRIC_DRAWS = 12, 1 << 30  # how many, and the step from which they are drawn: one that no run reaches
 
 
 def train(
@@ -64,6 +66,9 @@ def train(
     batches = Prefetch(lambda step: draw_audio(recipe, data, step))
     while run.step < recipe.steps:
         tick = time.monotonic()
+        if run.step in recipe.metric_steps:
+            fit_metric(run, (draw_audio(recipe, data, METRIC_DRAWS + i) for i in range(METRIC_BATCHES)))
+            start_codebooks(run, data)
         window.append(train_step(run, batches(run.step)))
         run.seconds += time.monotonic() - tick
         ends = parallel.any_process(stop.requested or time.monotonic() - began > max_seconds)

@@ -69,6 +69,7 @@ class Recipe(Strict):
     clip_norm: float = 1.0
     codebook_decay: float = 0.99
     kmeans_seconds: float = 480.0  # of audio that the codebooks start from
+    metric_steps: tuple[int, ...] = ()  # at which latents are laid out by the loss, and codebooks start anew (metric.py)
     full_rate_probability: float = 0.5  # of all codebooks; otherwise one of `dropout_codebooks`
     dropout_codebooks: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12)
     bfloat16_blocks: bool = True  # blocks in bfloat16; filterbanks, their neighbours and the quantizer stay in float32

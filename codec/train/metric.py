@@ -1,0 +1,69 @@
+"""Lay the latents out so that quantization errors of equal size cost equal loss, whatever their direction.
+
+A residual quantizer minimizes the squared error of the latents, so how large a direction is
+decides how many bits it gets. The straight-through gradient never tells the encoder that: it
+pretends that there is no error. Here the loss's sensitivity H = E[g g^T], of gradients g at the
+quantized latents, is measured, and the latents are moved into the basis H^(1/2), where the
+squared error is the loss's own to first order (the Gauss-Newton metric, when the signs of the
+losses' absolute values are independent). The networks' outer layers take the change in, so that
+nothing but the quantizer's view of the latents changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from ..modules.hybrid import HybridDecoder, HybridEncoder
+from .losses import reconstruction_losses
+from .run import Run
+
+RANGE = 100.0  # largest eigenvalue of H over the smallest that counts: the new basis stretches by at most its root
+
+
+def sensitivity(run: Run, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """H [D, D] of the recipe's losses at latents quantized to several numbers of codebooks, and E[z z^T] [D, D]."""
+    recipe, codec = run.recipe, run.codec
+    counts = (recipe.codec.n_codebooks, *recipe.dropout_codebooks[-2:])
+    dimension = recipe.codec.dimension
+    sums, energy, n_vectors = torch.zeros(dimension, dimension), torch.zeros(dimension, dimension), 0
+    for i, audio in enumerate(batches):
+        with torch.no_grad():
+            latents = codec.encoder(audio)
+            quantized = codec.quantizer.decode(codec.quantizer.encode(latents, counts[i % len(counts)]))
+        quantized.requires_grad_()
+        estimate = codec.decoder(quantized)[..., : audio.shape[-1]]
+        spectral = recipe.losses.windows, recipe.losses.complex_windows
+        losses = reconstruction_losses(estimate, audio, codec.sample_rate, *spectral)
+        total = sum((getattr(recipe.losses, name) * value for name, value in losses.items()), torch.zeros(()))
+        (gradient,) = torch.autograd.grad(total * latents.shape[0] * latents.shape[2], quantized)
+        rows, vectors = (x.transpose(1, 2).reshape(-1, dimension) for x in (gradient, latents))
+        sums += rows.T @ rows
+        energy += vectors.T @ vectors
+        n_vectors += len(rows)
+    return sums / n_vectors, energy / n_vectors
+
+
+def basis_of(sensitivity: Tensor, energy: Tensor) -> Tensor:
+    """The square root of H [D, D], its range limited, scaled so that latents keep their total energy: float64 [D, D]."""
+    values, vectors = torch.linalg.eigh(sensitivity.double())
+    root = (vectors * values.clamp(min=float(values.max()) / RANGE).sqrt()) @ vectors.T
+    energy = energy.double()
+    return root * (energy.trace() / (root @ energy @ root.T).trace()).sqrt()
+
+
+def fit_metric(run: Run, batches: Iterable[Tensor]) -> None:
+    """Move the latents of `run` into their loss's basis; codebooks must then start anew.
+
+    Raises ValueError for architectures whose outer layers are not plain linear ones.
+    """
+    encoder, decoder = run.codec.encoder, run.codec.decoder
+    if not isinstance(encoder, HybridEncoder) or not isinstance(decoder, HybridDecoder):
+        raise ValueError("metric_steps: only the hybrid architecture can change the basis of its latents")
+    basis = basis_of(*sensitivity(run, batches))
+    changed = [*encoder.change_basis(basis), *decoder.change_basis(torch.linalg.inv(basis))]
+    for parameter in changed:  # what was the mean of their gradients points elsewhere now
+        if parameter in run.optimizer.state:
+            run.optimizer.state[parameter]["exp_avg"].zero_()
