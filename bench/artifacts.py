@@ -1,0 +1,159 @@
+"""Artifacts that a listener notices at once, each as one figure of a decoded clip beside its reference.
+
+    python -m ecdc.bench.artifacts                              # or --packed runs/audio/packed
+
+They are no quality scores: a figure near that of the reference says that this artifact is absent.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.signal import butter, sosfiltfilt
+
+from .codecs import Coder, Missing, parse
+from .corpus import Clip, bundled, packed
+from .metrics import Undefined
+
+SILENCE_SECONDS = 1.0  # of digital silence that is added to every clip
+FRAME_RATE = 75.0  # Hz, of nano-24k and of EnCodec
+
+
+def hum_db(audio: np.ndarray, sample_rate: int) -> float:
+    """How far the loudness above 2 kHz pulses at the frame rate: its envelope's lines at 75 Hz and harmonics, in dB
+    over the envelope's spectrum around them. Near 0 for natural sound."""
+    band = sosfiltfilt(butter(4, 2000, "highpass", fs=sample_rate, output="sos"), audio)
+    envelope = np.square(band)
+    step = sample_rate // 1200  # the envelope at about 1200 Hz
+    envelope = envelope[: len(envelope) // step * step].reshape(-1, step).mean(1)
+    rate = sample_rate / step
+    if len(envelope) < 2 * rate:
+        raise Undefined("the clip is shorter than two seconds")
+    size = int(2 * rate)  # lines half a hertz apart
+    frames = sliding_window_view(envelope, size)[:: size // 4] * np.hanning(size)
+    power = np.square(np.abs(np.fft.rfft(frames))).mean(0)
+    found = []
+    for harmonic in range(1, 5):
+        at = round(FRAME_RATE * harmonic / rate * size)
+        around = np.r_[power[at - 24 : at - 8], power[at + 9 : at + 25]]
+        found.append(power[at - 1 : at + 2].max() / np.sort(around)[-len(around) // 4])  # noise has peaks too
+    return float(10 * np.log10(max(np.mean(found), 1e-9)))
+
+
+def pre_echo_db(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
+    """Energy in the 10 ms before attacks, in dB over that of the reference; masking hides what is 60 dB under the attack.
+
+    Attacks rise 20 dB within 5 ms. Raises Undefined where there are none.
+    """
+    hop = round(0.0025 * sample_rate)
+    levels = [np.square(x[: len(x) // hop * hop].reshape(-1, hop)).mean(1) for x in (reference, degraded)]
+    wanted = levels[0]
+    before = sliding_window_view(wanted, 4).max(1)  # of the 10 ms from i on
+    after = sliding_window_view(wanted, 2).max(1)
+    n = len(wanted) - 8
+    attacks = [i for i in range(max(0, n)) if after[i + 5] > 100 * before[i] and after[i + 5] > 1e-4]
+    if not attacks:
+        raise Undefined("there is no attack")
+    ratios = []
+    for i in attacks:
+        floor = 1e-6 * after[i + 5]
+        ratios.append((levels[1][i : i + 4].mean() + floor) / (wanted[i : i + 4].mean() + floor))
+    return float(10 * np.log10(np.mean(ratios)))
+
+
+def clicks_db(audio: np.ndarray, hop: int = 320) -> float:
+    """How much rougher the signal is at one place of the codec's frames than at the others, in dB: 0 without clicks."""
+    rough = np.square(np.diff(audio.astype(np.float64), 3))
+    rough = rough[: len(rough) // hop * hop].reshape(-1, hop)
+    rough = np.minimum(rough, 100 * np.median(rough) + 1e-12).mean(0)  # one loud attack must not count as a pattern
+    smooth = np.convolve(np.r_[rough[-2:], rough, rough[:2]], np.ones(5) / 5, "valid")
+    return float(10 * np.log10(smooth.max() / np.median(smooth)))
+
+
+def silence_dbfs(degraded: np.ndarray, sample_rate: int) -> float:
+    """The loudest 20 ms in the added silence after its first 100 ms, in dB under full scale; -120 at the least."""
+    tail = degraded[-round((SILENCE_SECONDS - 0.1) * sample_rate) :]
+    size = round(0.02 * sample_rate)
+    power = np.square(tail[: len(tail) // size * size].reshape(-1, size)).mean(1).max()
+    return float(max(-120.0, 10 * np.log10(power + 1e-13)))
+
+
+def high_band_db(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
+    """Level above 8 kHz, in dB over that of the reference; raises Undefined where the reference has hardly any."""
+    sos = butter(6, 8000, "highpass", fs=sample_rate, output="sos")
+    one, two = (float(np.square(sosfiltfilt(sos, x)).sum()) for x in (reference, degraded))
+    if one < 1e-6 * float(np.square(reference).sum()):
+        raise Undefined("the reference has nothing above 8 kHz")
+    return float(10 * np.log10(max(two / one, 1e-9)))
+
+
+NAMES = ("hum (dB)", "pre-echo (dB)", "clicks (dB)", "silence (dBFS)", "above 8 kHz (dB)")
+
+
+def measure(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> dict[str, float | None]:
+    """All figures of a clip [N] to which silence was added; None where one is undefined."""
+    sound = slice(0, len(reference) - round(SILENCE_SECONDS * sample_rate))
+    one, two = reference[sound], degraded[sound]
+    figures: Sequence[Callable[[], float]] = (
+        lambda: hum_db(two, sample_rate) - hum_db(one, sample_rate),
+        lambda: pre_echo_db(one, two, sample_rate),
+        lambda: clicks_db(two) - clicks_db(one),
+        lambda: silence_dbfs(degraded, sample_rate),
+        lambda: high_band_db(one, two, sample_rate),
+    )
+    found: dict[str, float | None] = {}
+    for name, figure in zip(NAMES, figures, strict=True):
+        try:
+            found[name] = figure()
+        except Undefined:
+            found[name] = None
+    return found
+
+
+def rows(clips: Sequence[Clip], coders: Sequence[Coder]) -> list[dict[str, float | str | None]]:
+    """For each codec the mean of each figure, and for the silence the worst, over the clips where it is defined."""
+    out = []
+    for coder in coders:
+        found = []
+        for clip in clips:
+            audio = np.r_[clip.audio, np.zeros(round(SILENCE_SECONDS * clip.sample_rate), np.float32)]
+            with tempfile.TemporaryDirectory() as folder:
+                decoded = coder.code(audio, clip.sample_rate, Path(folder)).audio
+            found.append(measure(audio, decoded, clip.sample_rate))
+        row: dict[str, float | str | None] = {"codec": coder.name}
+        for name in NAMES:
+            values = [one[name] for one in found if one[name] is not None]
+            row[name] = None if not values else round(float(max(values) if "dBFS" in name else np.mean(values)), 2)  # type: ignore[type-var, arg-type]
+        out.append(row)
+    return out
+
+
+def markdown(found: Sequence[dict[str, float | str | None]]) -> str:
+    """A table, a line per codec."""
+    lines = ["| codec | " + " | ".join(NAMES) + " |", "|---" * (len(NAMES) + 1) + "|"]
+    lines += [
+        "| " + " | ".join("-" if row[key] is None else str(row[key]) for key in ("codec", *NAMES)) + " |" for row in found
+    ]
+    return "\n".join(lines)
+
+
+@click.command()
+@click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio, whose validation slice is used.")
+@click.option("--codec", "codecs", multiple=True, default=("nano-24k", "opus:6,12"), show_default=True)
+def main(folder: Path | None, codecs: tuple[str, ...]) -> None:
+    """Print a table of artifacts."""
+    clips = list(packed(folder, 24_000, 8.0) if folder else bundled(24_000))
+    coders = [coder for text in codecs for coder in parse(text)]
+    try:
+        click.echo(markdown(rows(clips, coders)))
+    except Missing as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

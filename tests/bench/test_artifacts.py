@@ -1,0 +1,78 @@
+"""Artifacts are found where they were put, as large as they are, and nowhere else."""
+
+import numpy as np
+import pytest
+from ecdc.bench import artifacts
+from ecdc.bench.metrics import Undefined
+
+RATE = 24_000
+TIME = np.arange(4 * RATE) / RATE
+
+
+def noise(seed=0, seconds=4):
+    return 0.1 * np.random.default_rng(seed).standard_normal(seconds * RATE)
+
+
+@pytest.mark.parametrize("depth", [0.1, 0.3, 0.8])
+def test_hum_grows_with_the_depth_of_the_pulse(depth):
+    plain = artifacts.hum_db(noise(), RATE)
+    pulsing = artifacts.hum_db(noise() * (1 + depth * np.sin(2 * np.pi * 75 * TIME)), RATE)
+    assert abs(plain) < 2 and pulsing > plain + 20 * depth
+    other = artifacts.hum_db(noise() * (1 + depth * np.sin(2 * np.pi * 60 * TIME)), RATE)
+    assert abs(other) < 2  # a pulse at another rate is the sound's own
+
+
+def test_too_short_for_hum():
+    with pytest.raises(Undefined, match="shorter than two seconds"):
+        artifacts.hum_db(noise(seconds=1), RATE)
+
+
+def drum(level_before):
+    """Hits every half second, with a whisper of noise in the 10 ms before each."""
+    audio = np.zeros(2 * RATE)
+    rng = np.random.default_rng(0)
+    for start in range(RATE // 4, len(audio), RATE // 2):
+        audio[start - 240 : start] = level_before * rng.standard_normal(240)
+        audio[start : start + 2400] = 0.3 * rng.standard_normal(2400) * np.exp(-np.arange(2400) / 600)
+    return audio
+
+
+@pytest.mark.parametrize("db", [10, 20])
+def test_pre_echo_is_as_loud_as_it_is(db):
+    quiet, loud = drum(1e-3), drum(1e-3 * 10 ** (db / 20))
+    assert artifacts.pre_echo_db(quiet, quiet, RATE) == pytest.approx(0)
+    assert artifacts.pre_echo_db(quiet, loud, RATE) == pytest.approx(db, abs=1.5)
+    with pytest.raises(Undefined, match="no attack"):
+        artifacts.pre_echo_db(noise(), noise(), RATE)
+
+
+@pytest.mark.parametrize("place", [0, 160, 319])
+def test_clicks_are_found_wherever_in_a_frame(place):
+    tone = 0.3 * np.sin(2 * np.pi * 440 * TIME) + 0.01 * noise()
+    clicking = tone.copy()
+    clicking[place::320] += 0.01
+    assert artifacts.clicks_db(tone) < 1 and artifacts.clicks_db(clicking) > 5
+    other = tone.copy()
+    other[place::347] += 0.01  # clicks that no frame explains
+    assert artifacts.clicks_db(other) < 1.5
+
+
+def test_silence_and_its_loudest_part():
+    audio = np.r_[noise(seconds=1), np.zeros(RATE)]
+    assert artifacts.silence_dbfs(audio, RATE) == -120
+    audio[RATE + 12_000 : RATE + 12_480] = 0.001
+    assert artifacts.silence_dbfs(audio, RATE) == pytest.approx(-60, abs=0.1)
+
+
+def test_a_lost_high_band():
+    high = np.fft.irfft(np.fft.rfft(noise()) * (np.fft.rfftfreq(4 * RATE, 1 / RATE) > 8000))
+    assert artifacts.high_band_db(noise(), noise() - 0.5 * high, RATE) == pytest.approx(-6, abs=0.5)
+    with pytest.raises(Undefined, match="nothing above"):
+        artifacts.high_band_db(np.sin(2 * np.pi * 440 * TIME), noise(), RATE)
+
+
+def test_a_copy_has_none_of_them():
+    audio = np.r_[drum(1e-3), noise(seconds=2), np.zeros(RATE)].astype(np.float32)
+    found = artifacts.measure(audio, audio, RATE)
+    assert list(found) == list(artifacts.NAMES) and found["silence (dBFS)"] == -120
+    assert all(value == 0 for name, value in found.items() if "silence" not in name)
