@@ -65,5 +65,6 @@ def fit_metric(run: Run, batches: Iterable[Tensor]) -> None:
     basis = basis_of(*sensitivity(run, batches))
     changed = [*encoder.change_basis(basis), *decoder.change_basis(torch.linalg.inv(basis))]
     for parameter in changed:  # what was the mean of their gradients points elsewhere now
-        if parameter in run.optimizer.state:
-            run.optimizer.state[parameter]["exp_avg"].zero_()
+        for optimizer in run.optimizers:
+            if parameter in optimizer.state:
+                optimizer.state[parameter]["exp_avg"].zero_()

@@ -52,7 +52,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+def average_gradients(parameters: Iterable[Tensor]) -> None:
     """Replace every gradient by its mean over all processes."""
     if world_size() == 1:
         return

@@ -63,7 +63,8 @@ class Recipe(Strict):
     steps: int = 20_000
     warmup_steps: int = 200
     decay_steps: int = 5_000  # at the end, linearly to zero
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-3  # of AdamW
+    muon_learning_rate: float = 0.0  # of Muon, which then moves the matrices inside of blocks; 0: AdamW does
     betas: tuple[float, ...] = (0.8, 0.99)
     weight_decay: float = 0.01
     clip_norm: float = 1.0

@@ -27,7 +27,7 @@ class Run:
     recipe: Recipe
     codec: Codec
     codebooks: CodebookTrainer
-    optimizer: torch.optim.AdamW
+    optimizers: list[torch.optim.Optimizer]
     adversary: Adversary | None = None
     balancer: Balancer = field(default_factory=lambda: Balancer(SHARES))
     average: dict[str, Tensor] = field(default_factory=dict)  # moving average of what the optimizer changes, by name
@@ -44,19 +44,22 @@ class Run:
                 module.bfloat16_blocks = recipe.bfloat16_blocks
         if recipe.frozen_tokens:
             codec.encoder.requires_grad_(False)
-        trained = dict(trained_parameters(codec))
-        optimizer = torch.optim.AdamW(
-            trained.values(),
-            lr=recipe.learning_rate,
-            betas=(recipe.betas[0], recipe.betas[1]),
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
         adversary = Adversary(recipe.adversary) if recipe.adversary else None
-        run = cls(recipe, codec, CodebookTrainer(codec.quantizer, recipe.codebook_decay), optimizer, adversary)
+        codebooks = CodebookTrainer(codec.quantizer, recipe.codebook_decay)
+        run = cls(recipe, codec, codebooks, optimizers_for(recipe, codec), adversary)
         if recipe.average_decay:
-            run.average = {name: p.detach().clone() for name, p in trained.items()}
+            run.average = {name: p.detach().clone() for name, p in trained_parameters(codec)}
         return run
+
+    def parameters(self) -> list[Tensor]:
+        """All that the optimizers change."""
+        return [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
+
+    def set_rate(self, share: float) -> None:
+        """Let every optimizer work at `share` of its learning rate."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = share * group["full_lr"]
 
     def update_average(self) -> None:
         """Move the average towards the weights; at first faster, or it would stay where it began."""
@@ -84,6 +87,29 @@ class Run:
 def trained_parameters(codec: Codec) -> Iterator[tuple[str, nn.Parameter]]:
     """Names and parameters that the optimizer changes."""
     return ((name, parameter) for name, parameter in codec.named_parameters() if parameter.requires_grad)
+
+
+def optimizers_for(recipe: Recipe, codec: Codec) -> list[torch.optim.Optimizer]:
+    """AdamW; and Muon (Jordan et al. 2024) for the matrices inside of blocks, where the recipe asks for it.
+
+    Raises ValueError where it does and torch has none.
+    """
+    matrices, others = [], []
+    for name, parameter in trained_parameters(codec):
+        inside = ".blocks." in name and parameter.dim() == 2
+        (matrices if inside and recipe.muon_learning_rate else others).append(parameter)
+    rate, betas = recipe.learning_rate, (recipe.betas[0], recipe.betas[1])
+    group = {"params": others, "lr": rate, "full_lr": rate}
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW([group], betas=betas, weight_decay=recipe.weight_decay, fused=True)
+    ]
+    if matrices:
+        if not hasattr(torch.optim, "Muon"):
+            raise ValueError("muon_learning_rate: needs torch 2.9 or later")
+        rate = recipe.muon_learning_rate
+        group = {"params": matrices, "lr": rate, "full_lr": rate}
+        optimizers.append(torch.optim.Muon([group], weight_decay=recipe.weight_decay))
+    return optimizers
 
 
 def start_from(run: Run, model: Codec) -> None:

@@ -16,11 +16,11 @@ from .run import Run
 REVIVAL, DROPOUT, DATA, KMEANS = range(4)  # independent random streams of a step
 
 
-def learning_rate_at(recipe: Recipe, step: int) -> float:
-    """Warm up, stay, then fall linearly to zero: a run may be prolonged before it decays."""
+def schedule(recipe: Recipe, step: int) -> float:
+    """The share of the learning rates at a step: warm up, stay, fall linearly to zero; a run may be prolonged before that."""
     warm = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
     left = (recipe.steps - step) / recipe.decay_steps if recipe.decay_steps else 1.0
-    return recipe.learning_rate * warm * min(1.0, max(0.0, left))
+    return warm * min(1.0, max(0.0, left))
 
 
 def draw_codebooks(recipe: Recipe, generator: torch.Generator) -> Tensor:
@@ -59,7 +59,8 @@ def train_step(run: Run, batch: Tensor) -> dict[str, float]:
     n_parts = recipe.data.micro_batches
     if len(own) % n_parts:
         raise ValueError(f"{len(own)} rows of a batch do not share out over {n_parts} micro batches")
-    run.optimizer.zero_grad(set_to_none=True)
+    for optimizer in run.optimizers:
+        optimizer.zero_grad(set_to_none=True)
     rows: list[dict[str, float]] = []
     latents, codes = [], []
     for audio, k in zip(own.chunk(n_parts), own_codebooks.chunk(n_parts), strict=True):
@@ -114,12 +115,13 @@ def output_gradient(run: Run, losses: dict[str, Tensor], estimate: Tensor) -> Te
 
 def update_networks(run: Run) -> float:
     """Average, clip and apply the gradients; returns their norm before clipping."""
-    parameters = run.optimizer.param_groups[0]["params"]
+    parameters = run.parameters()
     parallel.average_gradients(parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, run.recipe.clip_norm).item()
     if not math.isfinite(norm):
         raise FloatingPointError(f"step {run.step}: the gradient is not finite")
-    run.optimizer.param_groups[0]["lr"] = learning_rate_at(run.recipe, run.step)
-    run.optimizer.step()
+    run.set_rate(schedule(run.recipe, run.step))
+    for optimizer in run.optimizers:
+        optimizer.step()
     run.update_average()
     return norm

@@ -20,7 +20,9 @@ def save_checkpoint(run: Run, folder: Path) -> None:
     """Write the run's state so that either the old or the new checkpoint is whole."""
     tensors = _named("codec.", run.codec.state_dict())
     tensors |= {k: v for k, v in _named("codebooks.", run.codebooks.state_dict()).items() if ".quantizer." not in k}
-    tensors |= _optimizer_tensors("optimizer.", run.optimizer) | _named("average.", run.average)
+    for i, optimizer in enumerate(run.optimizers):
+        tensors |= _optimizer_tensors(f"optimizer.{i}.", optimizer)
+    tensors |= _named("average.", run.average)
     if run.adversary:
         tensors |= _named("adversary.", run.adversary.state_dict()) | _named("balancer.", run.balancer.state_dict())
         tensors |= _optimizer_tensors("adversary_optimizer.", run.adversary.optimizer)
@@ -50,7 +52,8 @@ def load_checkpoint(run: Run, folder: Path) -> bool:
     tensors = load_file(path)
     run.codec.load_state_dict(_under(tensors, "codec."))
     run.codebooks.load_state_dict(_under(tensors, "codebooks."), strict=False)
-    _load_optimizer(run.optimizer, _under(tensors, "optimizer."))
+    for i, optimizer in enumerate(run.optimizers):
+        _load_optimizer(optimizer, _under(tensors, f"optimizer.{i}."))
     run.average = {name: value for name, value in _under(tensors, "average.").items() if name in run.average}
     if run.adversary:
         run.adversary.load_state_dict(_under(tensors, "adversary."))
