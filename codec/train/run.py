@@ -94,7 +94,8 @@ def optimizers_for(recipe: Recipe, codec: Codec) -> list[torch.optim.Optimizer]:
 
     Raises ValueError where it does and torch has none.
     """
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in trained_parameters(codec):
         inside = ".blocks." in name and parameter.dim() == 2
         (matrices if inside and recipe.muon_learning_rate else others).append(parameter)
