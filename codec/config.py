@@ -143,12 +143,16 @@ class HybridConfig(Strict):
     decoder_width: int = 256
     decoder_depth: int = 8
     fine_blocks: int = 0  # short MDCT blocks per frame beside the long one; 0: none
+    encoder_window: int = 4  # hops that the network sees of the signal at once, around its frame: 2 or 4
+    lookahead: int = 0  # further frames, 0 or 1, that the decoder's network sees
     expand: int = 3  # inner width of a block over its outer width
     kernel_size: int = 7  # frames
 
     def __post_init__(self) -> None:
         if self.fine_blocks and self.hop_length % (2 * self.fine_blocks):
             raise ConfigError(f"HybridConfig.fine_blocks: hop_length must be a multiple of {2 * self.fine_blocks}")
+        if self.encoder_window not in (2, 4) or self.lookahead not in (0, 1):
+            raise ConfigError("HybridConfig: encoder_window is 2 or 4 hops, lookahead 0 or 1 frames")
 
     @property
     def decoder_context(self) -> int:
@@ -157,8 +161,8 @@ class HybridConfig(Strict):
 
     @property
     def decoder_lookahead(self) -> int:
-        """Further frames that a decoded sample waits for: windows overlap."""
-        return 1
+        """Further frames that a decoded sample waits for: windows overlap, and the network may look ahead."""
+        return 1 + self.lookahead
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from ecdc.codec.model import Codec
 def codec():
     """A small untrained codec of nano-24k's kind, whose codebooks fit its latents."""
     architecture = HybridConfig(
-        low_bins=24, encoder_width=32, encoder_depth=2, decoder_width=32, decoder_depth=2, fine_blocks=4
-    )
+        low_bins=24, encoder_width=32, encoder_depth=2, decoder_width=32, decoder_depth=2,
+        fine_blocks=4, encoder_window=2, lookahead=1,
+    )  # fmt: skip
     config = CodecConfig(
         name="random-24k", architecture=architecture, dimension=32, n_codebooks=4, codebook_size=64,
         bitrates_kbps=(0.45, 0.9, 1.35, 1.8), exact_dtype="float64",

@@ -11,9 +11,11 @@ short windows, and the decoder also writes short MDCT blocks, which are added to
 ones. So the envelope inside of a frame (attacks, the pulses of a voice, noise that comes and
 goes) needs no conspiracy of long blocks.
 
-Both ends are causal with a bounded look-ahead. Frame t needs samples up to
-(t+1)*hop + 3*hop/2 (the analysis window), and a sample is final once the frame after its
-own is known: 3 hops in all, 40 ms at 24 kHz with hop 320.
+Both ends are causal with a bounded look-ahead. Frame t needs samples up to (t+1)*hop plus what
+its analysis window reaches beyond its frame (hop/2 with a window of 2 hops, 3*hop/2 with 4).
+A sample is final once the frame after its own is known, and the `lookahead` frames after that.
+With windows of 2 hops and one frame ahead, as with 4 and none, that is 3 hops in all: 40 ms at
+24 kHz with hop 320.
 """
 
 from __future__ import annotations
@@ -57,6 +59,7 @@ class DecoderState:
     past: list[Tensor]
     tail: Tensor  # [B, hop]: second half of the last long block
     fine_tail: Tensor  # [B, hop]: the same of the short blocks
+    held: Tensor  # [B, D, lookahead]: latents whose frames wait for the next
     n_frames: int = 0  # decoded so far
 
 
@@ -70,8 +73,8 @@ class HybridEncoder(nn.Module):
     def __init__(self, config: HybridConfig, dimension: int) -> None:
         super().__init__()
         self.hop, self.low_bins = config.hop_length, config.low_bins
-        self.window_length = 4 * self.hop
-        self.context = 3 * self.hop // 2  # samples that a window reaches beyond its frame, each side
+        self.window_length = config.encoder_window * self.hop
+        self.context = (self.window_length - self.hop) // 2  # samples that a window reaches beyond its frame, each side
         self.register_buffer("window", torch.hann_window(self.window_length, dtype=torch.float64).float(), persistent=False)
         self.register_buffer("basis", mdct_basis(self.hop).float()[: self.low_bins], persistent=False)
         n_bins = self.window_length // 2 + 1
@@ -117,13 +120,14 @@ class HybridEncoder(nn.Module):
         state.samples = samples[:, n_frames * self.hop :]
         if n_frames == 0:
             return samples.new_zeros(wav.shape[0], self.out.out_features, 0)
-        frames = samples.unfold(1, self.window_length, self.hop)[:, :n_frames]  # [B, T, 4*hop]
+        frames = samples.unfold(1, self.window_length, self.hop)[:, :n_frames]  # [B, T, window]
         h, state.past = self.stack(self._features(frames), state.past)
-        low = frames[..., self.hop : 3 * self.hop] @ self.basis.T  # the MDCT's window sits in the middle
+        start = self.context - self.hop // 2
+        low = frames[..., start : start + 2 * self.hop] @ self.basis.T  # the MDCT's window sits in the middle
         return (self.out(h) + self.skip(compand(low))).transpose(1, 2)
 
     def _features(self, frames: Tensor) -> Tensor:
-        """Read the compressed complex spectrum and the log levels: [B, T, 4*hop] -> [B, T, W]."""
+        """Read the compressed complex spectrum and the log levels: [B, T, window] -> [B, T, W]."""
         spectrum = torch.fft.rfft(frames * self.window)
         real, imaginary = spectrum.real, spectrum.imag
         log_power = _log_power(spectrum)
@@ -132,7 +136,7 @@ class HybridEncoder(nn.Module):
         return features + self._fine_features(frames) if self.fine_hop else features
 
     def _fine_features(self, frames: Tensor) -> Tensor:
-        """Read the levels of short windows, which tile the frame's own hop: [B, T, 4*hop] -> [B, T, W]."""
+        """Read the levels of short windows, which tile the frame's own hop: [B, T, window] -> [B, T, W]."""
         start = self.context - self.fine_hop // 2
         blocks = frames[..., start : start + self.hop + self.fine_hop].unfold(-1, 2 * self.fine_hop, self.fine_hop)
         log_power = _log_power(torch.fft.rfft(blocks * self.fine_window))  # [B, T, fine_blocks, fine_hop + 1]
@@ -153,14 +157,15 @@ class HybridDecoder(nn.Module):
 
     def __init__(self, config: HybridConfig, dimension: int) -> None:
         super().__init__()
-        self.hop, self.low_bins = config.hop_length, config.low_bins
+        self.hop, self.low_bins, self.lookahead = config.hop_length, config.low_bins, config.lookahead
+        self.dimension = dimension
         self.register_buffer("basis", mdct_basis(self.hop).float(), persistent=False)
         fine = fine_basis(self.hop, config.fine_blocks).float() if config.fine_blocks else torch.zeros(0, 2 * self.hop)
         self.register_buffer("fine_basis", fine, persistent=False)
         edge = sine_window(self.hop).float()[self.hop // 2 : self.hop].square().reciprocal()
         self.register_buffer("edge", edge, persistent=False)  # [hop/2], from the signal's end inwards
         self.skip = nn.Linear(dimension, self.low_bins, bias=False)
-        self.inp = nn.Linear(dimension + self.low_bins, config.decoder_width)
+        self.inp = nn.Linear((1 + self.lookahead) * dimension + self.low_bins, config.decoder_width)
         self.stack = CausalStack(config.decoder_width, config.decoder_depth, config.expand, config.kernel_size)
         self.norm = nn.LayerNorm(config.decoder_width)
         self.widths = [self.hop, self.hop, self.low_bins, len(fine), len(fine)]  # of what `out` gives
@@ -173,26 +178,30 @@ class HybridDecoder(nn.Module):
         """Take latents of another basis, of which `inverse` [D, D] leads back; returns the parameters that changed."""
         inverse = inverse.to(self.skip.weight.dtype)
         self.skip.weight.copy_(self.skip.weight @ inverse)
-        inner = self.inp.weight[:, : len(inverse)]
-        inner.copy_(inner @ inverse)
+        for inner in self.inp.weight.split(self.dimension, dim=1)[: 1 + self.lookahead]:
+            inner.copy_(inner @ inverse)
         return [self.skip.weight, self.inp.weight]
 
     def initial_state(self, batch_size: int) -> DecoderState:
         """The state before the first frame."""
         tail = self.basis.new_zeros(batch_size, self.hop)
-        return DecoderState(self.stack.initial_past(batch_size), tail, tail)
+        return DecoderState(
+            self.stack.initial_past(batch_size), tail, tail, self.basis.new_zeros(batch_size, self.dimension, 0)
+        )
 
     def forward(self, latents: Tensor, state: DecoderState | None = None, last: bool = True) -> Tensor:
         """Decode a whole signal, or the next block of one (`state` is then updated in place).
 
         Shapes: latents [B, D, T] -> [B, 1, n]. A block's samples are those that no later
-        frame touches: half a hop fewer than its frames at the start, half more at the end.
+        frame touches: half a hop and `lookahead` frames fewer than its own at the start, as many
+        more at the end.
         """
         batch_size, half = latents.shape[0], self.hop // 2
         state = state or self.initial_state(batch_size)
         parts = []
+        latents, ahead = self._with_next(latents, state, last)
         if latents.shape[-1]:
-            long, fine = self._coefficients(latents, state)
+            long, fine = self._coefficients(latents, ahead, state)
             samples, state.tail = overlap_add(long @ self.basis, state.tail)
             short, state.fine_tail = overlap_add(fine @ self.fine_basis, state.fine_tail)
             # The first window overlaps nothing on its left. The signal is silent there, so
@@ -200,17 +209,28 @@ class HybridDecoder(nn.Module):
             if state.n_frames == 0:
                 samples = torch.cat([samples[:, half : self.hop] * self.edge, samples[:, self.hop :]], dim=1)
                 short = short[:, half:]
-            state.n_frames += latents.shape[-1]
+            state.n_frames += latents.shape[2]
             parts.append(samples + short)
         if last and state.n_frames:
             parts.append(state.tail[:, :half] * self.edge.flip(0) + state.fine_tail[:, :half])
         return torch.cat(parts, dim=1)[:, None] if parts else latents.new_zeros(batch_size, 1, 0)
 
-    def _coefficients(self, latents: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
+    def _with_next(self, latents: Tensor, state: DecoderState, last: bool) -> tuple[Tensor, Tensor]:
+        """The frames that can be decoded now, and what follows each: [B, D, T] twice; silence follows the last."""
+        if not self.lookahead:
+            return latents, latents[:, :0]
+        known = torch.cat([state.held, latents], dim=2)
+        if last:
+            state.held = known[..., :0]
+            return known, nn.functional.pad(known[..., 1:], (0, min(1, known.shape[2])))
+        state.held = known[..., -1:]
+        return known[..., :-1], known[..., 1:]
+
+    def _coefficients(self, latents: Tensor, ahead: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
         """MDCT coefficients [B, T, hop] of long blocks, the linear path's bins plus the network's, and of short ones."""
         z = latents.transpose(1, 2)
         low = expand(self.skip(z))
-        h = self.inp(torch.cat([z, 0.2 * (low.abs() + 1e-4).log()], dim=-1))
+        h = self.inp(torch.cat([z, ahead.transpose(1, 2), 0.2 * (low.abs() + 1e-4).log()], dim=-1))
         h, state.past = self.stack(h, state.past)
         level, shape, gate, fine_level, fine_shape = self.out(self.norm(h)).split(self.widths, dim=-1)
         bins = torch.exp(level.clamp(max=5.0) - 3.0) * torch.tanh(shape)

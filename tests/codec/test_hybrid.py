@@ -96,10 +96,10 @@ def test_first_codebooks_are_a_prefix(codec, wav):
 
 
 def test_codes_do_not_depend_on_what_comes_later(codec, wav):
-    """Causality: frame t needs samples up to (t + 1) * hop + 480 only."""
+    """Causality: frame t needs samples up to (t + 1) * hop + 160 only."""
     other = wav.clone()
     other[..., 2000:] = 0.5
-    frames = (2000 - 480) // 320
+    frames = (2000 - 160) // 320
     assert torch.equal(codec.encode(wav)[..., :frames], codec.encode(other)[..., :frames])
 
 
