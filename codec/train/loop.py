@@ -76,6 +76,7 @@ def train(
             observe(run, output, window, clips, report, ends)
         if ends:
             break
+    batches.close()
     stop.restore()
     parallel.stop()
     return run
@@ -144,6 +145,10 @@ class Prefetch:
         ready = self._next[1].result() if self._next and self._next[0] == step else self._draw(step)
         self._next = step + 1, self._pool.submit(self._draw, step + 1)
         return ready
+
+    def close(self) -> None:
+        """End the thread; a batch that is being drawn is awaited."""
+        self._pool.shutdown(cancel_futures=True)
 
 
 class StopRequest:

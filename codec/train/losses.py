@@ -10,6 +10,7 @@ from torch import Tensor
 
 MEL_BANDS = {32: 5, 64: 10, 128: 20, 256: 40, 512: 80, 1024: 160, 2048: 320}  # window (samples): bands, as DAC pairs them
 FLOOR = 1e-5  # of a mel magnitude, before the logarithm
+PULSE_WINDOW = 32  # samples, of the pulse loss: shorter than any block that a decoder writes
 COMPRESSION = 0.5  # exponent of magnitudes in the complex loss
 
 
@@ -86,16 +87,35 @@ def _views(audio: Tensor, sample_rate: int, n_fft: int, with_complex: bool) -> t
     return mel, log, real * scale, imaginary * scale
 
 
+def _pulse(estimate: Tensor, target: Tensor, sample_rate: int, hop_length: int) -> Tensor:
+    """The pulse loss of `reconstruction_losses`: audio [B, 1, N] twice -> scalar."""
+    period = hop_length // (PULSE_WINDOW // 4)  # steps per frame
+    profiles = []
+    for audio in (estimate, target):
+        _, log = _views(audio, sample_rate, PULSE_WINDOW, with_complex=False)  # [B, T, M]
+        folded = log[:, : log.shape[1] // period * period].unflatten(1, (-1, period)).mean(1)  # [B, period, M]
+        profiles.append(folded - folded.mean(1, keepdim=True))
+    return _compare(*profiles)
+
+
 def reconstruction_losses(
-    estimate: Tensor, target: Tensor, sample_rate: int, windows: tuple[int, ...], complex_windows: tuple[int, ...]
+    estimate: Tensor,
+    target: Tensor,
+    sample_rate: int,
+    windows: tuple[int, ...],
+    complex_windows: tuple[int, ...],
+    hop_length: int = 0,
 ) -> dict[str, Tensor]:
     """The losses that compare two signals, each a scalar averaged over window lengths.
 
     Shapes: estimate and target [B, 1, N].
     mel_log: L1 of log10 mel magnitudes. mel_linear: L1 of mel magnitudes. complex: L1 of
     spectra with magnitudes raised to 1/2, which keeps the phase. wave: L1 of samples.
+    pulse, with the codec's `hop_length`: L1 of how log mel magnitudes lie about their means at
+    each place of a frame, averaged over all frames of a row. A decoder writes noise as it likes,
+    and no other loss minds if it writes every frame alike; the ear hears a hum at the frame rate.
     """
-    terms: dict[str, list[Tensor]] = {"mel_linear": [], "mel_log": [], "complex": []}
+    terms: dict[str, list[Tensor]] = {"mel_linear": [], "mel_log": [], "complex": [], "pulse": []}
     for n_fft in windows:
         with_complex = n_fft in complex_windows
         with torch.no_grad():
@@ -105,6 +125,8 @@ def reconstruction_losses(
         terms["mel_linear"].append(distances[0])
         terms["mel_log"].append(distances[1])
         terms["complex"] += [torch.stack(distances[2:]).sum()] if with_complex else []
+    if hop_length:
+        terms["pulse"] = [_pulse(estimate, target, sample_rate, hop_length)]
     losses = {name: torch.stack(values).mean() for name, values in terms.items() if values}
     losses["wave"] = _compare(estimate, target)
     return losses

@@ -21,8 +21,9 @@ def start() -> None:
 
 
 def stop() -> None:
-    """Leave the process group."""
+    """Leave the process group, once all processes are here: one that is left by its peers may abort."""
     if dist.is_initialized():
+        dist.barrier()
         dist.destroy_process_group()
 
 

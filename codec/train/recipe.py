@@ -29,6 +29,7 @@ class LossRecipe(Strict):
     mel_linear: float = 1.0
     complex: float = 0.5
     wave: float = 5.0
+    pulse: float = 0.0
     commitment: float = 0.25
     windows: tuple[int, ...] = (128, 256, 512, 1024, 2048)
     complex_windows: tuple[int, ...] = (256, 1024)

@@ -86,7 +86,7 @@ def backward(run: Run, audio: Tensor, n_codebooks: Tensor, share: float) -> tupl
         latents = codec.encoder(audio)
         quantized, commitment, codes = run.codebooks(latents, n_codebooks)
     estimate = codec.decoder(quantized)[..., : audio.shape[-1]]
-    spectral = recipe.losses.windows, recipe.losses.complex_windows
+    spectral = recipe.losses.windows, recipe.losses.complex_windows, codec.config.hop_length
     losses = reconstruction_losses(estimate, audio, codec.sample_rate, *spectral)
     total = sum((getattr(recipe.losses, name) * value for name, value in losses.items()), torch.zeros(()))
     inner = torch.zeros(()) if recipe.frozen_tokens else recipe.losses.commitment * commitment

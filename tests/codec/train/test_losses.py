@@ -1,5 +1,6 @@
 """Losses: equal signals cost nothing, and the fast transform has the right gradient."""
 
+import pytest
 import torch
 from ecdc.codec.train.losses import _RealFFT, mel_filterbank, reconstruction_losses, si_sdr
 
@@ -32,3 +33,15 @@ def test_si_sdr_ignores_scale_and_measures_noise():
     noise = torch.randn_like(x)
     assert si_sdr(3 * x, x).min() > 60
     assert torch.allclose(si_sdr(x + 0.1 * noise, x), torch.tensor(20.0), atol=0.3)
+
+
+@pytest.mark.parametrize(("period", "hums"), [(320, True), (160, True), (347, False)])
+def test_the_pulse_loss_hears_a_hum_at_the_frame_rate_alone(period, hums):
+    generator = torch.Generator().manual_seed(0)
+    target, estimate = (0.1 * torch.randn(4, 1, 48_000, generator=generator) for _ in range(2))
+    pulsing = estimate * (1 + 0.5 * torch.sin(2 * torch.pi * torch.arange(48_000) / period))
+    plain, pulse = (
+        float(reconstruction_losses(x, target, 24_000, (128,), (), hop_length=320)["pulse"]) for x in (estimate, pulsing)
+    )
+    assert plain < 0.02 and (pulse > 4 * plain) == hums
+    assert "pulse" not in reconstruction_losses(estimate, target, 24_000, (128,), ())
