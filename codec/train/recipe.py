@@ -19,6 +19,7 @@ class DataRecipe(Strict):
     weights: dict[str, float] = field(default_factory=dict)  # group -> share; groups left out weigh 1
     gain_db: tuple[float, ...] = (-14.0, 4.0)
     mix_probability: float = 0.1  # of adding another row of the batch
+    band_limit_probability: float = 0.0  # of losing everything above a random edge
 
 
 @dataclass(frozen=True, slots=True)

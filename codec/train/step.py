@@ -37,8 +37,7 @@ def draw_audio(recipe: Recipe, data: PackedAudio, step: int) -> Tensor:
     generator = generator_for(recipe.seed, step, DATA)
     n_samples = round(recipe.data.seconds * recipe.codec.sample_rate)
     audio = data.batch(recipe.data.weights, (recipe.data.batch_size, n_samples), generator)
-    low, high = recipe.data.gain_db
-    return augment(audio, (low, high), recipe.data.mix_probability, generator)
+    return augment(audio, recipe.data, generator)
 
 
 def start_codebooks(run: Run, data: PackedAudio) -> None:

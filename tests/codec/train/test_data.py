@@ -10,6 +10,7 @@ import torch
 from ecdc.codec.train.data import PackedAudio, augment, generator_for, validation_clips
 from ecdc.codec.train.fetch import is_validation, read_packages, unpack
 from ecdc.codec.train.pack import folder_sources, pack_sources, validation_names
+from ecdc.codec.train.recipe import DataRecipe
 
 
 def test_bad_files_are_skipped_and_counted(tmp_path):
@@ -60,8 +61,21 @@ def test_batch_depends_on_seed_and_step_alone(packed):
 def test_augmentation_never_clips():
     audio = torch.rand(8, 1, 1000) * 2 - 1
     for step in range(20):
-        out = augment(audio, (-6.0, 12.0), 0.5, generator_for(0, step))
+        recipe = DataRecipe(gain_db=(-6.0, 12.0), mix_probability=0.5, band_limit_probability=0.5)
+        out = augment(audio, recipe, generator_for(0, step))
         assert out.abs().max() <= 1 and torch.isfinite(out).all()
+
+
+def test_band_limits_take_the_top_of_some_rows_and_leave_the_others():
+    audio = torch.randn(64, 1, 4000, generator=torch.Generator().manual_seed(1)) * 0.1
+    recipe = DataRecipe(gain_db=(0.0, 0.0), mix_probability=0.0, band_limit_probability=0.5)
+    rare = DataRecipe(band_limit_probability=1e-6)
+    assert augment(audio, rare, generator_for(0, 3)).shape == audio.shape
+    before, after = (torch.fft.rfft(x).abs().squeeze(1) for x in (audio, augment(audio, recipe, generator_for(0, 3))))
+    limited = after[:, -8:].amax(1) < 1e-3
+    assert 16 < limited.sum() < 48
+    assert torch.allclose(after[~limited], before[~limited], atol=1e-3)
+    assert torch.allclose(after[:, :450], before[:, :450], atol=1e-3)
 
 
 def test_validation_slice_is_one_in_fifty_and_fixed():
