@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,18 +11,21 @@ from .common import InputError, check_outputs, guard
 from .edit import output_options
 
 if TYPE_CHECKING:
+    from ..codec.compat.lm import LanguageModel
     from ..format.api import CodeFile
 
 
 @click.command("convert")
 @click.argument("input", metavar="INPUT")
 @click.option("--model", help="The checkpoint whose codes a version 0 file holds: its hash goes into the result.")
+@click.option("--lm", metavar="FILE", help="Weights of EnCodec's language model: to read, or write, entropy coded version 0.")
 @output_options
-def convert_command(input: str, model: str | None, output: str, force: bool) -> None:
+def convert_command(input: str, model: str | None, lm: str | None, output: str, force: bool) -> None:
     """Turn the original EnCodec's container (version 0) into version 1, or version 1 into that.
 
     The codes stay as they are. Version 0 has places for encodec_24khz and encodec_48khz only,
-    and for neither tags nor the original sample rate.
+    and for neither tags nor the original sample rate. Where its codes were entropy coded by the
+    language model, its weights are needed (--lm) and a machine that computes as the writer's did.
     """
     with guard(input):
         check_outputs([(input, output)], force)
@@ -30,7 +34,8 @@ def convert_command(input: str, model: str | None, output: str, force: bool) -> 
         from ..format.files import input_stream, output_stream
 
         with input_stream(input) as source:
-            file = CodeFile(source)
+            coder = _language_model(lm)
+            file = CodeFile(source, coder)
             if file.version == 1 and model:
                 raise InputError("--model is for files of version 0; this one names its token space")
             token_space = _token_space(file, model) if file.version == 0 else b""
@@ -38,7 +43,15 @@ def convert_command(input: str, model: str | None, output: str, force: bool) -> 
                 if file.version == 0:
                     to_v1(file, target, token_space)
                 else:
-                    to_v0(file, target)
+                    to_v0(file, target, coder)
+
+
+def _language_model(path: str | None) -> LanguageModel | None:
+    if path is None:
+        return None
+    from ..codec.compat.lm import load_language_model
+
+    return load_language_model(Path(path))
 
 
 def _token_space(file: CodeFile, model: str | None) -> bytes:

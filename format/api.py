@@ -29,7 +29,7 @@ from .files import FileLike, output_stream
 from .header import Header, major_version
 from .reader import Reader
 from .schema import DIGEST_SIZE, ChannelCoding
-from .v0 import BITS, V0File, read_v0
+from .v0 import BITS, SegmentCoder, V0File, read_v0
 from .writer import Writer
 
 
@@ -46,12 +46,15 @@ class CodeFile:
     header: Header  # of version 0, which names no token space, with 32 zero bytes in its place
     version: int  # of the container, 0 or 1
 
-    def __init__(self, file: FileLike) -> None:
-        """Open a path, or read a file object from where it stands; raises OSError or FormatError."""
+    def __init__(self, file: FileLike, coder: SegmentCoder | None = None) -> None:
+        """Open a path, or read a file object from where it stands; raises OSError or FormatError.
+
+        `coder` is for version 0 files that were coded with EnCodec's language model.
+        """
         given = hasattr(file, "read")
         self._path = None if given else Path(cast("str | os.PathLike[str]", file)).absolute()
         self._fileobj = cast(BinaryIO, file) if given else None
-        self._closed = False
+        self._closed, self._coder = False, coder
         self._first_ks: tuple[int, ...] | None = None  # K of the first chunk, once it was read
         self._connect()
 
@@ -169,7 +172,7 @@ class CodeFile:
     def __getstate__(self) -> dict[str, Any]:
         if self._path is None:
             raise TypeError("only a file that was opened by its path can be pickled")
-        kept = ("header", "version", "_path", "_closed", "_first_ks")
+        kept = ("header", "version", "_path", "_closed", "_coder", "_first_ks")
         return {name: getattr(self, name) for name in kept} | {"_fileobj": None, "_process": None}
 
     @property
@@ -185,7 +188,7 @@ class CodeFile:
         assert fileobj is not None
         try:
             start, stream = look_ahead(fileobj, 5)
-            self._connected = _V0Stream(read_v0(stream)) if major_version(start) == 0 else Reader(stream)
+            self._connected = _V0Stream(read_v0(stream, self._coder)) if major_version(start) == 0 else Reader(stream)
         except BaseException:
             if self._path:
                 fileobj.close()
@@ -232,12 +235,14 @@ class _V0Stream:
         return gather(self.chunks(start_frame, stop_frame), start_frame, stop_frame)
 
 
-def open(file: FileLike) -> CodeFile:  # only its name as `ecdc.open`: nothing in this module calls Python's own
+def open(
+    file: FileLike, coder: SegmentCoder | None = None
+) -> CodeFile:  # only its name as `ecdc.open`: nothing in this module calls Python's own
     """Open an .ecdc file: a path, or a binary file object, which stays the caller's to close.
 
     Raises OSError if there is no such file, FormatError if it is not an .ecdc file. See CodeFile.
     """
-    return CodeFile(file)
+    return CodeFile(file, coder)
 
 
 def write(

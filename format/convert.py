@@ -8,7 +8,7 @@ import numpy as np
 
 from . import api
 from .api import CodeFile
-from .v0 import MODELS, Segment, write_v0
+from .v0 import MODELS, Segment, SegmentCoder, write_v0
 
 
 def to_v1(file: CodeFile, output: BinaryIO, token_space: bytes) -> None:
@@ -18,8 +18,8 @@ def to_v1(file: CodeFile, output: BinaryIO, token_space: bytes) -> None:
     api.write(output, file, token_space=token_space)
 
 
-def to_v0(file: CodeFile, output: BinaryIO) -> None:
-    """Write a version 1 file of encodec_24khz or encodec_48khz as version 0.
+def to_v0(file: CodeFile, output: BinaryIO, coder: SegmentCoder | None = None) -> None:
+    """Write a version 1 file of encodec_24khz or encodec_48khz as version 0, entropy coded if there is a `coder`.
 
     Its tags, token space and original sample rate are left behind: version 0 has no place for them. All codes are held in
     memory. Raises ValueError for what else version 0 has no place for.
@@ -41,4 +41,4 @@ def to_v0(file: CodeFile, output: BinaryIO) -> None:
     segments: list[Segment] = [(chunk.codes, chunk.scale) for chunk in chunks]
     if not header.segment_length:
         segments = [(np.concatenate([chunk.codes for chunk in chunks], axis=1), None)]
-    write_v0(output, header.codec, file.n_samples, segments)
+    write_v0(output, header.codec, file.n_samples, segments, coder)

@@ -10,6 +10,8 @@ After the last symbol a decoder's state is LOW and no word is left, which `decod
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -113,8 +115,8 @@ def _encode(starts: NDArray[np.int64], frequencies: NDArray[np.int64], words: ND
 
 @kernel
 def _decode_all(
-    state: int, words: NDArray[np.uint32], tables: NDArray[np.int64], symbols: NDArray[np.uint16]
-) -> tuple[int, int]:
+    state: Any, words: NDArray[np.uint32], tables: NDArray[np.int64], symbols: NDArray[np.uint16]
+) -> tuple[Any, int]:
     """The last state, and how many words were taken; one more than there are if there were too few."""
     n_taken = 0
     for i in range(len(symbols)):

@@ -12,7 +12,7 @@ from .errors import Truncated
 from .files import input_stream
 from .header import major_version
 from .reader import Reader
-from .v0 import read_v0
+from .v0 import scan_v0
 
 
 def open_summary(name: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def summarize(stream: BinaryIO) -> dict[str, Any]:
 
 
 def _summarize_v0(stream: BinaryIO) -> dict[str, Any]:
-    file = read_v0(stream)
+    file = scan_v0(stream)
     seconds = timing.seconds(file.n_samples, file.model.sample_rate)
     return {
         "version": 0,
@@ -75,11 +75,12 @@ def _summarize_v0(stream: BinaryIO) -> dict[str, Any]:
         "channels": file.model.channels,
         "sample_rate": file.model.sample_rate,
         "n_samples": file.n_samples,
-        "n_frames": sum(codes.shape[1] for codes, _ in file.segments),
+        "n_frames": file.n_frames,
         "codebooks": [[file.n_codebooks]],
+        "entropy": "language model" if file.entropy_coded else "raw",
         "bytes": file.n_bytes,
         "kbps": _kbps(file.n_bytes, seconds),
-        "whole": True,
+        "whole": not file.entropy_coded or None,  # None: only the language model could tell
     }
 
 

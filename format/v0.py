@@ -1,8 +1,10 @@
 """Meta's original container (version 0), both ways: the codes of encodec_24khz and encodec_48khz, bit-packed.
 
 The layout: magic, version u8, JSON size u32; the JSON object {"m": model, "al": samples, "nc": K, "lm": entropy coded};
-then for each segment a float32 scale, if the model normalises, and its codes [K, T], time-major, padded to whole bytes.
-Numbers are big-endian and there is no checksum. Frame counts are not stored, so they must be computed exactly.
+then for each segment a float32 scale, if the model normalises, and its codes [K, T], time-major, padded to whole bytes;
+or, if "lm" says so, as that model's language model and arithmetic coder have them (ecdc.codec.compat), which is not for
+machines other than the writer's. Numbers are big-endian and there is no checksum. Frame counts are not stored, so they
+must be computed exactly.
 """
 
 from __future__ import annotations
@@ -10,21 +12,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import construct as con
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .bitpack import pack_codes, unpack_codes
-from .bytestream import Source, write_all
-from .errors import Corrupt, OverLimit, UnsupportedVersion
+from .bytestream import PIECE, Source, write_all
+from .errors import Corrupt, OverLimit, Truncated, UnsupportedVersion
 from .header import major_version
 from .schema import MAGIC, MAX_LENGTH, scale_problem
 from .timing import frames_for, packed_bytes, segment_spans
 
 BITS = 10  # per code: both models have 1024 entries in a codebook
 MAX_JSON = 4096  # bytes; the original writes about 60
+MAX_CODED_BYTES = 4  # of an entropy coded code: the least likely one takes 23 bits
+MAX_CODES_PER_BYTE = 8192  # of entropy coded files: certain codes cost next to nothing, but hours of them are no audio
 
 PREFIX = con.Struct("magic" / con.Const(MAGIC), "version" / con.Const(0, con.Int8ub), "json_size" / con.Int32ub)
 SCALE = con.Float32b
@@ -52,6 +56,19 @@ MODELS = {
     "encodec_48khz": V0Model(48_000, 2, 320, 16, segment_length=48_000, segment_stride=47_520),
 }
 
+
+class SegmentCoder(Protocol):
+    """An entropy coder of whole segments, such as ecdc.codec.compat.lm.LanguageModel."""
+
+    n_codebooks: int  # of the model that it is for
+
+    def encode(self, codes: NDArray[Any]) -> bytes:
+        """The bytes of codes [K, T]; raises ValueError where it cannot write them."""
+
+    def decode(self, data: memoryview, n_codebooks: int, n_frames: int) -> tuple[NDArray[np.uint16], int]:
+        """Codes [K, T] from the start of `data`, and how many bytes they take; raises EOFError or ValueError."""
+
+
 Segment = tuple[NDArray[np.uint16], float | None]  # codes [K, T] and scale
 
 
@@ -64,14 +81,26 @@ class V0File:
     n_codebooks: int  # K
     segments: list[Segment]
     n_bytes: int = 0  # of the file that it was read from
+    entropy_coded: bool = False  # by the language model
 
     @property
     def model(self) -> V0Model:
         return MODELS[self.model_name]
 
+    @property
+    def n_frames(self) -> int:
+        """T of all segments."""
+        return sum(self.model.segment_frames(self.n_samples))
 
-def write_v0(fileobj: BinaryIO, model_name: str, n_samples: int, segments: Sequence[tuple[ArrayLike, float | None]]) -> None:
-    """Write a v0 file, byte for byte what the original writes without its language model.
+
+def write_v0(
+    fileobj: BinaryIO,
+    model_name: str,
+    n_samples: int,
+    segments: Sequence[tuple[ArrayLike, float | None]],
+    coder: SegmentCoder | None = None,
+) -> None:
+    """Write a v0 file, byte for byte what the original writes, without its language model or, as `coder`, with it.
 
     Each segment is its codes [K, T], integers in [0, 1024), and its scale, or None where the model has none. Raises
     ValueError unless the segments are those of `n_samples`.
@@ -87,27 +116,91 @@ def write_v0(fileobj: BinaryIO, model_name: str, n_samples: int, segments: Seque
     wanted = [(n_codebooks, n_frames) for n_frames in model.segment_frames(n_samples)]
     if shapes != wanted:
         raise ValueError(f"{n_samples} samples have segments of {wanted[:3]}... codes, got {shapes[:3]}...")
-    about = {"m": model_name, "al": n_samples, "nc": n_codebooks, "lm": False}
+    _check_coder(coder, model_name)
+    about = {"m": model_name, "al": n_samples, "nc": n_codebooks, "lm": coder is not None}
     text = json.dumps(about).encode()  # with Python's own separators, as in the original
     head = PREFIX.build({"json_size": len(text)}) + text
-    write_all(fileobj, b"".join([head, *(_segment_bytes(model, codes, scale) for codes, scale in blocks)]))
+    write_all(fileobj, b"".join([head, *(_segment_bytes(model, codes, scale, coder) for codes, scale in blocks)]))
 
 
-def read_v0(fileobj: BinaryIO) -> V0File:
-    """Read a v0 file to its end. Raises FormatError; files coded with the language model are UnsupportedVersion."""
+def read_v0(fileobj: BinaryIO, coder: SegmentCoder | None = None) -> V0File:
+    """Read a v0 file to its end.
+
+    Raises FormatError, UnsupportedVersion if a language model is needed and there is no `coder`; ValueError for the
+    language model of another codec.
+    """
     source = Source(fileobj)
     about = _read_about(source)
+    if about["lm"] and coder is None:
+        what = "the codes are entropy coded by EnCodec's language model"
+        raise UnsupportedVersion(source.offset, f"{what}: convert the file with its weights first (ecdc convert --lm FILE)")
+    return _read_rest(source, about, coder)
+
+
+def scan_v0(fileobj: BinaryIO) -> V0File:
+    """read_v0, but for codes that need a language model: they are passed over, and the file has no segments."""
+    source = Source(fileobj)
+    about = _read_about(source)
+    if not about["lm"]:
+        return _read_rest(source, about, None)
+    while source.read_up_to(PIECE):
+        pass
+    return V0File(about["m"], about["al"], about["nc"], [], source.offset, entropy_coded=True)
+
+
+def _read_rest(source: Source, about: dict[str, Any], coder: SegmentCoder | None) -> V0File:
     model = MODELS[about["m"]]
-    segments = [_read_segment(source, model, about["nc"], n_frames) for n_frames in model.segment_frames(about["al"])]
+    if about["lm"]:
+        assert coder is not None
+        _check_coder(coder, about["m"])
+        segments = _read_coded(source, about, coder)
+    else:
+        segments = [_read_segment(source, model, about["nc"], n_frames) for n_frames in model.segment_frames(about["al"])]
     if not source.at_end():
         raise Corrupt(source.offset - 1, "bytes follow the last segment")
-    return V0File(about["m"], about["al"], about["nc"], segments, source.offset)
+    return V0File(about["m"], about["al"], about["nc"], segments, source.offset, about["lm"])
 
 
-def _segment_bytes(model: V0Model, codes: NDArray[Any], scale: float | None) -> bytes:
+def _check_coder(coder: SegmentCoder | None, model_name: str) -> None:
+    if coder is not None and coder.n_codebooks != MODELS[model_name].max_codebooks:
+        wanted = MODELS[model_name].max_codebooks
+        raise ValueError(f"{model_name} has {wanted} codebooks, its language model too; this one has {coder.n_codebooks}")
+
+
+def _read_coded(source: Source, about: dict[str, Any], coder: SegmentCoder) -> list[Segment]:
+    """The segments of an entropy coded file, which do not tell where they end."""
+    model, k = MODELS[about["m"]], about["nc"]
+    frames = list(model.segment_frames(about["al"]))
+    first, n_codes = source.offset, k * sum(frames)
+    data = memoryview(source.read_up_to(MAX_CODED_BYTES * n_codes + 16 * len(frames)))
+    if n_codes > MAX_CODES_PER_BYTE * (len(data) + 1):
+        raise OverLimit(first, f"{len(data)} bytes cannot hold {n_codes} codes")
+    segments: list[Segment] = []
+    place = 0
+    for n_frames in frames:
+        scale = None
+        if model.segment_length:
+            if len(data) < place + SCALE.sizeof():
+                raise Truncated(first + place, f"a segment's scale needs {SCALE.sizeof()} bytes here")
+            scale = _checked_scale(data[place : place + SCALE.sizeof()], first + place)
+            place += SCALE.sizeof()
+        try:
+            codes, n_bytes = coder.decode(data[place:], k, n_frames)
+        except EOFError:
+            raise Truncated(first + place, f"a segment of {n_frames} frames ends too soon") from None
+        except ValueError as error:
+            raise Corrupt(first + place, f"a segment of {n_frames} frames: {error}") from None
+        segments.append((codes, scale))
+        place += n_bytes
+    if place < len(data):
+        raise Corrupt(first + place, "bytes follow the last segment")
+    return segments
+
+
+def _segment_bytes(model: V0Model, codes: NDArray[Any], scale: float | None, coder: SegmentCoder | None) -> bytes:
     if not np.issubdtype(codes.dtype, np.integer) or codes.min() < 0 or codes.max() >= 1 << BITS:
         raise ValueError(f"codes must be integers from 0 to {(1 << BITS) - 1}")
-    packed = pack_codes(codes.T.ravel().astype(np.uint16), BITS)
+    packed = coder.encode(codes) if coder else pack_codes(codes.T.ravel().astype(np.uint16), BITS)
     if not model.segment_length:
         if scale is not None:
             raise ValueError(f"only a model with segments has a scale, got {scale}")
@@ -121,10 +214,8 @@ def _segment_bytes(model: V0Model, codes: NDArray[Any], scale: float | None) -> 
 def _read_segment(source: Source, model: V0Model, n_codebooks: int, n_frames: int) -> Segment:
     scale = None
     if model.segment_length:
-        scale = SCALE.parse(source.read(SCALE.sizeof(), "a segment's scale"))
-        problem = scale_problem(scale)
-        if problem:
-            raise Corrupt(source.offset - SCALE.sizeof(), f"a scale {problem}")
+        at = source.offset
+        scale = _checked_scale(source.read(SCALE.sizeof(), "a segment's scale"), at)
     offset = source.offset
     data = source.read(packed_bytes(n_codebooks * n_frames, BITS), f"a segment of {n_frames} frames")
     try:
@@ -134,8 +225,16 @@ def _read_segment(source: Source, model: V0Model, n_codebooks: int, n_frames: in
     return flat.reshape(n_frames, n_codebooks).T, scale
 
 
+def _checked_scale(data: bytes | memoryview, offset: int) -> float:
+    scale: float = SCALE.parse(bytes(data))
+    problem = scale_problem(scale)
+    if problem:
+        raise Corrupt(offset, f"a scale {problem}")
+    return scale
+
+
 def _read_about(source: Source) -> dict[str, Any]:
-    """The JSON object, with every value that is used checked."""
+    """The JSON object, with every value that is used checked: "m", "al", "nc" and "lm"."""
     head = source.read_up_to(5)
     version = major_version(head)
     if version != 0:
@@ -148,8 +247,6 @@ def _read_about(source: Source) -> dict[str, Any]:
     model = MODELS.get(about["m"])
     if model is None:
         raise UnsupportedVersion(offset, f"the model must be one of {', '.join(MODELS)}, got {about['m'][:64]!r}")
-    if about["lm"]:
-        raise UnsupportedVersion(offset, "the codes are entropy coded by a language model, which is not read yet")
     if not 1 <= about["al"] <= MAX_LENGTH:
         raise OverLimit(offset, f"the length must be 1 to {MAX_LENGTH} samples, got {about['al']}")
     if not 1 <= about["nc"] <= model.max_codebooks:

@@ -64,6 +64,12 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
+def add_up(values: Tensor) -> None:
+    """Replace `values` by its sum over all processes."""
+    if world_size() > 1:
+        dist.all_reduce(values)
+
+
 def any_process(flag: bool) -> bool:
     """Whether `flag` holds in at least one process, so that all of them stop together."""
     if world_size() == 1:

@@ -75,7 +75,7 @@ class Recipe(Strict):
     metric_steps: tuple[int, ...] = ()  # at which latents are laid out by the loss, and codebooks start anew (metric.py)
     full_rate_probability: float = 0.5  # of all codebooks; otherwise one of `dropout_codebooks`
     dropout_codebooks: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12)
-    bfloat16_blocks: bool = True  # blocks in bfloat16; filterbanks, their neighbours and the quantizer stay in float32
+    bfloat16_blocks: bool = True  # blocks alone, and only where the processor has it
     validate_every: int = 1000  # steps
     checkpoint_every: int = 500  # steps
 

@@ -42,7 +42,7 @@ def test_loss_falls_and_codebooks_live(recipe, packed, tmp_path, monkeypatch):
 def test_resumed_run_equals_unbroken_run(recipe, packed, tmp_path, monkeypatch, stop_at, adversarial):
     recipe = dataclasses.replace(recipe, metric_steps=(5, 20))
     if adversarial:
-        more = {"muon_learning_rate": 0.01} if hasattr(torch.optim, "Muon") else {}
+        more = {"muon_learning_rate": 0.01}
         recipe = dataclasses.replace(recipe, adversary=ADVERSARY, average_decay=0.9, steps=25, **more)
     unbroken = train(recipe, packed, tmp_path / "unbroken")
     whole_step = loop.train_step

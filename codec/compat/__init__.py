@@ -1,0 +1,1 @@
+"""What only the original EnCodec's files need."""
