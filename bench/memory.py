@@ -1,7 +1,7 @@
 """Memory and time of long audio: through files, one command to encode and one to decode, or through one pipe.
 
     python -m ecdc.bench.memory                             # an hour, by way of files
-    python -m ecdc.bench.memory --pipes --minutes 600       # encode - -o - | decode - -o -
+    python -m ecdc.bench.memory --pipes --minutes 600 --mono       # encode - -o - | decode - -o -
 
 The audio is the bundled stereo clip over and over, each time at another level. Nothing of it is
 synthetic: every sample is encoded and decoded by nano-24k. Each command is a process of its own,
@@ -30,8 +30,19 @@ from ..codec.audio import resample_all, wave_header
 from .corpus import CLIPS
 from .processor import processor
 
-SAMPLE_RATE, CHANNELS = 44_100, 2  # Hz
 ECDC = [sys.executable, "-m", "ecdc.cli"]
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What goes in: the clip over and over."""
+
+    n_samples: int
+    sample_rate: int  # Hz
+    channels: int
+
+
+STEREO, MONO = (44_100, 2), (24_000, 1)
 
 
 @dataclass(frozen=True)
@@ -42,15 +53,16 @@ class Cost:
     peak_mb: float  # 10^6 bytes, resident
 
 
-def blocks(n_samples: int) -> Iterator[np.ndarray]:
+def blocks(sound: Sound) -> Iterator[np.ndarray]:
     """16-bit audio [n, C], `n_samples` in all."""
     audio, rate = soundfile.read(CLIPS / "music_cavern.flac", dtype="float32", always_2d=True)
-    clip = resample_all(np.ascontiguousarray(audio.T), rate, SAMPLE_RATE).T
+    clip = resample_all(np.ascontiguousarray(audio.T[: sound.channels]), rate, sound.sample_rate).T
     levels = np.random.default_rng(0)
-    while n_samples:
-        block = clip[:n_samples] * levels.uniform(0.2, 1.0)
+    left = sound.n_samples
+    while left:
+        block = clip[:left] * levels.uniform(0.2, 1.0)
         yield np.round(32_767 * np.clip(block, -1, 1)).astype("<i2")
-        n_samples -= len(block)
+        left -= len(block)
 
 
 def wait(process: subprocess.Popen[bytes], began: float) -> Cost:
@@ -68,26 +80,26 @@ def run(*args: str) -> Cost:
     return wait(subprocess.Popen([*ECDC, *args, "--quiet"]), began)
 
 
-def through_files(n_samples: int, kbps: float) -> tuple[dict[str, Cost], int]:
+def through_files(sound: Sound, kbps: float) -> tuple[dict[str, Cost], int]:
     """Costs of `ecdc encode` and `ecdc decode`, and the samples that came back."""
     with tempfile.TemporaryDirectory() as folder:
         wav, coded, back = (str(Path(folder) / name) for name in ("a.wav", "a.ecdc", "back.wav"))
-        with soundfile.SoundFile(wav, "w", SAMPLE_RATE, CHANNELS, "PCM_16") as file:
-            for block in blocks(n_samples):
+        with soundfile.SoundFile(wav, "w", sound.sample_rate, sound.channels, "PCM_16") as file:
+            for block in blocks(sound):
                 file.write(block)
         costs = {"encode": run("encode", wav, "-o", coded, "--kbps", f"{kbps:g}"), "decode": run("decode", coded, "-o", back)}
         return costs, soundfile.info(back).frames
 
 
-def feed(stream: BinaryIO, n_samples: int) -> None:
+def feed(stream: BinaryIO, sound: Sound) -> None:
     """A WAV file of unknown length."""
     with stream:
-        stream.write(wave_header(SAMPLE_RATE, CHANNELS, None))
-        for block in blocks(n_samples):
+        stream.write(wave_header(sound.sample_rate, sound.channels, None))
+        for block in blocks(sound):
             stream.write(block.tobytes())
 
 
-def through_pipes(n_samples: int, kbps: float) -> tuple[dict[str, Cost], int]:
+def through_pipes(sound: Sound, kbps: float) -> tuple[dict[str, Cost], int]:
     """Costs of the two ends of `ecdc encode - -o - | ecdc decode - -o -`, and the samples that came back."""
     began = time.perf_counter()
     encoder = subprocess.Popen(
@@ -96,26 +108,29 @@ def through_pipes(n_samples: int, kbps: float) -> tuple[dict[str, Cost], int]:
     decoder = subprocess.Popen([*ECDC, "decode", "-", "-o", "-", "--quiet"], stdin=encoder.stdout, stdout=subprocess.PIPE)
     assert encoder.stdin and encoder.stdout and decoder.stdout
     encoder.stdout.close()  # the decoder's alone
-    writer = threading.Thread(target=feed, args=(encoder.stdin, n_samples))
+    writer = threading.Thread(target=feed, args=(encoder.stdin, sound))
     writer.start()
     n_bytes = 0
     while block := decoder.stdout.read(1 << 20):
         n_bytes += len(block)
     writer.join()
     costs = {"encode": wait(encoder, began), "decode": wait(decoder, began)}
-    return costs, (n_bytes - len(wave_header(SAMPLE_RATE, CHANNELS, None))) // (2 * CHANNELS)
+    return costs, (n_bytes - len(wave_header(sound.sample_rate, sound.channels, None))) // (2 * sound.channels)
 
 
 def markdown(found: Sequence[dict[str, Any]]) -> str:
     """One table of several measurements."""
     lines = ["| what | command | seconds | x real time | peak memory |", "|---|---|---:|---:|---:|"]
     for one in found:
-        what = f"{one['minutes'] / 60:g} h, " + ("through pipes" if one["pipes"] else "by way of files")
+        kind = {1: "mono", 2: "stereo"}[one["channels"]]
+        what = f"{one['minutes'] / 60:g} h, {one['sample_rate'] / 1000:g} kHz {kind}, " + (
+            "through pipes" if one["pipes"] else "by way of files"
+        )
         for name, cost in one["costs"].items():
             speed = 60 * one["minutes"] / cost["seconds"]
             lines.append(f"| {what} | {name} | {cost['seconds']:.0f} | {speed:.0f} | {cost['peak_mb']:.0f} MB |")
     first = found[0]
-    lines += ["", f"44.1 kHz stereo at {first['kbps']:g} kbps, {first['device']}; as many samples out as in."]
+    lines += ["", f"{first['kbps']:g} kbps, {first['device']}; as many samples out as in."]
     return "\n".join(lines)
 
 
@@ -123,14 +138,16 @@ def markdown(found: Sequence[dict[str, Any]]) -> str:
 @click.option("--minutes", default=60.0, show_default=True)
 @click.option("--kbps", default=6.0, show_default=True)
 @click.option("--pipes", is_flag=True, help="One pipeline instead of two commands with files.")
+@click.option("--mono", is_flag=True, help="24 kHz mono instead of 44.1 kHz stereo.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
-def main(minutes: float, kbps: float, pipes: bool, target: Path | None) -> None:
+def main(minutes: float, kbps: float, pipes: bool, mono: bool, target: Path | None) -> None:
     """Encode and decode long audio and print a table."""
-    n_samples = round(minutes * 60 * SAMPLE_RATE)
-    costs, n_back = (through_pipes if pipes else through_files)(n_samples, kbps)
-    if n_back != n_samples:
-        raise click.ClickException(f"{n_samples} samples went in, {n_back} came out")
-    found: dict[str, Any] = {"minutes": minutes, "kbps": kbps, "pipes": pipes, "n_samples": n_samples}
+    rate, channels = MONO if mono else STEREO
+    sound = Sound(round(minutes * 60 * rate), rate, channels)
+    costs, n_back = (through_pipes if pipes else through_files)(sound, kbps)
+    if n_back != sound.n_samples:
+        raise click.ClickException(f"{sound.n_samples} samples went in, {n_back} came out")
+    found: dict[str, Any] = {"minutes": minutes, "kbps": kbps, "pipes": pipes, **asdict(sound)}
     found |= {
         "device": f"{processor()}, {os.cpu_count()} processors",
         "costs": {name: asdict(cost) for name, cost in costs.items()},

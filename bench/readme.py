@@ -9,7 +9,7 @@ Each stands between two comments, `<!-- figures: NAME -->` and `<!-- end -->`. H
     ecdc bench speed --json bench/results/speed.json
     python -m ecdc.bench.format --json bench/results/container.json
     python -m ecdc.bench.memory --json bench/results/memory_files.json
-    python -m ecdc.bench.memory --pipes --minutes 600 --json bench/results/memory_pipes.json
+    python -m ecdc.bench.memory --pipes --minutes 600 --mono --json bench/results/memory_pipes.json
     python -m ecdc.bench.seek --json bench/results/seek.json
 """
 

@@ -23,6 +23,9 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
     show_default=True,
     help="Bitrate of the whole file; the largest legal one not above it is used.",
 )
+@click.option(
+    "--vbr", is_flag=True, help="Give each half second the codebooks that it needs; --kbps is then the file's real mean."
+)
 @click.option("--model", default="nano-24k", show_default=True, help="Bundled model, or a folder or file with a checkpoint.")
 @click.option("--channels", type=click.Choice(list(CHANNELS)), default="keep", show_default=True, help="Channels to encode.")
 @click.option(
@@ -36,7 +39,7 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def encode_command(
-    inputs: tuple[str, ...], output: str | None, output_dir: str | None, kbps: float, model: str,
+    inputs: tuple[str, ...], output: str | None, output_dir: str | None, kbps: float, vbr: bool, model: str,
     channels: str, stereo: str, force: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Encode audio files, or all audio in folders, into .ecdc files.
@@ -50,13 +53,15 @@ def encode_command(
         jobs = plan(inputs, READABLE_SUFFIXES, ".ecdc", output, output_dir, force)
         from ..codec.checkpoints import load
         from ..codec.pipeline import encode_file, seconds_of
+        from ..codec.vbr import Target
 
         codec = load(model)
 
     def work(source: str, target: str) -> dict[str, Any]:
         began = time.perf_counter()
         with progress_bar(source, seconds_of(source), quiet) as progress:
-            result = encode_file(source, target, codec, kbps, CHANNELS[channels], stereo, progress)
+            variable = Target(kbps) if vbr else None
+            result = encode_file(source, target, codec, kbps, CHANNELS[channels], stereo, progress, variable)
         speed = result.seconds / max(time.perf_counter() - began, 1e-9)
         return {
             "input": source,
@@ -74,7 +79,7 @@ def encode_command(
 
 
 def _sentence(row: dict[str, Any]) -> str:
-    books = "+".join(str(k) for k in row["codebooks"])
+    books = "+".join(str(k) for k in row["codebooks"]) or "as many as needed of the"
     return (
         f"{row['output']}: {row['seconds']:.2f} s, {row['bytes']} bytes, {row['kbps']:.2f} kbps "
         f"({row['model']}, {books} codebooks), {row['x_real_time']:.0f}x real time"

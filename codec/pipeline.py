@@ -22,16 +22,17 @@ from ..format.files import input_stream, output_stream, seekable
 from ..format.header import major_version
 from ..format.salvage import Salvage
 from ..format.timing import resampled_length
-from .audio import AudioError, AudioSink, AudioSource, Resampler, fold_channels
+from .audio import AudioError, AudioSink, AudioSource, Resampler
 from .checkpoints import load
 from .model import Codec
+from .prepare import Prepared, Progress, fixed_blocks
 from .segments import Segment
 from .silence import Silencer
 from .span import Span, clipped, frames_of
 from .stereo import Layout, codebooks_per_stream, layout_for
+from .vbr import WINDOW_SECONDS, Allocator, Target, windows
 
 BLOCK_FRAMES = 300  # per call of a model: 4 s at 75 frames a second
-Progress = Callable[[float], None]  # receives the seconds of audio done since the last call
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,51 +84,6 @@ def header_for(codec: Codec, layout: Layout, source: AudioSource, tags: tuple[tu
     )
 
 
-def fixed_blocks(blocks: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, bool]]:
-    """Blocks [..., n] of any length -> blocks of exactly `size` but for the last, and whether it is the last.
-
-    Nothing at all gives one empty block of the shape of the first; no block gives nothing.
-    """
-    waiting: list[np.ndarray] = []
-    n_waiting = 0
-    for block in blocks:
-        waiting.append(block)
-        n_waiting += block.shape[-1]
-        while n_waiting > size:  # more than one block's worth: the first is not the last
-            joined = np.concatenate(waiting, axis=-1)
-            yield joined[..., :size], False
-            waiting, n_waiting = [joined[..., size:]], n_waiting - size
-    if waiting:
-        yield np.concatenate(waiting, axis=-1), True
-
-
-class _Prepared:
-    """Audio of a source at the codec's rate and channels, block by block; counts what passes."""
-
-    def __init__(self, source: AudioSource, channels: int, sample_rate: int, progress: Progress) -> None:
-        self._source, self._channels, self._rate, self._progress = source, channels, sample_rate, progress
-        self.n_original = self.n_samples = 0
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        rate = self._source.info.sample_rate
-        resampler = Resampler(rate, self._rate, self._channels)
-        for block in self._source.blocks():
-            self.n_original += block.shape[1]
-            yield self._counted(resampler(fold_channels(block, self._channels)))
-            self._progress(block.shape[1] / rate)
-        if self.n_original == 0:
-            raise AudioError(f"{self._source.name}: holds no samples")
-        rest = self._counted(resampler(np.zeros((self._channels, 0), np.float32), last=True))
-        # The resampler may end a sample early; the container's lengths are ceilings.
-        missing = resampled_length(self.n_original, rate, self._rate) - self.n_samples
-        yield np.pad(rest, ((0, 0), (0, max(0, missing))))[:, : rest.shape[1] + missing]
-        self.n_samples += missing
-
-    def _counted(self, block: np.ndarray) -> np.ndarray:
-        self.n_samples += block.shape[1]
-        return block
-
-
 def encode_blocks(
     codec: Codec, blocks: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...]
 ) -> Iterator[np.ndarray]:
@@ -148,19 +104,26 @@ def encode_file(
     channels: int | None = None,
     stereo: str = "mid_side",
     progress: Progress = lambda seconds: None,
+    vbr: Target | None = None,
 ) -> Result:
     """Encode audio into an `.ecdc` file; '-' is standard input or output.
 
-    `channels` is 1, 2 or None to keep the source's. Raises AudioError or ValueError with one
+    `channels` is 1, 2 or None to keep the source's. With `vbr` the number of codebooks follows the
+    sound, and `kbps` is not looked at. Raises AudioError or ValueError with one
     line that says what was wrong; the target then does not exist, or is as it was before.
     """
     with AudioSource(source) as audio:
         layout = layout_for(codec.config, channels or audio.info.channels, stereo)
-        codebooks = codebooks_per_stream(codec.config, layout, kbps)
-        prepared = _Prepared(audio, layout.channels, codec.sample_rate, progress)
+        codebooks = () if vbr else codebooks_per_stream(codec.config, layout, kbps)
+        header = header_for(codec, layout, audio)
+        allocator = Allocator(codec, layout, header, vbr) if vbr else None
+        prepared = Prepared(audio, layout.channels, codec.sample_rate, progress)
         with output_stream(target) as stream:
-            writer = Writer(stream, header_for(codec, layout, audio))
-            _write_codes(writer, codec, prepared, layout, codebooks)
+            writer = Writer(stream, header)
+            if allocator:
+                _write_variable(writer, codec, prepared, layout, allocator)
+            else:
+                _write_codes(writer, codec, prepared, layout, codebooks)
             writer.close(prepared.n_samples, prepared.n_original)
     rate = audio.info.sample_rate
     return Result(prepared.n_original / rate, writer.n_bytes, layout.channels, rate, codebooks)
@@ -174,6 +137,26 @@ def _write_codes(writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layo
         return
     for codes in encode_blocks(codec, audio, layout, codebooks):
         writer.append(codes, codebooks)
+
+
+def _write_variable(writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layout: Layout, allocator: Allocator) -> None:
+    """Codes at all codebooks, of which each stretch keeps what `allocator` gives it."""
+    heard: list[np.ndarray] = []
+
+    def listened() -> Iterator[np.ndarray]:
+        for block in audio:
+            heard.append(block)
+            yield block
+
+    def coded() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for codes in encode_blocks(codec, listened(), layout, allocator.codebooks):
+            yield codes, np.concatenate(heard, axis=1)
+            heard.clear()
+
+    size = round(WINDOW_SECONDS * codec.config.frame_rate)
+    for codes, wav in windows(coded(), size, codec.config.hop_length):
+        for part, books in allocator.cut(codes, wav):
+            writer.append(part, books)
 
 
 def decode_blocks(

@@ -8,7 +8,8 @@ import soundfile
 import torch
 from ecdc.codec import pipeline
 from ecdc.codec.audio import AudioError, resample_all
-from ecdc.codec.pipeline import decode_file, encode_file, fixed_blocks
+from ecdc.codec.pipeline import decode_file, encode_file
+from ecdc.codec.prepare import fixed_blocks
 from ecdc.format import Corrupt, Header, Reader, Truncated, Writer, WrongModel
 
 

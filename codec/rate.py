@@ -1,0 +1,149 @@
+"""How many codebooks each stretch of a file gets: as many as its sound is worth.
+
+A stretch is half a second. What K codebooks leave to be desired is measured, by decoding at some K and comparing mel
+spectra with the original's; between these K it is interpolated. Then the cheapest path through the stretches is found, in
+bits and distortion, with the price of a chunk's head where K changes: for a given price of distortion by dynamic
+programming, and the price by bisection, until the bits are those that there are (Shoham & Gersho 1988).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .train.losses import mel_filterbank
+
+MEL_WINDOWS = {512: 40, 2048: 160}  # samples: bands
+FLOOR = 1e-5  # of a mel magnitude
+BISECTIONS = 40
+
+Codebooks = tuple[int, ...]  # K of each stream
+Distances = NDArray[np.float64]  # dB of mel spectra
+Edges = NDArray[np.int64]  # where stretches begin, and the last one's end
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a file may be coded with, from cheap to dear, and what it costs."""
+
+    levels: tuple[Codebooks, ...]
+    bits_per_frame: NDArray[np.float64]  # [L]
+    head_bits: float  # of a chunk, its entry in the index included
+    chunk_frames: int  # a chunk ends here even where K stays
+
+    def bits(self, path: Sequence[int], frames: NDArray[np.int64], before: int | None = None) -> float:
+        """What stretches of `frames` [S] take at the levels `path` [S], after a stretch at level `before`."""
+        levels = np.asarray(path)
+        starts = np.flatnonzero(np.diff(levels, prepend=-1))
+        runs = np.add.reduceat(frames, starts)  # frames for which K stays
+        heads = np.ceil(runs / self.chunk_frames)
+        if levels[0] == before:
+            heads[0] = runs[0] / self.chunk_frames  # some of them go into a chunk that is there already
+        return float((self.bits_per_frame[levels] * frames).sum() + self.head_bits * heads.sum())
+
+
+def log_mel(audio: Tensor, sample_rate: int, n_fft: int) -> Tensor:
+    """Decadic logarithms of mel magnitudes: audio [C, N] -> [C, M, T], a row every n_fft / 4 samples."""
+    spectra = torch.stft(audio, n_fft, n_fft // 4, window=_hann(n_fft), return_complex=True, pad_mode="constant").abs()
+    return (mel_filterbank(sample_rate, n_fft, MEL_WINDOWS[n_fft]) @ spectra).clamp(min=FLOOR).log10()
+
+
+def mel_distances(
+    estimates: Sequence[Tensor], target: Tensor, sample_rate: int, edges: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Distance of each estimate [C, N] from the target [C, N] in each stretch between `edges` [S+1], samples: [E, S], in dB."""
+    total = np.zeros((len(estimates), len(edges) - 1))
+    for n_fft in MEL_WINDOWS:
+        wanted = log_mel(target, sample_rate, n_fft)
+        places = np.minimum(edges // (n_fft // 4), wanted.shape[2] - 1)
+        for row, estimate in zip(total, estimates, strict=True):
+            errors = (log_mel(estimate, sample_rate, n_fft) - wanted).abs().mean(dim=(0, 1)).double().numpy()
+            sums = np.concatenate([[0.0], np.cumsum(errors)])
+            row += 20 / len(MEL_WINDOWS) * (sums[places[1:]] - sums[places[:-1]]) / np.maximum(np.diff(places), 1)
+    return total
+
+
+def interpolated(distances: Distances, measured: Sequence[int], bits: NDArray[np.float64]) -> Distances:
+    """Distances at all levels from those at the `measured` ones: [E, S] -> [S, L].
+
+    Straight lines over the logarithm of the bits; never rising, because more codebooks may always be left unused.
+    """
+    falling = np.minimum.accumulate(distances, axis=0)
+    places = np.log(bits[list(measured)])
+    return np.stack([np.interp(np.log(bits), places, column) for column in falling.T])
+
+
+def cheapest_path(
+    distances: Distances, frames: NDArray[np.int64], choice: Choice, price: float, before: int | None = None
+) -> list[int]:
+    """The levels [S] of the least sum of distances [S, L] times frames, and `price` times bits."""
+    n_stretches, n_levels = distances.shape
+    rate = choice.bits_per_frame + choice.head_bits / choice.chunk_frames
+    costs = frames[:, None] * (distances + price * rate)
+    switch = price * choice.head_bits
+    total = np.full(n_levels, switch) if before is None else np.where(np.arange(n_levels) == before, 0.0, switch)
+    came_from = np.empty((n_stretches, n_levels), np.int64)
+    for i in range(n_stretches):
+        if i:
+            best = int(total.argmin())
+            moves = total[best] + switch < total
+            came_from[i] = np.where(moves, best, np.arange(n_levels))
+            total = np.where(moves, total[best] + switch, total)
+        total = total + costs[i]
+    path = [int(total.argmin())]
+    for i in range(n_stretches - 1, 0, -1):
+        path.append(int(came_from[i, path[-1]]))
+    return path[::-1]
+
+
+def best_path(
+    distances: Distances, frames: NDArray[np.int64], choice: Choice, budget: float, before: int | None = None
+) -> list[int]:
+    """The best levels [S] that take at most `budget` bits; the cheapest ones where nothing fits."""
+    low, high = 1e-9, 1e3  # prices of a bit, in dB times frames
+    found = cheapest_path(distances, frames, choice, high, before)
+    for _ in range(BISECTIONS):
+        price = float(np.sqrt(low * high))
+        path = cheapest_path(distances, frames, choice, price, before)
+        if choice.bits(path, frames, before) <= budget:
+            found, high = path, price
+        else:
+            low = price
+    return _spent(found, distances, frames, choice, budget, before)
+
+
+def _spent(
+    path: list[int],
+    distances: Distances,
+    frames: NDArray[np.int64],
+    choice: Choice,
+    budget: float,
+    before: int | None,
+) -> list[int]:
+    """The path with what is left of the budget spent on the stretches that are worst off: a hull has gaps between prices."""
+    path = list(path)
+    order = np.argsort(-distances[np.arange(len(path)), path])
+    for i in order:
+        while path[i] + 1 < len(choice.levels):
+            raised = [*path[:i], path[i] + 1, *path[i + 1 :]]
+            if choice.bits(raised, frames, before) > budget:
+                break
+            path = raised
+    return path
+
+
+def least_levels(distances: Distances, limit: float) -> list[int]:
+    """For each stretch the first level whose distance [S, L] is at most `limit` (dB), or the last."""
+    enough = distances <= limit
+    return [int(row.argmax()) if row.any() else len(row) - 1 for row in enough]
+
+
+@lru_cache(maxsize=4)
+def _hann(n_fft: int) -> Tensor:
+    return torch.hann_window(n_fft)

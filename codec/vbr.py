@@ -1,0 +1,142 @@
+"""Variable bitrate: a minute of audio at a time is coded in full, measured, and written with the codebooks that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..format import Chunk, Header
+from ..format.chunk import encode_codes
+from ..format.edit import share_codebooks
+from ..format.schema import INDEX_ENTRY
+from ..format.trailer import Index, Trailer
+from . import rate
+from .model import Codec
+from .stereo import Layout
+
+WINDOW_SECONDS = 60  # that are looked over at once: memory and delay
+STRETCH_SECONDS = 0.5  # the least time for which K stays
+MEASURED = 5  # numbers of codebooks at which audio is decoded and compared
+
+
+@dataclass(frozen=True)
+class Target:
+    """What decides: a mean bitrate of the whole file, or a distance (dB of mel spectra) that no stretch exceeds."""
+
+    kbps: float | None = None
+    distance_db: float = 0.0
+
+
+class Allocator:
+    """Chooses K for the codes of a file, window by window."""
+
+    def __init__(self, codec: Codec, layout: Layout, header: Header, target: Target) -> None:
+        if not codec.config.any_codebooks or codec.config.segment_length:
+            raise ValueError(f"{codec.config.name} has no variable bitrate: it has but some of the numbers of codebooks")
+        self._codec, self._layout, self._target = codec, layout, target
+        self._choice = _choice(codec, layout, header)
+        self._before: int | None = None  # the level of the last stretch
+        self._bits = 8.0 * (
+            len(header.to_bytes()) + len(Trailer(0, 0, 0, Index.of(0, [], [])).to_bytes())
+        )  # of what is written and must be
+        self._frames = 0
+        lowest = float(self._choice.bits_per_frame[0] * config_rate(codec)) / 1000
+        if target.kbps is not None and target.kbps < lowest:
+            raise ValueError(f"--vbr starts at {lowest:g} kbps for this file, got {target.kbps:g}")
+
+    @property
+    def codebooks(self) -> rate.Codebooks:
+        """K of each stream that codes must have at first."""
+        return self._choice.levels[-1]
+
+    def cut(self, codes: NDArray[np.uint16], audio: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.uint16], rate.Codebooks]]:
+        """A window, codes [R, T] at `codebooks` and their audio [C, N] -> stretches [R', t] with the K that they get."""
+        edges = self._edges(codes.shape[1])
+        distances, frames = self._distances(codes, audio, edges), np.diff(edges)
+        if self._target.kbps is None:
+            path = rate.least_levels(distances, self._target.distance_db)
+        else:
+            seconds = (self._frames + codes.shape[1]) / config_rate(self._codec)
+            path = rate.best_path(
+                distances, frames, self._choice, 1000 * self._target.kbps * seconds - self._bits, self._before
+            )
+        self._bits += self._choice.bits(path, frames, self._before)
+        self._frames += codes.shape[1]
+        self._before = path[-1]
+        for level, start, stop in zip(path, edges[:-1], edges[1:], strict=True):
+            books = self._choice.levels[level]
+            yield _taken(codes[:, start:stop], self.codebooks, books), books
+
+    def _edges(self, n_frames: int) -> rate.Edges:
+        """Where stretches begin and end, frames."""
+        size = max(1, round(STRETCH_SECONDS * config_rate(self._codec)))
+        return np.r_[np.arange(0, max(n_frames - size // 2, 1), size), n_frames]
+
+    def _distances(
+        self, codes: NDArray[np.uint16], audio: NDArray[np.float32], edges: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """What each level leaves to be desired in each stretch, [S, L] dB."""
+        levels = self._choice.levels
+        measured = sorted(set(np.geomspace(1, len(levels), MEASURED).round().astype(int) - 1))
+        estimates = []
+        for i in measured:
+            streams = torch.from_numpy(_taken(codes, self.codebooks, levels[i]).astype(np.int64)).split(levels[i])
+            decoded = np.stack([self._codec.decode(stream[None], audio.shape[1])[0].numpy() for stream in streams])
+            estimates.append(torch.from_numpy(np.ascontiguousarray(self._layout.join(decoded))))
+        places = np.minimum(edges * self._codec.config.hop_length, audio.shape[1])
+        target = torch.from_numpy(np.ascontiguousarray(audio))
+        distances = rate.mel_distances(estimates, target, self._codec.sample_rate, places)
+        return rate.interpolated(distances, measured, self._choice.bits_per_frame)
+
+
+def config_rate(codec: Codec) -> float:
+    """Frames per second."""
+    return float(codec.config.frame_rate)
+
+
+def _taken(codes: NDArray[np.uint16], have: rate.Codebooks, want: rate.Codebooks) -> NDArray[np.uint16]:
+    """Codes [R, T] with the first codebooks of each stream only."""
+    starts = np.r_[0, np.cumsum(have)[:-1]]
+    return np.concatenate([codes[start : start + k] for start, k in zip(starts, want, strict=True)])
+
+
+def _choice(codec: Codec, layout: Layout, header: Header) -> rate.Choice:
+    config = codec.config
+    if layout.n_streams == 1:
+        levels: tuple[rate.Codebooks, ...] = tuple((k,) for k in range(1, config.n_codebooks + 1))
+    else:
+        totals = range(2, 2 * config.n_codebooks + 1)
+        levels = tuple(dict.fromkeys(share_codebooks(total, layout.coding, config.n_codebooks) for total in totals))
+    bits = np.array([header.bits * sum(level) for level in levels], float)
+    return rate.Choice(levels, bits, 8.0 * _head_bytes(header), header.default_chunk_frames)
+
+
+def _head_bytes(header: Header) -> int:
+    """Bytes of a chunk apart from its codes, and of its entry in the index."""
+    n_streams = header.n_streams
+    chunk = Chunk(0, np.zeros((n_streams, 8), np.uint16), (1,) * n_streams)
+    return len(encode_codes(chunk, header, 0)) - n_streams * header.bits + INDEX_ENTRY.itemsize
+
+
+def windows(
+    coded: Iterable[tuple[NDArray[np.uint16], NDArray[np.float32]]], n_frames: int, hop_length: int
+) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.float32]]]:
+    """Codes [R, t] and audio [C, n] as they come -> windows of `n_frames` frames and their samples, the last as it is."""
+    codes: list[NDArray[np.uint16]] = []
+    audio: list[NDArray[np.float32]] = []
+    waiting = 0
+    for rows, samples in coded:
+        codes.append(rows)
+        audio.append(samples)
+        waiting += rows.shape[1]
+        while waiting > n_frames:
+            joined, wav = np.concatenate(codes, axis=1), np.concatenate(audio, axis=1)
+            yield joined[:, :n_frames], wav[:, : n_frames * hop_length]
+            codes, audio = [joined[:, n_frames:]], [wav[:, n_frames * hop_length :]]
+            waiting -= n_frames
+    if waiting:
+        yield np.concatenate(codes, axis=1), np.concatenate(audio, axis=1)
