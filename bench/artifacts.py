@@ -1,12 +1,13 @@
 """Artifacts that a listener notices at once, each as one figure of a decoded clip beside its reference.
 
-    python -m ecdc.bench.artifacts                              # or --packed runs/audio/packed
+    python -m ecdc.bench.artifacts                              # or --packed runs/audio/packed; --json FILE keeps it
 
 They are no quality scores: a figure near that of the reference says that this artifact is absent.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -145,14 +146,18 @@ def markdown(found: Sequence[dict[str, float | str | None]]) -> str:
 @click.command()
 @click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio, whose validation slice is used.")
 @click.option("--codec", "codecs", multiple=True, default=("nano-24k", "opus:6,12"), show_default=True)
-def main(folder: Path | None, codecs: tuple[str, ...]) -> None:
+@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(folder: Path | None, codecs: tuple[str, ...], target: Path | None) -> None:
     """Print a table of artifacts."""
     clips = list(packed(folder, 24_000, 8.0) if folder else bundled(24_000))
     coders = [coder for text in codecs for coder in parse(text)]
     try:
-        click.echo(markdown(rows(clips, coders)))
+        found = rows(clips, coders)
     except Missing as error:
         raise click.ClickException(str(error)) from error
+    click.echo(markdown(found))
+    if target:
+        target.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Each stands between two comments, `<!-- figures: NAME -->` and `<!-- end -->`. H
 
     ecdc bench --output runs/bench && cp runs/bench/rows.jsonl bench/results/quality.jsonl
     ecdc bench --packed runs/audio/packed --output runs/valid && cp runs/valid/rows.jsonl bench/results/validation.jsonl
+    python -m ecdc.bench.artifacts --packed runs/audio/packed --json bench/results/artifacts.json
     ecdc bench speed --json bench/results/speed.json
     python -m ecdc.bench.format --json bench/results/container.json
     python -m ecdc.bench.memory --json bench/results/memory_files.json
@@ -22,8 +23,8 @@ from pathlib import Path
 
 import click
 
+from . import artifacts, memory, report, seek, speed
 from . import format as container
-from . import memory, report, seek, speed
 from .metrics import ALL
 from .run import read_rows
 
@@ -51,6 +52,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "quality-speech": lambda: quality(RESULTS / "quality.jsonl", "speech"),
     "validation": lambda: quality(RESULTS / "validation.jsonl"),
     "validation-speech": lambda: quality(RESULTS / "validation.jsonl", "speech"),
+    "artifacts": lambda: artifacts.markdown(_json("artifacts.json")),
     "speed": lambda: speed.markdown(_json("speed.json")),
     "container": lambda: container.markdown(_json("container.json")),
     "memory": lambda: memory.markdown([_json("memory_files.json"), _json("memory_pipes.json")]),

@@ -1,0 +1,89 @@
+"""Variable bitrate against one K throughout, clip by clip at the same bytes.
+
+python -m ecdc.bench.vbr                     # or --packed runs/audio/packed; --json FILE keeps the figures
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import soundfile
+
+from ..codec.pipeline import decode_file, encode_file
+from ..codec.vbr import Target
+from .codecs.base import fit_length
+from .codecs.ours import loaded
+from .corpus import Clip, bundled, packed
+from .metrics import mel, si_sdr
+from .report import interval
+
+MODEL = "nano-24k"
+KINDS = "fixed", "variable"
+
+
+def compare(clip: Clip, kbps: float, folder: Path) -> dict[str, Any]:
+    """A clip at a fixed rate, and at what it then takes with a rate that varies."""
+    codec = loaded(MODEL)
+    wav, coded, back = (folder / name for name in ("in.wav", "a.ecdc", "out.wav"))
+    soundfile.write(wav, clip.audio, clip.sample_rate, subtype="FLOAT")
+    row: dict[str, Any] = {"clip": clip.name, "kbps": kbps}
+    fixed = None
+    for name in KINDS:
+        found = encode_file(wav, coded, codec, kbps, channels=1, vbr=Target(fixed.kbps) if fixed else None)
+        fixed = fixed or found
+        decode_file(coded, back, codec)
+        audio = fit_length(soundfile.read(back, dtype="float32")[0], len(clip.audio))
+        row[name] = {
+            "bytes": found.n_bytes,
+            "mel": mel.measure(clip.audio, audio, clip.sample_rate),
+            "si_sdr": si_sdr.measure(clip.audio, audio, clip.sample_rate),
+        }
+    return row
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """Means at each rate, and the paired difference in mel distance with its bootstrap 95 % interval."""
+    head = "nominal kbps", "bytes, variable / fixed", "mel, fixed", "mel, variable", "difference", "SI-SDR, fixed", "variable"
+    lines = ["| " + " | ".join(head) + " |", "|---:" * len(head) + "|"]
+    for kbps in sorted({row["kbps"] for row in rows}):
+        own = [row for row in rows if row["kbps"] == kbps]
+        fixed, variable = ({key: np.array([row[kind][key] for row in own]) for key in own[0][kind]} for kind in KINDS)
+        gain = variable["mel"] - fixed["mel"]
+        cells = (
+            f"{kbps:g}",
+            f"{variable['bytes'].sum() / fixed['bytes'].sum():.3f}",
+            f"{fixed['mel'].mean():.3f}",
+            f"{variable['mel'].mean():.3f}",
+            f"{gain.mean():+.3f} ± {interval(gain):.3f}",
+            f"{fixed['si_sdr'].mean():.1f}",
+            f"{variable['si_sdr'].mean():.1f}",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", f"{len({row['clip'] for row in rows})} clips, seed 0; less mel distance is better."]
+    return "\n".join(lines)
+
+
+@click.command()
+@click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio, whose validation slice is used.")
+@click.option("--seconds", default=20.0, show_default=True, help="Of each clip of packed audio.")
+@click.option("--kbps", "rates", type=float, multiple=True, default=(3.0, 6.0), show_default=True)
+@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the rows here too.")
+def main(folder: Path | None, seconds: float, rates: tuple[float, ...], target: Path | None) -> None:
+    """Print a table."""
+    rate = loaded(MODEL).sample_rate
+    clips = list(packed(folder, rate, seconds) if folder else bundled(rate))
+    with tempfile.TemporaryDirectory() as room:
+        rows = [compare(clip, kbps, Path(room)) for clip in clips for kbps in rates]
+    click.echo(markdown(rows))
+    if target:
+        target.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
