@@ -20,6 +20,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -43,7 +44,7 @@ def quality(path: Path, kind: str | None = None) -> str:
     return f"{table}\n\n{report.describe([row for row in rows if kind in (None, row['kind'])])}"
 
 
-def _json(name: str) -> dict:
+def _json(name: str) -> Any:
     return json.loads((RESULTS / name).read_text())
 
 
