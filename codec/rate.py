@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .train.losses import mel_filterbank
+from .modules.mel import mel_filterbank
 
 MEL_WINDOWS = {512: 40, 2048: 160}  # samples: bands
 FLOOR = 1e-5  # of a mel magnitude

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...codec.train.losses import FLOOR, MEL_BANDS, mel_filterbank
+from ...codec.modules.mel import mel_filterbank
+from ...codec.train.losses import FLOOR, MEL_BANDS
 
 NAME, UNIT, HIGHER_IS_BETTER = "mel distance", "", False
 BAND, NEEDS = "all", "ecdc"

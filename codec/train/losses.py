@@ -4,35 +4,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from ..modules.mel import mel_filterbank
 
 MEL_BANDS = {32: 5, 64: 10, 128: 20, 256: 40, 512: 80, 1024: 160, 2048: 320}  # window (samples): bands, as DAC pairs them
 FLOOR = 1e-5  # of a mel magnitude, before the logarithm
 PULSE_WINDOW = 32  # samples, of the pulse loss: shorter than any block that a decoder writes
 COMPRESSION = 0.5  # exponent of magnitudes in the complex loss
-
-
-@lru_cache(maxsize=32)
-def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
-    """Triangular filters [n_mels, n_fft//2+1] on Slaney's mel scale, each of unit area.
-
-    Linear below 1 kHz (200/3 Hz per mel), logarithmic above (Slaney 1998); filters that
-    are narrower than a bin stay empty.
-    """
-    step, corner, ratio = 200 / 3, 1000.0, np.log(6.4) / 27
-
-    def to_hz(mel: np.ndarray) -> np.ndarray:
-        return np.where(mel < corner / step, mel * step, corner * np.exp(ratio * (mel - corner / step)))
-
-    top = corner / step + np.log(sample_rate / 2 / corner) / ratio
-    edges = to_hz(np.linspace(0, top, n_mels + 2))  # Hz
-    bins = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)
-    rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    filters = np.maximum(0, np.minimum(rise, fall)) * (2 / (edges[2:] - edges[:-2]))[:, None]
-    return torch.from_numpy(filters.astype(np.float32))
 
 
 @lru_cache(maxsize=32)

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from ecdc.codec.train.losses import _RealFFT, mel_filterbank, reconstruction_losses, si_sdr
+from ecdc.codec.modules.mel import mel_filterbank
+from ecdc.codec.train.losses import _RealFFT, reconstruction_losses, si_sdr
 
 
 def test_real_fft_gradient_equals_autograd():
