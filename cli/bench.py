@@ -133,3 +133,13 @@ def speed_command(args: tuple[str, ...]) -> None:
         from ..bench.speed import main
 
         main.main(list(args), prog_name="ecdc bench speed")
+
+
+@bench_command.command("entropy", context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def entropy_command(args: tuple[str, ...]) -> None:
+    """What the entropy prior saves, and how fast it is."""
+    with guard():
+        from ..bench.entropy import main
+
+        main.main(list(args), prog_name="ecdc bench entropy")

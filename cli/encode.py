@@ -26,6 +26,19 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 @click.option(
     "--vbr", is_flag=True, help="Give each half second the codebooks that it needs; --kbps is then the file's real mean."
 )
+@click.option(
+    "--quality",
+    type=click.FloatRange(0, 10),
+    help="In place of a bitrate: keep the same distance from the original throughout, with as many codebooks as that takes.",
+)
+@click.option(
+    "--entropy",
+    type=click.Choice(["auto", "none"]),
+    default="auto",
+    show_default=True,
+    help="Code the tokens with the model's entropy prior where there is one, or not at all.",
+)
+@click.option("--verify", is_flag=True, help="Decode every chunk's tokens again before it is written.")
 @click.option("--model", default="nano-24k", show_default=True, help="Bundled model, or a folder or file with a checkpoint.")
 @click.option("--channels", type=click.Choice(list(CHANNELS)), default="keep", show_default=True, help="Channels to encode.")
 @click.option(
@@ -39,14 +52,17 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def encode_command(
-    inputs: tuple[str, ...], output: str | None, output_dir: str | None, kbps: float, vbr: bool, model: str,
-    channels: str, stereo: str, force: bool, as_json: bool, quiet: bool,
+    inputs: tuple[str, ...], output: str | None, output_dir: str | None, kbps: float, vbr: bool,
+    quality: float | None, entropy: str, verify: bool, model: str, channels: str, stereo: str,
+    force: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Encode audio files, or all audio in folders, into .ecdc files.
 
     INPUT is a file, a folder, or '-' for standard input (WAV and AU are encoded as they
     arrive). Channels and the original sample rate are restored when decoding.
     """
+    if quality is not None and vbr:
+        raise click.UsageError("give --vbr with --kbps, or --quality")
     with guard():
         from ..codec.audio import READABLE_SUFFIXES
 
@@ -60,8 +76,8 @@ def encode_command(
     def work(source: str, target: str) -> dict[str, Any]:
         began = time.perf_counter()
         with progress_bar(source, seconds_of(source), quiet) as progress:
-            variable = Target(kbps) if vbr else None
-            result = encode_file(source, target, codec, kbps, CHANNELS[channels], stereo, progress, variable)
+            variable = Target(kbps) if vbr else None if quality is None else Target.of_quality(quality)
+            result = encode_file(source, target, codec, kbps, CHANNELS[channels], stereo, progress, variable, entropy, verify)
         speed = result.seconds / max(time.perf_counter() - began, 1e-9)
         return {
             "input": source,

@@ -83,3 +83,36 @@ def codec_command(
         if export:
             export_model(run, export)
         click.echo(f"{folder}: step {run.step} of {run.recipe.steps}", err=True)
+
+
+@train_group.command("prior")
+@click.argument("model")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path("runs/audio/packed"),
+    show_default=True,
+    help="Packed audio (see fetch and pack).",
+)
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Run folder; its checkpoint is resumed.")
+@click.option("--steps", type=click.IntRange(1), default=1500, show_default=True, help="Updates.")
+@click.option("--hours", type=click.FloatRange(0.01), default=4.0, show_default=True, help="Hours of audio to learn from.")
+@click.option("--max-seconds", type=float, default=float("inf"), help="Stop, with a checkpoint, after this time.")
+@click.option("--export", type=click.Path(path_type=Path), help="Write the prior to this file (NAME.prior).")
+def prior_command(
+    model: str, data: Path, output: Path, steps: int, hours: float, max_seconds: float, export: Path | None
+) -> None:  # fmt: skip
+    """Train an entropy prior for the tokens of MODEL: a bundled model, a folder or a checkpoint.
+
+    Files coded with it name it by hash: keep it in a folder that ECDC_PRIORS names. Resumes
+    the run in --output where there is one; Ctrl-C saves a checkpoint and ends.
+    """
+    with guard():
+        from ..codec.checkpoints import load
+        from ..codec.train.prior_run import PriorRecipe, train_prior
+
+        codec, recipe = load(model), PriorRecipe(steps=steps, token_hours=hours)
+        run = train_prior(recipe, codec, data, output, max_seconds, lambda line: click.echo(line, err=True))
+        if export:
+            run.prior.export(codec.token_space).save(export)
+        click.echo(f"{output}: step {run.step} of {steps}", err=True)

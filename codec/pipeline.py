@@ -17,9 +17,10 @@ from itertools import groupby
 import numpy as np
 import torch
 
-from ..format import Chunk, Corrupt, Header, Reader, V0File, Writer, read_v0
+from ..format import Chunk, Corrupt, Entropy, Header, Reader, V0File, Writer, read_v0
 from ..format.files import input_stream, output_stream, seekable
 from ..format.header import major_version
+from ..format.priors import prior_for
 from ..format.salvage import Salvage
 from ..format.timing import resampled_length
 from .audio import AudioError, AudioSink, AudioSource, Resampler
@@ -65,9 +66,15 @@ def _tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.require(array, requirements=("C", "W")))
 
 
-def header_for(codec: Codec, layout: Layout, source: AudioSource, tags: tuple[tuple[str, str], ...] = ()) -> Header:
-    """The container header of `source` coded by `codec`; lengths are left to the end of the stream."""
+def header_for(
+    codec: Codec, layout: Layout, source: AudioSource, tags: tuple[tuple[str, str], ...] = (), entropy: str = "auto"
+) -> Header:
+    """The container header of `source` coded by `codec`; lengths are left to the end of the stream.
+
+    `entropy`: "auto" names a prior for the codes if there is one here, "none" does not.
+    """
     config = codec.config
+    prior = prior_for(codec.token_space) if entropy == "auto" else None
     return Header(
         codec=config.name,
         token_space=codec.token_space,
@@ -81,6 +88,8 @@ def header_for(codec: Codec, layout: Layout, source: AudioSource, tags: tuple[tu
         segment_length=config.segment_length or 0,
         segment_stride=config.segment_stride or 0,
         tags=tags,
+        entropy=Entropy.PRIOR if prior else Entropy.RAW,
+        prior=prior.hash if prior else b"",
     )
 
 
@@ -105,21 +114,24 @@ def encode_file(
     stereo: str = "mid_side",
     progress: Progress = lambda seconds: None,
     vbr: Target | None = None,
+    entropy: str = "auto",
+    verify: bool = False,
 ) -> Result:
     """Encode audio into an `.ecdc` file; '-' is standard input or output.
 
     `channels` is 1, 2 or None to keep the source's. With `vbr` the number of codebooks follows the
-    sound, and `kbps` is not looked at. Raises AudioError or ValueError with one
+    sound, and `kbps` is not looked at. `entropy` is as in `header_for`; with `verify` every chunk
+    is decoded again before it is written. Raises AudioError or ValueError with one
     line that says what was wrong; the target then does not exist, or is as it was before.
     """
     with AudioSource(source) as audio:
         layout = layout_for(codec.config, channels or audio.info.channels, stereo)
         codebooks = () if vbr else codebooks_per_stream(codec.config, layout, kbps)
-        header = header_for(codec, layout, audio)
+        header = header_for(codec, layout, audio, entropy=entropy)
         allocator = Allocator(codec, layout, header, vbr) if vbr else None
         prepared = Prepared(audio, layout.channels, codec.sample_rate, progress)
         with output_stream(target) as stream:
-            writer = Writer(stream, header)
+            writer = Writer(stream, header, verify=verify)
             if allocator:
                 _write_variable(writer, codec, prepared, layout, allocator)
             else:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..format import Chunk, Header
+from ..format import Chunk, Entropy, Header
 from ..format.chunk import encode_codes
 from ..format.edit import share_codebooks
+from ..format.rangecoder import STATE_BYTES
 from ..format.schema import INDEX_ENTRY
 from ..format.trailer import Index, Trailer
 from . import rate
@@ -20,6 +23,8 @@ from .stereo import Layout
 
 WINDOW_SECONDS = 60  # that are looked over at once: memory and delay
 STRETCH_SECONDS = 0.5  # the least time for which K stays
+QUALITY_DB = 6.5, 3.0  # the distance that quality 0 allows, and quality 10
+PLANS, CLOSE = 6, 0.005  # how often levels are planned anew, and which share of the bits may be left
 MEASURED = 5  # numbers of codebooks at which audio is decoded and compared
 
 
@@ -30,6 +35,14 @@ class Target:
     kbps: float | None = None
     distance_db: float = 0.0
 
+    @classmethod
+    def of_quality(cls, quality: float) -> Target:
+        """The distance that a quality from 0 to 10 allows; raises ValueError for others."""
+        if not 0 <= quality <= 10:
+            raise ValueError(f"the quality must be 0 to 10, got {quality:g}")
+        worst, best = QUALITY_DB
+        return cls(distance_db=worst + (best - worst) * quality / 10)
+
 
 class Allocator:
     """Chooses K for the codes of a file, window by window."""
@@ -38,7 +51,7 @@ class Allocator:
         if not codec.config.any_codebooks or codec.config.segment_length:
             raise ValueError(f"{codec.config.name} has no variable bitrate: it has but some of the numbers of codebooks")
         self._codec, self._layout, self._target = codec, layout, target
-        self._choice = _choice(codec, layout, header)
+        self._choice, self._header = _choice(codec, layout, header), header
         self._before: int | None = None  # the level of the last stretch
         self._bits = 8.0 * (
             len(header.to_bytes()) + len(Trailer(0, 0, 0, Index.of(0, [], [])).to_bytes())
@@ -56,20 +69,50 @@ class Allocator:
     def cut(self, codes: NDArray[np.uint16], audio: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.uint16], rate.Codebooks]]:
         """A window, codes [R, T] at `codebooks` and their audio [C, N] -> stretches [R', t] with the K that they get."""
         edges = self._edges(codes.shape[1])
-        distances, frames = self._distances(codes, audio, edges), np.diff(edges)
+        distances = self._distances(codes, audio, edges)
         if self._target.kbps is None:
             path = rate.least_levels(distances, self._target.distance_db)
         else:
-            seconds = (self._frames + codes.shape[1]) / config_rate(self._codec)
-            path = rate.best_path(
-                distances, frames, self._choice, 1000 * self._target.kbps * seconds - self._bits, self._before
-            )
-        self._bits += self._choice.bits(path, frames, self._before)
+            path = self._affordable(codes, distances, edges)
+        self._bits += self._real_bits(codes, path, edges)
         self._frames += codes.shape[1]
         self._before = path[-1]
         for level, start, stop in zip(path, edges[:-1], edges[1:], strict=True):
             books = self._choice.levels[level]
             yield _taken(codes[:, start:stop], self.codebooks, books), books
+
+    def _affordable(self, codes: NDArray[np.uint16], distances: rate.Distances, edges: rate.Edges) -> list[int]:
+        """The best levels for the bits that there are. What a prior saves shows once it has coded, and is then spent."""
+        assert self._target.kbps is not None
+        seconds = (self._frames + codes.shape[1]) / config_rate(self._codec)
+        budget = 1000 * self._target.kbps * seconds - self._bits
+        low, low_bits, high = rate.best_path(distances, np.diff(edges), self._choice, budget, self._before), 0.0, np.inf
+        planned = budget
+        for _ in range(PLANS if self._header.entropy else 0):
+            path = rate.best_path(distances, np.diff(edges), self._choice, planned, self._before)
+            bits = self._real_bits(codes, path, edges)
+            if bits <= budget and bits >= low_bits:
+                low, low_bits = path, bits
+            elif bits > budget:
+                high = min(high, planned)
+            if 0 <= budget - bits < CLOSE * budget:
+                break
+            planned = min(planned * budget / bits, 0.5 * (planned + high)) if budget > 0 else planned
+        return low
+
+    def _real_bits(self, codes: NDArray[np.uint16], path: Sequence[int], edges: rate.Edges) -> float:
+        """What stretches take at the levels `path`, all chunks of the window begun anew if there is a prior."""
+        if not self._header.entropy:
+            return self._choice.bits(path, np.diff(edges), self._before)
+        bits = 0
+        places = [0, *(i for i in range(1, len(path)) if path[i] != path[i - 1]), len(path)]
+        for first, last in pairwise(places):
+            level = self._choice.levels[path[first]]
+            for start in range(int(edges[first]), int(edges[last]), self._choice.chunk_frames):
+                stop = min(start + self._choice.chunk_frames, int(edges[last]))
+                chunk = Chunk(0, _taken(codes[:, start:stop], self.codebooks, level), level)
+                bits += 8 * (len(encode_codes(chunk, self._header, 0)) + INDEX_ENTRY.itemsize)
+        return float(bits)
 
     def _edges(self, n_frames: int) -> rate.Edges:
         """Where stretches begin and end, frames."""
@@ -119,7 +162,13 @@ def _head_bytes(header: Header) -> int:
     """Bytes of a chunk apart from its codes, and of its entry in the index."""
     n_streams = header.n_streams
     chunk = Chunk(0, np.zeros((n_streams, 8), np.uint16), (1,) * n_streams)
-    return len(encode_codes(chunk, header, 0)) - n_streams * header.bits + INDEX_ENTRY.itemsize
+    raw = dataclasses.replace(header, entropy=Entropy.RAW, prior=b"")
+    return (
+        len(encode_codes(chunk, raw, 0))
+        - n_streams * header.bits
+        + INDEX_ENTRY.itemsize
+        + (STATE_BYTES if header.entropy else 0)
+    )
 
 
 def windows(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # the same names as in _HOME, for editors and type checkers
     from .chunk import Chunk as Chunk
     from .errors import Corrupt as Corrupt
     from .errors import FormatError as FormatError
+    from .errors import MissingPrior as MissingPrior
     from .errors import NotEcdc as NotEcdc
     from .errors import OverLimit as OverLimit
     from .errors import Truncated as Truncated
@@ -46,6 +47,7 @@ _HOME = {
     "Chunk": "chunk",
     "Corrupt": "errors",
     "FormatError": "errors",
+    "MissingPrior": "errors",
     "NotEcdc": "errors",
     "OverLimit": "errors",
     "Truncated": "errors",

@@ -15,6 +15,7 @@ from .bytestream import Source
 from .crc import crc32c
 from .errors import Corrupt, OverLimit, UnsupportedVersion
 from .header import Header
+from .priors import prior_of
 from .schema import (
     CHUNK,
     CODES,
@@ -23,6 +24,7 @@ from .schema import (
     INDEX_ENTRY,
     MAX_BODY,
     MAX_CHUNK_CODES,
+    MAX_PRIOR_CODES,
     SYNC,
     Entropy,
     Kind,
@@ -135,19 +137,29 @@ def encode_codes(chunk: Chunk, header: Header, sequence: int) -> bytes:
     problem = _problem(chunk, header)
     if problem:
         raise ValueError(problem)
+    entropy, payload = _payload(chunk, header)
     body = CODES.build(
         {
             "first_frame": chunk.first_frame,
             "n_frames": chunk.n_frames,
-            "entropy": Entropy.RAW,
+            "entropy": entropy,
             "n_codebooks": bytes(chunk.n_codebooks),
             "scale": chunk.scale,
-            "payload": pack_codes(chunk.codes.T.ravel(), header.bits),
+            "payload": payload,
         },
         n_streams=header.n_streams,
         has_scale=chunk.scale is not None,
     )
     return seal(Kind.CODES, HAS_SCALE if chunk.scale is not None else 0, sequence, body)
+
+
+def _payload(chunk: Chunk, header: Header) -> tuple[Entropy, bytes]:
+    """The codes as bytes, coded with the header's prior where that makes them fewer."""
+    raw = pack_codes(chunk.codes.T.ravel(), header.bits)
+    if header.entropy is Entropy.RAW or not 0 < chunk.codes.size <= MAX_PRIOR_CODES:
+        return Entropy.RAW, raw
+    coded = prior_of(header).encode(list(chunk.streams()))
+    return (Entropy.PRIOR, coded) if len(coded) < len(raw) else (Entropy.RAW, raw)
 
 
 def decode_codes(envelope: Envelope, header: Header) -> Chunk:
@@ -159,11 +171,16 @@ def decode_codes(envelope: Envelope, header: Header) -> Chunk:
     n_rows = sum(fields.n_codebooks)
     if n_rows * fields.n_frames > MAX_CHUNK_CODES:
         raise OverLimit(envelope.body_offset, f"a chunk holds at most {MAX_CHUNK_CODES} codes")
+    if fields.entropy not in (Entropy.RAW, header.entropy):
+        raise Corrupt(envelope.offset, f"chunk {envelope.sequence} is coded with a prior, the header names none")
+    prior = prior_of(header) if fields.entropy == Entropy.PRIOR else None
     try:
-        flat = unpack_codes(fields.payload, n_rows * fields.n_frames, header.bits)
+        if prior is None:
+            codes = unpack_codes(fields.payload, n_rows * fields.n_frames, header.bits).reshape(fields.n_frames, n_rows).T
+        else:
+            codes = np.concatenate(prior.decode(fields.payload, tuple(fields.n_codebooks), fields.n_frames))
     except ValueError as error:
         raise Corrupt(envelope.offset, f"chunk {envelope.sequence}: {error}") from None
-    codes = flat.reshape(fields.n_frames, n_rows).T
     chunk = Chunk(fields.first_frame, codes, tuple(fields.n_codebooks), fields.scale)
     problem = _problem(chunk, header)
     if problem:

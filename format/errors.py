@@ -35,5 +35,9 @@ class OverLimit(FormatError):
     """A field holds a number outside the limits of the specification."""
 
 
+class MissingPrior(FormatError):
+    """The codes are coded with an entropy prior that is not here."""
+
+
 class WrongModel(FormatError):
     """The codes belong to another token space than the model at hand."""

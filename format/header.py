@@ -18,7 +18,6 @@ from .schema import (
     MAX_CHUNK_CODES,
     MAX_CHUNK_FRAMES,
     MAX_HEADER,
-    MINOR,
     PREFIX,
     ChannelCoding,
     Entropy,
@@ -100,7 +99,7 @@ class Header:
         """Raise WrongModel unless the codes belong to this token space."""
         if token_space != self.token_space:
             raise WrongModel(
-                _offset_of("token_space"),
+                offset_of("token_space"),
                 f"the codes are of {self.codec} ({self.token_space.hex()}), not of {codec} ({token_space.hex()})",
             )
 
@@ -118,7 +117,8 @@ class Header:
     def to_bytes(self) -> bytes:
         """The header on the wire."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        values |= {"major": MAJOR, "minor": MINOR, "header_size": 0, "n_streams": self.n_streams, "extra": b""}
+        minor = 1 if self.entropy else 0  # the least version that knows all that the stream uses
+        values |= {"major": MAJOR, "minor": minor, "header_size": 0, "n_streams": self.n_streams, "extra": b""}
         values["tags"] = [f"{key}={value}" for key, value in self.tags]
         size = len(HEADER.build(values)) + CRC.sizeof()
         if size > MAX_HEADER:
@@ -132,6 +132,8 @@ class Header:
             raise FieldError("channels", f"must be {self.n_streams} for {self.channel_coding.name}, got {self.channels}")
         if self.entropy == Entropy.RAW and self.prior:
             raise FieldError("prior", f"must be empty for RAW, got {len(self.prior)} bytes")
+        if self.entropy == Entropy.PRIOR and not self.prior:
+            raise FieldError("prior", "must name the prior for PRIOR")
         if not (0 < self.segment_stride <= self.segment_length or self.segment_stride == self.segment_length == 0):
             raise FieldError("segment_stride", f"must be 1 to {self.segment_length}, got {self.segment_stride}")
         if self.segment_frames > MAX_CHUNK_FRAMES:
@@ -180,16 +182,16 @@ def parse_header(data: bytes) -> Header:
         raise Corrupt(len(body), f"the header's CRC is {stored:08x}, its bytes give {crc32c(body):08x}")
     found = parse(HEADER, body, 0)
     if found.n_streams != N_STREAMS[found.channel_coding]:
-        raise Corrupt(_offset_of("n_streams"), f"{found.n_streams} streams do not fit {found.channel_coding.name}")
+        raise Corrupt(offset_of("n_streams"), f"{found.n_streams} streams do not fit {found.channel_coding.name}")
     values = {field.name: found[field.name] for field in fields(Header)}
     values["tags"] = tuple((key, value) for key, _, value in (tag.partition("=") for tag in found.tags))
     try:
         return Header(**values)
     except FieldError as error:
-        raise Corrupt(_offset_of(error.field), str(error)) from None
+        raise Corrupt(offset_of(error.field), str(error)) from None
 
 
-def _offset_of(name: str) -> int:
+def offset_of(name: str) -> int:
     """Where a field stands, or where the fields of varying size begin if it is one of them."""
     offset = 0
     for field in HEADER.subcons:

@@ -22,18 +22,19 @@ def kernel(function: Callable[P, R], **options: Any) -> Callable[P, R]:
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         nonlocal compiled
         if compiled is None:
-            compiled = _compile(function, options)
+            compiled = compile_now(function, **options)
         return compiled(*args, **kwargs)
 
     return call
 
 
-def _compile(function: Callable[P, R], options: dict[str, Any]) -> Callable[P, R]:
+def compile_now(function: Callable[P, R], **options: Any) -> Callable[P, R]:
+    """Compile `function` at once: for kernels that call each other, in a module that is imported when it is needed."""
     import numba
 
     njit: Any = numba.njit
     try:
-        compiled: Callable[P, R] = njit(cache=True, **options)(function)
+        compiled: Callable[P, R] = njit(cache=True, error_model="numpy", **options)(function)
     except RuntimeError:  # no folder that a cache could be written to
-        compiled = njit(**options)(function)
+        compiled = njit(error_model="numpy", **options)(function)
     return compiled

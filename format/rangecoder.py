@@ -32,12 +32,10 @@ def encode(starts: NDArray[np.int64], frequencies: NDArray[np.int64]) -> bytes:
     starts, frequencies = np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(frequencies, np.int64)
     if starts.ndim != 1 or starts.shape != frequencies.shape:
         raise ValueError(f"starts and frequencies must be [n], got {starts.shape} and {frequencies.shape}")
-    if starts.size and not (starts.min() >= 0 and 0 < frequencies.min() <= frequencies.max() < TOTAL):
-        raise ValueError(f"intervals must have 1 to {TOTAL - 1} of {TOTAL} parts")
-    if starts.size and (starts + frequencies).max() > TOTAL:
-        raise ValueError(f"intervals must end at {TOTAL}")
     words = np.empty(starts.size + 1, np.uint32)
     state, first = _encode(starts, frequencies, words)
+    if first < 0:
+        raise ValueError(f"intervals must have 1 to {TOTAL - 1} of {TOTAL} parts, and be inside of 0 to {TOTAL}")
     return int(state).to_bytes(STATE_BYTES, "little") + words[first:].astype("<u4").tobytes()
 
 
@@ -56,13 +54,14 @@ def finished(state: int, n_taken: int, n_words: int) -> bool:
     return state == LOW and n_taken == n_words
 
 
-def decode_all(data: bytes | memoryview, tables: NDArray[np.int64]) -> NDArray[np.uint16]:
-    """Decode n symbols whose distributions are known beforehand: tables [n, V+1] of cumulated frequencies, 0 to TOTAL.
+def decode_all(data: bytes | memoryview, tables: NDArray[np.int64], n_symbols: int | None = None) -> NDArray[np.uint16]:
+    """Decode n symbols whose distributions are known beforehand: tables [m, V+1] of cumulated frequencies, 0 to TOTAL.
 
-    Raises ValueError for bytes that no encoder made of such symbols.
+    Symbol i has table i mod m; n is m unless `n_symbols` tells it. Raises ValueError for bytes that no encoder made of such
+    symbols.
     """
     state, words = read_payload(data)
-    symbols = np.empty(len(tables), np.uint16)
+    symbols = np.empty(len(tables) if n_symbols is None else n_symbols, np.uint16)
     state, n_taken = _decode_all(state, words, np.ascontiguousarray(tables, np.int64), symbols)
     if n_taken > len(words) or not finished(state, n_taken, len(words)):
         raise ValueError("the payload does not end where its symbols do")
@@ -100,16 +99,18 @@ def decode_all_ref(data: bytes | memoryview, tables: NDArray[np.int64]) -> NDArr
 
 @kernel
 def _encode(starts: NDArray[np.int64], frequencies: NDArray[np.int64], words: NDArray[np.uint32]) -> tuple[int, int]:
-    """The last state, and where in `words` the words begin that were filled in from its end."""
+    """The last state, and where in `words` those begin that were filled in from its end; -1 for an interval that is none."""
     state, first = LOW, len(words)
     for i in range(len(starts) - 1, -1, -1):
-        frequency = frequencies[i]
+        frequency, start = frequencies[i], starts[i]
+        if not (0 < frequency < TOTAL and 0 <= start <= TOTAL - frequency):
+            return state, -1
         if state >= frequency << _EXCESS:
             first -= 1
             words[first] = state & 0xFFFFFFFF
             state >>= 32
         quotient = state // frequency
-        state = (quotient << PRECISION) + state - quotient * frequency + starts[i]
+        state = (quotient << PRECISION) + state - quotient * frequency + start
     return state, first
 
 
@@ -118,17 +119,16 @@ def _decode_all(
     state: Any, words: NDArray[np.uint32], tables: NDArray[np.int64], symbols: NDArray[np.uint16]
 ) -> tuple[Any, int]:
     """The last state, and how many words were taken; one more than there are if there were too few."""
-    n_taken = 0
+    n_taken, row = 0, 0
     for i in range(len(symbols)):
-        table = tables[i]
+        table = tables[row]
+        row = row + 1 if row + 1 < len(tables) else 0
         slot = state & (TOTAL - 1)
-        low, high = 0, len(table) - 1  # the symbol is in [low, high)
-        while high - low > 1:
-            middle = (low + high) >> 1
-            if table[middle] <= slot:
-                low = middle
-            else:
-                high = middle
+        low, left = 0, len(table) - 1  # the symbol is one of the `left` from `low` on
+        while left > 1:
+            half = left >> 1
+            low += half if table[low + half] <= slot else 0  # without a branch, which could not be foretold
+            left -= half
         symbols[i] = low
         state = (table[low + 1] - table[low]) * (state >> PRECISION) + slot - table[low]
         if state < LOW:

@@ -20,7 +20,7 @@ from .errors import Corrupt, FormatError, OverLimit, UnsupportedVersion
 
 MAGIC = b"ECDC"
 SYNC = bytes.fromhex("ecdc936b")  # not text, and no part of it repeats, so that a search never half-matches
-MAJOR, MINOR = 1, 0
+MAJOR = 1
 
 UNKNOWN = 2**64 - 1  # a length that only the END chunk tells
 MAX_LENGTH = 2**48  # samples or frames: 186 years at 48 kHz
@@ -32,6 +32,7 @@ MAX_TAGS = 2**8 - 1
 DIGEST_SIZE = 32  # bytes
 MAX_CHUNK_FRAMES = 2**16 - 1
 MAX_CHUNK_CODES = 2**22  # frames times codes per frame, which bounds what one chunk can unfold to
+MAX_PRIOR_CODES = 2**18  # of a chunk coded with a prior: how long a few bytes can keep a decoder at work
 MAX_BODY = 2**23 + 2**10  # bytes: that many codes of 16 bits, and the fields before them
 
 
@@ -48,6 +49,7 @@ class Entropy(IntEnum):
     """How codes became the bytes of a payload."""
 
     RAW = 0  # fixed width: see bitpack.py
+    PRIOR = 1  # as likely as an entropy prior finds them: see prior.py; since minor version 1
 
 
 class Provenance(IntEnum):

@@ -57,6 +57,7 @@ def summarize(stream: BinaryIO) -> dict[str, Any]:
         "codebook_size": header.codebook_size,
         "codebooks": [list(ks) for ks in sorted(codebooks)],
         "entropy": header.entropy.name.lower(),
+        "prior": header.prior.hex() or None,
         "bytes": reader.n_bytes,
         "kbps": _kbps(reader.n_bytes, seconds),
         "provenance": header.provenance.name.lower(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from types import TracebackType
 from typing import BinaryIO
@@ -10,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import timing
-from .bytestream import write_all
-from .chunk import Chunk, codebooks_problem, codes_checksum, encode_codes
+from .bytestream import Source, write_all
+from .chunk import Chunk, codebooks_problem, codes_checksum, decode_codes, encode_codes, read_envelope
 from .header import Header
 from .schema import MAX_CHUNK_FRAMES
 from .trailer import Index, Trailer
@@ -25,15 +26,18 @@ class Writer:
     reader takes it for whole. The file object is never closed.
     """
 
-    def __init__(self, fileobj: BinaryIO, header: Header, chunk_frames: int | None = None) -> None:
-        """`chunk_frames` is the length of every chunk but the last; None: about five seconds."""
+    def __init__(self, fileobj: BinaryIO, header: Header, chunk_frames: int | None = None, verify: bool = False) -> None:
+        """`chunk_frames` is the length of every chunk but the last; None: about five seconds.
+
+        With `verify` every chunk is decoded again, and RuntimeError raised before it is written if its codes differ.
+        """
         chunk_frames = header.default_chunk_frames if chunk_frames is None else chunk_frames
         if not 1 <= chunk_frames <= MAX_CHUNK_FRAMES:
             raise ValueError(f"chunk_frames must be 1 to {MAX_CHUNK_FRAMES}, got {chunk_frames}")
         self.header = header
         self.chunk_frames = chunk_frames
         self.n_bytes = 0  # written so far
-        self._fileobj = fileobj
+        self._fileobj, self._verify = fileobj, verify
         self._closed = False
         self._sizes: list[int] = []  # of each chunk, in bytes
         self._chunk_lengths: list[int] = []  # of each chunk, in frames
@@ -137,11 +141,18 @@ class Writer:
     def _write_chunk(self, codes: NDArray[np.uint16], n_codebooks: tuple[int, ...], scale: float | None = None) -> None:
         chunk = Chunk(self._written_frames, codes, n_codebooks, None if scale is None else float(np.float32(scale)))
         data = encode_codes(chunk, self.header, len(self._sizes))
+        if self._verify:
+            self._check(data, chunk)
         self._write(data)
         self._sizes.append(len(data))
         self._chunk_lengths.append(chunk.n_frames)
         self._checksum = codes_checksum(codes, self._checksum)
         self._written_frames = chunk.stop_frame
+
+    def _check(self, data: bytes, chunk: Chunk) -> None:
+        found = decode_codes(read_envelope(Source(io.BytesIO(data))), self.header)
+        if not np.array_equal(found.codes, chunk.codes):
+            raise RuntimeError(f"chunk {len(self._sizes)} does not decode to the codes that it was made of")
 
     def _write(self, data: bytes) -> None:
         try:

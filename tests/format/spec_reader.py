@@ -6,6 +6,9 @@ document is wrong.
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import json
 import math
 import re
 import struct
@@ -20,7 +23,7 @@ HEADER_FIELDS = [
 LIMITS = {
     "major": (1, 1), "sample_rate": (1, 2**24), "original_sample_rate": (1, 2**24), "channels": (1, 255), "n_streams": (1, 2),
     "channel_coding": (0, 3), "max_codebooks": (1, 255), "codebook_size": (2, 65_536), "hop_length": (1, 2**24),
-    "segment_length": (0, 2**24), "segment_stride": (0, 2**24), "entropy": (0, 0), "provenance": (0, 1),
+    "segment_length": (0, 2**24), "segment_stride": (0, 2**24), "entropy": (0, 1), "provenance": (0, 1),
 }  # fmt: skip
 UNKNOWN = 2**64 - 1
 CHUNK = "<4sBBII"
@@ -70,9 +73,10 @@ class Bytes:
         return self.take(self.unpack(layout)[0])
 
 
-def read(data: bytes) -> tuple[dict[str, Any], dict[str, int], list[dict[str, Any]]]:
-    """The header, the END chunk's lengths and the CODES chunks of a whole stream, or Refused."""
+def read(data: bytes, prior: Prior | None = None) -> tuple[dict[str, Any], dict[str, int], list[dict[str, Any]]]:
+    """The header, the END chunk's lengths and the CODES chunks of a whole stream, or Refused; `prior` is its prior, if any."""
     header = read_header(data)
+    must(header["entropy"] == 0 or (prior and prior.hash == header["prior"]), "the prior")
     chunks, sizes, all_codes, offset = [], [], [], header["header_size"]
     while True:
         rest = Bytes(data[offset:])
@@ -87,7 +91,7 @@ def read(data: bytes) -> tuple[dict[str, Any], dict[str, int], list[dict[str, An
             return header, read_end(body, header, sizes, offset, all_codes), chunks
         n_frames = 0
         if kind == 1:
-            chunks.append(read_codes(Bytes(body), flags, header))
+            chunks.append(read_codes(Bytes(body), flags, header, prior))
             must(chunks[-1]["first_frame"] == sum(frames for _, frames in sizes), "first_frame")
             n_frames = len(chunks[-1]["codes"])
             all_codes += [code for frame in chunks[-1]["codes"] for code in frame]
@@ -109,7 +113,10 @@ def read_header(data: bytes) -> dict[str, Any]:
     header["codec"] = text(rest.sized("<B"))
     header["prior"] = rest.sized("<B")
     tags = [rest.sized("<H") for _ in range(rest.take(1)[0])]
-    must(header["codec"] and not CONTROL.search(header["codec"]) and header["prior"] == b"", "codec or prior")
+    must(
+        header["codec"] and not CONTROL.search(header["codec"]) and len(header["prior"]) == 32 * header["entropy"],
+        "codec or prior",
+    )
     header["tags"] = [read_tag(tag) for tag in tags]
     coding, rates = header["channel_coding"], (header["sample_rate"], header["original_sample_rate"])
     must(header["n_streams"] == (1, 2, 2, 1)[coding], "n_streams")
@@ -138,17 +145,21 @@ def read_tag(tag: bytes) -> tuple[str, str]:
     return key, value
 
 
-def read_codes(body: Bytes, flags: int, header: dict[str, Any]) -> dict[str, Any]:
+def read_codes(body: Bytes, flags: int, header: dict[str, Any], prior: Prior | None) -> dict[str, Any]:
     """Codes as a list of frames, each of them R codes."""
     must(flags == 0 or (flags == 1 and header["segment_length"]), "flags")
     first_frame, n_frames, entropy = body.unpack("<QHB")
     n_codebooks = tuple(body.take(header["n_streams"]))
     scale = body.unpack("<f")[0] if flags else None
     must(scale is None or (math.isfinite(scale) and scale > 0), "scale")
-    must(first_frame <= 2**48 and n_frames >= 1 and entropy == 0, "a CODES chunk's fields")
+    must(first_frame <= 2**48 and n_frames >= 1 and entropy in (0, header["entropy"]), "a CODES chunk's fields")
     must(max(n_codebooks) <= header["max_codebooks"] and n_frames * sum(n_codebooks) <= 2**22, "K")
     must(not header["segment_length"] or n_frames <= math.ceil(header["segment_length"] / header["hop_length"]), "a segment")
     rows, bits = sum(n_codebooks), math.ceil(math.log2(header["codebook_size"]))
+    if entropy:
+        must(n_frames * rows <= 2**18, "too many codes for a prior")
+        codes = prior.codes(body, n_codebooks, n_frames)
+        return {"first_frame": first_frame, "n_codebooks": n_codebooks, "scale": scale, "codes": codes}
     must(len(body.data) == math.ceil(n_frames * rows * bits / 8), "the size of a payload")
     number = int.from_bytes(body.data, "little")
     flat = [number >> (i * bits) & ((1 << bits) - 1) for i in range(n_frames * rows)]
@@ -175,3 +186,87 @@ def read_end(
         reach = (len(frames) - 1) * header["segment_stride"] + frames[-1] * header["hop_length"]
     must(n_samples == 0 or header["pre_skip"] + n_samples <= reach, "the codes end before the audio")
     return {"n_frames": sum(frames), "n_samples": n_samples, "original_n_samples": original_n_samples}
+
+
+class Prior:
+    """An entropy prior, from the bytes of its file."""
+
+    NAMES = (
+        "frame_embedding", "dilations", "mix_now", "mix_past", "mix_bias", "out_weight", "out_bias", "book_embedding",
+        "head_mix", "head_mix_bias", "head_weight", "head_bias", "table",
+    )  # fmt: skip
+
+    def __init__(self, file: bytes) -> None:
+        size = struct.unpack("<Q", file[:8])[0]
+        about, data, digest = json.loads(file[8 : 8 + size]), file[8 + size :], hashlib.sha256()
+        self.arrays: dict[str, Any] = {}
+        for name in self.NAMES:
+            shape, (start, stop) = about[name]["shape"], about[name]["data_offsets"]
+            kind, letter = {"I8": ("int8", "b"), "I32": ("int32", "i")}[about[name]["dtype"]]
+            digest.update(f"{name} {kind} {' '.join(map(str, shape))}\n".encode() + data[start:stop])
+            self.arrays[name] = nested(struct.unpack(f"<{math.prod(shape)}{letter}", data[start:stop]), shape)
+        self.hash = digest.digest()
+
+    def codes(self, payload: Bytes, n_codebooks: tuple[int, ...], n_frames: int) -> list[list[int]]:
+        """Codes as a list of frames, the streams of each one after the other."""
+        self.payload = payload
+        (self.state,) = payload.unpack("<Q")
+        must(2**31 <= self.state < 2**63 and len(payload.data) % 4 == 0, "the first state")
+        streams = [self.stream(k, n_frames) for k in n_codebooks]
+        must(self.state == 2**31 and not payload.data, "the last state")
+        return [list(itertools.chain(*(stream[t] for stream in streams))) for t in range(n_frames)]
+
+    def stream(self, n_codebooks: int, n_frames: int) -> list[list[int]]:
+        a, frames, past = self.arrays, [], []
+        for _ in range(n_frames if n_codebooks else 0):
+            h = [0] * len(a["frame_embedding"][0][0])
+            for k, code in enumerate(frames[-1] if frames else []):
+                h = [x + 16 * y for x, y in zip(h, a["frame_embedding"][k][code], strict=True)]
+            past.append([])
+            for layer, dilation in enumerate(a["dilations"]):
+                past[-1].append([q(x, -127) for x in h])
+                m = plus(a["mix_bias"][layer], product(past[-1][layer], a["mix_now"][layer]))
+                if len(past) > dilation:
+                    m = plus(m, product(past[-1 - dilation][layer], a["mix_past"][layer]))
+                h = plus(plus(h, a["out_bias"][layer]), product([q(x, 0) for x in m], a["out_weight"][layer]))
+                h = [min(max(x, -(2**20)), 2**20) for x in h]
+            frames.append([])
+            for k in range(n_codebooks):
+                g = plus(a["head_mix_bias"][k], product([q(x, -127) for x in h], a["head_mix"][k]))
+                code = self.take(plus(a["head_bias"][k], product([q(x, 0) for x in g], a["head_weight"][k])))
+                frames[-1].append(code)
+                h = [x + 16 * y for x, y in zip(h, a["book_embedding"][k][code], strict=True)]
+        return frames or [[] for _ in range(n_frames)]
+
+    def take(self, z: list[int]) -> int:
+        table, best = self.arrays["table"], z.index(max(z))
+        w = [table[min((z[best] - value) >> 5, len(table) - 1)] for value in z]
+        r = ((2**24 - len(z)) * 2**28) // sum(w)
+        f = [1 + (value * r >> 28) for value in w]
+        f[best] += 2**24 - sum(f)
+        slot, start, code = self.state % 2**24, 0, 0
+        while slot >= start + f[code]:
+            start, code = start + f[code], code + 1
+        self.state = f[code] * (self.state >> 24) + slot - start
+        if self.state < 2**31:
+            self.state = self.state << 32 | self.payload.unpack("<I")[0]
+        return code
+
+
+def nested(flat: tuple[int, ...], shape: list[int]) -> Any:
+    if len(shape) == 1:
+        return list(flat)
+    size = math.prod(shape[1:])
+    return [nested(flat[i * size : (i + 1) * size], shape[1:]) for i in range(shape[0])]
+
+
+def q(x: int, low: int) -> int:
+    return min(max((x + 32) >> 6, low), 127)
+
+
+def plus(x: list[int], y: list[int]) -> list[int]:
+    return [a + b for a, b in zip(x, y, strict=True)]
+
+
+def product(x: list[int], matrix: list[list[int]]) -> list[int]:
+    return [sum(a * b for a, b in zip(x, column, strict=True)) for column in zip(*matrix, strict=True)]

@@ -80,7 +80,8 @@ def test_what_may_not_be_written_names_its_field(changes, field):
         (19, "00", OverLimit, 19),  # max_codebooks
         (20, "01000100", OverLimit, 20),  # V = 65537
         (28, "01000000", Corrupt, 32),  # segment without stride
-        (42, "01", UnsupportedVersion, 42),  # entropy
+        (42, "02", UnsupportedVersion, 42),  # entropy
+        (42, "01", Corrupt, 92),  # a prior that is not named
         (43, "02", UnsupportedVersion, 43),  # provenance
         (44, "ffffffffffff0000", None, None),
         (44, "ffffffffffffff00", OverLimit, 44),  # n_samples

@@ -1,0 +1,185 @@
+"""What entropy coding saves, by kind of sound and bitrate, and how fast it is.
+
+    python -m ecdc.bench.entropy --packed runs/audio/packed --json FILE       # or: ecdc bench entropy
+
+Every figure is of payloads that were made and decoded again, but for "cross-entropy", which is what the prior's
+distributions would take without a coder, and "order 0", the ideal code length of adaptive counts, one table per codebook.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from ..codec.checkpoints import load
+from ..format.bitpack import pack_codes
+from ..format.prior import Prior
+from ..format.priors import prior_for
+from ..format.rangecoder import PRECISION
+from .corpus import Clip, bundled, packed
+from .processor import processor
+
+MODEL = "nano-24k"
+BOOKS = {1.5: 2, 3.0: 4, 6.0: 8, 12.0: 16}  # kbps -> K
+CHUNK_SECONDS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
+DEFAULT_SECONDS = 5.0  # of a chunk
+METHODS = ("prior", "cross-entropy", "order 0", "zstd -19", "xz -9", "language model")
+
+
+def codes_of(clips: Iterable[Clip]) -> dict[str, list[np.ndarray]]:
+    """Codes [K, T] of each clip, by the kind of its sound."""
+    codec, found = load(MODEL), defaultdict(list)
+    for clip in clips:
+        with torch.no_grad():
+            codes = codec.encode(torch.from_numpy(clip.audio)[None, None])[0]
+        found[clip.kind].append(codes.numpy().astype(np.uint16))
+    return dict(found)
+
+
+def chunks(codes: np.ndarray, seconds: float) -> list[np.ndarray]:
+    """The chunks of a clip."""
+    size = max(1, round(seconds * 75))
+    return [codes[:, start : start + size] for start in range(0, codes.shape[1], size)]
+
+
+def raw_bytes(codes: np.ndarray) -> bytes:
+    return pack_codes(codes.T.ravel(), 10)
+
+
+def prior_bits(prior: Prior, codes: np.ndarray, seconds: float) -> tuple[float, float]:
+    """Bits of a clip's payloads and their cross-entropy; each payload is decoded again, and raw is the ceiling."""
+    coded = ideal = 0.0
+    for chunk in chunks(codes, seconds):
+        payload = prior.encode([chunk])
+        if not np.array_equal(prior.decode(payload, (len(chunk),), chunk.shape[1])[0], chunk):
+            raise AssertionError("a payload does not decode to its codes")
+        coded += 8 * min(len(payload), len(raw_bytes(chunk)))
+        ideal -= float(np.log2(prior.intervals(chunk)[1] / 2**PRECISION).sum())
+    return coded, ideal
+
+
+def order_0_bits(clips: Sequence[np.ndarray], n_entries: int = 1024) -> float:
+    """The ideal length of codes under counts of those before them, one table per codebook, over all clips as one stream."""
+    bits = 0.0
+    for k in range(len(clips[0])):
+        counts = np.full(n_entries, 0.5)
+        for n, code in enumerate(np.concatenate([codes[k] for codes in clips]).tolist()):
+            bits -= math.log2(counts[code] / (n + 0.5 * n_entries))
+            counts[code] += 1
+    return bits
+
+
+def zstd_bytes(data: bytes) -> int | None:
+    """Length after zstd -19, where the package is here."""
+    try:
+        import zstandard
+    except ImportError:
+        return None
+    return len(zstandard.ZstdCompressor(level=19).compress(data))
+
+
+def savings(groups: dict[str, list[np.ndarray]], prior: Prior, lm: Any = None) -> list[dict[str, Any]]:
+    """For each kind, and all together, and each bitrate: bits of raw codes, and the share that each method saves."""
+    rows = []
+    everything = [codes for clips in groups.values() for codes in clips]
+    for kind, clips in {**groups, "all": everything}.items():
+        for kbps, k in BOOKS.items():
+            cut = [codes[:k] for codes in clips]
+            raw = 8 * sum(len(raw_bytes(codes)) for codes in cut)
+            own = [prior_bits(prior, codes, DEFAULT_SECONDS) for codes in cut]
+            joined = b"".join(raw_bytes(codes) for codes in cut)
+            zstd = zstd_bytes(joined)
+            bits = {
+                "prior": sum(coded for coded, _ in own),
+                "cross-entropy": sum(ideal for _, ideal in own),
+                "order 0": order_0_bits(cut),
+                "zstd -19": None if zstd is None else 8 * zstd,
+                "xz -9": 8 * len(lzma.compress(joined, preset=9 | lzma.PRESET_EXTREME)),
+                "language model": lm.bits(cut) if lm and k <= lm.n_codebooks else None,
+            }
+            saved = {name: None if value is None else round(1 - value / raw, 4) for name, value in bits.items()}
+            rows.append({"kind": kind, "kbps": kbps, "clips": len(cut), "raw_bits": raw, "saved": saved})
+    return rows
+
+
+def chunk_costs(groups: dict[str, list[np.ndarray]], prior: Prior) -> list[dict[str, float]]:
+    """The share saved at 6 kbps, all kinds together, by the length of chunks; and the share that framing adds."""
+    rows = []
+    everything = [codes[:8] for clips in groups.values() for codes in clips]
+    raw = 8 * sum(len(raw_bytes(codes)) for codes in everything)
+    for seconds in CHUNK_SECONDS:
+        coded = sum(prior_bits(prior, codes, seconds)[0] for codes in everything)
+        framing = sum(36 * 8 * len(chunks(codes, seconds)) for codes in everything)
+        rows.append({"seconds": seconds, "saved": round(1 - coded / raw, 4), "framing": round(framing / raw, 4)})
+    return rows
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The tables."""
+    methods = [name for name in METHODS if any(row["saved"][name] is not None for row in found["savings"])]
+    lines = ["| sound | kbps | " + " | ".join(methods) + " |", "|---|---:" + "|---:" * len(methods) + "|"]
+    for row in found["savings"]:
+        cells = ["-" if row["saved"][name] is None else f"{100 * row['saved'][name]:.1f} %" for name in methods]
+        lines.append(f"| {row['kind']} | {row['kbps']:g} | " + " | ".join(cells) + " |")
+    lines += ["", "| seconds per chunk | saved at 6 kbps | added by framing |", "|---:|---:|---:|"]
+    lines += [f"| {r['seconds']:g} | {100 * r['saved']:.1f} % | {100 * r['framing']:.1f} % |" for r in found["chunks"]]
+    lines += ["", f"{found['clips']} clips of at most {found['seconds']:g} s."]
+    if found.get("speed"):
+        from .entropy_speed import markdown as speed_markdown
+
+        lines += ["", speed_markdown(found["speed"])]
+    return "\n".join(lines)
+
+
+def run(folder: Path | None, seconds: float, lm: Path | None, timed: bool) -> dict[str, Any]:
+    """All figures; raises ValueError where the model has no prior here."""
+    codec = load(MODEL)
+    prior = prior_for(codec.token_space)
+    if prior is None:
+        raise ValueError(f"{MODEL} has no entropy prior here")
+    clips = list(packed(folder, codec.sample_rate, seconds) if folder else bundled(codec.sample_rate))
+    groups = codes_of(clips)
+    model = None
+    if lm:
+        from .entropy_lm import TrainedLM
+
+        model = TrainedLM.load(lm)
+    found: dict[str, Any] = {
+        "savings": savings(groups, prior, model), "chunks": chunk_costs(groups, prior), "clips": len(clips),
+        "seconds": seconds, "prior": prior.hash.hex(), "processor": processor(),
+    }  # fmt: skip
+    if timed:
+        from .entropy_speed import measure
+
+        found["speed"] = measure()
+    return found
+
+
+@click.command()
+@click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio, whose validation slice is used.")
+@click.option("--seconds", default=10.0, show_default=True, help="Of each clip of packed audio.")
+@click.option("--lm", type=click.Path(path_type=Path), help="A language model of bench.entropy_lm, to stand beside.")
+@click.option("--no-speed", is_flag=True, help="Sizes only.")
+@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(folder: Path | None, seconds: float, lm: Path | None, no_speed: bool, target: Path | None) -> None:
+    """Measure what the entropy prior of nano-24k saves and how fast it is, beside other coders."""
+    try:
+        found = run(folder, seconds, lm, not no_speed)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(markdown(found))
+    if target:
+        target.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

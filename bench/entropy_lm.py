@@ -1,0 +1,100 @@
+"""EnCodec's language model, trained on the tokens that our prior learned from, for as long: what its way would save.
+
+    python -m ecdc.bench.entropy_lm --tokens runs/prior/tokens.npy --seconds 600 --output runs/lm.safetensors
+
+PyPI's LMModel at its published size. It tells the codes of a frame from those before it, all codebooks side by side.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from .encodec_peer import import_encodec
+
+N_FRAMES, BATCH_SIZE, CONTEXT = 375, 8, 262  # frames per row; rows; frames of the past, as published
+
+
+class TrainedLM:
+    """The model, and what codes take under it."""
+
+    def __init__(self, n_codebooks: int) -> None:
+        torch.manual_seed(0)
+        package = import_encodec()
+        self.n_codebooks = n_codebooks
+        self.model: Any = package.model.LMModel(n_codebooks, 1024, num_layers=5, dim=200, past_context=CONTEXT)
+
+    @classmethod
+    def load(cls, path: Path) -> TrainedLM:
+        """From a file of `main`."""
+        state = load_file(path)
+        found = cls(sum(name.startswith("emb.") for name in state))
+        found.model.load_state_dict(state)
+        return found
+
+    def nats(self, codes: torch.Tensor) -> torch.Tensor:
+        """Codes [B, K, T] -> what each takes [B, K, T]."""
+        before = torch.nn.functional.pad(codes[..., :-1] + 1, (1, 0))
+        probabilities, _, _ = self.model(before)  # [B, V, K, T]
+        return -probabilities.gather(1, codes[:, None]).clamp(min=1e-12).log()[:, 0]
+
+    @torch.no_grad()
+    def bits(self, clips: Sequence[np.ndarray]) -> float:
+        """What the codes [K, T] of all clips take, each clip's context begun anew, coded without loss."""
+        self.model.eval()
+        total = 0.0
+        for codes in clips:
+            held = np.zeros((self.n_codebooks, codes.shape[1]), np.int64)
+            held[: len(codes)] = codes
+            total += float(self.nats(torch.from_numpy(held)[None])[0, : len(codes)].sum()) / math.log(2)
+        return total
+
+
+def train(tokens: np.ndarray, n_codebooks: int, seconds: float, report: Any = print) -> TrainedLM:
+    """Train for so many seconds; the learning rate falls to zero with the time."""
+    lm, generator = TrainedLM(n_codebooks), np.random.default_rng(0)
+    lm.model.train()
+    optimizer = torch.optim.Adam(lm.model.parameters(), lr=1e-3, betas=(0.9, 0.98), fused=True)
+    began, step, window = time.monotonic(), 0, []
+    while (passed := time.monotonic() - began) < seconds:
+        rows, firsts = (
+            generator.integers(len(tokens), size=BATCH_SIZE),
+            generator.integers(tokens.shape[2] - N_FRAMES, size=BATCH_SIZE),
+        )
+        codes = np.stack([tokens[i, :n_codebooks, a : a + N_FRAMES] for i, a in zip(rows, firsts, strict=True)])
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3 * min(1.0, (step + 1) / 50) * (1 - passed / seconds)
+        optimizer.zero_grad(set_to_none=True)
+        loss = lm.nats(torch.from_numpy(codes.astype(np.int64))).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(lm.model.parameters(), 1.0)
+        optimizer.step()
+        window.append(loss.item() / math.log(2))
+        step += 1
+        if step % 50 == 0:
+            report(f"step {step}  {passed:.0f} s  {np.mean(window):.3f} bits a code")
+            window.clear()
+    return lm
+
+
+@click.command()
+@click.option("--tokens", type=click.Path(path_type=Path, exists=True), required=True, help="Of `ecdc train prior`.")
+@click.option("--seconds", default=600.0, show_default=True)
+@click.option("--codebooks", default=8, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), required=True)
+def main(tokens: Path, seconds: float, codebooks: int, output: Path) -> None:
+    """Train EnCodec's language model on tokens, and keep its weights."""
+    lm = train(np.load(tokens, mmap_mode="r", allow_pickle=False), codebooks, seconds)
+    save_file({name: value.contiguous() for name, value in lm.model.state_dict().items()}, output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""How fast entropy coders are: ours beside PyPI encodec's language model, and the range coder beside `constriction`.
+
+One thread, one process, the same codes, turns taken; medians.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+SECONDS, PEER_SECONDS = 20.0, 4.0  # of codes at 6 kbps: 75 frames a second of 8 codebooks
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+TURNS = 5
+
+
+def measure() -> dict[str, Any]:
+    """All figures, from a process of its own that has one thread from its start."""
+    kept = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(_measure).result()
+    finally:
+        for name, value in kept.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+def _measure() -> dict[str, Any]:
+    import torch
+
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {"coders": _coders()}
+    found["range_coder"] = _range_coder()
+    return found
+
+
+def _timed(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    """Median seconds of each call, in turns; a first turn is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(TURNS + 1):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            if turn:
+                times[name].append(time.perf_counter() - began)
+    return {name: median(values) for name, values in times.items()}
+
+
+def _coders() -> list[dict[str, Any]]:
+    """Times real time of ours, of PyPI encodec's language model with its coder, and of our reader and writer of its files."""
+    import torch
+
+    from ..codec.checkpoints import load
+    from ..codec.compat.lm import LanguageModel
+    from ..format.priors import prior_for
+    from .encodec_peer import import_encodec
+    from .speed import clip
+
+    codec = load("nano-24k")
+    prior = prior_for(codec.token_space)
+    assert prior is not None
+    with torch.no_grad():
+        codes = codec.encode(clip(SECONDS, seed=0), n_codebooks=8)[0].numpy().astype(np.uint16)
+    short = codes[:, : round(PEER_SECONDS * 75)].astype(np.int64)
+    package = import_encodec()
+    torch.manual_seed(0)
+    peer = package.model.LMModel(32, 1024, num_layers=5, dim=200, past_context=262).eval()
+    ours = LanguageModel(peer.state_dict())
+    payload, theirs = prior.encode([codes]), peer_encode(peer, short)
+    if ours.encode(short) != theirs or not np.array_equal(peer_decode(peer, theirs, *short.shape), short):
+        raise AssertionError("the peer's bytes are not ours")
+    times = _timed(
+        {
+            "prior, encode": lambda: prior.encode([codes]),
+            "prior, decode": lambda: prior.decode(payload, (8,), codes.shape[1]),
+            "PyPI encodec, encode": lambda: peer_encode(peer, short),
+            "PyPI encodec, decode": lambda: peer_decode(peer, theirs, *short.shape),
+            "version 0 writer, encode": lambda: ours.encode(short),
+            "version 0 reader, decode": lambda: ours.decode(theirs, *short.shape),
+        }
+    )
+    rows = []
+    for name, taken in times.items():
+        seconds = SECONDS if name.startswith("prior") else PEER_SECONDS
+        rows.append({"name": name, "x_real_time": round(seconds / taken, 2)})
+    return rows
+
+
+def peer_encode(model: Any, codes: np.ndarray) -> bytes:
+    """Codes [K, T] as the original writes a segment, step by step with its own coder."""
+    import torch
+
+    from .encodec_peer import import_encodec
+
+    ac = import_encodec().quantization.ac
+    file, states, offset = io.BytesIO(), None, 0
+    coder, before = ac.ArithmeticCoder(file), torch.zeros(1, len(codes), 1, dtype=torch.long)
+    for frame in codes.T:
+        with torch.no_grad():
+            probabilities, states, offset = model(before, states, offset)
+        before = 1 + torch.from_numpy(frame.copy()).view(1, -1, 1)
+        for k, code in enumerate(frame.tolist()):
+            coder.push(code, ac.build_stable_quantized_cdf(probabilities[0, :, k, 0], coder.total_range_bits, check=False))
+    coder.flush()
+    return file.getvalue()
+
+
+def peer_decode(model: Any, data: bytes, n_codebooks: int, n_frames: int) -> np.ndarray:
+    """The inverse, step by step with the original's own decoder."""
+    import torch
+
+    from .encodec_peer import import_encodec
+
+    ac = import_encodec().quantization.ac
+    decoder, states, offset = ac.ArithmeticDecoder(io.BytesIO(data)), None, 0
+    before, frames = torch.zeros(1, n_codebooks, 1, dtype=torch.long), []
+    for _ in range(n_frames):
+        with torch.no_grad():
+            probabilities, states, offset = model(before, states, offset)
+        frame = [
+            decoder.pull(ac.build_stable_quantized_cdf(probabilities[0, :, k, 0], decoder.total_range_bits, check=False))
+            for k in range(n_codebooks)
+        ]
+        frames.append(frame)
+        before = 1 + torch.tensor(frame).view(1, -1, 1)
+    return np.array(frames).T
+
+
+def _range_coder() -> list[dict[str, Any]]:
+    """Million symbols a second, ours and constriction's (where installed), under one distribution known before."""
+    from ..format import rangecoder
+
+    n, size = 500_000, 1024
+    rng = np.random.default_rng(0)
+    weights = rng.random(size) ** 8
+    shares = 1 + np.floor(weights / weights.sum() * (rangecoder.TOTAL - size)).astype(np.int64)
+    shares[-1] += rangecoder.TOTAL - shares.sum()
+    ends = np.concatenate([[0], shares.cumsum()])
+    symbols = np.searchsorted(ends, rng.integers(0, rangecoder.TOTAL, n), "right") - 1
+    starts, sizes, tables = ends[symbols], shares[symbols], ends[None]
+    data = rangecoder.encode(starts, sizes)
+    calls: dict[str, Callable[[], Any]] = {
+        "ours, encode": lambda: rangecoder.encode(starts, sizes),
+        "ours, decode": lambda: rangecoder.decode_all(data, tables, n),
+    }
+    try:
+        import constriction
+    except ImportError:
+        constriction = None
+    if constriction:
+        family = constriction.stream.model.Categorical((shares / rangecoder.TOTAL).astype(np.float32), perfect=False)
+        wanted = symbols.astype(np.int32)
+
+        def push() -> Any:
+            coder = constriction.stream.stack.AnsCoder()
+            coder.encode_reverse(wanted, family)
+            return coder
+
+        def pull(words: Any) -> Any:
+            return constriction.stream.stack.AnsCoder(words).decode(family, n)
+
+        words = push().get_compressed()
+        calls |= {"constriction, encode": push, "constriction, decode": lambda: pull(words)}
+    return [{"name": name, "million_symbols": round(n / taken / 1e6, 2)} for name, taken in _timed(calls).items()]
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """The tables."""
+    by_name = {row["name"]: row["x_real_time"] for row in found["coders"]}
+    lines = ["| coder, one thread, 6 kbps | times real time | to PyPI encodec |", "|---|---:|---:|"]
+    for name, value in by_name.items():
+        peer = by_name["PyPI encodec, " + name.rsplit(" ", 1)[1]]
+        lines.append(f"| {name} | {value:.1f} | {value / peer:.1f} |")
+    lines += ["", "| range coder, 1024 entries | million symbols a second |", "|---|---:|"]
+    lines += [f"| {row['name']} | {row['million_symbols']:.2f} |" for row in found["range_coder"]]
+    return "\n".join(lines)

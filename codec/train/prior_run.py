@@ -1,0 +1,204 @@
+"""`ecdc train prior`: tokens of a codec from packed audio, and an integer prior that learns them. Resumable to the bit."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soxr
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..model import Codec
+from .data import PackedAudio, generator_for, validation_clips
+from .loop import StopRequest, log
+from .pack import SAMPLE_RATE
+from .prior import TrainedPrior
+
+WINDOW_SECONDS = 20.0  # of audio that is turned into tokens at once
+SHARES = {"music": 0.4, "speech": 0.3, "speech16k": 0.12, "sounds": 0.18}  # of the audio, where it has these groups
+LOG_EVERY, SAVE_EVERY, VALIDATE_EVERY = 50, 200, 200  # steps
+DRAWS, WINDOWS = range(2)  # independent random streams
+CHECKPOINT, TOKENS = "checkpoint.safetensors", "tokens.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class PriorRecipe:
+    """How a prior is trained."""
+
+    steps: int = 1500
+    batch_size: int = 16
+    n_frames: int = 375  # per row: a chunk of five seconds at 75 frames a second
+    n_books: int = 3  # whose codes a step predicts
+    width: int = 128
+    learning_rate: float = 3e-3
+    warmup_steps: int = 50
+    token_hours: float = 4.0
+    seed: int = 1
+
+
+def tokens_of(codec: Codec, data: PackedAudio, hours: float, folder: Path, report: Callable[[str], object]) -> np.ndarray:
+    """Codes of random windows of audio, uint16 [n, K, T], kept in `folder`."""
+    path, mark = folder / TOKENS, folder / (TOKENS + ".json")
+    wanted = {"token_space": codec.token_space.hex(), "hours": hours}
+    if path.exists() and mark.exists() and json.loads(mark.read_text()) == wanted:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    n_samples, batch_size = round(WINDOW_SECONDS * SAMPLE_RATE), 8
+    n_batches = math.ceil(hours * 3600 / WINDOW_SECONDS / batch_size)
+    rows = []
+    for i in range(n_batches):
+        audio = data.batch(SHARES, (batch_size, n_samples), generator_for(0, i, WINDOWS))
+        rows.append(codes_of(codec, audio))
+        if i % 10 == 9 or i == n_batches - 1:
+            report(f"tokens: {(i + 1) * batch_size * WINDOW_SECONDS / 3600:.2f} of {hours:g} hours")
+    codes = np.concatenate(rows)
+    np.save(path, codes, allow_pickle=False)
+    mark.write_text(json.dumps(wanted))
+    return codes
+
+
+@torch.no_grad()
+def codes_of(codec: Codec, audio: Tensor) -> np.ndarray:
+    """Codes at all codebooks of packed audio [B, 1, N]: uint16 [n, K, T], where codecs that cut segments give one row each."""
+    config = codec.config
+    if config.sample_rate != SAMPLE_RATE:
+        audio = torch.from_numpy(soxr.resample(audio[:, 0].numpy().T, SAMPLE_RATE, config.sample_rate).T.copy())[:, None]
+    audio = audio.expand(-1, config.channels, -1)
+    if not config.segment_length:
+        return codec.encode(audio).numpy().astype(np.uint16)
+    segments = [segment.codes for segment in codec.encode_segments(audio)]
+    return torch.cat([codes for codes in segments if codes.shape == segments[0].shape]).numpy().astype(np.uint16)
+
+
+class PriorRun:
+    """A prior in training."""
+
+    def __init__(self, recipe: PriorRecipe, codec: Codec) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.codec, self.step, self.seconds = recipe, codec, 0, 0.0
+        self.prior = TrainedPrior(codec.config.n_codebooks, codec.config.codebook_size, recipe.width)
+        self.optimizer = torch.optim.Adam(self.prior.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
+
+    def train_step(self, tokens: np.ndarray) -> float:
+        """One update on a batch that depends on the seed and the step alone; nats per code."""
+        recipe, generator = self.recipe, generator_for(self.recipe.seed, self.step, DRAWS)
+        n_frames = min(recipe.n_frames, tokens.shape[2])
+        picks = torch.randint(len(tokens), (recipe.batch_size,), generator=generator).tolist()
+        firsts = torch.randint(tokens.shape[2] - n_frames + 1, (recipe.batch_size,), generator=generator).tolist()
+        n_codebooks = self._draw_codebooks(generator)
+        rows = [tokens[i, :n_codebooks, a : a + n_frames].astype(np.int64) for i, a in zip(picks, firsts, strict=True)]
+        books = torch.randperm(n_codebooks, generator=generator)[: recipe.n_books].tolist()
+        share = min(1.0, (self.step + 1) / recipe.warmup_steps) * (1 - self.step / recipe.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * share
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.prior.loss(torch.from_numpy(np.stack(rows)), books).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.prior.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        return float(loss.detach())
+
+    def _draw_codebooks(self, generator: torch.Generator) -> int:
+        """K of a step: low bitrates as often as high ones."""
+        top = self.codec.config.n_codebooks
+        options = sorted({max(1, round(top * share)) for share in (0.125, 0.25, 0.5, 1.0)})
+        return options[int(torch.randint(len(options), (1,), generator=generator))]
+
+    @torch.no_grad()
+    def validate(self, clips: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+        """Bits per code of each codebook, by group: codes [n, K, T]."""
+        rows = {}
+        for group, codes in clips.items():
+            books = range(codes.shape[1])
+            rows[group] = [
+                round(x, 4) for x in (self.prior.loss(torch.from_numpy(codes.astype(np.int64)), books) / math.log(2)).tolist()
+            ]
+        return rows
+
+    def save(self, folder: Path) -> None:
+        """Write the state so that either the old or the new checkpoint is whole."""
+        tensors = {f"prior.{name}": value.detach() for name, value in self.prior.named_parameters()}
+        for i, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
+        about = {"step": self.step, "seconds": self.seconds, "token_space": self.codec.token_space.hex()}
+        partial = folder / (CHECKPOINT + ".partial")
+        save_file(tensors, partial, metadata={"run": json.dumps(about)})
+        os.replace(partial, folder / CHECKPOINT)
+
+    def load(self, folder: Path) -> bool:
+        """Go on from a checkpoint; False where there is none. Raises ValueError for one of another token space."""
+        from safetensors import safe_open
+
+        path = folder / CHECKPOINT
+        if not path.exists():
+            return False
+        with safe_open(path, "pt") as file:
+            about = json.loads(file.metadata()["run"])
+        if about["token_space"] != self.codec.token_space.hex():
+            raise ValueError(f"{path} is a checkpoint for another token space; choose another output folder")
+        tensors = load_file(path)
+        own = {name[6:]: value for name, value in tensors.items() if name.startswith("prior.")}
+        self.prior.load_state_dict(own)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".")
+                state.setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.step, self.seconds = about["step"], about["seconds"]
+        return True
+
+
+def train_prior(
+    recipe: PriorRecipe, codec: Codec, data_folder: Path, output: Path,
+    max_seconds: float = math.inf, report: Callable[[str], object] = print,
+) -> PriorRun:  # fmt: skip
+    """Train a prior for the tokens of `codec` into `output`, from its last checkpoint where there is one.
+
+    Stops at the recipe's last step, after `max_seconds`, or at the first SIGINT/SIGTERM, always with a checkpoint.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    codec.eval()
+    data = PackedAudio.open(data_folder, "train", round(WINDOW_SECONDS * SAMPLE_RATE))
+    tokens = tokens_of(codec, data, recipe.token_hours, output, report)
+    clips = {group: codes_of(codec, wav) for group, wav in validation_clips(data_folder, seconds=5.0, per_group=8).items()}
+    run = PriorRun(recipe, codec)
+    if run.load(output):
+        report(f"resumed at step {run.step}")
+    stop, began, window = StopRequest(), time.monotonic(), []
+    while run.step < recipe.steps:
+        tick = time.monotonic()
+        window.append(run.train_step(tokens))
+        run.seconds += time.monotonic() - tick
+        ends = stop.requested or time.monotonic() - began > max_seconds or run.step == recipe.steps
+        if run.step % LOG_EVERY == 0 or ends:
+            _observe(run, output, window, clips, report, ends)
+        if run.step % SAVE_EVERY == 0 or ends:
+            run.save(output)
+        if ends:
+            break
+    stop.restore()
+    return run
+
+
+def _observe(
+    run: PriorRun, output: Path, window: list[float], clips: Mapping[str, np.ndarray],
+    report: Callable[[str], object], ends: bool,
+) -> None:  # fmt: skip
+    """Log the mean loss since the last time, and validate when it is due."""
+    row: dict[str, object] = {"step": run.step, "seconds": round(run.seconds)}
+    row["bits"] = round(sum(window) / len(window) / math.log(2), 4)
+    window.clear()
+    if run.step % VALIDATE_EVERY == 0 or ends:
+        row["valid"] = found = run.validate(clips)
+        row["valid_bits"] = np.mean(list(found.values()), axis=0).round(3).tolist()
+    log(output, row)
+    report(f"step {run.step:5d}  {run.seconds:6.0f} s  {row['bits']:.3f} bits a code  {row.get('valid_bits', '')}")

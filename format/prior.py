@@ -1,0 +1,201 @@
+"""An entropy prior: how likely each code is, given the codes before it, in integers.
+
+A frame's codes depend on the frames of the chunk before it, through causal layers with growing dilations, and each code
+also on the coarser codes of its own frame. All weights are 8-bit integers and all sums exact 32-bit ones, so every
+machine finds the same frequencies, for which rangecoder.py codes. SPEC.md, section 5, defines the arithmetic.
+
+The encoder knows all codes of a chunk and multiplies matrices of float32, in which every integer below 2**24 is exact:
+its sums are those of the decoder's integer kernels, in whatever order they are added.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import rangecoder
+from .schema import MAX_PRIOR_CODES
+
+Array = NDArray[Any]
+
+SHIFT, EMBEDDING_SHIFT, LARGEST, LIMIT = 6, 4, 127, 1 << 20  # as in prior_kernels.py
+MAX_WIDTH, MAX_LAYERS, MAX_DILATION, MAX_TABLE = 256, 16, 1 << 12, 1 << 12
+MAX_TABLE_ENTRY = 1 << 16
+MAX_FILE_BYTES = 1 << 28
+BLOCK_FRAMES = 64  # of an encoder's matrices at a time
+
+# name -> dtype and shape; K codebooks, V entries, H width, L layers, E table entries
+LAYOUT: dict[str, tuple[str, str]] = {
+    "frame_embedding": ("int8", "K V H"),  # of the codes of past frames
+    "dilations": ("int32", "L"),  # frames
+    "mix_now": ("int8", "L H H"),  # [layer, in, out], like all matrices
+    "mix_past": ("int8", "L H H"),
+    "mix_bias": ("int32", "L H"),
+    "out_weight": ("int8", "L H H"),
+    "out_bias": ("int32", "L H"),
+    "book_embedding": ("int8", "K V H"),  # of the coarser codes of the same frame
+    "head_mix": ("int8", "K H H"),
+    "head_mix_bias": ("int32", "K H"),
+    "head_weight": ("int8", "K H V"),
+    "head_bias": ("int32", "K V"),
+    "table": ("int32", "E"),  # of exponentials, falling
+}
+
+
+class Prior:
+    """The distribution of codes; raises ValueError for arrays that cannot be one."""
+
+    def __init__(self, arrays: Mapping[str, Array], token_space: bytes) -> None:
+        """`arrays` as LAYOUT names them; `token_space`: SHA-256 of the codebooks whose codes it knows."""
+        _check(arrays)
+        self.arrays = {name: np.ascontiguousarray(arrays[name]) for name in LAYOUT}
+        self.token_space = token_space
+        self.n_codebooks, self.codebook_size, self.width = self.arrays["frame_embedding"].shape
+        self._floats = functools.lru_cache(maxsize=None)(self._as_float)
+
+    @functools.cached_property
+    def hash(self) -> bytes:
+        """SHA-256 of the arrays in the order of LAYOUT, each with its name and shape."""
+        digest = hashlib.sha256()
+        for name, (dtype, _) in LAYOUT.items():
+            array = self.arrays[name]
+            digest.update(f"{name} {dtype} {' '.join(map(str, array.shape))}\n".encode())
+            digest.update(array.astype(np.dtype(dtype).newbyteorder("<")).tobytes())
+        return digest.digest()
+
+    def encode(self, streams: list[NDArray[np.uint16]]) -> bytes:
+        """The payload of one chunk: codes [K, T] of each stream, with a K of its own."""
+        parts = [self.intervals(codes) for codes in streams]
+        starts, sizes = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+        return rangecoder.encode(starts, sizes)
+
+    def decode(self, payload: bytes | memoryview, n_codebooks: tuple[int, ...], n_frames: int) -> list[NDArray[np.uint16]]:
+        """The inverse of `encode`; raises ValueError for bytes that no encoder made."""
+        from . import prior_kernels as kernels
+
+        if max(n_codebooks) > self.n_codebooks:
+            raise ValueError(f"the prior knows {self.n_codebooks} codebooks, the codes have {max(n_codebooks)}")
+        if sum(n_codebooks) * n_frames > MAX_PRIOR_CODES:
+            raise ValueError(f"a chunk coded with a prior holds at most {MAX_PRIOR_CODES} codes")
+        state, words = rangecoder.read_payload(payload)
+        get, n_taken, streams = self.arrays.__getitem__, 0, []
+        tables = get("frame_embedding"), get("book_embedding"), get("table")
+        layers = tuple(get(n) for n in ("mix_now", "mix_past", "mix_bias", "out_weight", "out_bias"))
+        heads = tuple(get(n) for n in ("head_mix", "head_mix_bias", "head_weight", "head_bias"))
+        for k in n_codebooks:
+            codes = np.zeros((k, n_frames), np.uint16)
+            if n_taken <= len(words):
+                state, n_taken = kernels.decode(state, words, n_taken, codes, tables, get("dilations"), layers, heads)
+            streams.append(codes)
+        if not rangecoder.finished(state, n_taken, len(words)):
+            raise ValueError("the payload does not end where its codes do")
+        return streams
+
+    def intervals(self, codes: NDArray[np.uint16]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The interval of each code of codes [K, T], frame by frame: start and size, int64 [T * K] each."""
+        from . import prior_kernels as kernels
+
+        n_codebooks, n_frames = codes.shape
+        starts, sizes = (np.zeros((n_frames, n_codebooks), np.int64) for _ in range(2))
+        for first, k, logits in self.logits(codes):
+            rows = slice(first, first + len(logits))
+            one, two = np.empty(len(logits), np.int64), np.empty(len(logits), np.int64)
+            kernels.intervals(logits, np.ascontiguousarray(codes[k, rows]), self.arrays["table"], one, two)
+            starts[rows, k], sizes[rows, k] = one, two
+        return starts.ravel(), sizes.ravel()
+
+    def logits(self, codes: NDArray[np.uint16]) -> Iterator[tuple[int, int, NDArray[np.int32]]]:
+        """Yield (first frame, codebook, logits int32 [t, V]) of every codebook of every block of frames."""
+        sums = self._contexts(codes)
+        for first in range(0, codes.shape[1], BLOCK_FRAMES):
+            rows = slice(first, first + BLOCK_FRAMES)
+            u = sums[rows]
+            for k in range(len(codes)):
+                hidden = _quantized(u, -LARGEST) @ self._floats("head_mix", k) + self.arrays["head_mix_bias"][k]
+                logits = _quantized(hidden, 0) @ self._floats("head_weight", k) + self.arrays["head_bias"][k]
+                yield first, k, logits.astype(np.int32)
+                u = u + self._embedded("book_embedding", k, codes[k, rows])
+
+    def _contexts(self, codes: NDArray[np.uint16]) -> Array:
+        """What the frames before each frame tell about it: sums, whole numbers in float32 [T, H]."""
+        n_frames = codes.shape[1]
+        h = np.zeros((n_frames, self.width), np.float32)
+        for k in range(len(codes)):
+            h[1:] += self._embedded("frame_embedding", k, codes[k, :-1])
+        for i, dilation in enumerate(self.arrays["dilations"]):
+            a = _quantized(h, -LARGEST)
+            hidden = a @ self._floats("mix_now", i) + self.arrays["mix_bias"][i]
+            hidden[dilation:] += a[: max(n_frames - dilation, 0)] @ self._floats("mix_past", i)
+            h = h + _quantized(hidden, 0) @ self._floats("out_weight", i) + self.arrays["out_bias"][i]
+            h = h.clip(-LIMIT, LIMIT).astype(np.float32)
+        return h
+
+    def _embedded(self, name: str, k: int, codes: NDArray[np.uint16]) -> Array:
+        """Embeddings of codes [t] as sums, float32 [t, H]."""
+        rows: Array = self.arrays[name][k][codes].astype(np.float32) * (1 << EMBEDDING_SHIFT)
+        return rows
+
+    def _as_float(self, name: str, i: int) -> Array:
+        matrix: Array = self.arrays[name][i].astype(np.float32)
+        return matrix
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the prior to a file in the safetensors layout."""
+        from safetensors.numpy import save
+
+        Path(path).write_bytes(save(self.arrays, {"token_space": self.token_space.hex()}))
+
+
+def read_prior(path: str | os.PathLike[str]) -> Prior:
+    """Read a prior's file; raises OSError, or ValueError naming the file and what is wrong in it."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"{path}: a prior has at most {MAX_FILE_BYTES} bytes")
+    try:
+        with safe_open(path, "np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys() if name in LAYOUT}  # noqa: SIM118
+            return Prior(arrays, bytes.fromhex((file.metadata() or {}).get("token_space", "")))
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is not a prior: {error}") from None
+
+
+def _quantized(sums: Array, low: int) -> Array:
+    """Activations of sums, both whole numbers in float32."""
+    rounded: Array = (
+        np.floor((sums + np.float32(1 << SHIFT - 1)) / np.float32(1 << SHIFT)).clip(low, LARGEST).astype(np.float32)
+    )
+    return rounded
+
+
+def _check(arrays: Mapping[str, Array]) -> None:
+    """Raise ValueError where an array is missing, of another type or shape, or beyond its limits."""
+    sizes: dict[str, int] = {}
+    for name, (dtype, axes) in LAYOUT.items():
+        if name not in arrays:
+            raise ValueError(f"{name} is missing")
+        array = arrays[name]
+        shape = tuple(sizes.setdefault(axis, n) for axis, n in zip(axes.split(), array.shape, strict=False))
+        if array.dtype != dtype or array.shape != shape or array.ndim != len(axes.split()):
+            raise ValueError(f"{name} must be {dtype} [{axes}], got {array.dtype} {list(array.shape)}")
+        if array.dtype == np.int8 and array.min(initial=0) < -LARGEST:
+            raise ValueError(f"{name} must be at least {-LARGEST}")
+        if "bias" in name and np.abs(array.astype(np.int64)).max(initial=0) > LIMIT:
+            raise ValueError(f"{name} must be within {LIMIT}")
+    limits = {"K": (1, 255), "V": (2, 1 << 16), "H": (1, MAX_WIDTH), "L": (0, MAX_LAYERS), "E": (1, MAX_TABLE)}
+    for axis, (low, high) in limits.items():
+        if not low <= sizes[axis] <= high:
+            raise ValueError(f"{axis} must be {low} to {high}, got {sizes[axis]}")
+    table, dilations = arrays["table"], arrays["dilations"]
+    if table.min() < 0 or table.max() > MAX_TABLE_ENTRY or table[0] < 1 or (np.diff(table) > 0).any():
+        raise ValueError(f"table must fall, from at least 1 and at most {MAX_TABLE_ENTRY}, to at least 0")
+    if sizes["L"] and not 1 <= dilations.min() <= dilations.max() <= MAX_DILATION:
+        raise ValueError(f"dilations must be 1 to {MAX_DILATION}")

@@ -1,0 +1,150 @@
+"""The arithmetic of prior.py that runs code by code. Import it when a prior is used: it imports numba.
+
+Every sum is exact in 32 bits: activations are at most 127, weights 127, and prior.py limits how many of them meet.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .jit import compile_now
+from .rangecoder import LOW, PRECISION, TOTAL
+
+SHIFT = 6  # bits between a sum and an activation
+HALF = 1 << SHIFT - 1
+EMBEDDING_SHIFT = 4  # bits between an embedding and a sum
+LARGEST = 127  # activation
+LIMIT = 1 << 20  # of the sums that go from layer to layer
+RESOLUTION_SHIFT = 5  # bits between a logit and a place in the table of exponentials
+_RECIPROCAL = 28  # bits
+_MASK = TOTAL - 1
+
+
+@compile_now
+def _add_product(out: NDArray[np.int32], weights: NDArray[np.int8], x: NDArray[np.int32]) -> None:
+    """out [o] += x [i] @ weights [i, o]."""
+    for i in range(len(x)):
+        value = x[i]
+        if value != 0:
+            for o in range(len(out)):
+                out[o] += np.int32(weights[i, o]) * value
+
+
+@compile_now
+def _quantize(sums: NDArray[np.int32], out: NDArray[np.int32], low: int) -> None:
+    """Activations of sums: rounded, between `low` and LARGEST."""
+    for i in range(len(sums)):
+        out[i] = min(max((sums[i] + HALF) >> SHIFT, low), LARGEST)
+
+
+@compile_now
+def _add_embedding(sums: NDArray[np.int32], embedding: NDArray[np.int8]) -> None:
+    for i in range(len(sums)):
+        sums[i] += np.int32(embedding[i]) << EMBEDDING_SHIFT
+
+
+@compile_now
+def frequencies(logits: NDArray[np.int32], table: NDArray[np.int32], out: NDArray[np.int32]) -> None:
+    """Frequencies [V] in proportion to exponentials of logits [V]: at least 1 each, TOTAL together."""
+    best = 0
+    for v in range(len(logits)):
+        if logits[v] > logits[best]:
+            best = v
+    highest, last, total = logits[best], len(table) - 1, np.int64(0)
+    for v in range(len(logits)):
+        weight = table[min((highest - logits[v]) >> RESOLUTION_SHIFT, last)]
+        out[v] = weight
+        total += weight
+    factor = (np.int64(TOTAL - len(logits)) << _RECIPROCAL) // total
+    left = np.int64(TOTAL)
+    for v in range(len(logits)):
+        share = 1 + ((np.int64(out[v]) * factor) >> _RECIPROCAL)
+        out[v] = share
+        left -= share
+    out[best] += left
+
+
+@compile_now
+def intervals(
+    logits: NDArray[np.int32], symbols: NDArray[np.uint16], table: NDArray[np.int32],
+    starts: NDArray[np.int64], sizes: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """The interval of each of n symbols under its logits [n, V], into starts and sizes [n]."""
+    shares = np.empty(logits.shape[1], np.int32)
+    for i in range(len(symbols)):
+        frequencies(logits[i], table, shares)
+        start = np.int64(0)
+        for v in range(symbols[i]):
+            start += shares[v]
+        starts[i] = start
+        sizes[i] = shares[symbols[i]]
+
+
+@compile_now
+def _frame_context(t: int, h: Any, past: Any, dilations: Any, layers: Any) -> None:
+    """Run the layers over the sums h [H] of frame t, in place; past [L, T, H] keeps each layer's activations."""
+    mix_now, mix_past, mix_bias, out_weight, out_bias = layers
+    hidden = np.empty(mix_bias.shape[1], np.int32)
+    active = np.empty(mix_bias.shape[1], np.int32)
+    for i in range(len(dilations)):
+        _quantize(h, past[i, t], -LARGEST)
+        hidden[:] = mix_bias[i]
+        _add_product(hidden, mix_now[i], past[i, t])
+        if t >= dilations[i]:
+            _add_product(hidden, mix_past[i], past[i, t - dilations[i]])
+        _quantize(hidden, active, 0)
+        h += out_bias[i]
+        _add_product(h, out_weight[i], active)
+        for j in range(len(h)):
+            h[j] = min(max(h[j], -LIMIT), LIMIT)
+
+
+@compile_now
+def _take(state: Any, shares: NDArray[np.int32]) -> tuple[Any, int]:
+    """The symbol that `state` shows, and the state after it, before it takes a word."""
+    slot = state & _MASK
+    symbol, start = 0, np.int64(0)
+    while start + shares[symbol] <= slot:
+        start += shares[symbol]
+        symbol += 1
+    return np.int64(shares[symbol]) * (state >> PRECISION) + slot - start, symbol
+
+
+@compile_now
+def decode(
+    state: Any, words: NDArray[np.uint32], n_taken: int, codes: NDArray[np.uint16],
+    tables: Any, dilations: Any, layers: Any, heads: Any,
+) -> tuple[Any, int]:  # fmt: skip
+    """Decode codes [K, T] of one stream; the last state and how many words were taken, one more than there are if too few."""
+    frame_embedding, book_embedding, table = tables
+    mix, mix_bias, weights, bias = heads
+    width = frame_embedding.shape[2]
+    h, a, g = np.empty(width, np.int32), np.empty(width, np.int32), np.empty(width, np.int32)
+    hidden, logits, shares = np.empty(width, np.int32), np.empty(bias.shape[1], np.int32), np.empty(bias.shape[1], np.int32)
+    past = np.zeros((len(dilations), codes.shape[1], width), np.int32)
+    for t in range(codes.shape[1]):
+        h[:] = 0
+        if t:
+            for k in range(len(codes)):
+                _add_embedding(h, frame_embedding[k, codes[k, t - 1]])
+        _frame_context(t, h, past, dilations, layers)
+        for k in range(len(codes)):
+            _quantize(h, a, -LARGEST)
+            hidden[:] = mix_bias[k]
+            _add_product(hidden, mix[k], a)
+            _quantize(hidden, g, 0)
+            logits[:] = bias[k]
+            _add_product(logits, weights[k], g)
+            frequencies(logits, table, shares)
+            state, symbol = _take(state, shares)
+            codes[k, t] = symbol
+            _add_embedding(h, book_embedding[k, symbol])
+            if state < LOW:
+                if n_taken == len(words):
+                    return state, n_taken + 1
+                state = (state << 32) | np.int64(words[n_taken])
+                n_taken += 1
+    return state, n_taken

@@ -1,0 +1,68 @@
+"""Which entropy priors are here: found by their hash, or by the token space that they know."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import MissingPrior
+from .header import Header, offset_of
+
+if TYPE_CHECKING:
+    from .prior import Prior
+
+FOLDERS = "ECDC_PRIORS"  # the environment variable that names folders and files of priors
+SUFFIX = ".prior"
+BUNDLED = Path(__file__).parent / "priors"
+
+
+def prior_of(header: Header) -> Prior:
+    """The prior that a stream names; raises MissingPrior, naming it and those that are here."""
+    prior = _by_hash(header.prior, os.environ.get(FOLDERS, ""))
+    if (prior.codebook_size, header.max_codebooks <= prior.n_codebooks) != (header.codebook_size, True):
+        wanted = f"{prior.n_codebooks} codebooks of {prior.codebook_size} entries"
+        raise MissingPrior(
+            offset_of("prior"), f"its prior is for {wanted}, the stream has {header.max_codebooks} of {header.codebook_size}"
+        )
+    return prior
+
+
+def prior_for(token_space: bytes) -> Prior | None:
+    """A prior for the codes of this token space, if there is one here."""
+    return next((prior for _, prior in known_priors() if prior.token_space == token_space), None)
+
+
+def known_priors() -> Iterator[tuple[Path, Prior]]:
+    """Every prior that is here: those that ECDC_PRIORS names come first, then the bundled ones. Other files are passed over."""
+    named = [Path(text) for text in os.environ.get(FOLDERS, "").split(os.pathsep) if text]
+    for place in (*named, BUNDLED):
+        for path in sorted(place.glob(f"*{SUFFIX}")) if place.is_dir() else [place]:
+            try:
+                prior = _read(path, path.stat().st_mtime_ns)
+            except (OSError, ValueError):
+                continue
+            yield path, prior
+
+
+@functools.lru_cache(maxsize=16)
+def _read(path: Path, _changed: int) -> Prior:
+    from .prior import read_prior
+
+    return read_prior(path)
+
+
+@functools.lru_cache(maxsize=16)
+def _by_hash(wanted: bytes, _folders: str) -> Prior:
+    here = []
+    for path, prior in known_priors():
+        if prior.hash == wanted:
+            return prior
+        here.append(f"{path.name} {prior.hash.hex()}")
+    raise MissingPrior(
+        offset_of("prior"),
+        f"the codes need the entropy prior {wanted.hex()}, here are {', '.join(here) or 'none'}: "
+        f"put its file into a folder and name that in {FOLDERS}",
+    )
