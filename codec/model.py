@@ -40,8 +40,8 @@ class Codec(nn.Module):
         """For inference: evaluation mode, no gradients, the encoder in the dtype that fixes tokens.
 
         With `reference`, an EnCodec model computes in the original's order of operations: the
-        same codes bit for bit on processors with AVX-512, but more slowly. Without, or elsewhere,
-        about one code in a million differs: a frame close to the border of two entries.
+        same codes bit for bit, but more slowly. Without, about one code in a million differs:
+        a frame close to the border of two entries.
         """
         self.eval().requires_grad_(False)
         for module in self.modules():

@@ -161,7 +161,9 @@ class Conv(Layer):
     def _convolution(self, rows: Tensor) -> Tensor:
         if rows.shape[1] == 0:
             return rows.new_zeros(rows.shape[0], 0, len(self.bias))
-        signal, weight = rows.transpose(1, 2).contiguous(), self.weight.permute(2, 1, 0).contiguous()
+        # A clone: of one channel, contiguous() keeps strides that torch takes for another layout, and sums in another order.
+        signal = rows.transpose(1, 2).clone(memory_format=torch.contiguous_format)
+        weight = self.weight.permute(2, 1, 0).contiguous()
         return F.conv1d(signal, weight, self.bias, self.stride, dilation=self.dilation).transpose(1, 2)
 
 
