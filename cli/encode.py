@@ -9,6 +9,7 @@ import click
 
 from .common import guard, plan, process, progress_bar, speaker
 
+CHUNK_SECONDS = 5.0  # as in ecdc.format.header, which costs time to import
 CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 
 
@@ -38,6 +39,13 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
     show_default=True,
     help="Code the tokens with the model's entropy prior where there is one, or not at all.",
 )
+@click.option(
+    "--chunk-seconds",
+    type=click.FloatRange(0.05, 60),
+    default=CHUNK_SECONDS,
+    show_default=True,
+    help="Length of a chunk: what a listener at the end of a pipe waits for, and what damage costs at most.",
+)
 @click.option("--verify", is_flag=True, help="Decode every chunk's tokens again before it is written.")
 @click.option("--model", default="nano-24k", show_default=True, help="Bundled model, or a folder or file with a checkpoint.")
 @click.option("--channels", type=click.Choice(list(CHANNELS)), default="keep", show_default=True, help="Channels to encode.")
@@ -53,7 +61,7 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def encode_command(
     inputs: tuple[str, ...], output: str | None, output_dir: str | None, kbps: float, vbr: bool,
-    quality: float | None, entropy: str, verify: bool, model: str, channels: str, stereo: str,
+    quality: float | None, entropy: str, chunk_seconds: float, verify: bool, model: str, channels: str, stereo: str,
     force: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Encode audio files, or all audio in folders, into .ecdc files.
@@ -77,7 +85,9 @@ def encode_command(
         began = time.perf_counter()
         with progress_bar(source, seconds_of(source), quiet) as progress:
             variable = Target(kbps) if vbr else None if quality is None else Target.of_quality(quality)
-            result = encode_file(source, target, codec, kbps, CHANNELS[channels], stereo, progress, variable, entropy, verify)
+            result = encode_file(
+                source, target, codec, kbps, CHANNELS[channels], stereo, progress, variable, entropy, verify, chunk_seconds
+            )
         speed = result.seconds / max(time.perf_counter() - began, 1e-9)
         return {
             "input": source,

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
+from math import ceil
 
 import numpy as np
 import torch
 
 from ..format import Chunk, Corrupt, Entropy, Header, Reader, V0File, Writer, read_v0
 from ..format.files import input_stream, output_stream, seekable
-from ..format.header import major_version
+from ..format.header import CHUNK_SECONDS, major_version
 from ..format.priors import prior_for
 from ..format.salvage import Salvage
 from ..format.timing import resampled_length
@@ -116,6 +117,7 @@ def encode_file(
     vbr: Target | None = None,
     entropy: str = "auto",
     verify: bool = False,
+    chunk_seconds: float = CHUNK_SECONDS,
 ) -> Result:
     """Encode audio into an `.ecdc` file; '-' is standard input or output.
 
@@ -128,10 +130,11 @@ def encode_file(
         layout = layout_for(codec.config, channels or audio.info.channels, stereo)
         codebooks = () if vbr else codebooks_per_stream(codec.config, layout, kbps)
         header = header_for(codec, layout, audio, entropy=entropy)
-        allocator = Allocator(codec, layout, header, vbr) if vbr else None
+        chunk_frames = _chunk_frames(header, chunk_seconds)
+        allocator = Allocator(codec, layout, header, vbr, chunk_frames) if vbr else None
         prepared = Prepared(audio, layout.channels, codec.sample_rate, progress)
         with output_stream(target) as stream:
-            writer = Writer(stream, header, verify=verify)
+            writer = Writer(stream, header, chunk_frames, verify)
             if allocator:
                 _write_variable(writer, codec, prepared, layout, allocator)
             else:
@@ -139,6 +142,11 @@ def encode_file(
             writer.close(prepared.n_samples, prepared.n_original)
     rate = audio.info.sample_rate
     return Result(prepared.n_original / rate, writer.n_bytes, layout.channels, rate, codebooks)
+
+
+def _chunk_frames(header: Header, seconds: float) -> int:
+    """Frames of a chunk of so many seconds, as far as the format allows."""
+    return max(1, min(ceil(seconds * header.frame_rate), header.chunk_limit))
 
 
 def _write_codes(writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...]) -> None:

@@ -47,11 +47,11 @@ class Target:
 class Allocator:
     """Chooses K for the codes of a file, window by window."""
 
-    def __init__(self, codec: Codec, layout: Layout, header: Header, target: Target) -> None:
+    def __init__(self, codec: Codec, layout: Layout, header: Header, target: Target, chunk_frames: int) -> None:
         if not codec.config.any_codebooks or codec.config.segment_length:
             raise ValueError(f"{codec.config.name} has no variable bitrate: it has but some of the numbers of codebooks")
         self._codec, self._layout, self._target = codec, layout, target
-        self._choice, self._header = _choice(codec, layout, header), header
+        self._choice, self._header = _choice(codec, layout, header, chunk_frames), header
         self._before: int | None = None  # the level of the last stretch
         self._bits = 8.0 * (
             len(header.to_bytes()) + len(Trailer(0, 0, 0, Index.of(0, [], [])).to_bytes())
@@ -147,7 +147,7 @@ def _taken(codes: NDArray[np.uint16], have: rate.Codebooks, want: rate.Codebooks
     return np.concatenate([codes[start : start + k] for start, k in zip(starts, want, strict=True)])
 
 
-def _choice(codec: Codec, layout: Layout, header: Header) -> rate.Choice:
+def _choice(codec: Codec, layout: Layout, header: Header, chunk_frames: int) -> rate.Choice:
     config = codec.config
     if layout.n_streams == 1:
         levels: tuple[rate.Codebooks, ...] = tuple((k,) for k in range(1, config.n_codebooks + 1))
@@ -155,7 +155,7 @@ def _choice(codec: Codec, layout: Layout, header: Header) -> rate.Choice:
         totals = range(2, 2 * config.n_codebooks + 1)
         levels = tuple(dict.fromkeys(share_codebooks(total, layout.coding, config.n_codebooks) for total in totals))
     bits = np.array([header.bits * sum(level) for level in levels], float)
-    return rate.Choice(levels, bits, 8.0 * _head_bytes(header), header.default_chunk_frames)
+    return rate.Choice(levels, bits, 8.0 * _head_bytes(header), chunk_frames)
 
 
 def _head_bytes(header: Header) -> int:

@@ -18,6 +18,7 @@ from .schema import (
     MAX_CHUNK_CODES,
     MAX_CHUNK_FRAMES,
     MAX_HEADER,
+    MAX_PRIOR_CODES,
     PREFIX,
     ChannelCoding,
     Entropy,
@@ -92,8 +93,13 @@ class Header:
     @property
     def default_chunk_frames(self) -> int:
         """Frames per chunk that keep framing small and waiting short."""
-        wanted = timing.ceil_div(CHUNK_SECONDS * self.sample_rate, self.hop_length)
-        return min(wanted, MAX_CHUNK_FRAMES, MAX_CHUNK_CODES // (self.n_streams * self.max_codebooks))
+        return min(timing.ceil_div(CHUNK_SECONDS * self.sample_rate, self.hop_length), self.chunk_limit)
+
+    @property
+    def chunk_limit(self) -> int:
+        """The most frames that a chunk can have at every K, coded with a prior if there is one."""
+        most = MAX_PRIOR_CODES if self.entropy else MAX_CHUNK_CODES
+        return min(MAX_CHUNK_FRAMES, most // (self.n_streams * self.max_codebooks))
 
     def require(self, codec: str, token_space: bytes) -> None:
         """Raise WrongModel unless the codes belong to this token space."""
