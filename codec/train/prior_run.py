@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import soxr
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..model import Codec
@@ -21,12 +19,13 @@ from .data import PackedAudio, generator_for, validation_clips
 from .loop import StopRequest, log
 from .pack import SAMPLE_RATE
 from .prior import TrainedPrior
+from .store import load_module, save_module
 
 WINDOW_SECONDS = 20.0  # of audio that is turned into tokens at once
 SHARES = {"music": 0.4, "speech": 0.3, "speech16k": 0.12, "sounds": 0.18}  # of the audio, where it has these groups
 LOG_EVERY, SAVE_EVERY, VALIDATE_EVERY = 50, 200, 200  # steps
 DRAWS, WINDOWS = range(2)  # independent random streams
-CHECKPOINT, TOKENS = "checkpoint.safetensors", "tokens.npy"
+TOKENS = "tokens.npy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,36 +124,15 @@ class PriorRun:
 
     def save(self, folder: Path) -> None:
         """Write the state so that either the old or the new checkpoint is whole."""
-        tensors = {f"prior.{name}": value.detach() for name, value in self.prior.named_parameters()}
-        for i, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
         about = {"step": self.step, "seconds": self.seconds, "token_space": self.codec.token_space.hex()}
-        partial = folder / (CHECKPOINT + ".partial")
-        save_file(tensors, partial, metadata={"run": json.dumps(about)})
-        os.replace(partial, folder / CHECKPOINT)
+        save_module(folder, self.prior, self.optimizer, about)
 
     def load(self, folder: Path) -> bool:
         """Go on from a checkpoint; False where there is none. Raises ValueError for one of another token space."""
-        from safetensors import safe_open
-
-        path = folder / CHECKPOINT
-        if not path.exists():
-            return False
-        with safe_open(path, "pt") as file:
-            about = json.loads(file.metadata()["run"])
-        if about["token_space"] != self.codec.token_space.hex():
-            raise ValueError(f"{path} is a checkpoint for another token space; choose another output folder")
-        tensors = load_file(path)
-        own = {name[6:]: value for name, value in tensors.items() if name.startswith("prior.")}
-        self.prior.load_state_dict(own)
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, key = name.split(".")
-                state.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
-        self.step, self.seconds = about["step"], about["seconds"]
-        return True
+        about = load_module(folder, self.prior, self.optimizer, {"token_space": self.codec.token_space.hex()})
+        if about:
+            self.step, self.seconds = about["step"], about["seconds"]
+        return about is not None
 
 
 def train_prior(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.nn as nn
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -26,13 +28,47 @@ def save_checkpoint(run: Run, folder: Path) -> None:
     if run.adversary:
         tensors |= _named("adversary.", run.adversary.state_dict()) | _named("balancer.", run.balancer.state_dict())
         tensors |= _optimizer_tensors("adversary_optimizer.", run.adversary.optimizer)
-    header = {"step": run.step, "seconds": run.seconds, "recipe": run.recipe.to_dict()}
+    _write(folder, tensors, {"step": run.step, "seconds": run.seconds, "recipe": run.recipe.to_dict()})
+
+
+def save_module(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, about: dict[str, Any]) -> None:
+    """The same for one network with one optimizer, and what else is `about` the run."""
+    _write(folder, _named("module.", module.state_dict()) | _optimizer_tensors("optimizer.", optimizer), about)
+
+
+def load_module(
+    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, same: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Restore what `save_module` wrote, and return its `about`; None where there is no checkpoint.
+
+    Raises ValueError where that differs from `same` in a key of it.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    about = _about(path)
+    for key, value in same.items():
+        if about.get(key) != value:
+            raise ValueError(f"{path} is a checkpoint of another {key.replace('_', ' ')}; choose another output folder")
+    tensors = load_file(path)
+    module.load_state_dict(_under(tensors, "module."))
+    _load_optimizer(optimizer, _under(tensors, "optimizer."))
+    return about
+
+
+def _write(folder: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     partial = folder / (NAME + ".partial")
     try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata={"run": json.dumps(header)})
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata={"run": json.dumps(about)})
         os.replace(partial, folder / NAME)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _about(path: Path) -> dict[str, Any]:
+    with safe_open(path, "pt") as file:
+        found: dict[str, Any] = json.loads(file.metadata()["run"])
+    return found
 
 
 def load_checkpoint(run: Run, folder: Path) -> bool:
@@ -43,8 +79,7 @@ def load_checkpoint(run: Run, folder: Path) -> bool:
     path = folder / NAME
     if not path.exists():
         return False
-    with safe_open(path, "pt") as file:
-        header = json.loads(file.metadata()["run"])
+    header = _about(path)
     own = run.recipe.to_dict()
     for key, what in (("codec", "codec"), ("adversary", "adversary"), ("frozen_tokens", "stage")):
         if header["recipe"].get(key) != own[key]:
