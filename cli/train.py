@@ -116,3 +116,37 @@ def prior_command(
         if export:
             run.prior.export(codec.token_space).save(export)
         click.echo(f"{output}: step {run.step} of {steps}", err=True)
+
+
+@train_group.command("mbd")
+@click.argument("recipe")
+@click.option("--model", required=True, help="The codec whose tokens are decoded: a bundled model, a folder or a checkpoint.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path("runs/audio/packed"),
+    show_default=True,
+    help="Packed audio (see fetch and pack).",
+)
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Run folder; its checkpoint is resumed.")
+@click.option("--max-seconds", type=float, default=float("inf"), help="Stop, with a checkpoint, after this time.")
+@click.option("--export", type=click.Path(path_type=Path), help="Write the trained decoder to this file.")
+def mbd_command(
+    recipe: str, model: str, data: Path, output: Path, max_seconds: float, export: Path | None
+) -> None:  # fmt: skip
+    """Train a multi-band diffusion decoder by RECIPE: a bundled one by name (nano-24k-mbd), or a TOML file.
+
+    Resumes the run in --output where there is one; Ctrl-C saves a checkpoint and ends. For
+    one process per core: OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m ecdc.cli train mbd ...
+    """
+    with guard():
+        from ..codec.checkpoints import load
+        from ..codec.diffusion.flow_file import save_flow
+        from ..codec.train.mbd_run import MbdRecipe, train_mbd
+        from ..codec.train.recipe import find_recipe, read_recipe
+
+        codec, found = load(model), read_recipe(find_recipe(recipe), MbdRecipe)
+        run = train_mbd(found, codec, data, output, max_seconds, lambda line: click.echo(line, err=True))
+        if export:
+            save_flow(run.average, run.token_space, export)
+        click.echo(f"{output}: step {run.step} of {found.steps}", err=True)

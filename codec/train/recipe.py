@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from ..config import CodecConfig, ConfigError, Strict
 
@@ -80,10 +81,13 @@ class Recipe(Strict):
     checkpoint_every: int = 500  # steps
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read a recipe file; raises ConfigError naming the file and what is wrong in it."""
+R = TypeVar("R", bound=Strict)
+
+
+def read_recipe(path: Path, kind: type[R] = Recipe) -> R:  # type: ignore[assignment]
+    """Read a recipe file of a `kind`; raises ConfigError naming the file and what is wrong in it."""
     try:
-        return Recipe.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+        return kind.from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, ConfigError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
 

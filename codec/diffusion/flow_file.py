@@ -1,0 +1,64 @@
+"""Flows on disk: one safetensors file that tells its shape and whose tokens it decodes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..config import ConfigError
+from ..errors import CheckpointError
+from ..model import Codec
+from .flow import FlowConfig, FlowDecoder, MultiBandFlow
+
+MAX_BYTES = 1 << 30
+
+
+def save_flow(
+    flow: MultiBandFlow, token_space: bytes, path: str | os.PathLike[str], dtype: torch.dtype = torch.float16
+) -> None:
+    """Write a flow for the tokens of `token_space` (SHA-256 of the codebooks), its numbers rounded to `dtype`."""
+    about = {"flow": json.dumps(flow.config.to_dict()), "token_space": token_space.hex()}
+    save_file({name: value.to(dtype).contiguous() for name, value in flow.state_dict().items()}, path, metadata=about)
+
+
+def load_flow(path: str | os.PathLike[str], token_space: bytes) -> MultiBandFlow:
+    """Read a flow; raises CheckpointError, in one line, for a file that is none or of other tokens."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CheckpointError(f"{path}: more than {MAX_BYTES} bytes")
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        config = FlowConfig.from_dict(json.loads(about["flow"]))
+        flow = MultiBandFlow(config)
+        flow.load_state_dict(state)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}") from error
+    except (SafetensorError, KeyError, ValueError, ConfigError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: no diffusion decoder of ours: {' '.join(str(error).split())[:200]}") from error
+    if about.get("token_space") != token_space.hex():
+        raise CheckpointError(
+            f"{path}: decodes the tokens {about.get('token_space')}, not those of this model ({token_space.hex()})"
+        )
+    return flow.eval().requires_grad_(False)
+
+
+def with_flow(codec: Codec, path: str | os.PathLike[str], steps: int | None = None, seed: int = 0) -> Codec:
+    """The same codec, decoding through a flow: encoder and codebooks are shared with `codec`. Raises CheckpointError."""
+    flow = load_flow(path, codec.token_space)
+    config = codec.config
+    if (flow.config.hop_length, flow.config.dimension) != (config.hop_length, config.dimension) or config.channels != 1:
+        raise CheckpointError(f"{path}: its frames are not those of {config.name}")
+    other = Codec.__new__(Codec)
+    other.__dict__.update(codec.__dict__)
+    other._modules = dict(codec._modules)
+    first: Any = codec.decoder
+    other.decoder = FlowDecoder(first, flow, steps, seed)
+    return other

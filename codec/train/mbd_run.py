@@ -1,0 +1,206 @@
+"""`ecdc train mbd`: flows of a multi-band diffusion decoder, for a codec whose tokens are frozen. Resumable to the bit."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from ..config import Strict
+from ..diffusion.flow import FlowConfig, FlowDecoder, MultiBandFlow
+from ..model import Codec
+from . import parallel
+from .data import PackedAudio, augment, generator_for, validation_clips
+from .loop import Prefetch, StopRequest, log
+from .losses import reconstruction_losses, si_sdr
+from .recipe import DataRecipe
+from .store import load_module, save_module
+
+LOG_EVERY = 100  # steps
+DATA, FLOW = range(2)  # independent random streams of a step
+
+
+@dataclass(frozen=True, slots=True)
+class MbdRecipe(Strict):
+    """What a run is: a TOML file, read strictly."""
+
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    data: DataRecipe = field(default_factory=DataRecipe)
+    seed: int = 1
+    steps: int = 20_000
+    warmup_steps: int = 200
+    decay_steps: int = 5_000  # at the end, linearly to zero
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    average_decay: float = 0.998  # of the weights that are validated and exported
+    codebooks: tuple[int, ...] = (1, 2, 2, 4, 4, 8, 16)  # K of a row is one of these
+    validate_every: int = 1000  # steps
+    checkpoint_every: int = 200  # steps
+
+
+class MbdRun:
+    """Flows in training, beside the codec whose decoder they start from."""
+
+    def __init__(self, recipe: MbdRecipe, codec: Codec) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.step, self.seconds, self.token_space = recipe, 0, 0.0, codec.token_space
+        self.codec = Codec(codec.config)  # in float32 throughout: near enough, and faster
+        self.codec.load_state_dict(codec.state_dict())
+        self.codec.eval().requires_grad_(False)
+        self.flow = MultiBandFlow(recipe.flow)
+        self.average = copy.deepcopy(self.flow).requires_grad_(False)
+        rate, decay = recipe.learning_rate, recipe.weight_decay
+        self.optimizer = torch.optim.AdamW(self.flow.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True)
+
+    def draw(self, data: PackedAudio, step: int) -> Tensor:
+        """The batch [B, 1, N] of a step."""
+        recipe, generator = self.recipe.data, generator_for(self.recipe.seed, step, DATA)
+        n_samples = round(recipe.seconds * self.codec.sample_rate)
+        return augment(data.batch(recipe.weights, (recipe.batch_size, n_samples), generator), recipe, generator)
+
+    @torch.no_grad()
+    def decoded(self, audio: Tensor, n_codebooks: Tensor) -> tuple[Tensor, Tensor]:
+        """Audio [B, 1, N] coded with K = n_codebooks [B]: the convolutional decoder's audio, and latents [B, D, T]."""
+        codes = self.codec.quantizer.encode(self.codec.encoder(audio))
+        latents = audio.new_zeros(len(audio), self.recipe.flow.dimension, codes.shape[2])
+        for k in n_codebooks.unique().tolist():
+            rows = n_codebooks == k
+            latents[rows] = self.codec.quantizer.decode(codes[rows, :k])
+        return self.codec.decoder(latents)[..., : audio.shape[-1]], latents
+
+    def train_step(self, batch: Tensor) -> dict[str, float]:
+        """One update on the global batch [B, 1, N]; this process's loss of each band."""
+        recipe, generator = self.recipe, generator_for(self.recipe.seed, self.step, FLOW)
+        n_rows, options = len(batch), torch.tensor(recipe.codebooks)
+        n_codebooks = options[torch.randint(len(options), (n_rows,), generator=generator)]
+        # Stratified: every part of the way is walked in every batch.
+        times = (torch.randperm(n_rows, generator=generator) + torch.rand(n_rows, generator=generator)) / n_rows
+        n_frames = math.ceil(batch.shape[-1] / recipe.flow.hop_length)
+        noise = torch.randn(n_rows, n_frames, recipe.flow.hop_length, generator=generator)
+        audio, k, t, noise = (parallel.own_rows(x) for x in (batch, n_codebooks, times, noise))
+        first, latents = self.decoded(audio, k)
+        start, target = self.flow.coefficients(first[:, 0]), self.flow.coefficients(audio[:, 0])
+        losses = self.flow.loss(start, target, latents, t, noise)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.sum().backward()  # the bands share no weight
+        self._update()
+        return {f"band_{i}": value for i, value in enumerate(losses.tolist())}
+
+    def _update(self) -> None:
+        recipe, parameters = self.recipe, list(self.flow.parameters())
+        parallel.average_gradients(parameters)
+        for band in self.flow.bands:  # one that is surprised must not hold the others back
+            torch.nn.utils.clip_grad_norm_(band.parameters(), recipe.clip_norm)
+        warm = min(1.0, (self.step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
+        left = (recipe.steps - self.step) / recipe.decay_steps if recipe.decay_steps else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * warm * min(1.0, left)
+        self.optimizer.step()
+        decay = min(recipe.average_decay, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            for mean, value in zip(self.average.parameters(), self.flow.parameters(), strict=True):
+                mean.lerp_(value, 1 - decay)
+        self.step += 1
+
+    @torch.no_grad()
+    def validate(self, clips: dict[str, Tensor]) -> dict[str, Any]:
+        """Mel loss and SI-SDR (dB) of both decoders on fixed clips, at a few numbers of codebooks; means over groups."""
+        conv: Any = self.codec.decoder
+        decoder = FlowDecoder(conv, self.average)
+        found: dict[str, list[float]] = {}
+        for audio in clips.values():
+            codes = self.codec.quantizer.encode(self.codec.encoder(audio))
+            for k in validated_counts(self.codec.config.n_codebooks):
+                latents = self.codec.quantizer.decode(codes[:, :k])
+                for name, one in (("conv", conv), ("mbd", decoder)):
+                    estimate = one(latents)[..., : audio.shape[-1]]
+                    losses = reconstruction_losses(estimate, audio, self.codec.sample_rate, (256, 512, 1024, 2048), ())
+                    found.setdefault(f"{name}/{k}/mel", []).append(float(losses["mel_log"] + losses["mel_linear"]))
+                    found.setdefault(f"{name}/{k}/si_sdr", []).append(float(si_sdr(estimate, audio).mean()))
+        return {name: round(sum(values) / len(values), 4) for name, values in found.items()}
+
+    @property
+    def _networks(self) -> nn.ModuleDict:
+        return nn.ModuleDict({"flow": self.flow, "average": self.average})
+
+    def save(self, folder: Path) -> None:
+        """Write the state so that either the old or the new checkpoint is whole."""
+        about = {"step": self.step, "seconds": self.seconds, **self._same}
+        save_module(folder, self._networks, self.optimizer, about)
+
+    def load(self, folder: Path) -> bool:
+        """Go on from a checkpoint; False where there is none. Raises ValueError for one of another token space or shape."""
+        about = load_module(folder, self._networks, self.optimizer, self._same)
+        if about:
+            self.step, self.seconds = about["step"], about["seconds"]
+        return about is not None
+
+    @property
+    def _same(self) -> dict[str, Any]:
+        return {"token_space": self.token_space.hex(), "flow": self.recipe.flow.to_dict()}
+
+
+def validated_counts(n_codebooks: int) -> list[int]:
+    """The numbers of codebooks that validation looks at: the low bitrates, where there is most to win."""
+    return sorted({max(1, n_codebooks // share) for share in (8, 4, 2)})
+
+
+def train_mbd(
+    recipe: MbdRecipe, codec: Codec, data_folder: Path, output: Path,
+    max_seconds: float = math.inf, report: Callable[[str], object] = print,
+) -> MbdRun:  # fmt: skip
+    """Train flows for `codec` into `output`, from its last checkpoint where there is one.
+
+    Stops at the recipe's last step, after `max_seconds`, or at the first SIGINT/SIGTERM, always with a checkpoint. Under
+    torchrun the batch is divided among the processes; the first one writes and reports.
+    """
+    parallel.start()
+    run = MbdRun(recipe, codec)
+    data = PackedAudio.open(data_folder, "train", round(recipe.data.seconds * codec.sample_rate))
+    clips = validation_clips(data_folder, seconds=4.0, per_group=4)
+    output.mkdir(parents=True, exist_ok=True)
+    say = report if parallel.rank() == 0 else lambda line: None
+    if run.load(output):
+        say(f"resumed at step {run.step}")
+    stop, began, window = StopRequest(), time.monotonic(), []
+    batches = Prefetch(lambda step: run.draw(data, step))
+    while run.step < recipe.steps:
+        tick = time.monotonic()
+        window.append(run.train_step(batches(run.step)))
+        run.seconds += time.monotonic() - tick
+        ends = parallel.any_process(stop.requested or time.monotonic() - began > max_seconds)
+        if parallel.rank() == 0:
+            _observe(run, output, window, clips, say, ends)
+        if ends:
+            break
+    batches.close()
+    stop.restore()
+    parallel.stop()
+    return run
+
+
+def _observe(
+    run: MbdRun, output: Path, window: list[dict[str, float]], clips: dict[str, Tensor], say: Callable[[str], object],
+    ends: bool,
+) -> None:  # fmt: skip
+    """After a step: log, validate and save when it is time."""
+    recipe, ends = run.recipe, ends or run.step == run.recipe.steps
+    if run.step % LOG_EVERY == 0 or ends:
+        row: dict[str, Any] = {"step": run.step, "seconds": round(run.seconds)}
+        row |= {name: round(sum(found[name] for found in window) / len(window), 5) for name in window[0]}
+        window.clear()
+        if run.step % recipe.validate_every == 0 or ends:
+            row["valid"] = run.validate(clips)
+        log(output, row)
+        say("  ".join(f"{name} {value}" for name, value in row.items()))
+    if run.step % recipe.checkpoint_every == 0 or ends:
+        run.save(output)
