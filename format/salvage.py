@@ -11,7 +11,7 @@ import numpy as np
 
 from .chunk import CRC_SIZE, HEAD_SIZE, Chunk, Envelope, decode_codes, parse_head
 from .crc import crc32c
-from .errors import Corrupt, FormatError
+from .errors import Corrupt, FormatError, MissingPrior
 from .header import Header
 from .reader import Reader
 from .schema import CRC, MAX_CHUNK_FRAMES, SPAN, SYNC, Kind
@@ -161,6 +161,8 @@ class Salvage:
                 trailer = parse_trailer(envelope, self.header, self._header_size)
                 return trailer if trailer.index.n_frames >= frame else None
             chunk = decode_codes(envelope, self.header) if envelope.kind == Kind.CODES else None
+        except MissingPrior:
+            raise  # nothing is damaged
         except FormatError:
             return None
         if chunk is None or chunk.first_frame < frame or not chunk.n_frames:

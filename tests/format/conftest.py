@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 HERE = Path(__file__).parent
@@ -10,3 +11,11 @@ sys.path[:0] = [str(HERE), str(HERE / "golden"), str(HERE.parent)]
 
 settings.register_profile("format", deadline=None)  # the first call of a kernel may compile it
 settings.load_profile("format")
+
+
+@pytest.fixture(autouse=True, scope="package")
+def priors_here():
+    """The prior of the golden streams is found, in these tests alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ECDC_PRIORS", str(HERE / "golden"))
+        yield

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import random
 import sys
 import time
@@ -170,6 +171,7 @@ def run_atheris(arguments: list[str]) -> None:
 
 def main() -> None:
     sys.path[:0] = [str(HERE)]
+    os.environ["ECDC_PRIORS"] = str(HERE / "golden")  # small.prior
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)

@@ -122,7 +122,7 @@ def test_writing_with_keywords(tmp_path):
 @pytest.mark.parametrize("path", [p for p in WHOLE if p.stem[:2] != "v0"], ids=lambda path: path.stem)
 def test_copies_are_exact(path, tmp_path):
     with ecdc.open(path) as file:
-        ecdc.write(tmp_path / "copy", file, chunk_frames=8 if path.stem != "varying_k" else None)
+        ecdc.write(tmp_path / "copy", file, chunk_frames=None if path.stem in ("varying_k", "prior") else 8)
     assert (tmp_path / "copy").read_bytes() == path.read_bytes()
 
 

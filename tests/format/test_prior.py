@@ -25,26 +25,7 @@ from ecdc.format import (
 from ecdc.format.prior import LAYOUT, Prior, read_prior
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-SIZES = {"K": 3, "V": 17, "H": 8, "L": 3, "E": 40}
-SPACE = bytes(range(32))
-
-
-def made(seed=0, **sizes):
-    """Arrays of a small prior, from a congruential generator that is the same everywhere."""
-    state = seed * 2 + 1
-    arrays = {}
-    for name, (dtype, axes) in LAYOUT.items():
-        shape = tuple((SIZES | sizes)[axis] for axis in axes.split())
-        values = []
-        for _ in range(int(np.prod(shape))):
-            state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
-            values.append((state >> 33) % 255 - 127)
-        arrays[name] = np.array(values).reshape(shape).astype(dtype)
-        arrays[name] *= 20 if "bias" in name else 1
-    arrays["dilations"] = np.array([1, 2, 5, 9][: arrays["dilations"].size], np.int32)
-    arrays["table"] = np.array([65536 * 7**i // 8**i for i in range(arrays["table"].size)], np.int32)
-    return arrays
+from small_prior import SPACE, likely, made
 
 
 @pytest.fixture(scope="module")
@@ -66,22 +47,6 @@ def header_with(own, **fields):
         "max_codebooks": 3, "original_sample_rate": 100, "entropy": Entropy.PRIOR, "prior": own.hash,
     }  # fmt: skip
     return Header(**(values | fields))
-
-
-def likely(prior, shape, seed):
-    """Codes that the prior finds likely, so that payloads are worth their while."""
-    state, words = (
-        rangecoder.LOW + seed,
-        np.random.default_rng(seed).integers(0, 2**32, 4 * shape[0] * shape[1]).astype(np.uint32),
-    )
-    codes = np.zeros(shape, np.uint16)
-    get = prior.arrays.__getitem__
-    prior_kernels.decode(
-        np.int64(state), words, 0, codes, (get("frame_embedding"), get("book_embedding"), get("table")), get("dilations"),
-        tuple(get(n) for n in ("mix_now", "mix_past", "mix_bias", "out_weight", "out_bias")),
-        tuple(get(n) for n in ("head_mix", "head_mix_bias", "head_weight", "head_bias")),
-    )  # fmt: skip
-    return codes
 
 
 @st.composite
@@ -239,7 +204,7 @@ GOLDEN = """
 import hashlib, sys
 sys.path.insert(0, {folder!r})
 import numpy as np
-from test_prior import SPACE, made
+from small_prior import SPACE, made
 from ecdc.format.prior import Prior
 prior = Prior(made(), SPACE)
 codes = np.array([[(t * t * (k + 3) + t) % 17 for t in range(90)] for k in range(3)], np.uint16)
@@ -262,3 +227,16 @@ def test_golden_vectors(environment):
         "7fdd889d8c26c2a57809fbff8f14347203fb37b0edb8087b8c129b8f7061f018",
         "30e131dff986a934ce39a3243eb494e6b2ef8902b046899a5ca00d2731211fea",
     ]
+
+
+def test_salvage_takes_no_missing_prior_for_damage(prior, here):
+    from ecdc.format.salvage import Salvage
+
+    data = stream_of(prior, [(likely(prior, (3, 40), 5), (3,))])
+    broken = bytearray(data)
+    broken[-80] ^= 1
+    assert sum(chunk.n_frames for chunk in Salvage(Reader(io.BytesIO(bytes(broken))))) >= 30
+    (here / "small.prior").unlink()
+    priors._by_hash.cache_clear()
+    with pytest.raises(MissingPrior):
+        list(Salvage(Reader(io.BytesIO(data))))

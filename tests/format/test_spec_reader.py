@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 V1 = [path for path in sorted(make_golden.HERE.glob("*.ecdc")) if not path.stem.startswith("v0_")]
+PRIOR = spec_reader.Prior((make_golden.HERE / "small.prior").read_bytes())
 FIELDS = ("n_streams", "codec", "prior", "token_space", *make_golden.HEADER_FIELDS)
 
 
@@ -28,9 +29,9 @@ def assert_same(data: bytes) -> None:
         chunks = list(reader)
     except FormatError:
         with pytest.raises(spec_reader.Refused):
-            spec_reader.read(data)
+            spec_reader.read(data, PRIOR)
         return
-    header, lengths, found = spec_reader.read(data)
+    header, lengths, found = spec_reader.read(data, PRIOR)
     for name in FIELDS:
         value = getattr(reader.header, name)
         assert header[name] == ([tuple(tag) for tag in value] if name == "tags" else value), name
@@ -48,13 +49,13 @@ def test_golden_streams(path):
     assert_same(path.read_bytes())
     if path.stem in ("damaged", "truncated"):
         with pytest.raises(spec_reader.Refused):
-            spec_reader.read(path.read_bytes())
+            spec_reader.read(path.read_bytes(), PRIOR)
 
 
 def test_versions_other_than_1_are_refused():
     for path in make_golden.HERE.glob("v0_*.ecdc"):
         with pytest.raises(spec_reader.Refused, match="major"):
-            spec_reader.read(path.read_bytes())
+            spec_reader.read(path.read_bytes(), PRIOR)
 
 
 @st.composite

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,8 +17,9 @@ import numpy as np
 from ecdc.format.chunk import Chunk, codes_checksum, encode_codes, seal
 from ecdc.format.errors import FormatError
 from ecdc.format.header import Header, major_version
+from ecdc.format.prior import Prior
 from ecdc.format.reader import Reader
-from ecdc.format.schema import ChannelCoding, Provenance
+from ecdc.format.schema import ChannelCoding, Entropy, Provenance
 from ecdc.format.trailer import Index, Trailer
 from ecdc.format.v0 import MODELS, read_v0, write_v0
 from ecdc.format.writer import Writer
@@ -102,6 +105,18 @@ def unknown_kind() -> bytes:
     return b"".join([header.to_bytes(), *chunks, end])
 
 
+def with_prior() -> bytes:
+    from small_prior import SPACE, likely, made
+
+    prior, stream = Prior(made(), SPACE), io.BytesIO()
+    changes = {"codebook_size": 17, "max_codebooks": 3, "token_space": SPACE, "prior": prior.hash, "entropy": Entropy.PRIOR}
+    with Writer(stream, Header(**(BASE | changes), **STEREO)) as writer:
+        for ks, seed in (((3, 1), 1), ((2, 0), 2)):
+            writer.append(np.concatenate([likely(prior, (k, 60), seed + k) for k in ks]), ks)
+        writer.append(codes(6, 9, 17), (3, 3))
+    return stream.getvalue()
+
+
 def v0(model_name: str, n_samples: int, n_codebooks: int) -> bytes:
     model, stream = MODELS[model_name], io.BytesIO()
     segments = [(codes(n_codebooks, t), 0.5 if model.segment_length else None) for t in model.segment_frames(n_samples)]
@@ -128,6 +143,7 @@ STREAMS: dict[str, Callable[[], bytes]] = {
         provenance=Provenance.GENERATED, tags=(("generator", "g"), ("prompt", "slow\npiano"), ("seed", "1"))
     ),
     "unknown_kind": unknown_kind,
+    "prior": with_prior,
     "truncated": lambda: v1()[:-60],
     "damaged": lambda: v1().replace(b"\x93\x6b\x01\x00\x01", b"\x93\x6b\x01\x00\x03"),
 }
@@ -141,6 +157,8 @@ def missing() -> Iterator[tuple[Path, bytes]]:
 
 
 def main() -> None:
+    sys.path.insert(0, str(HERE.parent))
+    os.environ["ECDC_PRIORS"] = str(HERE)  # small.prior
     expected_path = HERE / "expected.json"
     expected = json.loads(expected_path.read_text()) if expected_path.exists() else {}
     for path, data in missing():
