@@ -12,6 +12,8 @@ Each stands between two comments, `<!-- figures: NAME -->` and `<!-- end -->`. H
     python -m ecdc.bench.memory --json bench/results/memory_files.json
     python -m ecdc.bench.memory --pipes --minutes 600 --mono --json bench/results/memory_pipes.json
     python -m ecdc.bench.seek --json bench/results/seek.json
+    ecdc bench entropy --packed runs/audio/packed --json bench/results/entropy.json
+    python -m ecdc.bench.vbr --packed runs/audio/packed --seconds 12 --json bench/results/vbr.json
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import Any
 
 import click
 
-from . import artifacts, memory, report, seek, speed
+from . import artifacts, entropy, memory, report, seek, speed, vbr
 from . import format as container
 from .metrics import ALL
 from .run import read_rows
@@ -58,6 +60,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "container": lambda: container.markdown(_json("container.json")),
     "memory": lambda: memory.markdown([_json("memory_files.json"), _json("memory_pipes.json")]),
     "seek": lambda: seek.markdown(_json("seek.json")),
+    "entropy": lambda: entropy.markdown(_json("entropy.json")),
+    "vbr": lambda: vbr.markdown(_json("vbr.json")),
 }
 
 

@@ -29,7 +29,7 @@ _OMEGACONF = (
     ("listconfig", "ListConfig"),
     ("base", "ContainerMetadata"),
     ("base", "Metadata"),
-    *(("nodes", f"{kind}Node") for kind in ("Any", "String", "Integer", "Float", "Boolean")),
+    *(("nodes", f"{kind}Node") for kind in ("Any", "String", "Integer", "Float", "Boolean", "Bytes")),
 )
 _ALLOWED: list[Any] = [
     *((_Stub, f"omegaconf.{module}.{name}") for module, name in _OMEGACONF),
@@ -39,8 +39,8 @@ _ALLOWED: list[Any] = [
 ]
 
 
-def read_pickle(path: Path) -> Any:
-    """Tensors and plain containers of a file written by `torch.save`.
+def read_pickle(path: Path, mmap: bool = False) -> Any:
+    """Tensors and plain containers of a file written by `torch.save`; with `mmap`, tensors stay in the file until used.
 
     Raises CheckpointError where the file is none or names anything that is not data; it is
     refused before that is imported or run.
@@ -48,7 +48,7 @@ def read_pickle(path: Path) -> Any:
     try:
         with torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unusual pickle protocols, which foreign files have
-            return _plain(torch.load(path, map_location="cpu", weights_only=True))
+            return _plain(torch.load(path, map_location="cpu", weights_only=True, mmap=mmap))
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
@@ -59,10 +59,25 @@ def read_pickle(path: Path) -> Any:
         raise CheckpointError(f"{path}: not a PyTorch checkpoint") from error
 
 
-def _plain(value: Any) -> Any:
-    """Stand-ins for OmegaConf objects become the dicts, lists and values that they held."""
+def _plain(value: Any, done: dict[int, Any] | None = None) -> Any:
+    """Stand-ins for OmegaConf objects become the dicts, lists and values that they held.
+
+    What is held many times is converted once: a file may nest shared lists so that they
+    would unfold to any size. Raises ValueError where something holds itself.
+    """
+    if not isinstance(value, _Stub | dict | list | tuple):
+        return value
+    done = {} if done is None else done
+    if id(value) in done:
+        if done[id(value)] is _Stub:
+            raise ValueError("something holds itself")
+        return done[id(value)]
+    done[id(value)] = _Stub  # in the making
     if isinstance(value, _Stub):
-        return _plain(vars(value).get("_content", vars(value).get("_val")))
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        plain = _plain(vars(value).get("_content", vars(value).get("_val")), done)
+    elif isinstance(value, dict):
+        plain = {key: _plain(item, done) for key, item in value.items()}
+    else:
+        plain = [_plain(item, done) for item in value]
+    done[id(value)] = plain
+    return plain

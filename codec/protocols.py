@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 from torch import Tensor
+
+from ..format import Header
 
 
 @runtime_checkable
@@ -30,4 +34,17 @@ class Decoder(Protocol):
 
     def __call__(self, latents: Tensor, state: Any | None = None, last: bool = True) -> Tensor:
         """[B, D, T] -> [B, C, N]; with a state, the samples that this block completes."""
+        ...
+
+
+@runtime_checkable
+class TokenSource(Protocol):
+    """Anything that makes codes for the writer, block by block."""
+
+    def header(self) -> Header:
+        """What the stream says before its first chunk."""
+        ...
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Codes [R, t] as they are finished, uint16."""
         ...

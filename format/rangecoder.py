@@ -110,7 +110,7 @@ def _encode(starts: NDArray[np.int64], frequencies: NDArray[np.int64], words: ND
             words[first] = state & 0xFFFFFFFF
             state >>= 32
         quotient = state // frequency
-        state = (quotient << PRECISION) + state - quotient * frequency + start
+        state = (quotient << PRECISION) + (state - quotient * frequency) + start
     return state, first
 
 
