@@ -8,16 +8,20 @@ neither that library nor its code is needed.
 from __future__ import annotations
 
 import collections
+import itertools
 import pickle
 import re
 import typing
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .errors import CheckpointError
+
+MAX_ITEMS = 200_000  # of dicts and lists in a file
 
 
 class _Stub:
@@ -48,7 +52,7 @@ def read_pickle(path: Path, mmap: bool = False) -> Any:
     try:
         with torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unusual pickle protocols, which foreign files have
-            return _plain(torch.load(path, map_location="cpu", weights_only=True, mmap=mmap))
+            return _plain(torch.load(path, map_location="cpu", weights_only=True, mmap=mmap), itertools.count())
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
@@ -59,25 +63,16 @@ def read_pickle(path: Path, mmap: bool = False) -> Any:
         raise CheckpointError(f"{path}: not a PyTorch checkpoint") from error
 
 
-def _plain(value: Any, done: dict[int, Any] | None = None) -> Any:
+def _plain(value: Any, counter: Iterator[int]) -> Any:
     """Stand-ins for OmegaConf objects become the dicts, lists and values that they held.
 
-    What is held many times is converted once: a file may nest shared lists so that they
-    would unfold to any size. Raises ValueError where something holds itself.
+    A file may nest shared lists so that they would unfold to any size, or in circles. Raises
+    ValueError where more than MAX_ITEMS come out.
     """
-    if not isinstance(value, _Stub | dict | list | tuple):
-        return value
-    done = {} if done is None else done
-    if id(value) in done:
-        if done[id(value)] is _Stub:
-            raise ValueError("something holds itself")
-        return done[id(value)]
-    done[id(value)] = _Stub  # in the making
+    if next(counter) > MAX_ITEMS:
+        raise ValueError(f"more than {MAX_ITEMS} items")
     if isinstance(value, _Stub):
-        plain = _plain(vars(value).get("_content", vars(value).get("_val")), done)
-    elif isinstance(value, dict):
-        plain = {key: _plain(item, done) for key, item in value.items()}
-    else:
-        plain = [_plain(item, done) for item in value]
-    done[id(value)] = plain
-    return plain
+        return _plain(vars(value).get("_content", vars(value).get("_val")), counter)
+    if isinstance(value, dict):
+        return {key: _plain(item, counter) for key, item in value.items()}
+    return [_plain(item, counter) for item in value] if isinstance(value, list | tuple) else value

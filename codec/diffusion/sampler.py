@@ -1,0 +1,164 @@
+"""Samplers: from noise to a signal through a few calls of a network that was trained to name the noise.
+
+All work on the same networks and schedules. Their calls are numbers computed beforehand,
+so that a signal can go through them window by window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .schedule import NoiseSchedule
+
+
+class Call(Protocol):
+    """One call of the network and what its answer does to the signal."""
+
+    @property
+    def time(self) -> int:
+        """At which the network is called."""
+        ...
+
+    @property
+    def noisy(self) -> bool:
+        """Whether fresh noise is needed."""
+        ...
+
+    def advance(self, state: Tensor, estimate: Tensor, noise: Tensor | None) -> Tensor:
+        """The next state [B, s * C, n] from this one, the noise [B, C, n] that the network sees, and fresh noise.
+
+        A state's first C channels are the signal; what follows, a sampler keeps for itself.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class AncestralCall:
+    """A step of DDPM's reverse chain over fewer times (arXiv 2006.11239, algorithm 2)."""
+
+    time: int
+    estimate_gain: float
+    keep: float  # sqrt(alpha)
+    deviation: float  # of the fresh noise, but for the training's scale of it
+    noise_scale: float
+    clip: float | None
+
+    @property
+    def noisy(self) -> bool:
+        return self.deviation > 0
+
+    def advance(self, state: Tensor, estimate: Tensor, noise: Tensor | None) -> Tensor:
+        mean = (state - self.estimate_gain * estimate) / self.keep
+        mean = mean if noise is None else mean + self.deviation * noise * self.noise_scale
+        return mean if self.clip is None else mean.clamp(-self.clip, self.clip)
+
+
+def ancestral(schedule: NoiseSchedule, times: Sequence[int]) -> list[Call]:
+    """The published sampler, as it is rather than as it might be meant.
+
+    The noise of the first call is taken to be that of the last time, whatever time it has;
+    the last call adds no noise and stops at the mean for time 0, at which the network is not
+    called; the training's `rescale` is not undone.
+    """
+    config = schedule.config
+    ascending = schedule.signal[[0, *reversed(times)]]
+    betas = 1 - torch.cat([ascending[:1], ascending[1:] / ascending[:-1]])
+    calls: list[Call] = []
+    now = schedule.signal_at(config.n_steps - 1)
+    for i, time in enumerate(times):
+        alpha = 1 - betas[-1 - i]
+        is_last = i == len(times) - 1
+        later = torch.tensor(1.0) if is_last else schedule.signal_at(times[i + 1])
+        variance = (1 - later) / (1 - now) * (1 - alpha)
+        calls.append(
+            AncestralCall(
+                time,
+                float((1 - alpha) / (1 - now).sqrt()),
+                float(alpha.sqrt()),
+                0.0 if is_last else float(variance**0.5),
+                config.noise_scale,
+                config.clip,
+            )
+        )
+        now = later
+    return calls
+
+
+@dataclass(frozen=True)
+class ExactCall:
+    """A step along the probability flow, by the signal x0 that the network's estimate implies.
+
+    With signal a and noise s = sqrt(1 - a^2) now, a' and s' later: x' = s'/s x + gain D,
+    where D is x0, or extrapolated from the two latest.
+    """
+
+    time: int
+    signal: float  # a: sqrt of the schedule's
+    noise: float  # s
+    keep: float  # s'/s
+    gain: float
+    slope: float  # D = x0 + slope * (x0 - previous x0)
+    has_memory: bool  # whether the state carries the previous x0
+    clip: float | None
+    scale: float = 1.0  # undoes the training's rescale, at the end
+    noisy: bool = False
+
+    def advance(self, state: Tensor, estimate: Tensor, noise: Tensor | None) -> Tensor:
+        n_channels = estimate.shape[1]
+        x, memory = state[:, :n_channels], state[:, n_channels:]
+        clean = (x - self.noise * estimate) / self.signal
+        clean = clean if self.clip is None else clean.clamp(-self.clip, self.clip)
+        target = clean + self.slope * (clean - memory) if self.slope else clean
+        x = (self.keep * x + self.gain * target) * self.scale
+        return torch.cat([x, clean], dim=1) if self.has_memory else x
+
+
+def ddim(schedule: NoiseSchedule, times: Sequence[int]) -> list[Call]:
+    """DDIM without noise (arXiv 2010.02502): each step goes straight for the signal that the estimate implies."""
+    return _exact_calls(schedule, times, order=1)
+
+
+def dpm_solver(schedule: NoiseSchedule, times: Sequence[int]) -> list[Call]:
+    """DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2): the signal is extrapolated over log(a/s) from the last two calls."""
+    return _exact_calls(schedule, times, order=2)
+
+
+def _exact_calls(schedule: NoiseSchedule, times: Sequence[int], order: int) -> list[Call]:
+    """Steps between the times, and a last one that gives x0 itself.
+
+    First order is DDIM: a' x0 + s' (x - a x0) / s. The first step and the last have no
+    second point, or no finite log(a/s), and are of first order too.
+    """
+    config = schedule.config
+    exact = (1 - schedule.betas.double()).cumprod(dim=0)  # no small differences are lost here
+    signals = [math.sqrt(exact[t]) for t in times] + [1.0]
+    noises = [math.sqrt(1 - exact[t]) for t in times] + [0.0]
+    logs = [math.log(a / s) for a, s in zip(signals[:-1], noises[:-1], strict=True)]
+    calls: list[Call] = []
+    for i, time in enumerate(times):
+        a, s, later_a, later_s = signals[i], noises[i], signals[i + 1], noises[i + 1]
+        is_last = i == len(times) - 1
+        slope = 0.0 if order == 1 or is_last or i == 0 else (logs[i + 1] - logs[i]) / (logs[i] - logs[i - 1]) / 2
+        calls.append(
+            ExactCall(
+                time, a, s, later_s / s, later_a - later_s * a / s, slope,
+                has_memory=order == 2 and not is_last, clip=config.clip, scale=config.rescale if is_last else 1.0,
+            )
+        )  # fmt: skip
+    return calls
+
+
+SAMPLERS = {"ancestral": ancestral, "ddim": ddim, "dpm": dpm_solver}
+
+
+def plan(sampler: str, schedule: NoiseSchedule, steps: int | Sequence[int]) -> list[Call]:
+    """The calls of a sampler by name; raises ValueError for unknown ones, naming those that there are."""
+    if sampler not in SAMPLERS:
+        raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
+    return SAMPLERS[sampler](schedule, schedule.times(steps))

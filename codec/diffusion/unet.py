@@ -1,0 +1,159 @@
+"""The diffusion network: a U-Net over waveforms whose bottleneck meets the codec's latents.
+
+Modules bear the published names, so that a published state dict is a state dict of these.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from torch import Tensor
+
+from .bottleneck import BiLstm, Transformer, with_positions
+from .config import UnetConfig
+
+
+class ResBlock(nn.Module):
+    """Two normalized, dilated convolutions added to their input: [B, W, n] -> [B, W, n]."""
+
+    def __init__(self, width: int, dilation: int, config: UnetConfig) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(config.norm_groups, width)
+        self.conv1 = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
+        self.norm2 = nn.GroupNorm(config.norm_groups, width)
+        self.conv2 = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
+        self.dropout = nn.Dropout1d(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.dropout(self.conv1(F.relu(self.norm1(x))))
+        return x + self.dropout(self.conv2(F.relu(self.norm2(inner))))
+
+
+def _res_blocks(width: int, config: UnetConfig) -> nn.Sequential:
+    return nn.Sequential(*(ResBlock(width, 2**j, config) for j in range(config.res_blocks)))
+
+
+class DownLayer(nn.Module):
+    """One level down: [B, W, n] -> [B, W', ceil(n / stride)]."""
+
+    def __init__(self, n_in: int, n_out: int, config: UnetConfig) -> None:
+        super().__init__()
+        pad = (config.kernel_size - config.stride) // 2
+        self.conv = nn.Conv1d(n_in, n_out, config.kernel_size, config.stride, pad, bias=False)
+        self.norm = nn.GroupNorm(config.norm_groups, n_out)
+        self.res_blocks = _res_blocks(n_out, config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (0, -x.shape[-1] % self.conv.stride[0]))
+        hidden: Tensor = self.res_blocks(F.relu(self.norm(self.conv(x))))
+        return hidden
+
+
+class UpLayer(nn.Module):
+    """One level up: [B, W', n] -> [B, W, n * stride]; normalized before and not after."""
+
+    def __init__(self, n_in: int, n_out: int, config: UnetConfig) -> None:
+        super().__init__()
+        pad = (config.kernel_size - config.stride) // 2
+        self.res_blocks = _res_blocks(n_in, config)
+        self.norm = nn.GroupNorm(config.norm_groups, n_in)
+        self.convtr = nn.ConvTranspose1d(n_in, n_out, config.kernel_size, config.stride, pad, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.convtr(F.relu(self.norm(self.res_blocks(x))))
+        return out
+
+
+class DiffusionUnet(nn.Module):
+    """Names the noise in a noisy signal, knowing how noisy it is and what the codec heard.
+
+    Source: multi-band diffusion (arXiv 2308.02560, section 3.2) as published with audiocraft.
+    """
+
+    def __init__(self, config: UnetConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.widths
+        n_in = (config.channels, *widths[:-1])
+        self.encoders = nn.ModuleList(DownLayer(a, b, config) for a, b in zip(n_in, widths, strict=True))
+        self.decoders = nn.ModuleList(UpLayer(b, a, config) for a, b in reversed(list(zip(n_in, widths, strict=True))))
+        self.embedding = nn.Embedding(config.n_steps, widths[0])
+        if config.times_everywhere:
+            self.embeddings = nn.ModuleList(nn.Embedding(config.n_steps, width) for width in widths[1:])
+        if config.bottleneck == "transformer":
+            self.transformer = Transformer(widths[-1], config.cross_attention)
+        elif config.bottleneck == "bilstm":
+            self.bilstm = BiLstm(widths[-1])
+        if config.condition_dim is not None:
+            self.conv_codec = nn.Conv1d(config.condition_dim, widths[-1], 1)
+
+    def bottleneck_length(self, n_samples: int) -> int:
+        """Steps of the bottleneck for `n_samples` samples."""
+        kernel, stride = self.config.kernel_size, self.config.stride
+        for _ in range(self.config.depth):
+            padded = -(-n_samples // stride) * stride
+            n_samples = (padded + (kernel - stride) // 2 * 2 - kernel) // stride + 1
+        return n_samples
+
+    @property
+    def reach(self) -> int:
+        """Samples on either side that the convolutions see of an input, rounded up to whole steps of the bottleneck.
+
+        Norms see more: their statistics run over all the signal. So do an LSTM and attention.
+        """
+        config = self.config
+        pad = (config.kernel_size - config.stride) // 2
+        far, total, spacing = max(pad, config.kernel_size - 1 - pad), 0, 1
+        for _ in range(config.depth):
+            total += 2 * far * spacing  # down and up again
+            spacing *= config.stride
+            total += 2 * spacing * 2 * (2**config.res_blocks - 1)  # two convolutions a block, on either side
+        return -(-total // spacing) * spacing
+
+    def forward(self, x: Tensor, time: int | Tensor, condition: Tensor | None = None) -> Tensor:
+        """The noise in a signal.
+
+        Shapes: x [B, C, N], time [B] or one number for all, condition [B, D, T] -> [B, C, N].
+        The condition is stretched over the bottleneck by nearest neighbours. Raises
+        ValueError where it is missing, or so long that more than every other frame would be dropped.
+        """
+        times = torch.full((len(x),), time, device=x.device) if isinstance(time, int) else time
+        hidden, skips = x, []
+        for level, encoder in enumerate(self.encoders):
+            hidden = encoder(hidden)
+            if level == 0:
+                hidden = hidden + self.embedding(times)[..., None]
+            elif self.config.times_everywhere:
+                hidden = hidden + self.embeddings[level - 1](times)[..., None]
+            skips.append(hidden)
+        source = self._condition(condition, hidden)
+        if source is not None and not self.config.cross_attention:
+            # The published code adds in place, to the tensor that is the deepest skip as well:
+            # the condition comes in twice, and without a bottleneck only through that skip.
+            skips[-1] = hidden = hidden + source
+        hidden = self._bottleneck(hidden, source)
+        for decoder in self.decoders:
+            skip = skips.pop()
+            hidden = decoder(hidden[..., : skip.shape[-1]] + skip)
+        return hidden[..., : x.shape[-1]]
+
+    def _condition(self, condition: Tensor | None, hidden: Tensor) -> Tensor | None:
+        """The condition as wide as the bottleneck and, where it is to be added, as long: [B, W, L]."""
+        if self.config.condition_dim is None:
+            return None
+        if condition is None:
+            raise ValueError("this network needs a condition [B, D, T], got none")
+        n_frames, n_steps = condition.shape[-1], hidden.shape[-1]
+        if n_frames > 2 * n_steps:
+            raise ValueError(f"condition must have at most {2 * n_steps} frames for this length, got {n_frames}")
+        found: Tensor = self.conv_codec(condition)
+        return found if self.config.cross_attention else F.interpolate(found, n_steps)
+
+    def _bottleneck(self, hidden: Tensor, source: Tensor | None) -> Tensor:
+        if self.config.bottleneck == "none":
+            return torch.zeros_like(hidden)
+        if self.config.bottleneck == "bilstm":
+            return self.bilstm(hidden)  # type: ignore[no-any-return]
+        attended = with_positions(source.transpose(1, 2)) if self.config.cross_attention and source is not None else None
+        return self.transformer(hidden.transpose(1, 2), attended).transpose(1, 2)  # type: ignore[no-any-return]
