@@ -30,7 +30,7 @@ lint: $(STAMP)  ## ruff, and mypy (strict in format/)
 	$(BIN)/ruff check .
 	@mkdir -p build/types && ln -sfn ../.. build/types/ecdc
 	MYPYPATH=build/types $(BIN)/mypy --strict -p ecdc.format
-	MYPYPATH=build/types $(BIN)/mypy -p ecdc.codec -p ecdc.cli -p ecdc.bench
+	MYPYPATH=build/types $(BIN)/mypy -p ecdc.codec -p ecdc.plugins -p ecdc.cli -p ecdc.bench
 
 bench: $(STAMP)  ## measure speed and quality on the bundled clips
 	$(BIN)/ecdc bench speed

@@ -75,7 +75,7 @@ def hugging_face_config(values: Mapping[str, Any], name: str) -> CodecConfig:
 
 def audiocraft_config(values: Mapping[str, Any], name: str) -> CodecConfig:
     """The codec of audiocraft's xp.cfg. Raises CheckpointError for what it lacks or what is not EnCodec."""
-    cfg = _Lookup(values, name)
+    cfg = Lookup(values, name)
     expected = {
         "compression_model": "encodec",
         "encodec.autoencoder": "seanet",
@@ -122,7 +122,7 @@ def _build(name: str, architecture: dict[str, Any], **values: Any) -> CodecConfi
     return same[0] if same else config
 
 
-class _Lookup:
+class Lookup:
     """Values of nested tables by dotted path, where '${a.b}' stands for the value at a.b."""
 
     def __init__(self, values: Mapping[str, Any], name: str) -> None:

@@ -1,0 +1,176 @@
+"""Published MusicGen weights, of audiocraft and of Hugging Face, as a model that is ready to generate."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...codec.checkpoints import load as load_codec
+from ...codec.convert import convert
+from ...codec.errors import CheckpointError
+from ...codec.model import Codec
+from ...codec.published import hugging_face_config as codec_config
+from .config import PUBLISHED, MusicGenConfig, audiocraft_config, hugging_face_config
+from .convert import IGNORED, Part, Recipe, audiocraft_recipe, hugging_face_recipe
+from .linear import hollow_int8, quantized
+from .lm import MusicGenLM
+from .model import MusicGen
+from .tensors import INDEX, PickledTensors, TensorFiles, read_json
+from .text import T5Encoder, first_line
+
+CONFIG, SAFETENSORS, AUDIOCRAFT, CODEC = "config.json", "model.safetensors", "state_dict.bin", "compression_state_dict.bin"
+TOKENIZERS = ("tokenizer.json", "spiece.model")
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    int8: bool = False,
+    text_encoder: str | os.PathLike[str] | None = None,
+    codec: bool = True,
+) -> MusicGen:
+    """A model of a folder, a file, a published name ("musicgen-small") or a name on the Hugging Face hub.
+
+    Tensors are read one by one, so that no more than the model and one tensor are in memory.
+    `int8` keeps the layers' weights as eight-bit integers: a quarter of the memory, and
+    more than twice the speed. `text_encoder` is a folder or name of T5 in place of the
+    model's own, which a package of audiocraft only names; it is loaded with the first prompt.
+    The codec is loaded where it lies beside or in the checkpoint, unless `codec` is False.
+    Raises CheckpointError, with one line, where there is no model or it is another.
+    """
+    path = _locate(name_or_path)
+    if path.suffix == ".bin":
+        return _from_audiocraft(path, int8, text_encoder, codec)
+    return _from_hugging_face(path, int8, text_encoder, codec)
+
+
+def _from_audiocraft(path: Path, int8: bool, text_encoder: str | os.PathLike[str] | None, codec: bool) -> MusicGen:
+    source = PickledTensors(path)
+    config = audiocraft_config(source.configuration, path.resolve().parent.name)
+    lm = _filled(config, source, audiocraft_recipe(config), IGNORED["audiocraft"], int8)
+    own_codec = load_codec(path.parent / CODEC) if codec and (path.parent / CODEC).exists() else None
+    return MusicGen(lm, lambda: T5Encoder.load(str(text_encoder or config.text_encoder)), own_codec)
+
+
+def _from_hugging_face(path: Path, int8: bool, text_encoder: str | os.PathLike[str] | None, codec: bool) -> MusicGen:
+    values = read_json(path.parent / CONFIG)
+    config = hugging_face_config(values, path.resolve().parent.name)
+    source = TensorFiles(path)
+    prefix = "decoder." if "decoder" in values else ""
+    lm = _filled(config, source, hugging_face_recipe(config, prefix), IGNORED["hugging_face"], int8)
+
+    def encoder() -> T5Encoder:
+        """The text encoder in the checkpoint, unless another is wanted; its tokenizer may lie beside it."""
+        if text_encoder is not None:
+            return T5Encoder.load(str(text_encoder))
+        beside = any((path.parent / name).exists() for name in TOKENIZERS)
+        tokenizer = path.parent if beside else config.text_encoder
+        return T5Encoder.from_tensors(values["text_encoder"], _below(source, "text_encoder."), tokenizer, path)
+
+    own_codec = None
+    if codec and "audio_encoder" in values:
+        tensors = _below(source, "audio_encoder.")
+        own_codec = Codec(codec_config(values["audio_encoder"], "encodec_32khz"))
+        own_codec.load_state_dict(convert(tensors, own_codec, path))
+        own_codec.ready()
+    return MusicGen(lm, encoder if config.text_dimension else None, own_codec)
+
+
+def _filled(
+    config: MusicGenConfig,
+    source: TensorFiles | PickledTensors,
+    recipe: Recipe,
+    ignored: re.Pattern[str],
+    int8: bool,
+) -> MusicGenLM:
+    """A model whose every tensor comes from `source`, all of which was used."""
+    _check(source, recipe, ignored)
+    with torch.device("meta"):
+        lm = MusicGenLM(config)
+        if int8:
+            hollow_int8(lm.layers)
+    for name, parts in recipe.items():
+        tensor = _joined(source, parts)
+        owner = lm.get_submodule(name.rpartition(".")[0])
+        if hasattr(owner, "scale"):
+            owner.weight, owner.scale = quantized(tensor)
+        else:
+            # What needs no change stays in the file's pages.
+            setattr(owner, name.rpartition(".")[2], torch.nn.Parameter(tensor.float(), requires_grad=False))
+    return lm.eval()
+
+
+def _check(source: TensorFiles | PickledTensors, recipe: Recipe, ignored: re.Pattern[str]) -> None:
+    """Raise CheckpointError for a tensor that is missing, of another shape, or not part of the model."""
+    names, used = source.names(), set()
+    for part in (part for parts in recipe.values() for part in parts):
+        if part.name not in names:
+            raise CheckpointError(f"{source.path}: lacks {part.name}")
+        if source.shape(part.name) != part.shape:
+            raise CheckpointError(f"{source.path}: {part.name} must be {list(part.shape)}, got {list(source.shape(part.name))}")
+        used.add(part.name)
+    for name in sorted(names - used):
+        if not ignored.fullmatch(name):
+            raise CheckpointError(f"{source.path}: {name} is not part of this model")
+
+
+def _joined(source: TensorFiles | PickledTensors, parts: list[Part]) -> Tensor:
+    tensors = [source.get(part.name)[part.start : part.stop] for part in parts]
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+
+
+def _below(source: TensorFiles, prefix: str) -> Mapping[str, Tensor]:
+    """The tensors of another network in the same file, by their own names."""
+    return {name.removeprefix(prefix): source.get(name) for name in source.names() if name.startswith(prefix)}
+
+
+def _locate(name_or_path: str | os.PathLike[str]) -> Path:
+    """The file that holds the language model, or the index of several; from the hub if need be."""
+    path, name = Path(name_or_path), str(name_or_path)
+    if path.is_file():
+        return path
+    if not path.exists():
+        if name in PUBLISHED:
+            name = f"facebook/{name}"
+        if not isinstance(name_or_path, str) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
+            known = ", ".join(PUBLISHED)
+            raise CheckpointError(f"{name}: no such model (known: {known}; or name a folder, a file or owner/model on the hub)")
+        path = _fetched(name)
+    for file in (INDEX, SAFETENSORS, AUDIOCRAFT):
+        if (path / file).exists():
+            return path / file
+    raise CheckpointError(f"{path}: holds none of {INDEX}, {SAFETENSORS} and {AUDIOCRAFT}")
+
+
+def _fetched(repository: str) -> Path:
+    """The folder of a model on the hub: as it was fetched before, or fetched now."""
+    try:
+        from huggingface_hub import HfApi, snapshot_download
+    except ImportError as error:
+        raise CheckpointError(f"{repository}: not here, and the hub needs huggingface_hub (pip install 'ecdc[hub]')") from error
+    try:
+        here = Path(snapshot_download(repository, local_files_only=True, allow_patterns=[CONFIG]))
+        if any((here / file).exists() for file in (INDEX, SAFETENSORS, AUDIOCRAFT)):
+            return here
+    except Exception:  # not fetched before: of many kinds, and no error
+        pass
+    try:
+        wanted = list(_wanted(HfApi().list_repo_files(repository)))
+        return Path(snapshot_download(repository, allow_patterns=wanted))
+    except Exception as error:  # of the network, the hub or its cache: dozens of kinds
+        raise CheckpointError(f"{repository}: not here, and the hub does not give it: {first_line(error)}") from error
+
+
+def _wanted(files: list[str]) -> Iterator[str]:
+    """Of a repository that holds the same weights in several layouts, the files of one."""
+    yield from (CONFIG, *TOKENIZERS, "tokenizer_config.json", "special_tokens_map.json")
+    if INDEX in files:
+        yield from (INDEX, "model-*-of-*.safetensors")
+    elif SAFETENSORS in files:
+        yield SAFETENSORS
+    else:
+        yield from (AUDIOCRAFT, CODEC)

@@ -1,0 +1,151 @@
+"""Prompts and melodies to what the language model reads, for every branch of guidance.
+
+Items of a batch have texts of different lengths. What happens to the padding is `padding`:
+
+- "masked" hides it: every item of a batch is generated as it would be alone. The default.
+- "attended" is what the original does: zero vectors at padding take part in attention, texts
+  before the tokens push the tokens back, and melodies end in silence, so that an item
+  depends on the longest of its batch.
+
+A single item is the same under both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .chroma import chroma, fitted, null_chroma
+from .lm import Conditions, MusicGenLM
+from .text import TextEncoder
+
+PADDINGS = ("masked", "attended")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The conditions of one row, of the model's width."""
+
+    text: Tensor | None  # [L, D]; all zeros where there is no text
+    melody: Tensor | None  # [F, D]
+
+
+class Conditioner:
+    """Embeds the conditions of B items once, and lays them out for a batch of rows."""
+
+    def __init__(
+        self,
+        lm: MusicGenLM,
+        encoder: TextEncoder | None,
+        prompts: Sequence[str | None],
+        melodies: Sequence[Tensor | None],
+        padding: str = "masked",
+    ) -> None:
+        """Raises ValueError for conditions that the model does not take."""
+        if padding not in PADDINGS:
+            raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
+        if any(prompts) and (lm.text is None or encoder is None):
+            raise ValueError(f"{lm.config.name} has no text encoder here: prompts cannot be used")
+        if any(melody is not None for melody in melodies) and lm.melody is None:
+            raise ValueError(f"{lm.config.name} takes no melodies")
+        self._lm, self._padding = lm, padding
+        self.is_null = not any(prompts) and all(melody is None for melody in melodies)
+        self._texts = _embed_texts(lm, encoder, prompts)
+        self._melodies = [_embed_melody(lm, wav) for wav in (melodies if lm.style else _aligned(melodies, padding))]
+        self._silence = _embed_melody(lm, None)
+
+    @property
+    def full(self) -> list[Row]:
+        """Rows with every condition."""
+        return [Row(text, melody) for text, melody in zip(self._texts, self._melodies, strict=True)]
+
+    @property
+    def melody_only(self) -> list[Row]:
+        """The same rows without their texts."""
+        return [Row(_blank(text), melody) for text, melody in zip(self._texts, self._melodies, strict=True)]
+
+    def null(self, alone: bool = False) -> list[Row]:
+        """Rows without conditions.
+
+        An absent text is as long as the one it stands against, because both are padded
+        together; `alone`, it is one end token. So is an absent style, while an absent melody
+        is silence, which has a pitch class.
+        """
+        length, silence = (1 if alone else None), self._silence
+        if self._lm.style is None:
+            return [Row(_blank(text, length), silence) for text in self._texts]
+        pairs = zip(self._texts, self._melodies, strict=True)
+        return [Row(_blank(text, length), _blank(style, length)) for text, style in pairs]
+
+    def lay_out(self, rows: Iterable[Row]) -> Conditions:
+        """Rows side by side as tensors, padded as `padding` says."""
+        texts, melodies = _column(rows := list(rows), "text"), _column(rows, "melody")
+        masked = self._padding == "masked"
+        if self._lm.config.cross_attention and texts:
+            padded, missing = _padded(texts, left=False)
+            mask = torch.arange(padded.shape[1]) < padded.shape[1] - missing[:, None]
+            return Conditions(cross=padded, cross_mask=mask if masked and bool(missing.any()) else None)
+        parts = [part for part in (melodies, texts) if part]  # the melody stands first
+        if not parts:
+            return Conditions()
+        if not masked:
+            return Conditions(prefix=torch.cat([_padded(part, left=False)[0] for part in parts], dim=1))
+        joined, missing = _padded([torch.cat(own) for own in zip(*parts, strict=True)], left=True)
+        return Conditions(prefix=joined, prefix_padding=missing if bool(missing.any()) else None)
+
+
+def _column(rows: Sequence[Row], name: str) -> list[Tensor]:
+    """One condition of every row, or nothing where the model has none of the kind."""
+    return [value for row in rows if (value := getattr(row, name)) is not None]
+
+
+def _padded(parts: Sequence[Tensor], left: bool) -> tuple[Tensor, Tensor]:
+    """Parts [L, D] with zeros after or before them, [R, L, D], and the number of those [R]."""
+    padded = torch.nn.utils.rnn.pad_sequence([p.flip(0) if left else p for p in parts], batch_first=True)
+    missing = torch.tensor([padded.shape[1] - len(p) for p in parts])
+    return padded.flip(1) if left else padded, missing
+
+
+def _blank(text: Tensor | None, length: int | None = None) -> Tensor | None:
+    """The text of no text: as long, or of that length, and zero."""
+    return None if text is None else torch.zeros_like(text[:length])
+
+
+@torch.no_grad()
+def _embed_texts(lm: MusicGenLM, encoder: TextEncoder | None, prompts: Sequence[str | None]) -> list[Tensor | None]:
+    """Each prompt as [L, D]; an absent one is an end token that says nothing. Equal prompts are encoded once."""
+    if lm.text is None:
+        return [None] * len(prompts)
+    known: dict[str, Tensor] = {}
+    width = lm.config.dimension
+    for prompt in prompts:
+        if prompt and prompt not in known:
+            assert encoder is not None
+            hidden = encoder(prompt)
+            if hidden.dim() != 2 or hidden.shape[1] != lm.config.text_dimension:
+                raise ValueError(f"the text encoder must give [L, {lm.config.text_dimension}], got {tuple(hidden.shape)}")
+            known[prompt] = lm.text(hidden.to(lm.text.weight.dtype))
+    return [known[prompt] if prompt else torch.zeros(1, width) for prompt in prompts]
+
+
+@torch.no_grad()
+def _embed_melody(lm: MusicGenLM, wav: Tensor | None) -> Tensor | None:
+    """A melody or style [N] as [F, D]; None is silence or one zero vector, and a model without melodies has none."""
+    if lm.melody is None:
+        return None
+    if lm.style is not None:
+        return torch.zeros(1, lm.config.dimension) if wav is None else lm.melody(lm.style.of_audio(wav, lm.config.sample_rate))
+    c = lm.config
+    frames = null_chroma(1, c.n_chroma) if wav is None else chroma(wav, c.sample_rate, c.n_chroma)
+    return lm.melody(fitted(frames, c.chroma_frames))  # type: ignore[no-any-return]
+
+
+def _aligned(melodies: Sequence[Tensor | None], padding: str) -> list[Tensor | None]:
+    """Melodies [N]; where padding counts, each is followed by silence up to the longest."""
+    if padding == "masked":
+        return list(melodies)
+    longest = max((len(wav) for wav in melodies if wav is not None), default=0)
+    return [None if wav is None else torch.nn.functional.pad(wav, (0, longest - len(wav))) for wav in melodies]

@@ -1,0 +1,221 @@
+"""What a MusicGen is made of, read from our own words, Hugging Face's config.json or audiocraft's xp.cfg."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...codec.config import ConfigError, Strict
+from ...codec.errors import CheckpointError
+from ...codec.published import Lookup as Lookup
+
+HEAD_DIMENSION = 64  # of every published model; weights alone do not tell the number of heads
+CHROMA_HOP = 4096  # samples between two chroma frames
+N_CODEBOOKS, CODEBOOK_SIZE, N_USED = 6, 1024, 3  # of a style encoder; generation uses the first N_USED
+STRIDE, EXCERPT_SECONDS = 15, 3.0  # features per frame of a style, and how much audio it hears
+MONO, STEREO = (0, 1, 2, 3), (0, 0, 1, 1, 2, 2, 3, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class MusicGenConfig(Strict):
+    """One language model over codes, its conditions and the codec that it writes for (arXiv 2306.05284)."""
+
+    name: str
+    dimension: int = 1024  # D
+    n_layers: int = 24
+    n_heads: int = 16
+    ff_dimension: int = 4096
+    codebook_size: int = 2048  # V; the special token is V
+    delays: tuple[int, ...] = MONO  # columns, one per codebook; their number is K
+    channels: int = 1  # 2: rows left, right, left, right ... of two mono streams
+    cross_attention: bool = True  # to the conditions; otherwise they stand before the tokens
+    text_dimension: int = 768  # of the text encoder; 0: no text
+    text_encoder: str = "t5-base"
+    n_chroma: int = 0  # pitch classes of a melody; 0: no melody
+    chroma_frames: int = 235
+    style: bool = False  # takes music as a style in place of a melody
+    sample_rate: int = 32_000  # Hz, of the codec
+    frame_rate: int = 50  # frames per second
+    max_seconds: float = 30.0  # that the model was trained on at once
+    guidance: float = 3.0  # how far the conditions are exaggerated, by default
+
+    def __post_init__(self) -> None:
+        if self.dimension % self.n_heads or self.dimension % 2:
+            raise ConfigError(f"MusicGenConfig.dimension: even and a multiple of {self.n_heads} heads, got {self.dimension}")
+        if self.channels not in (1, 2) or self.n_codebooks % self.channels:
+            raise ConfigError(f"MusicGenConfig.channels: 1, or 2 with paired delays, got {self.channels}")
+        if not self.delays or list(self.delays) != sorted(self.delays) or self.delays[0] < 0:
+            raise ConfigError(f"MusicGenConfig.delays: must ascend from 0 or more, got {self.delays}")
+        if (self.n_chroma or self.style) and self.cross_attention:
+            raise ConfigError("MusicGenConfig.cross_attention: must be false where a melody or style is taken")
+        if self.n_chroma and self.style:
+            raise ConfigError("MusicGenConfig.style: must be false where n_chroma asks for a melody")
+
+    @property
+    def n_codebooks(self) -> int:
+        """K, rows of codes: of both channels together."""
+        return len(self.delays)
+
+    @property
+    def special(self) -> int:
+        """The token of cells that hold no code."""
+        return self.codebook_size
+
+    def n_frames(self, seconds: float) -> int:
+        """Whole frames T in a time."""
+        return int(seconds * self.frame_rate)
+
+
+_WIDTHS = {"small": (1024, 24), "medium": (1536, 48), "large": (2048, 48)}
+
+
+def _published() -> dict[str, MusicGenConfig]:
+    """All that was released: three widths, in stereo too, and those that take a melody or a style."""
+    found = {}
+    for width, (dimension, n_layers) in _WIDTHS.items():
+        text = MusicGenConfig(f"musicgen-{width}", dimension, n_layers, dimension // HEAD_DIMENSION, 4 * dimension)
+        melody = replace(text, cross_attention=False, n_chroma=12)
+        kinds = {width: text}
+        if width != "small":
+            kinds["melody" if width == "medium" else f"melody-{width}"] = melody
+        for name, config in kinds.items():
+            for stereo in (False, True):
+                label = f"musicgen-{'stereo-' * stereo}{name}"
+                found[label] = replace(config, name=label, delays=STEREO if stereo else MONO, channels=1 + stereo)
+    found["musicgen-style"] = replace(found["musicgen-medium"], name="musicgen-style", cross_attention=False, style=True)
+    return found
+
+
+PUBLISHED = _published()
+
+
+def hugging_face_config(values: Mapping[str, Any], name: str) -> MusicGenConfig:
+    """The model of a Hugging Face config.json: of the whole model, or of its decoder alone.
+
+    Keys that it lacks have that library's defaults. Raises CheckpointError for anything else.
+    """
+    kind = values.get("model_type")
+    known = ("musicgen", "musicgen_melody", "musicgen_decoder", "musicgen_melody_decoder")
+    if kind not in known:
+        raise CheckpointError(f"{name}: model_type must be one of {', '.join(known)}, got {kind!r}")
+    decoder = values if kind.endswith("_decoder") else values.get("decoder") or {}
+    audio, text = values.get("audio_encoder") or {}, values.get("text_encoder") or {}
+    for key, wanted in (("activation_function", "gelu"), ("scale_embedding", False)):
+        if decoder.get(key, wanted) != wanted:
+            raise CheckpointError(f"{name}: decoder.{key} must be {wanted!r}, got {decoder[key]!r}")
+    channels, n_codebooks = decoder.get("audio_channels", 1), decoder.get("num_codebooks", 4)
+    dimension = decoder.get("hidden_size", 1024)
+    is_melody, is_whole = "melody" in kind, not kind.endswith("_decoder")
+    rate = audio.get("sampling_rate", 32_000)
+    return _checked(
+        name,
+        dimension=dimension,
+        n_layers=decoder.get("num_hidden_layers", 24),
+        n_heads=decoder.get("num_attention_heads", dimension // HEAD_DIMENSION),
+        ff_dimension=decoder.get("ffn_dim", 4096),
+        codebook_size=decoder.get("vocab_size", 2048),
+        delays=tuple(i // channels for i in range(n_codebooks)),
+        channels=channels,
+        cross_attention=not is_melody,
+        text_dimension=text.get("d_model", 512) if is_whole else 0,
+        text_encoder=text.get("_name_or_path") or "t5-base",
+        n_chroma=values.get("num_chroma", 12) if is_melody and is_whole else 0,
+        chroma_frames=values.get("chroma_length", 235),
+        sample_rate=rate,
+        frame_rate=math.ceil(rate / math.prod(audio.get("upsampling_ratios", (8, 5, 4, 4)))),
+    )
+
+
+_EXPECTED = {
+    "lm_model": "transformer_lm",
+    "transformer_lm.activation": "gelu",
+    "transformer_lm.norm": "layer_norm",
+    "transformer_lm.norm_first": True,
+    "transformer_lm.bias_ff": False,
+    "transformer_lm.bias_attn": False,
+    "transformer_lm.bias_proj": False,
+    "transformer_lm.past_context": None,
+    "transformer_lm.causal": True,
+    "transformer_lm.layer_scale": None,
+    "transformer_lm.positional_embedding": "sin",
+    "transformer_lm.qk_layer_norm": False,
+    "transformer_lm.qk_layer_norm_cross": False,
+    "transformer_lm.kv_repeat": 1,
+    "fuser.cross_attention_pos_emb": False,
+    "fuser.sum": [],
+    "fuser.input_interpolate": [],
+    "conditioners.description.model": "t5",
+    "conditioners.description.t5.normalize_text": False,
+    "conditioners.self_wav.chroma_stem.argmax": True,
+    "conditioners.self_wav.chroma_stem.radix2_exp": 14,
+    "conditioners.self_wav.style.model_name": "mert",
+    "conditioners.self_wav.style.transformer_scale": "default",
+    "conditioners.self_wav.style.batch_norm": True,
+    "conditioners.self_wav.style.n_q_out": N_CODEBOOKS,
+    "conditioners.self_wav.style.eval_q": N_USED,
+    "conditioners.self_wav.style.bins": CODEBOOK_SIZE,
+    "conditioners.self_wav.style.ds_factor": STRIDE,
+    "conditioners.self_wav.style.length": EXCERPT_SECONDS,
+    "codebooks_pattern.delay.flatten_first": 0,
+    "codebooks_pattern.delay.empty_initial": 0,
+    "interleave_stereo_codebooks.per_timestep": False,
+}
+
+
+def audiocraft_config(values: Mapping[str, Any], name: str) -> MusicGenConfig:
+    """The model of audiocraft's xp.cfg. Raises CheckpointError for what it lacks or what is no MusicGen."""
+    cfg = Lookup(values, name)
+    for path, wanted in _EXPECTED.items():
+        if cfg.get(path, wanted) != wanted:
+            raise CheckpointError(f"{name}: {path} must be {wanted!r}, got {cfg.get(path)!r}")
+    before, across = list(cfg.get("fuser.prepend", [])), list(cfg.get("fuser.cross", []))
+    if (sorted(before), across) not in ([([], ["description"]), (["description", "self_wav"], []), (["description"], [])]):
+        raise CheckpointError(f"{name}: fuser must cross 'description' or prepend it and 'self_wav', got {across} and {before}")
+    kind = cfg.get("conditioners.self_wav.model", "chroma_stem") if "self_wav" in before else None
+    if kind not in (None, "chroma_stem", "style"):
+        raise CheckpointError(f"{name}: conditioners.self_wav.model must be 'chroma_stem' or 'style', got {kind!r}")
+    dimension, has_text = cfg.get("transformer_lm.dim"), bool(before or across)
+    rate, seconds = cfg.get("sample_rate", 32_000), cfg.get("dataset.segment_duration", 30)
+    return _checked(
+        name,
+        dimension=dimension,
+        n_layers=cfg.get("transformer_lm.num_layers"),
+        n_heads=cfg.get("transformer_lm.num_heads"),
+        ff_dimension=int(dimension * cfg.get("transformer_lm.hidden_scale", 4)),
+        codebook_size=cfg.get("transformer_lm.card"),
+        delays=_audiocraft_delays(cfg, name),
+        channels=2 if cfg.get("interleave_stereo_codebooks.use", False) else 1,
+        cross_attention=bool(across),
+        text_dimension=768 if has_text else 0,
+        text_encoder=cfg.get("conditioners.description.t5.name", "t5-base"),
+        n_chroma=cfg.get("conditioners.self_wav.chroma_stem.n_chroma", 12) if kind == "chroma_stem" else 0,
+        style=kind == "style",
+        chroma_frames=int(seconds * rate) // CHROMA_HOP + 1,
+        sample_rate=rate,
+        max_seconds=float(seconds),
+        guidance=float(cfg.get("classifier_free_guidance.inference_coef", 3.0)),
+    )
+
+
+def _audiocraft_delays(cfg: Lookup, name: str) -> tuple[int, ...]:
+    """The delay of each codebook; old packages name no pattern and mean 0, 1, 2 ..."""
+    n_codebooks = cfg.get("transformer_lm.n_q")
+    kind = cfg.get("codebooks_pattern.modeling", None) or cfg.get("transformer_lm.q_modeling", "delay")
+    if kind == "parallel":
+        return (0,) * n_codebooks
+    if kind != "delay":
+        raise CheckpointError(f"{name}: codebooks_pattern must be 'delay' or 'parallel', got {kind!r}")
+    delays = tuple(cfg.get("codebooks_pattern.delay.delays", None) or range(n_codebooks))
+    if len(delays) != n_codebooks:
+        raise CheckpointError(f"{name}: {n_codebooks} codebooks need as many delays, got {delays}")
+    return delays
+
+
+def _checked(name: str, **values: Any) -> MusicGenConfig:
+    """Check every value, and the size of a head, which a wrong number of heads betrays."""
+    try:
+        return MusicGenConfig.from_dict({"name": name, **values})
+    except ConfigError as error:
+        raise CheckpointError(f"{name}: {error}") from error

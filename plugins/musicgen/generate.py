@@ -1,0 +1,158 @@
+"""Generation: windows of columns, and the frames that they complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .chroma import excerpt
+from .conditioning import Conditioner
+from .lm import Conditions, MusicGenLM
+from .patterns import UNKNOWN
+from .sampling import Guidance, Sampling
+from .text import TextEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to generate."""
+
+    seconds: float = 30.0  # of the result, a prompt of codes included
+    sampling: Sampling = field(default_factory=Sampling)
+    guidance: Guidance = field(default_factory=Guidance)
+    stride_seconds: float = 18.0  # from one window to the next, where one does not suffice
+    padding: str = "masked"  # or "attended", as the original does; see conditioning.py
+
+    def check(self, lm: MusicGenLM, n_prompt: int) -> int:
+        """The frames T to make; raises ValueError for what cannot be."""
+        c = lm.config
+        n_frames, most = c.n_frames(self.seconds), c.n_frames(c.max_seconds)
+        if n_prompt >= min(n_frames, most):
+            raise ValueError(f"a prompt of {n_prompt} frames leaves nothing to add: {min(n_frames, most)} are a window's most")
+        if n_frames > most and not 0 < c.n_frames(self.stride_seconds) < most:
+            raise ValueError(f"stride_seconds must lie between 0 and {c.max_seconds:g}, got {self.stride_seconds:g}")
+        return n_frames
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What B items are to be like."""
+
+    prompts: Sequence[str | None]
+    melodies: Sequence[Tensor | None]  # mono audio [N] each, at the model's sample rate
+    seeds: Sequence[int]  # one per item: an item's draws depend on nothing else
+
+    def __post_init__(self) -> None:
+        n = len(self.prompts)
+        if n == 0 or len(self.melodies) != n or len(self.seeds) != n:
+            raise ValueError(f"prompts, melodies and seeds must be as many, got {n}, {len(self.melodies)}, {len(self.seeds)}")
+        for wav in self.melodies:
+            if wav is not None and (wav.dim() != 1 or len(wav) == 0):
+                raise ValueError(f"a melody must be mono audio [N], got {tuple(wav.shape)}")
+
+
+def stream_codes(
+    lm: MusicGenLM, encoder: TextEncoder | None, request: Request, options: Options, prompt: Tensor | None = None
+) -> Iterator[Tensor]:
+    """Frames as they are finished: blocks [B, K, t] that follow `prompt` [B, K, T_prompt], which is not repeated.
+
+    What exceeds the model's `max_seconds` is made in windows that each continue the end of
+    the one before, all but `stride_seconds` of it; positions start afresh in each, and a
+    melody is read from where the window stands in the whole. (The original measures the last
+    window in floating point and may need one more for a single frame; frames are counted here.)
+    """
+    n_items = len(request.prompts)
+    known = _empty(lm, n_items) if prompt is None else _checked(prompt, lm, n_items)
+    n_frames = options.check(lm, known.shape[2])
+    window, stride = lm.config.n_frames(lm.config.max_seconds), lm.config.n_frames(options.stride_seconds)
+    generators = [torch.Generator().manual_seed(seed) for seed in request.seeds]
+
+    def draw(logits: Tensor) -> Tensor:
+        return options.sampling(logits, generators)
+
+    start = 0
+    while start + known.shape[2] < n_frames:
+        conditioner = _conditioner(lm, encoder, request, options, start if n_frames > window else None)
+        blocks = [known]
+        for block in window_codes(lm, known, min(n_frames - start, window), branches(conditioner, options), options, draw):
+            blocks.append(block)
+            yield block
+        known, start = torch.cat(blocks, dim=2)[:, :, stride:], start + stride
+
+
+def branches(conditioner: Conditioner, options: Options) -> list[tuple[int, Conditions]]:
+    """Batches of rows for each step: (branches in it, their conditions).
+
+    Where nothing is asked for, or guidance has no effect, only what counts is computed: the
+    mixture u + s * (c - u) is then u, or c.
+    """
+    guidance = options.guidance
+    if conditioner.is_null:
+        return [(1, conditioner.lay_out(conditioner.null()))]
+    if guidance.scale == 1 and guidance.text_scale in (None, 1):
+        return [(1, conditioner.lay_out(conditioner.full))]
+    if guidance.is_double:
+        return [(3, conditioner.lay_out([*conditioner.full, *conditioner.melody_only, *conditioner.null()]))]
+    if guidance.two_step:
+        return [(1, conditioner.lay_out(conditioner.full)), (1, conditioner.lay_out(conditioner.null(alone=True)))]
+    return [(2, conditioner.lay_out([*conditioner.full, *conditioner.null()]))]
+
+
+@torch.no_grad()
+def window_codes(
+    lm: MusicGenLM,
+    known: Tensor,
+    n_frames: int,
+    batches: Sequence[tuple[int, Conditions]],
+    options: Options,
+    draw: Callable[[Tensor], Tensor],
+) -> Iterator[Tensor]:
+    """One window of `n_frames` that begins with `known` [B, K, T]: blocks [B, K, t] of what follows.
+
+    A frame leaves as soon as the last of its codes is drawn, which is the pattern's longest
+    delay after the first. Codes of the prompt that the delay pushes into generated columns stay.
+    """
+    n_items, n_known = known.shape[0], known.shape[2]
+    unknown = known.new_full((n_items, known.shape[1], n_frames - n_known), UNKNOWN)
+    columns = lm.pattern.spread(torch.cat([known, unknown], dim=2))
+    n_columns, read, sent = columns.shape[2], 0, n_known
+    states = [lm.begin(conditions, n_columns, n * n_items) for n, conditions in batches]
+    for column in range(lm.pattern.first_column(n_known), n_columns):
+        logits: list[Tensor] = []
+        for (n, _), state in zip(batches, states, strict=True):
+            logits += lm.step(columns[:, :, read:column].repeat(n, 1, 1), state).chunk(n)
+        drawn, cells = draw(options.guidance.mix(logits)), columns[:, :, column]
+        columns[:, :, column] = torch.where(cells == UNKNOWN, drawn, cells)
+        read, finished = column, lm.pattern.n_finished(column + 1)
+        if finished > sent:
+            yield lm.pattern.gather(columns, sent, finished)
+            sent = finished
+
+
+def _conditioner(
+    lm: MusicGenLM, encoder: TextEncoder | None, request: Request, options: Options, start: int | None
+) -> Conditioner:
+    """The conditions of a window; melodies are excerpts from frame `start` on, or whole."""
+    melodies = list(request.melodies)
+    if start is not None:
+        c = lm.config
+        at = start / c.frame_rate
+        melodies = [None if wav is None else excerpt(wav, at, c.max_seconds, c.sample_rate) for wav in melodies]
+    return Conditioner(lm, encoder, request.prompts, melodies, options.padding)
+
+
+def _empty(lm: MusicGenLM, n_items: int) -> Tensor:
+    return torch.empty(n_items, lm.config.n_codebooks, 0, dtype=torch.int64)
+
+
+def _checked(prompt: Tensor, lm: MusicGenLM, n_items: int) -> Tensor:
+    """A prompt as int64; raises ValueError for a wrong shape or codes out of range."""
+    c = lm.config
+    if prompt.dim() != 3 or prompt.shape[:2] != (n_items, c.n_codebooks):
+        raise ValueError(f"prompt codes must be [{n_items}, {c.n_codebooks}, T], got {tuple(prompt.shape)}")
+    if prompt.numel() and not 0 <= int(prompt.min()) <= int(prompt.max()) < c.codebook_size:
+        raise ValueError(f"prompt codes must lie in [0, {c.codebook_size}), got {int(prompt.min())}..{int(prompt.max())}")
+    return prompt.long()

@@ -1,0 +1,82 @@
+"""From logits to tokens: guidance, then temperature, then a choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a token is chosen: the best of `top_k`, or of the share `top_p`, or of all; temperature 0 takes the likeliest."""
+
+    top_k: int = 250  # 0: no limit
+    top_p: float = 0.0  # 0: not used; otherwise it takes the place of top_k
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, value, good in (
+            ("top_k", self.top_k, self.top_k >= 0),
+            ("top_p", self.top_p, 0 <= self.top_p <= 1),
+            ("temperature", self.temperature, self.temperature >= 0),
+        ):
+            if not good:
+                raise ValueError(f"{name} must be {'in [0, 1]' if name == 'top_p' else '0 or more'}, got {value}")
+
+    def __call__(self, logits: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Logits [B, K, V] -> tokens [B, K]; item b draws from generators[b], so that it does not depend on its batch."""
+        if self.temperature == 0:
+            return logits.argmax(dim=-1)
+        p = (logits / self.temperature).softmax(dim=-1)
+        if self.top_p > 0:
+            # Drawn in the sorted order, as the original does: the same seed then draws the same tokens.
+            p, order = p.sort(dim=-1, descending=True)
+            p = p * (p.cumsum(dim=-1) - p <= self.top_p)
+            return order.gather(-1, self._draw(p, generators)[..., None])[..., 0]
+        if 0 < self.top_k < p.shape[-1]:
+            p = p * (p >= p.topk(self.top_k, dim=-1).values[..., -1:])  # equals of the last one stay in
+        return self._draw(p, generators)
+
+    @staticmethod
+    def _draw(p: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        p = p / p.sum(dim=-1, keepdim=True)
+        return torch.stack([torch.multinomial(q, 1, generator=g)[:, 0] for q, g in zip(p, generators, strict=True)])
+
+
+GREEDY = Sampling(temperature=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """Classifier-free guidance (arXiv 2306.05284, section 2.3): how far to go beyond what conditions ask for.
+
+    With `text_scale` (the original's beta) a text counts that much beside a melody. `two_step`
+    runs the rows without conditions on their own, with no padding towards the others.
+    """
+
+    scale: float = 3.0
+    text_scale: float | None = None
+    two_step: bool = False
+
+    def __post_init__(self) -> None:
+        if self.two_step and self.text_scale is not None:
+            raise ValueError("two_step guidance has no text_scale: give one of them")
+
+    @property
+    def is_double(self) -> bool:
+        """Whether text and melody are weighed against each other."""
+        return self.text_scale is not None
+
+    def mix(self, branches: Sequence[Tensor]) -> Tensor:
+        """Logits of one, two (full, null) or three (full, melody only, null) branches -> the logits to sample from."""
+        if len(branches) == 1:
+            return branches[0]
+        full, null = branches[0], branches[-1]
+        if len(branches) == 3:
+            assert self.text_scale is not None
+            melody = branches[1]
+            return null + self.scale * (melody + self.text_scale * (full - melody) - null)
+        return null + self.scale * (full - null)

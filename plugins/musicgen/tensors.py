@@ -1,0 +1,119 @@
+"""Tensors in files, read one at a time from memory-mapped pages: safetensors, whole or in shards, and pickles."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ...codec.errors import CheckpointError
+from ...codec.pickles import read_pickle
+
+INDEX = "model.safetensors.index.json"
+
+
+class TensorFiles:
+    """Tensors of one or more safetensors files by name; nothing is read before it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        """`path` is a file, or the index of a model in shards. Raises CheckpointError where a file is missing or none."""
+        self.path = path
+        self._files: dict[str, Any] = {}  # tensor name: the file that holds it
+        for file, promised in _shards(path).items():
+            try:
+                opened = safe_open(file, "pt")
+            except (OSError, SafetensorError) as error:
+                raise CheckpointError(f"{file}: {error}") from error
+            held = set(opened.keys())
+            missing = sorted(promised - held)
+            if missing:
+                raise CheckpointError(f"{file}: lacks {missing[0]}, which {path.name} says is there")
+            self._files |= dict.fromkeys(promised or held, opened)
+
+    def names(self) -> set[str]:
+        """All names."""
+        return set(self._files)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a tensor, without reading it."""
+        return tuple(self._files[name].get_slice(name).get_shape())
+
+    def get(self, name: str) -> Tensor:
+        """The tensor; its pages come from the file when they are used."""
+        tensor: Tensor = self._files[name].get_tensor(name)
+        return tensor
+
+
+class PickledTensors:
+    """Tensors of an audiocraft package, of whose file nothing is run and only what is used is read."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises CheckpointError where the file holds no model."""
+        self.path = path
+        content = read_pickle(path, mmap=zipfile.is_zipfile(path))
+        if not isinstance(content, dict) or not isinstance(content.get("best_state"), dict):
+            raise CheckpointError(f"{path}: holds no model of audiocraft (best_state)")
+        state = content["best_state"]
+        state = state.get("model", state)
+        self._tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+        self.configuration = _yaml(content.get("xp.cfg"), path)
+
+    def names(self) -> set[str]:
+        """All names."""
+        return set(self._tensors)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a tensor."""
+        return tuple(self._tensors[name].shape)
+
+    def get(self, name: str) -> Tensor:
+        """The tensor."""
+        return self._tensors[name]
+
+
+def _shards(path: Path) -> dict[Path, set[str]]:
+    """Files, and the names that an index puts in each; a single file is asked itself."""
+    if path.suffix != ".json":
+        return {path: set()}
+    weight_map = read_json(path).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{path}: lacks weight_map, which says where tensors are")
+    shards: dict[Path, set[str]] = {}
+    for name, file in weight_map.items():
+        # A name only: an index must not lead out of its folder.
+        if not isinstance(file, str) or Path(file).name != file:
+            raise CheckpointError(f"{path}: {name} must be in a file beside it, got {file!r}")
+        shards.setdefault(path.parent / file, set()).add(name)
+    return shards
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; raises CheckpointError where there is none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: must hold a JSON object")
+    return values
+
+
+def _yaml(values: Any, path: Path) -> Mapping[str, Any]:
+    """xp.cfg as tables: text in packages that were exported, tables in training checkpoints."""
+    if isinstance(values, str):
+        try:
+            import yaml
+        except ImportError as error:
+            raise CheckpointError(f"{path}: reading its configuration needs PyYAML (pip install pyyaml)") from error
+        try:
+            values = yaml.safe_load(values)
+        except yaml.YAMLError as error:
+            raise CheckpointError(f"{path}: xp.cfg is not plain YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: lacks xp.cfg, which describes the model")
+    return values

@@ -1,0 +1,88 @@
+"""Text prompts as hidden states of a T5 encoder: frozen, and by the `transformers` library (`pip install 'ecdc[musicgen]'`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ...codec.errors import CheckpointError
+
+
+class TextEncoder(Protocol):
+    """Anything that turns one prompt into vectors."""
+
+    def __call__(self, prompt: str) -> Tensor:
+        """Hidden states [L, text_dimension] of the prompt's L tokens, the end token included."""
+        ...
+
+
+class T5Encoder:
+    """T5's encoder in float32, one prompt at a time: without padding there is nothing that could depend on a batch."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model, self.tokenizer = model.eval().requires_grad_(False), tokenizer
+
+    @classmethod
+    def load(cls, name_or_folder: str | Path) -> T5Encoder:
+        """A folder, or a model on the Hugging Face hub by name; raises CheckpointError where there is none."""
+        transformers = _transformers()
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(name_or_folder)
+            model = transformers.T5EncoderModel.from_pretrained(name_or_folder).float()
+        except Exception as error:  # of files, network, hub and missing packages: dozens of kinds
+            raise CheckpointError(f"{name_or_folder}: no T5 encoder could be loaded: {first_line(error)}") from error
+        return cls(model, tokenizer)
+
+    @classmethod
+    def from_tensors(
+        cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor], tokenizer: str | Path, where: Path
+    ) -> T5Encoder:
+        """An encoder whose weights lie in a larger checkpoint; `tokenizer` is a folder or a name on the hub."""
+        transformers = _transformers()
+        with torch.device("meta"):
+            model = transformers.T5EncoderModel(transformers.T5Config(**config))
+        tensors = {name: tensor.float() for name, tensor in tensors.items()}
+        table = tensors.get("shared.weight", tensors.get("encoder.embed_tokens.weight"))
+        if table is None:
+            raise CheckpointError(f"{where}: lacks text_encoder.shared.weight")
+        tensors |= {"shared.weight": table, "encoder.embed_tokens.weight": table}  # one table under two names
+        for name, wanted in model.state_dict().items():
+            if name not in tensors:
+                raise CheckpointError(f"{where}: lacks text_encoder.{name}")
+            if tensors[name].shape != wanted.shape:
+                raise CheckpointError(
+                    f"{where}: text_encoder.{name} must be {list(wanted.shape)}, got {list(tensors[name].shape)}"
+                )
+        unknown = sorted(tensors.keys() - model.state_dict().keys())
+        if unknown:
+            raise CheckpointError(f"{where}: text_encoder.{unknown[0]} is not part of this model")
+        model.load_state_dict(tensors, assign=True)
+        try:
+            loaded = transformers.AutoTokenizer.from_pretrained(tokenizer)
+        except Exception as error:  # as above
+            raise CheckpointError(f"{tokenizer}: no tokenizer could be loaded: {first_line(error)}") from error
+        return cls(model, loaded)
+
+    @torch.no_grad()
+    def __call__(self, prompt: str) -> Tensor:
+        """Hidden states [L, text_dimension]; nothing is cut off a long prompt."""
+        ids = self.tokenizer(prompt, return_tensors="pt", truncation=False)["input_ids"]
+        hidden: Tensor = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+        return hidden[0]
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise CheckpointError("text prompts need transformers: pip install 'ecdc[musicgen]'") from error
+    return transformers
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
