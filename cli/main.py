@@ -13,6 +13,7 @@ from .. import __version__
 COMMANDS = {
     "encode": ("encode", "encode_command", "Encode audio into .ecdc files."),
     "decode": ("decode", "decode_command", "Decode .ecdc files into audio."),
+    "generate": ("generate", "generate_command", "Make music from words, a melody or a beginning."),
     "info": ("info", "info_command", "Describe .ecdc files without decoding them."),
     "verify": ("verify", "verify_command", "Check every byte of .ecdc files."),
     "repair": ("repair", "repair_command", "Write a valid file from what survives of a damaged one."),

@@ -10,8 +10,11 @@ like `Opener` below. In its pyproject.toml:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+
+import numpy as np
 
 from ..format.header import Header
 from ..format.writer import Writer
@@ -21,6 +24,7 @@ if TYPE_CHECKING:  # whoever lists generators need not wait for torch
     from ..codec.protocols import TokenSource
 
 GROUP = "ecdc.generators"
+CHUNK_SECONDS = 1.0  # short, so that a listener at the end of a pipe hears early
 
 
 class Opener(Protocol):
@@ -36,8 +40,21 @@ class Opener(Protocol):
         seed: int = 0,
         **options: Any,
     ) -> TokenSource:
-        """A source that makes `seconds` of audio by the model of that name or path; `codec`: in place of its own."""
+        """A source that makes `seconds` of audio by the model of that name or path; `codec`: in place of its own.
+
+        `ecdc generate` also gives those of these options that were asked for: `start`, what to continue, as a CodeFile or
+        a Sound; `melody`, a Sound; `guidance`, `temperature` and `top_p`, numbers; `top_k`, a whole one; `int8`, true or
+        false. Raises ValueError, in one line, for what the model cannot do.
+        """
         ...
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Audio that a generator is given."""
+
+    audio: np.ndarray  # float32 [C, N]
+    sample_rate: int  # Hz
 
 
 class GeneratorError(ValueError):
@@ -60,15 +77,24 @@ def generator(name: str) -> Opener:
         raise GeneratorError(f"{name}: cannot be loaded ({found[name].value}): {error}") from error
 
 
-def write(source: TokenSource, fileobj: BinaryIO, progress: Callable[[float], None] = lambda seconds: None) -> Header:
+def write(
+    source: TokenSource,
+    fileobj: BinaryIO,
+    progress: Callable[[float], None] = lambda seconds: None,
+    chunk_seconds: float = CHUNK_SECONDS,
+    ends: Callable[[], bool] = lambda: False,
+) -> Header:
     """Write all that a source makes as a stream, while it is made; returns the header.
 
-    `progress` receives the seconds of audio of each block. An exception leaves a stream
+    `progress` receives the seconds of audio of each block; `ends` is asked after each whether to end the stream there.
+    An exception leaves a stream
     without its end, which no reader takes for whole.
     """
     header = source.header()
-    with Writer(fileobj, header) as writer:
+    with Writer(fileobj, header, max(1, min(round(chunk_seconds * header.frame_rate), header.chunk_limit))) as writer:
         for block in source.blocks():
             writer.append(block)
             progress(float(block.shape[1] / header.frame_rate))
+            if ends():
+                break
     return header

@@ -1,0 +1,150 @@
+"""`ecdc generate`."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import InputError, check_outputs, guard, progress_bar
+
+if TYPE_CHECKING:
+    from ..format.api import CodeFile
+    from ..plugins.generators import Sound
+
+GENERATOR = "musicgen"
+NUMBERS = ("guidance", "temperature", "top_k", "top_p")
+
+
+@click.command("generate")
+@click.argument("prompt", required=False)
+@click.option("--list", "is_list", is_flag=True, help="List the generators that are installed.")
+@click.option("--generator", default=GENERATOR, show_default=True, help="The plugin that generates.")
+@click.option("--model", help="Its model: a folder, a file, or a published name such as musicgen-small.")
+@click.option("--seconds", type=click.FloatRange(0, 3600, min_open=True), default=10.0, show_default=True, help="Length.")
+@click.option("--continue", "start", metavar="FILE", help="Go on from this: an .ecdc file of the model's tokens, or audio.")
+@click.option("--melody", metavar="FILE", help="Follow this melody: an .ecdc file or audio.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@click.option("--guidance", type=float, help="How closely to follow prompt and melody. Default: the model's.")
+@click.option("--temperature", type=click.FloatRange(0), help="0 takes the likeliest token each time.")
+@click.option("--top-k", type=click.IntRange(0), help="Draw from so many of the likeliest tokens.")
+@click.option("--top-p", type=click.FloatRange(0, 1), help="Draw from the likeliest tokens of this share together.")
+@click.option("--int8", is_flag=True, help="Weights in eight bits: less memory, faster, a little different.")
+@click.option("-o", "--output", metavar="FILE", help="Output .ecdc file, or '-'.")
+@click.option("--force", is_flag=True, help="Overwrite the output.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def generate_command(
+    prompt: str | None, is_list: bool, generator: str, model: str | None, seconds: float, start: str | None,
+    melody: str | None, seed: int, int8: bool, output: str | None, force: bool, quiet: bool, **numbers: float | None,
+) -> None:  # fmt: skip
+    """Generate tokens from words (PROMPT), a melody or a beginning, straight into an .ecdc file.
+
+    FILE may be '-', standard input. Chunks of a second leave as they are made, so that
+    `ecdc generate ... -o - | ecdc decode - -o - | aplay` is heard while it goes on. Ctrl-C
+    ends the file there; a second one leaves none.
+    """
+    if is_list:
+        return _list()
+    if model is None or output is None:
+        raise click.UsageError("name a model with --model, and the output with -o")
+    if start == melody == "-":
+        raise click.UsageError("standard input can be read once")
+    with guard(output if output != "-" else None), contextlib.ExitStack() as stack:
+        check_outputs([(name, output) for name in (start, melody) if name] or [("", output)], force)
+        from ..format.files import output_stream
+        from ..plugins.generators import generator as find
+        from ..plugins.generators import write
+
+        options: dict[str, Any] = {name: numbers[name] for name in NUMBERS if numbers[name] is not None}
+        if int8:
+            options["int8"] = True
+        if start:
+            options["start"] = stack.enter_context(_opened(start))
+        if melody:
+            options["melody"] = _sound(stack.enter_context(_opened(melody)))
+        try:
+            source = find(generator)(model, prompt=prompt, seconds=seconds, seed=seed, **options)
+            header = source.header()
+        except RuntimeError as error:  # such as a model without its codec
+            raise InputError(str(error)) from error
+        with (
+            progress_bar(prompt or generator, seconds, quiet) as progress,
+            output_stream(output) as stream,
+            _interrupts() as ends,
+        ):
+            write(source, stream, progress, ends=ends)
+    if not quiet:
+        click.echo(f"{output}: {header.codec}, {dict(header.tags)}", err=True)
+
+
+def _list() -> None:
+    from ..plugins.generators import generators
+
+    for name, point in sorted(generators().items()):
+        click.echo(f"{name:12} {point.value}")
+
+
+@contextlib.contextmanager
+def _opened(name: str) -> Iterator[CodeFile | Sound]:
+    """An .ecdc file or audio, whichever it is; standard input is kept in a file meanwhile."""
+    from ..codec.audio import AudioSource
+    from ..format.api import CodeFile
+    from ..plugins.generators import Sound
+
+    with contextlib.ExitStack() as stack:
+        path = Path(name)
+        if name == "-":
+            kept = stack.enter_context(tempfile.NamedTemporaryFile())
+            shutil.copyfileobj(sys.stdin.buffer, kept)
+            kept.flush()
+            path = Path(kept.name)
+        with path.open("rb") as stream:
+            is_ecdc = stream.read(4) == b"ECDC"
+        if is_ecdc:
+            yield stack.enter_context(CodeFile(path))
+            return
+        import numpy as np
+
+        with AudioSource(path) as audio:
+            yield Sound(np.concatenate(list(audio.blocks()), axis=1), audio.info.sample_rate)
+
+
+def _sound(opened: CodeFile | Sound) -> Sound:
+    """What was opened, decoded if it is tokens."""
+    from ..plugins.generators import Sound
+
+    if isinstance(opened, Sound):
+        return opened
+    import numpy as np
+
+    from ..codec.checkpoints import load
+    from ..codec.pipeline import decode_blocks
+    from ..format import Reader
+
+    codec = load(opened.header.codec)
+    with open(opened.name, "rb") as stream:
+        return Sound(np.concatenate(list(decode_blocks(codec, Reader(stream))), axis=1), codec.sample_rate)
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed once; a second time it interrupts as usual."""
+    asked: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
