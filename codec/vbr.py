@@ -24,7 +24,7 @@ from .stereo import Layout
 WINDOW_SECONDS = 60  # that are looked over at once: memory and delay
 STRETCH_SECONDS = 0.5  # the least time for which K stays
 QUALITY_DB = 6.5, 3.0  # the distance that quality 0 allows, and quality 10
-PLANS, CLOSE = 6, 0.005  # how often levels are planned anew, and which share of the bits may be left
+PLANS, CLOSE = 10, 0.005  # how often levels are planned anew, and which share of the bits may be left
 MEASURED = 5  # numbers of codebooks at which audio is decoded and compared
 
 
@@ -86,19 +86,22 @@ class Allocator:
         assert self._target.kbps is not None
         seconds = (self._frames + codes.shape[1]) / config_rate(self._codec)
         budget = 1000 * self._target.kbps * seconds - self._bits
-        low, low_bits, high = rate.best_path(distances, np.diff(edges), self._choice, budget, self._before), 0.0, np.inf
-        planned = budget
-        for _ in range(PLANS if self._header.entropy else 0):
-            path = rate.best_path(distances, np.diff(edges), self._choice, planned, self._before)
+        path = rate.best_path(distances, np.diff(edges), self._choice, budget, self._before)
+        if not self._header.entropy or budget <= 0:
+            return path
+        best, most, low, high, planned = path, 0.0, 0.0, np.inf, budget
+        for _ in range(PLANS):
             bits = self._real_bits(codes, path, edges)
-            if bits <= budget and bits >= low_bits:
-                low, low_bits = path, bits
-            elif bits > budget:
-                high = min(high, planned)
-            if 0 <= budget - bits < CLOSE * budget:
+            if bits > budget:
+                high = planned
+            else:
+                low = planned
+                best, most = (path, bits) if bits > most else (best, most)
+            if budget - most < CLOSE * budget or high - low < CLOSE * budget:
                 break
-            planned = min(planned * budget / bits, 0.5 * (planned + high)) if budget > 0 else planned
-        return low
+            planned = 0.5 * (low + high) if low and high < np.inf else planned * budget / bits
+            path = rate.best_path(distances, np.diff(edges), self._choice, planned, self._before)
+        return best
 
     def _real_bits(self, codes: NDArray[np.uint16], path: Sequence[int], edges: rate.Edges) -> float:
         """What stretches take at the levels `path`, all chunks of the window begun anew if there is a prior."""
