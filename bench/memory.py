@@ -129,8 +129,8 @@ def markdown(found: Sequence[dict[str, Any]]) -> str:
         for name, cost in one["costs"].items():
             speed = 60 * one["minutes"] / cost["seconds"]
             lines.append(f"| {what} | {name} | {cost['seconds']:.0f} | {speed:.0f} | {cost['peak_mb']:.0f} MB |")
-    first = found[0]
-    lines += ["", f"{first['kbps']:g} kbps, {first['device']}; as many samples out as in."]
+    devices = list(dict.fromkeys(one["device"] for one in found))
+    lines += ["", f"{found[0]['kbps']:g} kbps, {'; then '.join(devices)}; as many samples out as in."]
     return "\n".join(lines)
 
 
