@@ -12,7 +12,8 @@ Each stands between two comments, `<!-- figures: NAME -->` and `<!-- end -->`. H
     python -m ecdc.bench.memory --json bench/results/memory_files.json
     python -m ecdc.bench.memory --pipes --minutes 600 --mono --json bench/results/memory_pipes.json
     python -m ecdc.bench.seek --json bench/results/seek.json
-    ecdc bench entropy --packed runs/audio/packed --json bench/results/entropy.json
+    python -m ecdc.bench.entropy_lm --tokens runs/prior/tokens.npy --seconds 780 --output runs/lm.safetensors
+    ecdc bench entropy --packed runs/audio/packed --lm runs/lm.safetensors --json bench/results/entropy.json
     python -m ecdc.bench.vbr --packed runs/audio/packed --seconds 12 --json bench/results/vbr.json
 """
 
