@@ -104,7 +104,7 @@ def savings(groups: dict[str, list[np.ndarray]], prior: Prior, lm: Any = None) -
                 "order 0": order_0_bits(cut),
                 "zstd -19": None if zstd is None else 8 * zstd,
                 "xz -9": 8 * len(lzma.compress(joined, preset=9 | lzma.PRESET_EXTREME)),
-                "language model": lm.bits(cut) if lm and k <= lm.n_codebooks else None,
+                "language model": lm.bits(cut) if lm and k == lm.n_codebooks else None,
             }
             saved = {name: None if value is None else round(1 - value / raw, 4) for name, value in bits.items()}
             rows.append({"kind": kind, "kbps": kbps, "clips": len(cut), "raw_bits": raw, "saved": saved})

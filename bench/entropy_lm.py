@@ -48,14 +48,10 @@ class TrainedLM:
 
     @torch.no_grad()
     def bits(self, clips: Sequence[np.ndarray]) -> float:
-        """What the codes [K, T] of all clips take, each clip's context begun anew, coded without loss."""
+        """What the codes [K, T] of all clips take, each clip's context begun anew, K as in training; coded without loss."""
         self.model.eval()
-        total = 0.0
-        for codes in clips:
-            held = np.zeros((self.n_codebooks, codes.shape[1]), np.int64)
-            held[: len(codes)] = codes
-            total += float(self.nats(torch.from_numpy(held)[None])[0, : len(codes)].sum()) / math.log(2)
-        return total
+        nats = (float(self.nats(torch.from_numpy(codes.astype(np.int64))[None]).sum()) for codes in clips)
+        return sum(nats) / math.log(2)
 
 
 def train(tokens: np.ndarray, n_codebooks: int, seconds: float, report: Any = print) -> TrainedLM:
