@@ -9,7 +9,6 @@ import click
 
 from .common import guard, plan, process, progress_bar, speaker
 
-CHUNK_SECONDS = 5.0  # as in ecdc.format.header, which costs time to import
 CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 
 
@@ -42,9 +41,7 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 @click.option(
     "--chunk-seconds",
     type=click.FloatRange(0.05, 60),
-    default=CHUNK_SECONDS,
-    show_default=True,
-    help="Length of a chunk: what a listener at the end of a pipe waits for, and what damage costs at most.",
+    help="Length of a chunk: what a listener at the end of a pipe waits for, and what damage costs at most. Default: 5.",
 )
 @click.option("--verify", is_flag=True, help="Decode every chunk's tokens again before it is written.")
 @click.option("--model", default="nano-24k", show_default=True, help="Bundled model, or a folder or file with a checkpoint.")
@@ -61,7 +58,7 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def encode_command(
     inputs: tuple[str, ...], output: str | None, output_dir: str | None, kbps: float, vbr: bool,
-    quality: float | None, entropy: str, chunk_seconds: float, verify: bool, model: str, channels: str, stereo: str,
+    quality: float | None, entropy: str, chunk_seconds: float | None, verify: bool, model: str, channels: str, stereo: str,
     force: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Encode audio files, or all audio in folders, into .ecdc files.

@@ -1,4 +1,4 @@
-"""`ecdc train`: fetch audio, train codecs."""
+"""`ecdc train`: fetch audio, train codecs, entropy priors and diffusion decoders."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from pathlib import Path
 import click
 
 from .common import guard
+
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path("runs/audio/packed"),
+    show_default=True,
+    help="Packed audio (see fetch and pack).",
+)
+limit_option = click.option("--max-seconds", type=float, default=float("inf"), help="Stop, with a checkpoint, after this time.")
 
 
 @click.group("train")
@@ -49,17 +58,11 @@ def pack_command(folder: Path, output: Path) -> None:
 
 @train_group.command("codec")
 @click.argument("recipe")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    default=Path("runs/audio/packed"),
-    show_default=True,
-    help="Packed audio (see fetch and pack).",
-)
+@data_option
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Run folder; its checkpoint is resumed. Default: runs/<recipe>."
 )
-@click.option("--max-seconds", type=float, default=float("inf"), help="Stop, with a checkpoint, after this time.")
+@limit_option
 @click.option("--init", help="Start at the weights of this model (a name or a folder) instead of random ones: fine-tuning.")
 @click.option("--export", type=click.Path(path_type=Path), help="Write the trained model to this folder.")
 def codec_command(
@@ -87,17 +90,11 @@ def codec_command(
 
 @train_group.command("prior")
 @click.argument("model")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    default=Path("runs/audio/packed"),
-    show_default=True,
-    help="Packed audio (see fetch and pack).",
-)
+@data_option
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Run folder; its checkpoint is resumed.")
 @click.option("--steps", type=click.IntRange(1), default=1500, show_default=True, help="Updates.")
 @click.option("--hours", type=click.FloatRange(0.01), default=4.0, show_default=True, help="Hours of audio to learn from.")
-@click.option("--max-seconds", type=float, default=float("inf"), help="Stop, with a checkpoint, after this time.")
+@limit_option
 @click.option("--export", type=click.Path(path_type=Path), help="Write the prior to this file (NAME.prior).")
 def prior_command(
     model: str, data: Path, output: Path, steps: int, hours: float, max_seconds: float, export: Path | None
@@ -121,15 +118,9 @@ def prior_command(
 @train_group.command("mbd")
 @click.argument("recipe")
 @click.option("--model", required=True, help="The codec whose tokens are decoded: a bundled model, a folder or a checkpoint.")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    default=Path("runs/audio/packed"),
-    show_default=True,
-    help="Packed audio (see fetch and pack).",
-)
+@data_option
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Run folder; its checkpoint is resumed.")
-@click.option("--max-seconds", type=float, default=float("inf"), help="Stop, with a checkpoint, after this time.")
+@limit_option
 @click.option("--export", type=click.Path(path_type=Path), help="Write the trained decoder to this file.")
 def mbd_command(
     recipe: str, model: str, data: Path, output: Path, max_seconds: float, export: Path | None

@@ -113,7 +113,7 @@ def _fetch(repository: str) -> Path:
 
     try:
         with _quiet("huggingface_hub"):
-            values = _read_json(fetched(CONFIG))
+            values = read_json(fetched(CONFIG))
             is_codec = "architecture" in values or values.get("model_type") == "encodec"
             return fetched(WEIGHTS if is_codec else AUDIOCRAFT)  # a MusicGen has its codec beside it
     except CheckpointError:
@@ -136,7 +136,7 @@ def _quiet(name: str) -> Iterator[None]:
 
 def _from_safetensors(path: Path, config: CodecConfig | None) -> tuple[Codec, dict[str, Tensor]]:
     """Our layout or Hugging Face's, with a config.json beside the weights."""
-    values = _read_json(path.parent / CONFIG)
+    values = read_json(path.parent / CONFIG)
     is_ours = "architecture" in values
     if config is None:
         config = _our_config(path.parent) if is_ours else hugging_face_config(values, path.parent.resolve().name)
@@ -176,8 +176,8 @@ def _original_config(state: Mapping[str, Tensor], path: Path) -> CodecConfig:
     raise CheckpointError(f"{path}: neither encodec_24khz nor encodec_48khz, nor a package of audiocraft")
 
 
-def _audiocraft_config(content: Mapping[str, Any], path: Path) -> CodecConfig:
-    values = content.get("xp.cfg")
+def audiocraft_values(values: Any, path: Path) -> dict[str, Any]:
+    """audiocraft's xp.cfg as tables: text in exported packages, tables in checkpoints. Raises CheckpointError."""
     if isinstance(values, str):
         try:
             import yaml
@@ -189,17 +189,23 @@ def _audiocraft_config(content: Mapping[str, Any], path: Path) -> CodecConfig:
             raise CheckpointError(f"{path}: xp.cfg is not plain YAML: {_reason(error)}") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: lacks xp.cfg, which describes the model")
+    return values
+
+
+def _audiocraft_config(content: Mapping[str, Any], path: Path) -> CodecConfig:
+    values = audiocraft_values(content.get("xp.cfg"), path)
     return audiocraft_config(values, path.resolve().parent.name if path.name == AUDIOCRAFT else path.stem)
 
 
 def _our_config(folder: Path) -> CodecConfig:
     try:
-        return CodecConfig.from_dict(_read_json(folder / CONFIG))
+        return CodecConfig.from_dict(read_json(folder / CONFIG))
     except ConfigError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; raises CheckpointError where there is none."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

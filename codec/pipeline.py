@@ -20,7 +20,7 @@ import torch
 
 from ..format import Chunk, Corrupt, Entropy, Header, Reader, V0File, Writer, read_v0
 from ..format.files import input_stream, output_stream, seekable
-from ..format.header import CHUNK_SECONDS, major_version
+from ..format.header import major_version
 from ..format.priors import prior_for
 from ..format.salvage import Salvage
 from ..format.timing import resampled_length
@@ -117,20 +117,21 @@ def encode_file(
     vbr: Target | None = None,
     entropy: str = "auto",
     verify: bool = False,
-    chunk_seconds: float = CHUNK_SECONDS,
+    chunk_seconds: float | None = None,
 ) -> Result:
     """Encode audio into an `.ecdc` file; '-' is standard input or output.
 
     `channels` is 1, 2 or None to keep the source's. With `vbr` the number of codebooks follows the
     sound, and `kbps` is not looked at. `entropy` is as in `header_for`; with `verify` every chunk
-    is decoded again before it is written. Raises AudioError or ValueError with one
+    is decoded again before it is written; chunks last `chunk_seconds`,
+    or the format's default. Raises AudioError or ValueError with one
     line that says what was wrong; the target then does not exist, or is as it was before.
     """
     with AudioSource(source) as audio:
         layout = layout_for(codec.config, channels or audio.info.channels, stereo)
         codebooks = () if vbr else codebooks_per_stream(codec.config, layout, kbps)
         header = header_for(codec, layout, audio, entropy=entropy)
-        chunk_frames = _chunk_frames(header, chunk_seconds)
+        chunk_frames = header.default_chunk_frames if chunk_seconds is None else _chunk_frames(header, chunk_seconds)
         allocator = Allocator(codec, layout, header, vbr, chunk_frames) if vbr else None
         prepared = Prepared(audio, layout.channels, codec.sample_rate, progress)
         with output_stream(target) as stream:

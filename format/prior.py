@@ -25,7 +25,8 @@ from .schema import MAX_PRIOR_CODES
 
 Array = NDArray[Any]
 
-SHIFT, EMBEDDING_SHIFT, LARGEST, LIMIT = 6, 4, 127, 1 << 20  # as in prior_kernels.py
+SHIFT, EMBEDDING_SHIFT = 6, 4  # bits between a sum and an activation, and between an embedding and a sum
+LARGEST, LIMIT = 127, 1 << 20  # of weights and activations, and of the sums that go from layer to layer
 MAX_WIDTH, MAX_LAYERS, MAX_DILATION, MAX_TABLE = 256, 16, 1 << 12, 1 << 12
 MAX_TABLE_ENTRY = 1 << 16
 MAX_FILE_BYTES = 1 << 28
@@ -91,7 +92,7 @@ class Prior:
         heads = tuple(get(n) for n in ("head_mix", "head_mix_bias", "head_weight", "head_bias"))
         for k in n_codebooks:
             codes = np.zeros((k, n_frames), np.uint16)
-            if n_taken <= len(words):
+            if k and n_taken <= len(words):
                 state, n_taken = kernels.decode(state, words, n_taken, codes, tables, get("dilations"), layers, heads)
             streams.append(codes)
         if not rangecoder.finished(state, n_taken, len(words)):
@@ -113,7 +114,7 @@ class Prior:
 
     def logits(self, codes: NDArray[np.uint16]) -> Iterator[tuple[int, int, NDArray[np.int32]]]:
         """Yield (first frame, codebook, logits int32 [t, V]) of every codebook of every block of frames."""
-        sums = self._contexts(codes)
+        sums = self._contexts(codes) if len(codes) else np.empty((0, self.width), np.float32)
         for first in range(0, codes.shape[1], BLOCK_FRAMES):
             rows = slice(first, first + BLOCK_FRAMES)
             u = sums[rows]

@@ -11,13 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .jit import compile_now
+from .prior import EMBEDDING_SHIFT, LARGEST, LIMIT, SHIFT
 from .rangecoder import LOW, PRECISION, TOTAL
 
-SHIFT = 6  # bits between a sum and an activation
 HALF = 1 << SHIFT - 1
-EMBEDDING_SHIFT = 4  # bits between an embedding and a sum
-LARGEST = 127  # activation
-LIMIT = 1 << 20  # of the sums that go from layer to layer
 RESOLUTION_SHIFT = 5  # bits between a logit and a place in the table of exponentials
 _RECIPROCAL = 28  # bits
 _MASK = TOTAL - 1
@@ -85,16 +82,18 @@ def intervals(
 
 @compile_now
 def _frame_context(t: int, h: Any, past: Any, dilations: Any, layers: Any) -> None:
-    """Run the layers over the sums h [H] of frame t, in place; past [L, T, H] keeps each layer's activations."""
+    """Run the layers over the sums h [H] of frame t, in place; past [L, n, H]: activations of the last n frames."""
     mix_now, mix_past, mix_bias, out_weight, out_bias = layers
     hidden = np.empty(mix_bias.shape[1], np.int32)
     active = np.empty(mix_bias.shape[1], np.int32)
+    n_kept = past.shape[1]
     for i in range(len(dilations)):
-        _quantize(h, past[i, t], -LARGEST)
+        now = past[i, t % n_kept]
+        _quantize(h, now, -LARGEST)
         hidden[:] = mix_bias[i]
-        _add_product(hidden, mix_now[i], past[i, t])
+        _add_product(hidden, mix_now[i], now)
         if t >= dilations[i]:
-            _add_product(hidden, mix_past[i], past[i, t - dilations[i]])
+            _add_product(hidden, mix_past[i], past[i, (t - dilations[i]) % n_kept])
         _quantize(hidden, active, 0)
         h += out_bias[i]
         _add_product(h, out_weight[i], active)
@@ -124,7 +123,10 @@ def decode(
     width = frame_embedding.shape[2]
     h, a, g = np.empty(width, np.int32), np.empty(width, np.int32), np.empty(width, np.int32)
     hidden, logits, shares = np.empty(width, np.int32), np.empty(bias.shape[1], np.int32), np.empty(bias.shape[1], np.int32)
-    past = np.zeros((len(dilations), codes.shape[1], width), np.int32)
+    longest = 0
+    for dilation in dilations:
+        longest = max(longest, dilation)
+    past = np.zeros((len(dilations), longest + 1, width), np.int32)
     for t in range(codes.shape[1]):
         h[:] = 0
         if t:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..config import ConfigError
 from ..errors import CheckpointError
 from ..pickles import read_pickle
-from ..published import Lookup as Lookup
+from ..published import Lookup
 from .config import DiffusionConfig
 
 # Our key: the key of audiocraft's configuration, and what its absence means there.

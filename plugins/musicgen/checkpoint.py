@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...codec.checkpoints import load as load_codec
+from ...codec.checkpoints import read_json
 from ...codec.convert import convert
 from ...codec.errors import CheckpointError
 from ...codec.model import Codec
@@ -20,7 +21,7 @@ from .convert import IGNORED, Part, Recipe, audiocraft_recipe, hugging_face_reci
 from .linear import hollow_int8, quantized
 from .lm import MusicGenLM
 from .model import MusicGen
-from .tensors import INDEX, PickledTensors, TensorFiles, read_json
+from .tensors import INDEX, PickledTensors, TensorFiles
 from .text import T5Encoder, first_line
 
 CONFIG, SAFETENSORS, AUDIOCRAFT, CODEC = "config.json", "model.safetensors", "state_dict.bin", "compression_state_dict.bin"

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...codec.config import ConfigError, Strict
 from ...codec.errors import CheckpointError
-from ...codec.published import Lookup as Lookup
+from ...codec.published import Lookup
 
 HEAD_DIMENSION = 64  # of every published model; weights alone do not tell the number of heads
 CHROMA_HOP = 4096  # samples between two chroma frames

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ...codec.checkpoints import audiocraft_values, read_json
 from ...codec.errors import CheckpointError
 from ...codec.pickles import read_pickle
 
@@ -61,7 +60,7 @@ class PickledTensors:
         state = content["best_state"]
         state = state.get("model", state)
         self._tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
-        self.configuration = _yaml(content.get("xp.cfg"), path)
+        self.configuration = audiocraft_values(content.get("xp.cfg"), path)
 
     def names(self) -> set[str]:
         """All names."""
@@ -90,30 +89,3 @@ def _shards(path: Path) -> dict[Path, set[str]]:
             raise CheckpointError(f"{path}: {name} must be in a file beside it, got {file!r}")
         shards.setdefault(path.parent / file, set()).add(name)
     return shards
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; raises CheckpointError where there is none."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: must hold a JSON object")
-    return values
-
-
-def _yaml(values: Any, path: Path) -> Mapping[str, Any]:
-    """xp.cfg as tables: text in packages that were exported, tables in training checkpoints."""
-    if isinstance(values, str):
-        try:
-            import yaml
-        except ImportError as error:
-            raise CheckpointError(f"{path}: reading its configuration needs PyYAML (pip install pyyaml)") from error
-        try:
-            values = yaml.safe_load(values)
-        except yaml.YAMLError as error:
-            raise CheckpointError(f"{path}: xp.cfg is not plain YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: lacks xp.cfg, which describes the model")
-    return values
