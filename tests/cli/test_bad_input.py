@@ -182,7 +182,9 @@ def test_interrupt_leaves_nothing(tmp_path):
     """An endless stream on stdin, stopped by Ctrl-C."""
     target = tmp_path / "a.ecdc"
     command = [sys.executable, "-m", "ecdc.cli", "encode", "-", "-o", str(target), "--quiet"]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ)
+    # A shell that starts the tests in the background has them ignore Ctrl-C, and their children with them.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ, preexec_fn=heed)
     header = soundfile_header()
     child.stdin.write(header + bytes(2 * 24_000 * 40))
     child.stdin.flush()
