@@ -185,6 +185,24 @@ def progress_bar(label: str, seconds: float | None, quiet: bool) -> Iterator[Cal
         yield lambda done: bar.update(round(done, 3)) and None
 
 
+def calls_bar(quiet: bool) -> Callable[[int, int], None]:
+    """A bar over the calls of networks, of which long work has many before its first second is done; as `progress_bar`."""
+    if quiet or not sys.stderr.isatty():
+        return lambda done, total: None
+    from tqdm import tqdm
+
+    bars: dict[int, Any] = {}
+
+    def tell(done: int, total: int) -> None:
+        if done == 1:
+            bars[0] = tqdm(total=total, desc="sampling", unit="call", leave=False, file=sys.stderr)
+        bars[0].update(1)
+        if done == total:
+            bars.pop(0).close()
+
+    return tell
+
+
 def speaker(
     as_json: bool, quiet: bool, sentence: Callable[[dict[str, Any]], str], to_stderr: bool
 ) -> Callable[[dict[str, Any]], None]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import TIME, guard, plan, process, progress_bar, speaker
+from .common import TIME, calls_bar, guard, plan, process, progress_bar, speaker
+
+if TYPE_CHECKING:
+    from ..codec.model import Codec
 
 ECDC_SUFFIXES = frozenset({".ecdc"})
 
@@ -28,12 +33,22 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
 @click.option("--duration", type=TIME, metavar="TIME", help="How much to decode. Default: all that follows.")
 @click.option("--partial", is_flag=True, help="Decode what is whole of damaged files; what is lost becomes silence.")
 @click.option("--model", help="Decode with this model instead of the one that the file names.")
+@click.option(
+    "--decoder",
+    default="conv",
+    show_default=True,
+    metavar="NAME",
+    help="conv, the model's own; mbd, its multi-band diffusion; or a file of one (.safetensors, .th, .pt).",
+)
+@click.option("--steps", type=click.IntRange(0, 1000), help="Of a diffusion decoder: more take longer. Default: the decoder's.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of a diffusion decoder's noise. Default: 0.")
 @click.option("--force", is_flag=True, help="Overwrite outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def decode_command(
     inputs: tuple[str, ...], output: str | None, output_dir: str | None, form: str | None, rate: int | None,
-    start: Fraction, duration: Fraction | None, partial: bool, model: str | None, force: bool, as_json: bool, quiet: bool,
+    start: Fraction, duration: Fraction | None, partial: bool, model: str | None, decoder: str, steps: int | None,
+    seed: int | None, force: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Decode .ecdc files, or all of them in folders, into audio.
 
@@ -54,12 +69,13 @@ def decode_command(
         from ..codec.pipeline import decode_file
 
         codec = load(model) if model else None
+        change = _changer(decoder, steps, seed, quiet)
 
     def work(source: str, target: str) -> dict[str, Any]:
         began = time.perf_counter()
         with progress_bar(source, None, quiet) as progress:
             lost: list[str] | None = [] if partial else None
-            result = decode_file(source, target, codec, rate, form, progress, start, duration, lost)
+            result = decode_file(source, target, codec, rate, form, progress, start, duration, lost, change)
         for line in lost or ():
             click.echo(f"ecdc: {source}: {line}", err=True)
         speed = result.seconds / max(time.perf_counter() - began, 1e-9)
@@ -75,6 +91,17 @@ def decode_command(
         }
 
     process(jobs, work, speaker(as_json, quiet, _sentence, any(target == "-" for _, target in jobs)))
+
+
+def _changer(decoder: str, steps: int | None, seed: int | None, quiet: bool) -> Callable[[Codec], Codec]:
+    """What gives a codec the decoder that was asked for."""
+    if decoder == "conv":
+        if steps is not None or seed is not None:
+            raise click.UsageError("--steps and --seed are for diffusion decoders: add --decoder mbd")
+        return lambda codec: codec
+    from ..codec.diffusion.choice import with_decoder
+
+    return functools.partial(with_decoder, decoder=decoder, steps=steps, seed=seed or 0, progress=calls_bar(quiet))
 
 
 def _sentence(row: dict[str, Any]) -> str:

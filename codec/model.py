@@ -36,6 +36,12 @@ class Codec(nn.Module):
         """SHA-256 (32 bytes) of the quantizer: what a code means. See `token_space_hash`."""
         return token_space_hash(self.quantizer)
 
+    @property
+    def reach(self) -> tuple[int, int]:
+        """How many frames before and after its own a decoded sample depends on."""
+        own: tuple[int, int] | None = getattr(self.decoder, "reach", None)
+        return own or (self.config.architecture.decoder_context, self.config.architecture.decoder_lookahead)
+
     def ready(self, reference: bool = False) -> Codec:
         """For inference: evaluation mode, no gradients, the encoder in the dtype that fixes tokens.
 
@@ -134,8 +140,10 @@ class Codec(nn.Module):
         return self.quantizer.encode(self.encoder(wav.to(dtype)), n_codebooks)
 
     @contextlib.contextmanager
-    def streaming(self, batch_size: int = 1) -> Iterator[Stream]:
+    def streaming(self, batch_size: int = 1, first_frame: int = 0) -> Iterator[Stream]:
         """A stream that carries the context from block to block, closed on leaving.
+
+        Decoding may begin at any frame of a signal: `first_frame` tells decoders that sample which noise is whose.
 
         >>> with codec.streaming() as stream:                            # doctest: +SKIP
         ...     parts = [stream.encode(x, kbps=6) for x in blocks[:-1]]
@@ -147,7 +155,7 @@ class Codec(nn.Module):
         """
         if self.config.segment_length or self.config.normalize:
             raise ValueError(f"{self.config.name} codes scaled segments, which are independent: encode them one by one")
-        stream = Stream(self, batch_size)
+        stream = Stream(self, batch_size, first_frame)
         try:
             yield stream
         finally:
@@ -157,12 +165,12 @@ class Codec(nn.Module):
 class Stream:
     """One stream through a codec: blocks in, what they complete out."""
 
-    def __init__(self, codec: Codec, batch_size: int) -> None:
+    def __init__(self, codec: Codec, batch_size: int, first_frame: int = 0) -> None:
         self.codec = codec
         encoder: Any = codec.encoder
         decoder: Any = codec.decoder
         self._encoder = encoder.initial_state(batch_size)
-        self._decoder = decoder.initial_state(batch_size)
+        self._decoder = decoder.initial_state(batch_size, first_frame)
 
     def close(self) -> None:
         """End both directions; later calls raise RuntimeError."""

@@ -194,7 +194,9 @@ def decode_blocks(
     gain = np.float32(10 ** (header.output_gain / 5120))
     start, stop, skip = frames_of(span, codec, reader) if span else (0, None, header.pre_skip)
     chunks = salvage or _cut_chunks(reader, start, stop)
-    blocks = _decode_segments(codec, chunks) if header.segment_length else _decode_stream(codec, chunks, header.n_streams)
+    blocks = (
+        _decode_segments(codec, chunks) if header.segment_length else _decode_stream(codec, chunks, header.n_streams, start)
+    )
 
     def length() -> int | None:
         if salvage:
@@ -213,10 +215,10 @@ def _cut_chunks(reader: Reader, start: int, stop: int | None) -> Iterator[Chunk]
         yield dataclasses.replace(chunk, first_frame=chunk.first_frame + first, codes=codes)
 
 
-def _decode_stream(codec: Codec, chunks: Iterable[Chunk], n_streams: int) -> Iterator[np.ndarray]:
-    """Decoded streams [S, c, n] of an unsegmented file."""
+def _decode_stream(codec: Codec, chunks: Iterable[Chunk], n_streams: int, start: int) -> Iterator[np.ndarray]:
+    """Decoded streams [S, c, n] of an unsegmented file, from frame `start` on."""
     with contextlib.ExitStack() as stack:
-        streams = [stack.enter_context(codec.streaming()) for _ in range(n_streams)]
+        streams = [stack.enter_context(codec.streaming(first_frame=start)) for _ in range(n_streams)]
         silencers = [Silencer(codec.config.hop_length) for _ in streams]
         coded = ((chunk.n_codebooks, chunk.codes) for chunk in chunks)
         for codebooks, codes, last in _fixed_codes(coded, BLOCK_FRAMES):
@@ -299,13 +301,15 @@ def decode_file(
     start: Fraction = Fraction(0),
     duration: Fraction | None = None,
     lost: list[str] | None = None,
+    decoder: Callable[[Codec], Codec] = lambda codec: codec,
 ) -> Result:
     """Decode an `.ecdc` file into audio; '-' is standard input or output.
 
     `model` is the codec to decode with (default: the one that the file names), `sample_rate`
     the rate of the output in Hz (default: the original's), `form` its format where the suffix
     does not say it, `start` and `duration` a span of the audio in seconds, for which only what
-    it needs is read: its samples are those of a full decode. With a list in `lost` damage is no
+    it needs is read: its samples are those of a full decode. `decoder` may give the codec another
+    decoder (see diffusion.choice.with_decoder). With a list in `lost` damage is no
     error: a line about each loss goes there, and its place is silent. Files of the original
     EnCodec (version 0) are read too. Raises FormatError, CheckpointError or AudioError with one
     line that says what was wrong; the target then does not exist, or is as it was before.
@@ -314,11 +318,11 @@ def decode_file(
         if major_version(stream.peek(5)[:5]) == 0:  # type: ignore[attr-defined]
             if start or duration is not None:
                 raise ValueError("files of version 0 have no index: decode all of it, or convert the file first")
-            return _decode_v0(read_v0(stream), target, model, sample_rate, form)
+            return _decode_v0(read_v0(stream), target, model, decoder, sample_rate, form)
         is_span = bool(start) or duration is not None
         reader = Reader(seekable(stream) if is_span else stream)
         header = reader.header
-        codec = model or load(header.codec)
+        codec = decoder(model or load(header.codec))
         rate = sample_rate or header.original_sample_rate
         if is_span:
             blocks, n_wanted = _decode_span(codec, reader, rate, start, duration)
@@ -377,10 +381,11 @@ def _write_audio(
 
 
 def _decode_v0(
-    file: V0File, target: str | os.PathLike[str], model: Codec | None, sample_rate: int | None, form: str | None
-) -> Result:
+    file: V0File, target: str | os.PathLike[str], model: Codec | None, decoder: Callable[[Codec], Codec],
+    sample_rate: int | None, form: str | None,
+) -> Result:  # fmt: skip
     """Decode a file of the original container; it names its model but holds no hash to check."""
-    codec = model or load(file.model_name)
+    codec = decoder(model or load(file.model_name))
     if (codec.config.sample_rate, codec.config.hop_length) != (file.model.sample_rate, file.model.hop_length):
         raise ValueError(f"the file needs {file.model_name}, got {codec.config.name}")
     segments = [

@@ -28,8 +28,8 @@ class Encoder(Protocol):
 class Decoder(Protocol):
     """Latents to audio, whole or block by block."""
 
-    def initial_state(self, batch_size: int) -> Any:
-        """The state of a stream before its first frame."""
+    def initial_state(self, batch_size: int, first_frame: int = 0) -> Any:
+        """The state of a stream before its first frame, which is number `first_frame` of the whole signal."""
         ...
 
     def __call__(self, latents: Tensor, state: Any | None = None, last: bool = True) -> Tensor:

@@ -62,13 +62,13 @@ def frames_of(span: Span, codec: Codec, reader: Reader) -> tuple[int, int | None
         after = last // header.segment_stride + 1
         stop = int(starts[after]) if after < len(starts) else None
         return int(starts[segment]), stop, first - segment * header.segment_stride
-    frame = max(0, first // header.hop_length - codec.config.architecture.decoder_context)
+    frame = max(0, first // header.hop_length - codec.reach[0])
     # A decoder holds back what the next frames still touch.
     return frame, _stop_frame(last, header, reader, codec), first - frame * header.hop_length
 
 
 def _stop_frame(last: int, header: Header, reader: Reader, codec: Codec) -> int | None:
-    stop = ceil_div(last, header.hop_length) + codec.config.architecture.decoder_lookahead
+    stop = ceil_div(last, header.hop_length) + codec.reach[1]
     return None if stop >= reader.index.n_frames else stop
 
 

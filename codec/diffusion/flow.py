@@ -1,21 +1,27 @@
 """A multi-band diffusion decoder at frame rate: bands of MDCT coefficients, each with a rectified flow of its own.
 
-Where the published decoder diffuses waveforms with a U-Net for each band, this one works on the coefficients of one MDCT,
-75 frames a second, as RFWave (Liu et al. 2024) does on spectra: a hundredth of the work. Bands never see each other, so that
-an error in the bass cannot distort the treble; they share what conditions them: the latents, and what the convolutional
-decoder made of them. The flow (Liu et al. 2022, "Flow straight and fast") does not start at noise but at that decoder's own
-coefficients with noise on top, in proportion to their level, and goes a straight way to those of the original.
+Where the published decoder diffuses waveforms with a U-Net for each band, this one works on MDCT coefficients, 75 frames a
+second, as RFWave (Liu et al. 2024) does on spectra: a hundredth of the work. Bands never see each other, so that an error in
+the bass cannot distort the treble; they share what conditions them: the latents, and what the convolutional decoder made of
+them. The flow (Liu et al. 2022, "Flow straight and fast") does not start at noise but at that decoder's own coefficients with
+noise on top, in proportion to their level.
+
+Each network tells where the flow ends (the velocity at time t is what is left of the way over 1 - t): the convolutional
+decoder's coefficients with a gain for each, some of the noise, and what else there is to add; untrained networks change
+nothing. Several short blocks per frame follow how energy
+moves inside of a frame, which the frame rate would smear.
 
 Coefficients are companded (square root) and divided by a local level, which the convolutional decoder gives too; so all
 that the networks see and say is about one in size, for loud frames and quiet ones alike.
 
-Every part is causal, and noise is drawn frame by frame: streamed output equals whole output, and a batch its single rows.
+Every part is causal, and noise belongs to a frame: streamed output equals whole output, a batch its single rows, and a span
+what the whole has there.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -28,12 +34,15 @@ from ..modules.convnext import CausalStack
 from ..modules.hybrid import compand, expand
 from ..modules.spectral import mdct_basis, overlap_add, sine_window
 from ..protocols import Decoder
+from .noise import ItemNoise
 
 TIME_FEATURES = 32
 LEVEL_BINS = 9  # over which a local level is averaged
 LEVEL_FLOOR = 0.03  # of a companded level: under the noise of 16-bit audio
+MAX_GAIN = 2.0  # nepers of companded coefficients: 35 dB
 LEVELS = 20  # groups of bins whose levels every band is told
-LARGEST = 8.0  # of a velocity over its level; rarer ones are cut off in training
+# So that reading a file ends.
+LIMITS = {"hop_length": 4096, "n_blocks": 64, "depth": 64, "width": 8192, "expand": 16, "kernel_size": 63}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +51,21 @@ class FlowConfig(Strict):
 
     hop_length: int = 320  # samples per frame
     dimension: int = 128  # D of the latents
-    edges: tuple[int, ...] = (0, 40, 80, 160, 320)  # bins between which the bands lie; a bin is sample_rate / (2 hop)
+    n_blocks: int = 4  # short MDCT blocks per frame
+    edges: tuple[int, ...] = (0, 40, 80, 160, 320)  # in units of sample_rate / (2 hop), between which the bands lie
     width: int = 192
     depth: int = 4
     expand: int = 3
     kernel_size: int = 7  # frames
     spread: float = 0.6  # of the noise at the start, over the local level
-    steps: int = 6  # by default
+    steps: int = 2  # by default
 
     def __post_init__(self) -> None:
+        for key, most in LIMITS.items():
+            if not 1 <= getattr(self, key) <= most:
+                raise ConfigError(f"FlowConfig.{key}: 1 to {most}, got {getattr(self, key)}")
+        if self.hop_length % (2 * self.n_blocks) or any(edge % self.n_blocks for edge in self.edges):
+            raise ConfigError(f"FlowConfig.n_blocks: must divide half a hop and every edge, got {self.n_blocks}")
         falls = any(a >= b for a, b in pairwise(self.edges))
         if len(self.edges) < 2 or self.edges[0] != 0 or self.edges[-1] != self.hop_length or falls:
             raise ConfigError(f"FlowConfig.edges: must rise from 0 to {self.hop_length}, got {list(self.edges)}")
@@ -63,14 +78,14 @@ class FlowState:
     first: object  # of the convolutional decoder
     samples: Tensor  # [B, n]: of its audio, needed by frames to come
     latents: Tensor  # [B, D, n]: whose frames wait for that audio
-    tail: Tensor  # [B, hop]: second half of the last block
-    generators: list[torch.Generator]  # one for each row
-    pasts: list[list[list[Tensor]]] = field(default_factory=list)  # of each step and band
+    tail: Tensor  # [B, block]: second half of the last block
+    first_frame: int  # of the stream, in the whole signal
+    pasts: list[list[list[Tensor]]]  # of each step and band
     n_frames: int = 0  # decoded so far
 
 
 class BandFlow(nn.Module):
-    """The velocity of one band's coefficients."""
+    """Where the flow of one band's coefficients ends."""
 
     def __init__(self, config: FlowConfig, n_bins: int) -> None:
         super().__init__()
@@ -79,15 +94,17 @@ class BandFlow(nn.Module):
         self.time = nn.Linear(TIME_FEATURES, config.width)
         self.stack = CausalStack(config.width, config.depth, config.expand, config.kernel_size)
         self.norm = nn.LayerNorm(config.width)
-        self.out = nn.Linear(config.width, n_bins)
+        self.out = nn.Linear(config.width, 3 * n_bins)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, condition: Tensor, time: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """x [B, T, n] and condition [B, T, n + D + LEVELS], at times [B] of the flow -> velocity [B, T, n], the next past."""
+        """x [B, T, n] and condition [B, T, n + D + LEVELS], at times [B] of the flow -> its end [B, T, n], the next past."""
         h = self.inp(torch.cat([x, condition], dim=-1)) + self.time(_time_features(time))[:, None]
         h, past = self.stack(h, past)
-        return self.out(self.norm(h)), past
+        gain, noise, rest = self.out(self.norm(h)).chunk(3, dim=-1)
+        first = condition[..., : x.shape[-1]]
+        return first * gain.clamp(-MAX_GAIN, MAX_GAIN).exp() + noise * (x - first) + rest, past
 
 
 class MultiBandFlow(nn.Module):
@@ -99,21 +116,30 @@ class MultiBandFlow(nn.Module):
         super().__init__()
         self.config = config
         self.bands = nn.ModuleList(BandFlow(config, b - a) for a, b in pairwise(config.edges))
-        self.register_buffer("basis", mdct_basis(config.hop_length).float(), persistent=False)
+        self.block = config.hop_length // config.n_blocks  # samples
+        self.register_buffer("basis", mdct_basis(self.block).float(), persistent=False)
 
     def coefficients(self, audio: Tensor) -> Tensor:
-        """Companded MDCT coefficients of a whole signal [B, N]: [B, T, hop] with T = ceil(N / hop)."""
-        hop = self.config.hop_length
-        missing = -audio.shape[1] % hop
-        return self._frames(F.pad(audio, (hop // 2, missing + hop // 2)))
+        """Companded MDCT coefficients of a whole signal [B, N]: [B, T, hop] with T = ceil(N / hop).
 
-    def _frames(self, samples: Tensor) -> Tensor:
-        """Coefficients of the windows that [B, n] samples complete."""
-        hop = self.config.hop_length
-        n_frames = max(0, samples.shape[1] // hop - 1)
+        In ascending order of frequency, and for each bin those of a frame's blocks in order of time.
+        """
+        missing = -audio.shape[1] % self.config.hop_length
+        return self.analyse(F.pad(audio, (self.block // 2, missing + self.block // 2)))
+
+    def analyse(self, samples: Tensor) -> Tensor:
+        """Coefficients [B, T, hop] of the frames that [B, n] samples complete, half a block of which stands before them."""
+        hop, n_blocks = self.config.hop_length, self.config.n_blocks
+        n_frames = max(0, samples.shape[1] - self.block) // hop
         if not n_frames:
             return samples.new_zeros(samples.shape[0], 0, hop)
-        return compand(samples.unfold(1, 2 * hop, hop)[:, :n_frames] @ self.basis.T)
+        blocks = samples.unfold(1, 2 * self.block, self.block)[:, : n_frames * n_blocks] @ self.basis.T
+        return compand(blocks.unflatten(1, (n_frames, n_blocks)).transpose(2, 3).flatten(2))
+
+    def synthesise(self, coefficients: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples [B, T * hop] that no later frame touches, from half a block before the first frame on; the next tail."""
+        blocks = expand(coefficients).unflatten(2, (self.block, self.config.n_blocks)).transpose(2, 3).flatten(1, 2)
+        return overlap_add(blocks @ self.basis, tail)
 
     def levels(self, coefficients: Tensor) -> Tensor:
         """The local level of companded coefficients, each averaged over its neighbours: [B, T, hop], above zero."""
@@ -127,10 +153,10 @@ class MultiBandFlow(nn.Module):
         relative = first / levels
         return [torch.cat([part, z, groups], dim=-1) for part in self._bands_of(relative)]
 
-    def velocity(
+    def ends(
         self, x: Tensor, conditions: list[Tensor], time: Tensor, pasts: list[list[Tensor]]
     ) -> tuple[Tensor, list[list[Tensor]]]:
-        """Velocities over levels [B, T, hop] at points x [B, T, hop] over levels, at times [B]; and the next pasts."""
+        """Where points x [B, T, hop] over levels flow to from times [B], over levels too; and the next pasts."""
         parts, after = [], []
         for band, own, condition, past in zip(self.bands, self._bands_of(x), conditions, pasts, strict=True):
             part, past = band(own, condition, time, past)
@@ -142,19 +168,24 @@ class MultiBandFlow(nn.Module):
         """Silence before the first frame, for each band."""
         return [band.stack.initial_past(batch_size) for band in self.bands]  # type: ignore[union-attr, operator]
 
-    def loss(self, first: Tensor, target: Tensor, latents: Tensor, time: Tensor, noise: Tensor) -> Tensor:
-        """Mean squared error of the velocity in each band: [n_bands].
+    def decode_from(self, first: Tensor, latents: Tensor, time: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """For training: the end of the flow [B, T, hop] as told at times [B], and levels; both companded.
 
-        Shapes: companded coefficients [B, T, hop] of the convolutional decoder and of the original, latents [B, D, T],
-        times [B] in [0, 1], noise [B, T, hop].
+        Rows at times above zero have gone so far on their own straight way, as in decoding by a few steps.
+        Shapes: coefficients [B, T, hop] of the convolutional decoder, latents [B, D, T], noise [B, T, hop].
         """
         levels = self.levels(first)
-        wanted = (target - first) / levels - self.config.spread * noise
-        start = first / levels + self.config.spread * noise
-        point = start + time[:, None, None] * wanted
-        found, _ = self.velocity(point, self.conditions(first, levels, latents), time, self.initial_pasts(len(first)))
-        errors = (found - wanted.clamp(-LARGEST, LARGEST)).square()
-        return torch.stack([part.mean() for part in self._bands_of(errors)])
+        conditions, pasts = self.conditions(first, levels, latents), self.initial_pasts(len(first))
+        x = first / levels + self.config.spread * noise
+        moved = time > 0
+        if bool(moved.any()):
+            with torch.no_grad():
+                some = [condition[moved] for condition in conditions]
+                pasts_of = [[past[moved] for past in band] for band in pasts]
+                ends, _ = self.ends(x[moved], some, torch.zeros(len(x[moved])), pasts_of)
+                x[moved] += time[moved, None, None] * (ends - x[moved])
+        ends, _ = self.ends(x, conditions, time, pasts)
+        return ends * levels, levels
 
     def _bands_of(self, x: Tensor) -> tuple[Tensor, ...]:
         edges = self.config.edges
@@ -170,45 +201,56 @@ class FlowDecoder(nn.Module):
 
     edge: Tensor
 
-    def __init__(self, first: Decoder, flow: MultiBandFlow, steps: int | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        first: Decoder,
+        flow: MultiBandFlow,
+        steps: int | None = None,
+        seed: int = 0,
+        first_reach: tuple[int, int] = (0, 0),
+    ) -> None:
+        """`first_reach` is that of the convolutional decoder, as of `Codec.reach`."""
         super().__init__()
         self.first, self.flow = first, flow
         self.steps = flow.config.steps if steps is None else steps
-        self.seed = seed
-        hop = flow.config.hop_length
-        self.register_buffer("edge", sine_window(hop).float()[hop // 2 : hop].square().reciprocal(), persistent=False)
+        self.noise = ItemNoise([seed])
+        # A frame's audio is of the windows around it, each of which sees audio of the frames around its own.
+        context = self.steps * flow.config.depth * (flow.config.kernel_size - 1)
+        self.reach = first_reach[0] + context + 2, first_reach[1] + 2
+        window = sine_window(flow.block).float()[flow.block // 2 : flow.block]
+        self.register_buffer("edge", window.square().reciprocal(), persistent=False)
 
-    def initial_state(self, batch_size: int) -> FlowState:
-        """The state before the first frame."""
+    def initial_state(self, batch_size: int, first_frame: int = 0) -> FlowState:
+        """The state before the first frame, which is number `first_frame` of the whole signal."""
         config = self.flow.config
         zeros = self.edge.new_zeros
         return FlowState(
-            self.first.initial_state(batch_size),
-            zeros(batch_size, config.hop_length // 2),
+            self.first.initial_state(batch_size, first_frame),
+            zeros(batch_size, self.flow.block // 2),
             zeros(batch_size, config.dimension, 0),
-            zeros(batch_size, config.hop_length),
-            [torch.Generator().manual_seed(self.seed) for _ in range(batch_size)],
+            zeros(batch_size, self.flow.block),
+            first_frame,
             [self.flow.initial_pasts(batch_size) for _ in range(self.steps)],
         )
 
     def forward(self, latents: Tensor, state: FlowState | None = None, last: bool = True) -> Tensor:
         """Decode a whole signal, or the next block of one (`state` is then updated in place)."""
-        hop, half = self.flow.config.hop_length, self.flow.config.hop_length // 2
+        hop, half = self.flow.config.hop_length, self.flow.block // 2
         state = state or self.initial_state(latents.shape[0])
         wav = self.first(latents, state.first, last)[:, 0]
         samples = torch.cat([state.samples, wav, wav.new_zeros(len(wav), half if last else 0)], dim=1)
-        first = self.flow._frames(samples)
+        first = self.flow.analyse(samples)
         n_frames = first.shape[1]
         waiting = torch.cat([state.latents, latents], dim=2)
         state.samples, state.latents = samples[:, n_frames * hop :], waiting[..., n_frames:]
         parts = []
         if n_frames:
-            out = expand(self._sample(first, waiting[..., :n_frames], state)) @ self.flow.basis
-            block, state.tail = overlap_add(out, state.tail)
+            found = self._sample(first, waiting[..., :n_frames], state)
+            part, state.tail = self.flow.synthesise(found, state.tail)
             if state.n_frames == 0:  # nothing overlaps on the left, as in the convolutional decoder
-                block = torch.cat([block[:, half:hop] * self.edge, block[:, hop:]], dim=1)
+                part = torch.cat([part[:, half : 2 * half] * self.edge, part[:, 2 * half :]], dim=1)
             state.n_frames += n_frames
-            parts.append(block)
+            parts.append(part)
         if last and state.n_frames:
             parts.append(state.tail[:, :half] * self.edge.flip(0))
         return torch.cat(parts, dim=1)[:, None] if parts else latents.new_zeros(latents.shape[0], 1, 0)
@@ -217,17 +259,19 @@ class FlowDecoder(nn.Module):
         """Companded coefficients [B, T, hop] at the end of the flow, from those of the convolutional decoder."""
         levels = self.flow.levels(first)
         conditions = self.flow.conditions(first, levels, latents)
-        shape = first.shape[1:]
-        # Sizes are multiples of 16, of which torch draws normal numbers: any cut into blocks gives the same ones.
-        noise = torch.stack([torch.randn(shape, generator=generator) for generator in state.generators])
         x = first / levels
         if self.steps:
-            x = x + self.flow.config.spread * noise
+            x = x + self.flow.config.spread * self._noise(state.first_frame + state.n_frames, first)
         for i in range(self.steps):
             time = torch.full((len(x),), i / self.steps)
-            velocity, state.pasts[i] = self.flow.velocity(x, conditions, time, state.pasts[i])
-            x = x + velocity / self.steps
+            ends, state.pasts[i] = self.flow.ends(x, conditions, time, state.pasts[i])
+            x = x + (ends - x) / (self.steps - i)
         return x * levels
+
+    def _noise(self, first_frame: int, like: Tensor) -> Tensor:
+        """Noise [1, T, hop] of the frames from `first_frame` on, the same for every row."""
+        n_frames, hop = like.shape[1:]
+        return self.noise.draw(0, 0, first_frame * hop, like.new_empty(1, 1, n_frames * hop)).view(1, n_frames, hop)
 
 
 def _time_features(time: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,8 +12,8 @@ from safetensors.torch import save_file
 
 from ..config import ConfigError
 from ..errors import CheckpointError
-from ..model import Codec
-from .flow import FlowConfig, FlowDecoder, MultiBandFlow
+from .checkpoint import fill
+from .flow import FlowConfig, MultiBandFlow
 
 MAX_BYTES = 1 << 30
 
@@ -37,10 +36,14 @@ def load_flow(path: str | os.PathLike[str], token_space: bytes) -> MultiBandFlow
             about = file.metadata() or {}
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         config = FlowConfig.from_dict(json.loads(about["flow"]))
+        with torch.device("meta"):  # nothing is allocated but what the file really holds
+            fill(MultiBandFlow(config), state, path)
         flow = MultiBandFlow(config)
         flow.load_state_dict(state)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
+    except CheckpointError:
+        raise
     except (SafetensorError, KeyError, ValueError, ConfigError, RuntimeError) as error:
         raise CheckpointError(f"{path}: no diffusion decoder of ours: {' '.join(str(error).split())[:200]}") from error
     if about.get("token_space") != token_space.hex():
@@ -48,17 +51,3 @@ def load_flow(path: str | os.PathLike[str], token_space: bytes) -> MultiBandFlow
             f"{path}: decodes the tokens {about.get('token_space')}, not those of this model ({token_space.hex()})"
         )
     return flow.eval().requires_grad_(False)
-
-
-def with_flow(codec: Codec, path: str | os.PathLike[str], steps: int | None = None, seed: int = 0) -> Codec:
-    """The same codec, decoding through a flow: encoder and codebooks are shared with `codec`. Raises CheckpointError."""
-    flow = load_flow(path, codec.token_space)
-    config = codec.config
-    if (flow.config.hop_length, flow.config.dimension) != (config.hop_length, config.dimension) or config.channels != 1:
-        raise CheckpointError(f"{path}: its frames are not those of {config.name}")
-    other = Codec.__new__(Codec)
-    other.__dict__.update(codec.__dict__)
-    other._modules = dict(codec._modules)
-    first: Any = codec.decoder
-    other.decoder = FlowDecoder(first, flow, steps, seed)
-    return other

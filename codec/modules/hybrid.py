@@ -182,8 +182,8 @@ class HybridDecoder(nn.Module):
             inner.copy_(inner @ inverse)
         return [self.skip.weight, self.inp.weight]
 
-    def initial_state(self, batch_size: int) -> DecoderState:
-        """The state before the first frame."""
+    def initial_state(self, batch_size: int, first_frame: int = 0) -> DecoderState:
+        """The state before the first frame, whichever that is."""
         tail = self.basis.new_zeros(batch_size, self.hop)
         return DecoderState(
             self.stack.initial_past(batch_size), tail, tail, self.basis.new_zeros(batch_size, self.dimension, 0)

@@ -104,8 +104,8 @@ class _Seanet(Layer):
         self.config = config
         self.layers = nn.ModuleList()
 
-    def initial_state(self, batch_size: int) -> list[Any]:
-        """One state for each layer. Raises ValueError for models that normalize over time."""
+    def initial_state(self, batch_size: int, first_frame: int = 0) -> list[Any]:
+        """One state for each layer, wherever a stream begins. Raises ValueError for models that normalize over time."""
         if self.config.norm == "time_group_norm":
             raise ValueError("time_group_norm needs the whole signal: this model cannot stream")
         return initial_states(self.layers, batch_size)

@@ -12,6 +12,8 @@ from ..modules.mel import mel_filterbank
 MEL_BANDS = {32: 5, 64: 10, 128: 20, 256: 40, 512: 80, 1024: 160, 2048: 320}  # window (samples): bands, as DAC pairs them
 FLOOR = 1e-5  # of a mel magnitude, before the logarithm
 PULSE_WINDOW = 32  # samples, of the pulse loss: shorter than any block that a decoder writes
+LEVEL_WINDOW = 512  # samples, of the level loss
+LEVEL_SPANS = (4, 16, 64)  # steps of a quarter of that, over which levels are averages
 COMPRESSION = 0.5  # exponent of magnitudes in the complex loss
 
 
@@ -76,6 +78,24 @@ def _pulse(estimate: Tensor, target: Tensor, sample_rate: int, hop_length: int) 
         folded = log[:, : log.shape[1] // period * period].unflatten(1, (-1, period)).mean(1)  # [B, period, M]
         profiles.append(folded - folded.mean(1, keepdim=True))
     return _compare(*profiles)
+
+
+def level_loss(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
+    """L1 of log10 magnitudes whose power is averaged over time, in mel bands: audio [B, 1, N] twice -> scalar.
+
+    Where the estimate cannot know when a sound falls, a loss at each moment is least for one that is too quiet, because
+    logarithms of uncertain powers average to less than that of their mean. Over a span of time this one is not.
+    """
+    powers = []
+    for audio in (estimate, target):
+        real, imaginary = spectrum(audio, LEVEL_WINDOW)
+        power = real.square() + imaginary.square()
+        powers.append((power @ mel_filterbank(sample_rate, LEVEL_WINDOW, MEL_BANDS[LEVEL_WINDOW] // 4).T).transpose(1, 2))
+    found = []
+    for span in LEVEL_SPANS:
+        pooled = [torch.nn.functional.avg_pool1d(power, span, max(1, span // 2)) for power in powers]
+        found.append(_compare(*(0.5 * (x + FLOOR**2).log10() for x in pooled)))
+    return torch.stack(found).mean()
 
 
 def reconstruction_losses(

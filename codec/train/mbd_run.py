@@ -17,14 +17,19 @@ from torch import Tensor
 from ..config import Strict
 from ..diffusion.flow import FlowConfig, FlowDecoder, MultiBandFlow
 from ..model import Codec
+from ..modules.convnext import CausalStack
 from . import parallel
 from .data import PackedAudio, augment, generator_for, validation_clips
 from .loop import Prefetch, StopRequest, log
-from .losses import reconstruction_losses, si_sdr
+from .losses import level_loss, reconstruction_losses, si_sdr
+from .optimizers import Optimizers
 from .recipe import DataRecipe
+from .run import has_bfloat16
 from .store import load_module, save_module
 
 LOG_EVERY = 100  # steps
+LOSSES = {"mel_log": 1.0, "mel_linear": 1.0, "pulse": 3.0, "level": 1.0, "flow": 0.02}  # their weights
+LARGEST = 64.0  # of a squared error over its level; rarer ones are cut off
 DATA, FLOW = range(2)  # independent random streams of a step
 
 
@@ -39,8 +44,13 @@ class MbdRecipe(Strict):
     warmup_steps: int = 200
     decay_steps: int = 5_000  # at the end, linearly to zero
     learning_rate: float = 1e-3
+    muon_learning_rate: float = 0.02  # of matrices inside of blocks; 0: AdamW moves them too
     weight_decay: float = 0.01
     clip_norm: float = 1.0
+    first_share: float = 0.5  # of rows that are at the start of the flow; the others are anywhere on their way
+    losses: dict[str, float] = field(default_factory=lambda: dict(LOSSES))
+    windows: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)  # samples, of the spectral losses
+    bfloat16_blocks: bool = True  # where the processor has it
     average_decay: float = 0.998  # of the weights that are validated and exported
     codebooks: tuple[int, ...] = (1, 2, 2, 4, 4, 8, 16)  # K of a row is one of these
     validate_every: int = 1000  # steps
@@ -57,9 +67,14 @@ class MbdRun:
         self.codec.load_state_dict(codec.state_dict())
         self.codec.eval().requires_grad_(False)
         self.flow = MultiBandFlow(recipe.flow)
-        self.average = copy.deepcopy(self.flow).requires_grad_(False)
-        rate, decay = recipe.learning_rate, recipe.weight_decay
-        self.optimizer = torch.optim.AdamW(self.flow.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=decay, fused=True)
+        for module in self.flow.modules():
+            if isinstance(module, CausalStack):
+                module.bfloat16_blocks = recipe.bfloat16_blocks and has_bfloat16()
+        self.average = copy.deepcopy(self.flow).eval().requires_grad_(False)
+        inside = {name: ".blocks." in name and p.dim() == 2 for name, p in self.flow.named_parameters()}
+        matrices, others = ([p for name, p in self.flow.named_parameters() if inside[name] is i] for i in (True, False))
+        rates = recipe.muon_learning_rate, recipe.learning_rate
+        self.optimizer = Optimizers(matrices, others, rates, (0.9, 0.99), recipe.weight_decay)
 
     def draw(self, data: PackedAudio, step: int) -> Tensor:
         """The batch [B, 1, N] of a step."""
@@ -84,16 +99,33 @@ class MbdRun:
         n_codebooks = options[torch.randint(len(options), (n_rows,), generator=generator)]
         # Stratified: every part of the way is walked in every batch.
         times = (torch.randperm(n_rows, generator=generator) + torch.rand(n_rows, generator=generator)) / n_rows
+        times = (1 - (1 - times) / (1 - recipe.first_share)).clamp(min=0)
         n_frames = math.ceil(batch.shape[-1] / recipe.flow.hop_length)
         noise = torch.randn(n_rows, n_frames, recipe.flow.hop_length, generator=generator)
         audio, k, t, noise = (parallel.own_rows(x) for x in (batch, n_codebooks, times, noise))
         first, latents = self.decoded(audio, k)
         start, target = self.flow.coefficients(first[:, 0]), self.flow.coefficients(audio[:, 0])
-        losses = self.flow.loss(start, target, latents, t, noise)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses.sum().backward()  # the bands share no weight
+        self.flow.train()
+        ends, levels = self.flow.decode_from(start, latents, t, noise)
+        losses = self._losses(ends, audio)
+        losses["flow"] = ((ends - target) / levels).square().clamp(max=LARGEST).mean()
+        self.optimizer.zero_grad()
+        torch.stack([recipe.losses.get(name, 0.0) * value for name, value in losses.items()]).sum().backward()
         self._update()
-        return {f"band_{i}": value for i, value in enumerate(losses.tolist())}
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _losses(self, ends: Tensor, audio: Tensor) -> dict[str, Tensor]:
+        """The losses of what coefficients [B, T, hop] sound like, against audio [B, 1, N]."""
+        half = self.flow.block // 2
+        found, _ = self.flow.synthesise(ends, ends.new_zeros(len(ends), self.flow.block))
+        n_samples = min(audio.shape[-1], found.shape[1] - half)  # without the half block that waits for a frame to come
+        return self._compare(found[:, None, half : half + n_samples], audio[..., :n_samples])
+
+    def _compare(self, estimate: Tensor, audio: Tensor) -> dict[str, Tensor]:
+        """The losses between two signals [B, 1, N]."""
+        rate, recipe = self.codec.sample_rate, self.recipe
+        losses = reconstruction_losses(estimate, audio, rate, recipe.windows, (), recipe.flow.hop_length)
+        return losses | {"level": level_loss(estimate, audio, rate)}
 
     def _update(self) -> None:
         recipe, parameters = self.recipe, list(self.flow.parameters())
@@ -102,9 +134,7 @@ class MbdRun:
             torch.nn.utils.clip_grad_norm_(band.parameters(), recipe.clip_norm)
         warm = min(1.0, (self.step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
         left = (recipe.steps - self.step) / recipe.decay_steps if recipe.decay_steps else 1.0
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * warm * min(1.0, left)
-        self.optimizer.step()
+        self.optimizer.step(warm * min(1.0, left))
         decay = min(recipe.average_decay, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
             for mean, value in zip(self.average.parameters(), self.flow.parameters(), strict=True):
@@ -113,7 +143,7 @@ class MbdRun:
 
     @torch.no_grad()
     def validate(self, clips: dict[str, Tensor]) -> dict[str, Any]:
-        """Mel loss and SI-SDR (dB) of both decoders on fixed clips, at a few numbers of codebooks; means over groups."""
+        """Losses and SI-SDR (dB) of both decoders on fixed clips, at a few numbers of codebooks; means over groups."""
         conv: Any = self.codec.decoder
         decoder = FlowDecoder(conv, self.average)
         found: dict[str, list[float]] = {}
@@ -122,11 +152,14 @@ class MbdRun:
             for k in validated_counts(self.codec.config.n_codebooks):
                 latents = self.codec.quantizer.decode(codes[:, :k])
                 for name, one in (("conv", conv), ("mbd", decoder)):
-                    estimate = one(latents)[..., : audio.shape[-1]]
-                    losses = reconstruction_losses(estimate, audio, self.codec.sample_rate, (256, 512, 1024, 2048), ())
-                    found.setdefault(f"{name}/{k}/mel", []).append(float(losses["mel_log"] + losses["mel_linear"]))
-                    found.setdefault(f"{name}/{k}/si_sdr", []).append(float(si_sdr(estimate, audio).mean()))
+                    for key, value in self._measure(one(latents)[..., : audio.shape[-1]], audio).items():
+                        found.setdefault(f"{name}/{k}/{key}", []).append(value)
         return {name: round(sum(values) / len(values), 4) for name, values in found.items()}
+
+    def _measure(self, estimate: Tensor, audio: Tensor) -> dict[str, float]:
+        losses = self._compare(estimate, audio)
+        kept = {name: float(losses[name]) for name in ("mel_log", "mel_linear", "pulse", "level")}
+        return kept | {"si_sdr": float(si_sdr(estimate, audio).mean())}
 
     @property
     def _networks(self) -> nn.ModuleDict:

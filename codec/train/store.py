@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn as nn
@@ -16,6 +16,18 @@ from torch import Tensor
 from .run import Run
 
 NAME = "checkpoint.safetensors"
+
+
+class Stateful(Protocol):
+    """What of an optimizer a checkpoint needs."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its state by number, and its groups."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Take what `state_dict` gave."""
+        ...
 
 
 def save_checkpoint(run: Run, folder: Path) -> None:
@@ -31,14 +43,12 @@ def save_checkpoint(run: Run, folder: Path) -> None:
     _write(folder, tensors, {"step": run.step, "seconds": run.seconds, "recipe": run.recipe.to_dict()})
 
 
-def save_module(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, about: dict[str, Any]) -> None:
+def save_module(folder: Path, module: nn.Module, optimizer: Stateful, about: dict[str, Any]) -> None:
     """The same for one network with one optimizer, and what else is `about` the run."""
     _write(folder, _named("module.", module.state_dict()) | _optimizer_tensors("optimizer.", optimizer), about)
 
 
-def load_module(
-    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, same: dict[str, Any]
-) -> dict[str, Any] | None:
+def load_module(folder: Path, module: nn.Module, optimizer: Stateful, same: dict[str, Any]) -> dict[str, Any] | None:
     """Restore what `save_module` wrote, and return its `about`; None where there is no checkpoint.
 
     Raises ValueError where that differs from `same` in a key of it.
@@ -106,12 +116,12 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _optimizer_tensors(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _optimizer_tensors(prefix: str, optimizer: Stateful) -> dict[str, Tensor]:
     states = optimizer.state_dict()["state"]
     return {f"{prefix}{index}.{k}": v for index, state in states.items() for k, v in state.items()}
 
 
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _load_optimizer(optimizer: Stateful, tensors: dict[str, Tensor]) -> None:
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, key = name.split(".")

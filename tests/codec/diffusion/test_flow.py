@@ -6,13 +6,14 @@ import json
 import pytest
 import torch
 from ecdc.codec.config import CodecConfig, ConfigError, HybridConfig
+from ecdc.codec.diffusion.choice import with_decoder
 from ecdc.codec.diffusion.flow import FlowConfig, FlowDecoder, MultiBandFlow
-from ecdc.codec.diffusion.flow_file import load_flow, save_flow, with_flow
+from ecdc.codec.diffusion.flow_file import load_flow, save_flow
 from ecdc.codec.errors import CheckpointError
 from ecdc.codec.model import Codec
 from safetensors.torch import save_file
 
-CONFIG = FlowConfig(hop_length=160, dimension=16, edges=(0, 30, 90, 160), width=16, depth=2, steps=3)
+CONFIG = FlowConfig(hop_length=160, dimension=16, n_blocks=2, edges=(0, 30, 90, 160), width=16, depth=2, steps=3)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_a_band_never_changes_another(codec, flow):
     changed = x.clone()
     changed[..., :30] += 1
     time = torch.full((1,), 0.3)
-    one, two = (flow.velocity(v, conditions, time, flow.initial_pasts(1))[0] for v in (x, changed))
+    one, two = (flow.ends(v, conditions, time, flow.initial_pasts(1))[0] for v in (x, changed))
     assert torch.equal(one[..., 30:], two[..., 30:]) and not torch.equal(one[..., :30], two[..., :30])
 
 
@@ -89,7 +90,7 @@ def test_coefficients_lead_back_to_the_signal(codec, flow):
     decoder = FlowDecoder(codec.decoder, flow, steps=0)
     z = latents(10, 1)
     audio = codec.decoder(z)
-    assert torch.allclose(flow.coefficients(audio[:, 0]), flow._frames(torch.nn.functional.pad(audio[:, 0], (80, 80))))
+    assert torch.allclose(flow.coefficients(audio[:, 0]), flow.analyse(torch.nn.functional.pad(audio[:, 0], (40, 40))))
     assert torch.allclose(decoder(z), audio, atol=2e-5)
 
 
@@ -101,7 +102,7 @@ def test_bands_must_tile(edges):
 
 def test_a_codec_decodes_through_a_flow_and_its_tokens_stay(codec, flow, tmp_path):
     save_flow(flow, codec.token_space, tmp_path / "a.safetensors", torch.float32)
-    other = with_flow(codec, tmp_path / "a.safetensors", seed=5)
+    other = with_decoder(codec, tmp_path / "a.safetensors", seed=5)
     wav = torch.randn(1, 1, 4000)
     codes = codec.encode(wav, n_codebooks=2)
     assert torch.equal(other.encode(wav, n_codebooks=2), codes) and other.token_space == codec.token_space

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from ecdc.codec.modules.mel import mel_filterbank
-from ecdc.codec.train.losses import _RealFFT, reconstruction_losses, si_sdr
+from ecdc.codec.train.losses import _RealFFT, level_loss, reconstruction_losses, si_sdr
 
 
 def test_real_fft_gradient_equals_autograd():
@@ -46,3 +46,13 @@ def test_the_pulse_loss_hears_a_hum_at_the_frame_rate_alone(period, hums):
     )
     assert plain < 0.02 and (pulse > 4 * plain) == hums
     assert "pulse" not in reconstruction_losses(estimate, target, 24_000, (128,), ())
+
+
+def test_the_level_loss_hears_levels_and_not_where_sounds_lie():
+    torch.manual_seed(0)
+    noise = torch.randn(1, 1, 24_000)
+    assert level_loss(noise, noise, 24_000) == 0
+    assert level_loss(0.5 * noise, noise, 24_000) == pytest.approx(0.301, abs=0.01)  # log10 of the ratio of magnitudes
+    pulses = (torch.arange(24_000) % 240 < 24).float() * noise
+    moved = pulses.roll(120, dims=-1)
+    assert level_loss(moved, pulses, 24_000) < 0.5 * level_loss(0.3 * pulses, pulses, 24_000)

@@ -1,0 +1,107 @@
+"""`ecdc decode --decoder`: any file decodes with any decoder of its tokens; spans, blocks and seeds keep their laws."""
+
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from ecdc.codec.checkpoints import load
+from ecdc.codec.diffusion.config import BandConfig, DiffusionConfig, ScheduleConfig, UnetConfig
+from ecdc.codec.diffusion.decoder import MultiBandDiffusion
+from ecdc.codec.diffusion.flow import FlowConfig, MultiBandFlow
+from ecdc.codec.diffusion.flow_file import save_flow
+
+CLIPS = Path(__file__).parents[2] / "bench" / "clips"
+
+
+@pytest.fixture(scope="module")
+def coded(ecdc, tmp_path_factory):
+    """Six seconds of stereo music at 44.1 kHz."""
+    path = tmp_path_factory.mktemp("coded") / "a.ecdc"
+    ecdc("encode", CLIPS / "music_cavern.flac", "--kbps", 6, "-o", path, check=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory):
+    """A file of random flows for nano-24k."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("flow") / "flow.safetensors"
+    networks = MultiBandFlow(FlowConfig(width=16, depth=2, steps=2))
+    with torch.no_grad():
+        for parameter in networks.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    save_flow(networks, load("nano-24k").token_space, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def waveforms(tmp_path_factory):
+    """A file of a random decoder of the published kind, for the latents of nano-24k."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("mbd") / "mbd.safetensors"
+    unet = UnetConfig(hidden=8, depth=2, condition_dim=128, norm_groups=2, times_everywhere=True)
+    MultiBandDiffusion(DiffusionConfig(sample_rate=24_000, bands=2 * (BandConfig(unet, ScheduleConfig()),))).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def decode(ecdc, coded):
+    """Decode with options; the audio [N, C]."""
+
+    def call(*options, name=coded):
+        out = ecdc("decode", name, "-o", "-", *options, check=True).stdout
+        return soundfile.read(io.BytesIO(out), dtype="float32", always_2d=True)[0]
+
+    return call
+
+
+def test_another_decoder_gives_other_audio_of_the_same_length(decode, flow, waveforms):
+    conv = decode()
+    for file in (flow, waveforms):
+        audio = decode("--decoder", file, "--steps", 2)
+        assert audio.shape == conv.shape and np.isfinite(audio).all() and np.abs(audio - conv).max() > 1e-3
+    assert np.array_equal(decode("--decoder", "conv"), conv)
+
+
+def test_no_steps_are_the_convolutional_decoder(decode, flow):
+    assert np.allclose(decode("--decoder", flow, "--steps", 0), decode(), atol=1e-4)
+
+
+def test_a_seed_decides_the_noise(decode, flow):
+    one, again, other = (decode("--decoder", flow, "--seed", seed) for seed in (1, 1, 2))
+    assert np.array_equal(one, again) and not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(("start", "duration"), [("0", "1.5"), ("5.2", "1"), ("5.5", "60")])
+@pytest.mark.parametrize("decoder", ["flow", "waveforms"])
+def test_a_span_is_what_the_whole_has_there(decode, request, decoder, start, duration):
+    options = ("--decoder", request.getfixturevalue(decoder), "--steps", 2, "--seed", 7)
+    whole, span = decode(*options), decode(*options, "--start", start, "--duration", duration)
+    first = round(float(start) * 44_100)
+    assert len(span) == min(len(whole) - first, round(float(duration) * 44_100)) > 0
+    assert np.allclose(span, whole[first : first + len(span)], atol=1e-4)
+
+
+def test_steps_and_seeds_are_of_diffusion_decoders(ecdc, coded):
+    for option in ("--steps", "--seed"):
+        done = ecdc("decode", coded, "-o", "-", option, 3)
+        assert done.returncode == 2 and b"--decoder mbd" in done.stderr
+
+
+def test_decoders_that_do_not_fit(ecdc, coded, tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "pwned"), "w"))
+
+    hostile = tmp_path / "hostile.th"
+    hostile.write_bytes(pickle.dumps({"sample_rate": 24_000, 0: Payload()}))
+    foreign = tmp_path / "foreign.safetensors"
+    save_flow(MultiBandFlow(FlowConfig(width=16, depth=1)), bytes(32), foreign)
+    for name in (tmp_path / "none.safetensors", tmp_path / "none.th", hostile, foreign, coded):
+        done = ecdc("decode", coded, "-o", tmp_path / "out.wav", "--decoder", name)
+        assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"Traceback" not in done.stderr, done.stderr
+    assert not (tmp_path / "out.wav").exists() and not (tmp_path / "pwned").exists()
