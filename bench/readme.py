@@ -6,10 +6,12 @@ Each stands between two comments, `<!-- figures: NAME -->` and `<!-- end -->`. H
 
     ecdc bench --output runs/bench && cp runs/bench/rows.jsonl bench/results/quality.jsonl
     ecdc bench --packed runs/audio/packed --output runs/valid && cp runs/valid/rows.jsonl bench/results/validation.jsonl
+    python -m ecdc.bench.decoders --packed runs/audio/packed --json bench/results/decoders.json
     python -m ecdc.bench.artifacts --packed runs/audio/packed --json bench/results/artifacts.json
     ecdc bench speed --json bench/results/speed.json
     python -m ecdc.bench.format --json bench/results/container.json
     python -m ecdc.bench.memory --json bench/results/memory_files.json
+    python -m ecdc.bench.memory --minutes 10 --decoder mbd --json bench/results/memory_mbd.json
     python -m ecdc.bench.memory --pipes --minutes 600 --mono --json bench/results/memory_pipes.json
     python -m ecdc.bench.seek --json bench/results/seek.json
     python -m ecdc.bench.entropy_lm --tokens runs/prior/tokens.npy --seconds 780 --output runs/lm.safetensors
@@ -27,7 +29,7 @@ from typing import Any
 
 import click
 
-from . import artifacts, entropy, memory, report, seek, speed, vbr
+from . import artifacts, decoders, entropy, memory, report, seek, speed, vbr
 from . import format as container
 from .metrics import ALL
 from .run import read_rows
@@ -59,7 +61,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "artifacts": lambda: artifacts.markdown(_json("artifacts.json")),
     "speed": lambda: speed.markdown(_json("speed.json")),
     "container": lambda: container.markdown(_json("container.json")),
-    "memory": lambda: memory.markdown([_json("memory_files.json"), _json("memory_pipes.json")]),
+    "decoders": lambda: decoders.markdown(_json("decoders.json")),
+    "memory": lambda: memory.markdown([_json(f"memory_{name}.json") for name in ("files", "mbd", "pipes")]),
     "seek": lambda: seek.markdown(_json("seek.json")),
     "entropy": lambda: entropy.markdown(_json("entropy.json")),
     "vbr": lambda: vbr.markdown(_json("vbr.json")),

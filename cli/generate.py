@@ -19,18 +19,27 @@ if TYPE_CHECKING:
     from ..format.api import CodeFile
     from ..plugins.generators import Sound
 
-GENERATOR = "musicgen"
-NUMBERS = ("guidance", "temperature", "top_k", "top_p")
+GENERATOR, MODEL = "musicgen", "musicgen-nano"
 
 
 @click.command("generate")
 @click.argument("prompt", required=False)
 @click.option("--list", "is_list", is_flag=True, help="List the generators that are installed.")
 @click.option("--generator", default=GENERATOR, show_default=True, help="The plugin that generates.")
-@click.option("--model", help="Its model: a folder, a file, or a published name such as musicgen-small.")
+@click.option(
+    "--model", help="Its model: a folder, a file, or a published name such as musicgen-small. Default: musicgen-nano."
+)
 @click.option("--seconds", type=click.FloatRange(0, 3600, min_open=True), default=10.0, show_default=True, help="Length.")
+@click.option(
+    "--stereo/--mono", "is_stereo", default=None, help="Channels, where the model makes both. Default: as --continue, or mono."
+)
 @click.option("--continue", "start", metavar="FILE", help="Go on from this: an .ecdc file of the model's tokens, or audio.")
 @click.option("--melody", metavar="FILE", help="Follow this melody: an .ecdc file or audio.")
+@click.option(
+    "--separate/--no-separate",
+    default=None,
+    help="Follow the melody without drums and bass. Default: if demucs is installed.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--guidance", type=float, help="How closely to follow prompt and melody. Default: the model's.")
 @click.option("--temperature", type=click.FloatRange(0), help="0 takes the likeliest token each time.")
@@ -42,9 +51,14 @@ NUMBERS = ("guidance", "temperature", "top_k", "top_p")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def generate_command(
     prompt: str | None, is_list: bool, generator: str, model: str | None, seconds: float, start: str | None,
-    melody: str | None, seed: int, int8: bool, output: str | None, force: bool, quiet: bool, **numbers: float | None,
+    melody: str | None, seed: int, output: str | None, force: bool, quiet: bool, **given: float | bool | None,
 ) -> None:  # fmt: skip
     """Generate tokens from words (PROMPT), a melody or a beginning, straight into an .ecdc file.
+
+    \b
+    ecdc generate "slow sad piano, 70 bpm" --seconds 10 -o piano.ecdc
+    ecdc generate --continue piano.ecdc --seconds 20 -o longer.ecdc
+    ecdc generate "happy flute" --melody hum.wav --stereo -o flute.ecdc
 
     FILE may be '-', standard input. Chunks of a second leave as they are made, so that
     `ecdc generate ... -o - | ecdc decode - -o - | aplay` is heard while it goes on. Ctrl-C
@@ -52,8 +66,8 @@ def generate_command(
     """
     if is_list:
         return _list()
-    if model is None or output is None:
-        raise click.UsageError("name a model with --model, and the output with -o")
+    if output is None or (model is None and generator != GENERATOR):
+        raise click.UsageError("name the output with -o" if output is None else "name a model with --model")
     if start == melody == "-":
         raise click.UsageError("standard input can be read once")
     with guard(output if output != "-" else None), contextlib.ExitStack() as stack:
@@ -62,15 +76,13 @@ def generate_command(
         from ..plugins.generators import generator as find
         from ..plugins.generators import write
 
-        options: dict[str, Any] = {name: numbers[name] for name in NUMBERS if numbers[name] is not None}
-        if int8:
-            options["int8"] = True
+        options = _options(given)
         if start:
             options["start"] = stack.enter_context(_opened(start))
         if melody:
             options["melody"] = _sound(stack.enter_context(_opened(melody)))
         try:
-            source = find(generator)(model, prompt=prompt, seconds=seconds, seed=seed, **options)
+            source = find(generator)(model or MODEL, prompt=prompt, seconds=seconds, seed=seed, **options)
             header = source.header()
         except RuntimeError as error:  # such as a model without its codec
             raise InputError(str(error)) from error
@@ -82,6 +94,13 @@ def generate_command(
             write(source, stream, progress, ends=ends)
     if not quiet:
         click.echo(f"{output}: {header.codec}, {dict(header.tags)}", err=True)
+
+
+def _options(given: dict[str, float | bool | None]) -> dict[str, Any]:
+    """What a generator is told of the command's options: those that were used."""
+    is_stereo = given.pop("is_stereo")
+    options = given | {"int8": given["int8"] or None, "channels": None if is_stereo is None else 1 + bool(is_stereo)}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _list() -> None:

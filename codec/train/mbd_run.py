@@ -23,12 +23,14 @@ from .data import PackedAudio, augment, generator_for, validation_clips
 from .loop import Prefetch, StopRequest, log
 from .losses import level_loss, reconstruction_losses, si_sdr
 from .optimizers import Optimizers
+from .pictures import draw_curves
 from .recipe import DataRecipe
 from .run import has_bfloat16
 from .store import load_module, save_module
 
 LOG_EVERY = 100  # steps
 LOSSES = {"mel_log": 1.0, "mel_linear": 1.0, "pulse": 3.0, "level": 1.0, "flow": 0.02}  # their weights
+PANELS = ("mel_log", "mel loss"), ("level", "level loss"), ("si_sdr", "SI-SDR (dB)")
 LARGEST = 64.0  # of a squared error over its level; rarer ones are cut off
 DATA, FLOW = range(2)  # independent random streams of a step
 
@@ -234,6 +236,8 @@ def _observe(
         if run.step % recipe.validate_every == 0 or ends:
             row["valid"] = run.validate(clips)
         log(output, row)
+        if "valid" in row:
+            draw_curves(output, PANELS, ("conv", "mbd"))
         say("  ".join(f"{name} {value}" for name, value in row.items()))
     if run.step % recipe.checkpoint_every == 0 or ends:
         run.save(output)

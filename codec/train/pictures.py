@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from ..model import Codec
 
 EXAMPLES = 2  # clips of each group
+CODEC_PANELS = ("mel", "mel loss"), ("si_sdr", "SI-SDR (dB)")
 
 
 @torch.no_grad()
@@ -31,9 +33,10 @@ def write_examples(codec: Codec, clips: dict[str, Tensor], folder: Path) -> None
                 soundfile.write(folder / f"{group}-{i}-{name}.flac", row[0].clamp(-1, 1).numpy(), codec.sample_rate)
 
 
-def draw_curves(folder: Path) -> None:
+def draw_curves(folder: Path, panels: Sequence[tuple[str, str]] = CODEC_PANELS, groups: Sequence[str] = ("mean",)) -> None:
     """Draw metrics.jsonl into curves.png: losses over steps, and validation per number of codebooks.
 
+    `panels` are names of validated values with titles, of keys such as "mean/4/mel", whose first part is one of `groups`.
     Does nothing where matplotlib is not installed (extra `bench`).
     """
     if importlib.util.find_spec("matplotlib") is None:
@@ -43,24 +46,26 @@ def draw_curves(folder: Path) -> None:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     names = [name for name in rows[-1] if name not in ("step", "seconds", "valid", "gradient_norm")]
     figure = Figure(figsize=(12, 4), layout="constrained")
-    losses, mel, sdr = figure.subplots(1, 3)
+    losses, *others = figure.subplots(1, 1 + len(panels))
     for name in names:
         losses.plot([row["step"] for row in rows if name in row], [row[name] for row in rows if name in row], label=name)
     losses.set_yscale("log")
     losses.set_title("training losses")
     valid = [row for row in rows if "valid" in row]
-    _draw_validation(mel, valid, "mel", "validation: mel loss")
-    _draw_validation(sdr, valid, "si_sdr", "validation: SI-SDR (dB)")
-    for axes in (losses, mel, sdr):
+    for axes, (name, title) in zip(others, panels, strict=True):
+        _draw_validation(axes, valid, name, groups)
+        axes.set_title(f"validation: {title}")
+    for axes in (losses, *others):
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     figure.savefig(folder / "curves.png", dpi=110)
 
 
-def _draw_validation(axes: Any, rows: list[dict[str, Any]], name: str, title: str) -> None:
-    counts = [key.split("/")[1] for key in rows[-1]["valid"] if key.startswith("mean/") and key.endswith(f"/{name}")]
-    for k in counts:
-        values = [row["valid"].get(f"mean/{k}/{name}") for row in rows]
-        axes.plot([row["step"] for row in rows], values, marker=".", label=f"{k} codebooks")
-    axes.set_title(title)
+def _draw_validation(axes: Any, rows: list[dict[str, Any]], name: str, groups: Sequence[str]) -> None:
+    for key in rows[-1]["valid"]:
+        group, _, rest = key.partition("/")
+        k, _, found = rest.partition("/")
+        if group in groups and found == name:
+            label = f"{k} codebooks" if len(groups) == 1 else f"{group}, {k} codebooks"
+            axes.plot([row["step"] for row in rows], [row["valid"].get(key) for row in rows], marker=".", label=label)

@@ -1,4 +1,4 @@
-"""Published MusicGen weights, of audiocraft and of Hugging Face, as a model that is ready to generate."""
+"""MusicGen weights, our own and those of audiocraft and Hugging Face, as a model that is ready to generate."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,16 +17,18 @@ from ...codec.convert import convert
 from ...codec.errors import CheckpointError
 from ...codec.model import Codec
 from ...codec.published import hugging_face_config as codec_config
+from .bundle import BUNDLED, WORDS, bundled, is_own, own_config, own_recipe
 from .config import PUBLISHED, MusicGenConfig, audiocraft_config, hugging_face_config
 from .convert import IGNORED, Part, Recipe, audiocraft_recipe, hugging_face_recipe
 from .linear import hollow_int8, quantized
 from .lm import MusicGenLM
 from .model import MusicGen
 from .tensors import INDEX, PickledTensors, TensorFiles
-from .text import T5Encoder, first_line
+from .text import T5Encoder, TextEncoder, first_line
 
 CONFIG, SAFETENSORS, AUDIOCRAFT, CODEC = "config.json", "model.safetensors", "state_dict.bin", "compression_state_dict.bin"
 TOKENIZERS = ("tokenizer.json", "spiece.model")
+NOTHING = re.compile(r"(?!)")  # matches no name
 
 
 def load(
@@ -34,19 +37,38 @@ def load(
     text_encoder: str | os.PathLike[str] | None = None,
     codec: bool = True,
 ) -> MusicGen:
-    """A model of a folder, a file, a published name ("musicgen-small") or a name on the Hugging Face hub.
+    """A model that comes along ("musicgen-nano"), of a folder or file, or published: "musicgen-small" or a name on the hub.
 
     Tensors are read one by one, so that no more than the model and one tensor are in memory.
     `int8` keeps the layers' weights as eight-bit integers: a quarter of the memory, and
     more than twice the speed. `text_encoder` is a folder or name of T5 in place of the
     model's own, which a package of audiocraft only names; it is loaded with the first prompt.
-    The codec is loaded where it lies beside or in the checkpoint, unless `codec` is False.
+    The codec is loaded where it lies beside or in the checkpoint, unless `codec` is False; one
+    that comes along is loaded when it is needed.
     Raises CheckpointError, with one line, where there is no model or it is another.
     """
     path = _locate(name_or_path)
     if path.suffix == ".bin":
         return _from_audiocraft(path, int8, text_encoder, codec)
-    return _from_hugging_face(path, int8, text_encoder, codec)
+    values = read_json(path.parent / CONFIG)
+    if is_own(values):
+        return _from_own(path, values, int8, text_encoder, codec)
+    return _from_hugging_face(path, values, int8, text_encoder, codec)
+
+
+def _from_own(
+    path: Path, values: Mapping[str, Any], int8: bool, text_encoder: str | os.PathLike[str] | None, codec: bool
+) -> MusicGen:
+    config, source = own_config(values, path.parent / CONFIG), TensorFiles(path)
+    lm = _filled(config, source, own_recipe(config, source), NOTHING, int8)
+
+    def encoder() -> TextEncoder:
+        from .words import WordEncoder
+
+        return WordEncoder.load(Path(text_encoder or path.parent / WORDS))
+
+    make_codec = (lambda: load_codec(config.codec)) if codec and config.codec else None
+    return MusicGen(lm, encoder if config.text_dimension else None, make_codec=make_codec)
 
 
 def _from_audiocraft(path: Path, int8: bool, text_encoder: str | os.PathLike[str] | None, codec: bool) -> MusicGen:
@@ -57,8 +79,9 @@ def _from_audiocraft(path: Path, int8: bool, text_encoder: str | os.PathLike[str
     return MusicGen(lm, lambda: T5Encoder.load(str(text_encoder or config.text_encoder)), own_codec)
 
 
-def _from_hugging_face(path: Path, int8: bool, text_encoder: str | os.PathLike[str] | None, codec: bool) -> MusicGen:
-    values = read_json(path.parent / CONFIG)
+def _from_hugging_face(
+    path: Path, values: Mapping[str, Any], int8: bool, text_encoder: str | os.PathLike[str] | None, codec: bool
+) -> MusicGen:
     config = hugging_face_config(values, path.resolve().parent.name)
     source = TensorFiles(path)
     prefix = "decoder." if "decoder" in values else ""
@@ -132,13 +155,15 @@ def _below(source: TensorFiles, prefix: str) -> Mapping[str, Tensor]:
 def _locate(name_or_path: str | os.PathLike[str]) -> Path:
     """The file that holds the language model, or the index of several; from the hub if need be."""
     path, name = Path(name_or_path), str(name_or_path)
+    if name in bundled():
+        return BUNDLED / name / SAFETENSORS
     if path.is_file():
         return path
     if not path.exists():
         if name in PUBLISHED:
             name = f"facebook/{name}"
         if not isinstance(name_or_path, str) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
-            known = ", ".join(PUBLISHED)
+            known = ", ".join([*bundled(), *PUBLISHED])
             raise CheckpointError(f"{name}: no such model (known: {known}; or name a folder, a file or owner/model on the hub)")
         path = _fetched(name)
     for file in (INDEX, SAFETENSORS, AUDIOCRAFT):

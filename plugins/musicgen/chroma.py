@@ -8,20 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .config import CHROMA_HOP
+from .config import CHROMA_WINDOW
 
-N_FFT = 16_384  # samples: also the window's length
+N_FFT = CHROMA_WINDOW  # samples: also the window's length
+SILENCE = 1e-4  # of the loudest frame's power
 
 
 @lru_cache(maxsize=8)
-def chroma_filters(sample_rate: int, n_chroma: int = 12) -> Tensor:
-    """Weights [n_chroma, N_FFT/2+1], float32, of FFT bins for pitch classes that start at C.
+def chroma_filters(sample_rate: int, n_chroma: int = 12, n_fft: int = N_FFT) -> Tensor:
+    """Weights [n_chroma, n_fft/2+1], float32, of FFT bins for pitch classes that start at C.
 
     Each bin is a bump over the circle of pitch classes, as wide as the distance to the next
     bin but at least a class, of unit length; octaves weigh by a Gaussian around the fifth
     above 27.5 Hz, two octaves wide (Ellis, "Chroma feature analysis", 2007; librosa's defaults).
     """
-    frequencies = np.arange(1, N_FFT) * (sample_rate / N_FFT)  # Hz, without that of 0 Hz
+    frequencies = np.arange(1, n_fft) * (sample_rate / n_fft)  # Hz, without that of 0 Hz
     pitch = n_chroma * np.log2(frequencies / (440 / 16))  # classes above the A four octaves below concert pitch
     pitch = np.concatenate([[pitch[0] - 1.5 * n_chroma], pitch])  # 0 Hz is taken to lie 1.5 octaves below bin 1
     width = np.append(np.maximum(np.diff(pitch), 1), 1)
@@ -31,24 +32,46 @@ def chroma_filters(sample_rate: int, n_chroma: int = 12) -> Tensor:
     bumps /= np.sqrt((bumps**2).sum(axis=0, keepdims=True))
     bumps *= np.exp(-0.5 * ((pitch / n_chroma - 5) / 2) ** 2)
     from_c = np.roll(bumps, -3 * (n_chroma // 12), axis=0)  # A stands first otherwise
-    return torch.from_numpy(np.ascontiguousarray(from_c[:, : N_FFT // 2 + 1]).astype(np.float32))
+    return torch.from_numpy(np.ascontiguousarray(from_c[:, : n_fft // 2 + 1]).astype(np.float32))
 
 
-def chroma(wav: Tensor, sample_rate: int, n_chroma: int = 12) -> Tensor:
-    """One-hot pitch classes [F, n_chroma] of mono audio [N], a frame per 4096 samples.
+def chroma(wav: Tensor, sample_rate: int, n_chroma: int = 12, n_fft: int = N_FFT) -> Tensor:
+    """One-hot pitch classes [F, n_chroma] of mono audio [N], a frame per n_fft / 4 samples.
 
     Audio shorter than a window is centred in one. Silence is class 0, as the first of equals.
     """
+    # The original divides each frame by its maximum first; that moves no maximum.
+    strongest = _chroma_power(wav, sample_rate, n_chroma, n_fft).argmax(dim=0)
+    return torch.nn.functional.one_hot(strongest, n_chroma).float()
+
+
+def melody_classes(wav: Tensor, sample_rate: int, n_chroma: int = 12, n_fft: int = N_FFT) -> Tensor:
+    """The same as int64 [F], with -1 for silence: frames of less than SILENCE of the loudest one's power."""
+    power = _chroma_power(wav, sample_rate, n_chroma, n_fft)
+    total = power.sum(dim=0)
+    return torch.where((total > SILENCE * total.max()) & (total > 0), power.argmax(dim=0), -1)
+
+
+def _chroma_power(wav: Tensor, sample_rate: int, n_chroma: int, n_fft: int) -> Tensor:
+    """Power of each pitch class, [n_chroma, F]."""
     if wav.dim() != 1 or len(wav) == 0:
         raise ValueError(f"wav must be [N] with N > 0, got {tuple(wav.shape)}")
-    missing = max(0, N_FFT - len(wav))
+    missing = max(0, n_fft - len(wav))
     wav = torch.nn.functional.pad(wav.float(), (missing // 2, missing - missing // 2))
-    window = torch.hann_window(N_FFT)
-    spectrum = torch.stft(wav, N_FFT, CHROMA_HOP, window=window, center=True, pad_mode="reflect", return_complex=True)
+    window = torch.hann_window(n_fft)
+    spectrum = torch.stft(wav, n_fft, n_fft // 4, window=window, center=True, pad_mode="reflect", return_complex=True)
     power = (spectrum / window.square().sum().sqrt()).abs().square()  # [bins, F]
-    # The original divides each frame by its maximum first; that moves no maximum.
-    strongest = (chroma_filters(sample_rate, n_chroma) @ power).argmax(dim=0)
-    return torch.nn.functional.one_hot(strongest, n_chroma).float()
+    return chroma_filters(sample_rate, n_chroma, n_fft) @ power
+
+
+def frame_classes(classes: Tensor, start: int, n_frames: int, frames_per_class: float, n_repeat: float) -> Tensor:
+    """Pitch classes [F] at the codec's frames `start` to `start + n_frames`, [n_frames]: the nearest of each frame's middle.
+
+    `frames_per_class` is the codec's frames between two classes, of which the first is of
+    time 0; after `n_repeat` frames the melody starts again, as if it repeated forever.
+    """
+    middle = (torch.arange(start, start + n_frames, dtype=torch.float64) + 0.5) % n_repeat
+    return classes[(middle / frames_per_class + 0.5).long().clamp(max=len(classes) - 1)]
 
 
 def null_chroma(n_frames: int, n_chroma: int = 12) -> Tensor:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .chroma import chroma, fitted, null_chroma
+from .chroma import chroma, fitted, frame_classes, melody_classes, null_chroma
 from .lm import Conditions, MusicGenLM
 from .text import TextEncoder
 
@@ -30,7 +30,7 @@ class Row:
     """The conditions of one row, of the model's width."""
 
     text: Tensor | None  # [L, D]; all zeros where there is no text
-    melody: Tensor | None  # [F, D]
+    melody: Tensor | None  # [F, D], or [n, D] to be added to n columns, where None is no melody
 
 
 class Conditioner:
@@ -43,8 +43,12 @@ class Conditioner:
         prompts: Sequence[str | None],
         melodies: Sequence[Tensor | None],
         padding: str = "masked",
+        start: int = 0,
     ) -> None:
-        """Raises ValueError for conditions that the model does not take."""
+        """`start` is the frame from which melodies that are added to columns are read on.
+
+        Raises ValueError for conditions that the model does not take.
+        """
         if padding not in PADDINGS:
             raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
         if any(prompts) and (lm.text is None or encoder is None):
@@ -54,6 +58,9 @@ class Conditioner:
         self._lm, self._padding = lm, padding
         self.is_null = not any(prompts) and all(melody is None for melody in melodies)
         self._texts = _embed_texts(lm, encoder, prompts)
+        if lm.config.melody_fusion == "sum":
+            self._melodies, self._silence = [_added_melody(lm, wav, start) for wav in melodies], None
+            return
         self._melodies = [_embed_melody(lm, wav) for wav in (melodies if lm.style else _aligned(melodies, padding))]
         self._silence = _embed_melody(lm, None)
 
@@ -74,7 +81,7 @@ class Conditioner:
         together; `alone`, it is one end token. So is an absent style, while an absent melody
         is silence, which has a pitch class.
         """
-        length, silence = (1 if alone else None), self._silence
+        length, silence = ((self._lm.config.text_tokens or 1) if alone else None), self._silence
         if self._lm.style is None:
             return [Row(_blank(text, length), silence) for text in self._texts]
         pairs = zip(self._texts, self._melodies, strict=True)
@@ -88,13 +95,16 @@ class Conditioner:
             padded, missing = _padded(texts, left=False)
             mask = torch.arange(padded.shape[1]) < padded.shape[1] - missing[:, None]
             return Conditions(cross=padded, cross_mask=mask if masked and bool(missing.any()) else None)
+        added = None
+        if self._lm.config.melody_fusion == "sum":
+            added, melodies = _stacked([row.melody for row in rows]), []
         parts = [part for part in (melodies, texts) if part]  # the melody stands first
         if not parts:
-            return Conditions()
+            return Conditions(added=added)
         if not masked:
-            return Conditions(prefix=torch.cat([_padded(part, left=False)[0] for part in parts], dim=1))
+            return Conditions(prefix=torch.cat([_padded(part, left=False)[0] for part in parts], dim=1), added=added)
         joined, missing = _padded([torch.cat(own) for own in zip(*parts, strict=True)], left=True)
-        return Conditions(prefix=joined, prefix_padding=missing if bool(missing.any()) else None)
+        return Conditions(prefix=joined, prefix_padding=missing if bool(missing.any()) else None, added=added)
 
 
 def _column(rows: Sequence[Row], name: str) -> list[Tensor]:
@@ -109,6 +119,12 @@ def _padded(parts: Sequence[Tensor], left: bool) -> tuple[Tensor, Tensor]:
     return padded.flip(1) if left else padded, missing
 
 
+def _stacked(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Parts [n, D] as [R, n, D], with zeros for None; None where all are."""
+    like = next((part for part in parts if part is not None), None)
+    return None if like is None else torch.stack([torch.zeros_like(like) if part is None else part for part in parts])
+
+
 def _blank(text: Tensor | None, length: int | None = None) -> Tensor | None:
     """The text of no text: as long, or of that length, and zero."""
     return None if text is None else torch.zeros_like(text[:length])
@@ -120,15 +136,17 @@ def _embed_texts(lm: MusicGenLM, encoder: TextEncoder | None, prompts: Sequence[
     if lm.text is None:
         return [None] * len(prompts)
     known: dict[str, Tensor] = {}
-    width = lm.config.dimension
+    n_tokens = lm.config.text_tokens
     for prompt in prompts:
         if prompt and prompt not in known:
             assert encoder is not None
             hidden = encoder(prompt)
             if hidden.dim() != 2 or hidden.shape[1] != lm.config.text_dimension:
                 raise ValueError(f"the text encoder must give [L, {lm.config.text_dimension}], got {tuple(hidden.shape)}")
-            known[prompt] = lm.text(hidden.to(lm.text.weight.dtype))
-    return [known[prompt] if prompt else torch.zeros(1, width) for prompt in prompts]
+            text = lm.text(hidden.to(lm.text.weight.dtype))
+            missing = max(0, n_tokens - len(text))
+            known[prompt] = torch.nn.functional.pad(text[: n_tokens or None], (0, 0, 0, missing))
+    return [known[prompt] if prompt else torch.zeros(n_tokens or 1, lm.config.dimension) for prompt in prompts]
 
 
 @torch.no_grad()
@@ -139,8 +157,21 @@ def _embed_melody(lm: MusicGenLM, wav: Tensor | None) -> Tensor | None:
     if lm.style is not None:
         return torch.zeros(1, lm.config.dimension) if wav is None else lm.melody(lm.style.of_audio(wav, lm.config.sample_rate))
     c = lm.config
-    frames = null_chroma(1, c.n_chroma) if wav is None else chroma(wav, c.sample_rate, c.n_chroma)
+    frames = null_chroma(1, c.n_chroma) if wav is None else chroma(wav, c.sample_rate, c.n_chroma, c.chroma_window)
     return lm.melody(fitted(frames, c.chroma_frames))  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _added_melody(lm: MusicGenLM, wav: Tensor | None, start: int) -> Tensor | None:
+    """A melody [N] as what is added to the columns of a window, [n, D]; repeated where it is shorter."""
+    if wav is None:
+        return None
+    c = lm.config
+    n_repeat = len(wav) / c.sample_rate * c.frame_rate
+    wav = torch.nn.functional.pad(wav, (0, max(0, c.chroma_window - len(wav))))  # or it would be centred in a window
+    classes = melody_classes(wav, c.sample_rate, c.n_chroma, c.chroma_window)
+    n_frames, hop = c.n_frames(c.max_seconds), c.chroma_hop * c.frame_rate / c.sample_rate
+    return lm.embed_classes(frame_classes(classes, start, n_frames, hop, n_repeat))
 
 
 def _aligned(melodies: Sequence[Tensor | None], padding: str) -> list[Tensor | None]:

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from ...codec.config import ConfigError, Strict
 from ...codec.errors import CheckpointError
 from ...codec.published import Lookup
 
 HEAD_DIMENSION = 64  # of every published model; weights alone do not tell the number of heads
-CHROMA_HOP = 4096  # samples between two chroma frames
+CHROMA_WINDOW = 16_384  # samples, of every published model; chroma frames are a quarter of it apart
 N_CODEBOOKS, CODEBOOK_SIZE, N_USED = 6, 1024, 3  # of a style encoder; generation uses the first N_USED
 STRIDE, EXCERPT_SECONDS = 15, 3.0  # features per frame of a style, and how much audio it hears
 MONO, STEREO = (0, 1, 2, 3), (0, 0, 1, 1, 2, 2, 3, 3)
+FUSIONS = ("prefix", "sum")
+BOUNDS = {  # of numbers that decide how much is allocated
+    "dimension": (2, 1 << 16), "n_layers": (1, 1000), "n_heads": (1, 1000), "ff_dimension": (1, 1 << 18),
+    "codebook_size": (2, 1 << 16), "text_dimension": (0, 1 << 16), "text_tokens": (0, 4096), "n_chroma": (0, 1200),
+    "chroma_frames": (1, 100_000), "chroma_window": (4, 1 << 20), "sample_rate": (1, 1 << 20), "frame_rate": (1, 10_000),
+    "max_seconds": (0, 3600), "stride_seconds": (0, 3600), "top_k": (0, 1 << 16), "temperature": (0, 100),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class MusicGenConfig(Strict):
-    """One language model over codes, its conditions and the codec that it writes for (arXiv 2306.05284)."""
+    """One language model over codes, its conditions and the codec that it writes for (arXiv 2306.05284).
+
+    What no published model has: `mono`, `text_tokens`, melodies by "sum", and the codec's token space.
+    """
+
+    kind: ClassVar[str] = "musicgen"
 
     name: str
     dimension: int = 1024  # D
@@ -30,33 +43,76 @@ class MusicGenConfig(Strict):
     codebook_size: int = 2048  # V; the special token is V
     delays: tuple[int, ...] = MONO  # columns, one per codebook; their number is K
     channels: int = 1  # 2: rows left, right, left, right ... of two mono streams
+    mono: bool = False  # a model of two channels that generates one as well, by special tokens in the right one's rows
     cross_attention: bool = True  # to the conditions; otherwise they stand before the tokens
     text_dimension: int = 768  # of the text encoder; 0: no text
     text_encoder: str = "t5-base"
+    text_tokens: int = 0  # to which every text is cut, or filled up with zeros; 0: as many as it has
     n_chroma: int = 0  # pitch classes of a melody; 0: no melody
-    chroma_frames: int = 235
+    chroma_frames: int = 235  # of a melody before the tokens
+    chroma_window: int = CHROMA_WINDOW  # samples
+    melody_fusion: str = "prefix"  # or "sum": added to the input of the column in which its frame begins
     style: bool = False  # takes music as a style in place of a melody
+    codec: str = ""  # a model that comes with ecdc and reads the codes; empty: the one beside the weights
+    token_space: str = ""  # of that codec, in hex; empty: unknown
     sample_rate: int = 32_000  # Hz, of the codec
     frame_rate: int = 50  # frames per second
     max_seconds: float = 30.0  # that the model was trained on at once
+    stride_seconds: float = 18.0  # from one window to the next of longer pieces, by default
     guidance: float = 3.0  # how far the conditions are exaggerated, by default
+    top_k: int = 250  # tokens to draw from, by default
+    temperature: float = 1.0  # of the draw, by default
 
     def __post_init__(self) -> None:
+        for name, (least, most) in BOUNDS.items():
+            if not least <= getattr(self, name) <= most:
+                raise ConfigError(f"MusicGenConfig.{name}: {least} to {most}, got {getattr(self, name)}")
         if self.dimension % self.n_heads or self.dimension % 2:
             raise ConfigError(f"MusicGenConfig.dimension: even and a multiple of {self.n_heads} heads, got {self.dimension}")
         if self.channels not in (1, 2) or self.n_codebooks % self.channels:
             raise ConfigError(f"MusicGenConfig.channels: 1, or 2 with paired delays, got {self.channels}")
-        if not self.delays or list(self.delays) != sorted(self.delays) or self.delays[0] < 0:
-            raise ConfigError(f"MusicGenConfig.delays: must ascend from 0 or more, got {self.delays}")
+        if not self.delays or list(self.delays) != sorted(self.delays) or self.delays[0] < 0 or self.delays[-1] > 1000:
+            raise ConfigError(f"MusicGenConfig.delays: must ascend from 0 or more to 1000 at most, got {self.delays}")
+        if self.token_space and not re.fullmatch(r"[0-9a-f]{64}", self.token_space):
+            raise ConfigError(f"MusicGenConfig.token_space: 64 hexadecimal digits, got {self.token_space!r}")
+        if self.mono and (self.channels != 2 or self.delays[::2] != self.delays[1::2]):
+            raise ConfigError("MusicGenConfig.mono: must be false but for two channels of the same delays")
+        self._check_conditions()
+
+    def _check_conditions(self) -> None:
         if (self.n_chroma or self.style) and self.cross_attention:
             raise ConfigError("MusicGenConfig.cross_attention: must be false where a melody or style is taken")
         if self.n_chroma and self.style:
             raise ConfigError("MusicGenConfig.style: must be false where n_chroma asks for a melody")
+        if self.text_tokens and self.cross_attention:
+            raise ConfigError("MusicGenConfig.text_tokens: must be 0 where texts are attended to")
+        if self.melody_fusion not in FUSIONS or (self.melody_fusion == "sum" and not self.n_chroma):
+            raise ConfigError(f"MusicGenConfig.melody_fusion: prefix, or sum with n_chroma, got {self.melody_fusion!r}")
+        if self.chroma_window % 4:
+            raise ConfigError(f"MusicGenConfig.chroma_window: must be a multiple of 4, got {self.chroma_window}")
 
     @property
     def n_codebooks(self) -> int:
         """K, rows of codes: of both channels together."""
         return len(self.delays)
+
+    def rows(self, channels: int) -> int:
+        """Rows of codes for so many channels; raises ValueError for channels that it does not make."""
+        if channels != self.channels and not (channels == 1 and self.mono):
+            made = "1 or 2 channels" if self.mono else "mono" if self.channels == 1 else "stereo"
+            raise ValueError(f"{self.name} makes {made}, got {channels} channels")
+        return self.n_codebooks // self.channels * channels
+
+    def channels_for(self, channels: int | None, n_rows: int | None) -> int:
+        """Those that are asked for; otherwise those of a prompt's codes, or, where both are possible, one."""
+        if channels is None and self.mono:
+            return 2 if n_rows == self.n_codebooks else 1
+        return self.channels if channels is None else channels
+
+    @property
+    def chroma_hop(self) -> int:
+        """Samples between two chroma frames."""
+        return self.chroma_window // 4
 
     @property
     def special(self) -> int:
@@ -192,7 +248,7 @@ def audiocraft_config(values: Mapping[str, Any], name: str) -> MusicGenConfig:
         text_encoder=cfg.get("conditioners.description.t5.name", "t5-base"),
         n_chroma=cfg.get("conditioners.self_wav.chroma_stem.n_chroma", 12) if kind == "chroma_stem" else 0,
         style=kind == "style",
-        chroma_frames=int(seconds * rate) // CHROMA_HOP + 1,
+        chroma_frames=int(seconds * rate) // (CHROMA_WINDOW // 4) + 1,
         sample_rate=rate,
         max_seconds=float(seconds),
         guidance=float(cfg.get("classifier_free_guidance.inference_coef", 3.0)),

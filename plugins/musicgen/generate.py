@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from .patterns import UNKNOWN
 from .sampling import Guidance, Sampling
 from .text import TextEncoder
 
+ALONE = 512  # dimensions of a model that one thread runs
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -23,18 +26,23 @@ class Options:
     seconds: float = 30.0  # of the result, a prompt of codes included
     sampling: Sampling = field(default_factory=Sampling)
     guidance: Guidance = field(default_factory=Guidance)
-    stride_seconds: float = 18.0  # from one window to the next, where one does not suffice
+    stride_seconds: float | None = None  # from one window to the next, where one does not suffice; None: the model's
+    channels: int | None = None  # of what is made; None: the prompt's of codes, or one where the model makes one
     padding: str = "masked"  # or "attended", as the original does; see conditioning.py
 
     def check(self, lm: MusicGenLM, n_prompt: int) -> int:
         """The frames T to make; raises ValueError for what cannot be."""
         c = lm.config
         n_frames, most = c.n_frames(self.seconds), c.n_frames(c.max_seconds)
-        if n_prompt >= min(n_frames, most):
-            raise ValueError(f"a prompt of {n_prompt} frames leaves nothing to add: {min(n_frames, most)} are a window's most")
-        if n_frames > most and not 0 < c.n_frames(self.stride_seconds) < most:
+        if n_prompt >= n_frames:
+            raise ValueError(f"a prompt of {n_prompt} frames leaves nothing to add: {n_frames} are wanted")
+        if n_frames > most and not 0 < self.stride(lm) < most:
             raise ValueError(f"stride_seconds must lie between 0 and {c.max_seconds:g}, got {self.stride_seconds:g}")
         return n_frames
+
+    def stride(self, lm: MusicGenLM) -> int:
+        """Frames from one window to the next."""
+        return lm.config.n_frames(lm.config.stride_seconds if self.stride_seconds is None else self.stride_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +67,25 @@ def stream_codes(
 ) -> Iterator[Tensor]:
     """Frames as they are finished: blocks [B, K, t] that follow `prompt` [B, K, T_prompt], which is not repeated.
 
-    What exceeds the model's `max_seconds` is made in windows that each continue the end of
-    the one before, all but `stride_seconds` of it; positions start afresh in each, and a
-    melody is read from where the window stands in the whole. (The original measures the last
-    window in floating point and may need one more for a single frame; frames are counted here.)
+    K are the codebooks of the channels that `options` and prompt ask for. What exceeds the
+    model's `max_seconds` is made in windows that each continue the end of the one before, all
+    but `stride_seconds` of it; a prompt that fills a window counts as windows made before.
+    Positions start afresh in each, and a melody is read from where the window stands in the
+    whole. (The original measures the last window in floating point and may need one more for
+    a single frame; frames are counted here.)
     """
     n_items = len(request.prompts)
-    known = _empty(lm, n_items) if prompt is None else _checked(prompt, lm, n_items)
+    known = _known(lm, n_items, options.channels, prompt)
     n_frames = options.check(lm, known.shape[2])
-    window, stride = lm.config.n_frames(lm.config.max_seconds), lm.config.n_frames(options.stride_seconds)
+    window, stride = lm.config.n_frames(lm.config.max_seconds), options.stride(lm)
     generators = [torch.Generator().manual_seed(seed) for seed in request.seeds]
 
     def draw(logits: Tensor) -> Tensor:
         return options.sampling(logits, generators)
 
-    start = 0
+    too_many = known.shape[2] - window + 1
+    start = -(-too_many // stride) * stride if too_many > 0 else 0
+    known = known[:, :, start:]
     while start + known.shape[2] < n_frames:
         conditioner = _conditioner(lm, encoder, request, options, start if n_frames > window else None)
         blocks = [known]
@@ -115,44 +127,63 @@ def window_codes(
     A frame leaves as soon as the last of its codes is drawn, which is the pattern's longest
     delay after the first. Codes of the prompt that the delay pushes into generated columns stay.
     """
-    n_items, n_known = known.shape[0], known.shape[2]
-    unknown = known.new_full((n_items, known.shape[1], n_frames - n_known), UNKNOWN)
-    columns = lm.pattern.spread(torch.cat([known, unknown], dim=2))
+    n_items, n_codebooks, n_known = known.shape
+    pattern, unknown = lm.pattern_of(n_codebooks), known.new_full((n_items, n_codebooks, n_frames - n_known), UNKNOWN)
+    columns = pattern.spread(torch.cat([known, unknown], dim=2))
     n_columns, read, sent = columns.shape[2], 0, n_known
-    states = [lm.begin(conditions, n_columns, n * n_items) for n, conditions in batches]
-    for column in range(lm.pattern.first_column(n_known), n_columns):
+    states = [lm.begin(conditions, n_columns, n * n_items, n_codebooks) for n, conditions in batches]
+    for column in range(pattern.first_column(n_known), n_columns):
         logits: list[Tensor] = []
-        for (n, _), state in zip(batches, states, strict=True):
-            logits += lm.step(columns[:, :, read:column].repeat(n, 1, 1), state).chunk(n)
-        drawn, cells = draw(options.guidance.mix(logits)), columns[:, :, column]
+        with _threads(lm):
+            for (n, _), state in zip(batches, states, strict=True):
+                logits += lm.step(columns[:, :, read:column].repeat(n, 1, 1), state).chunk(n)
+            drawn, cells = draw(options.guidance.mix(logits)), columns[:, :, column]
         columns[:, :, column] = torch.where(cells == UNKNOWN, drawn, cells)
-        read, finished = column, lm.pattern.n_finished(column + 1)
+        read, finished = column, pattern.n_finished(column + 1)
         if finished > sent:
-            yield lm.pattern.gather(columns, sent, finished)
+            yield pattern.gather(columns, sent, finished)
             sent = finished
+
+
+@contextlib.contextmanager
+def _threads(lm: MusicGenLM) -> Iterator[None]:
+    """One thread for a small model: on its products several wait for each other longer than they work."""
+    before = torch.get_num_threads()
+    if lm.config.dimension > ALONE or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _conditioner(
     lm: MusicGenLM, encoder: TextEncoder | None, request: Request, options: Options, start: int | None
 ) -> Conditioner:
     """The conditions of a window; melodies are excerpts from frame `start` on, or whole."""
-    melodies = list(request.melodies)
-    if start is not None:
-        c = lm.config
+    melodies, c = list(request.melodies), lm.config
+    if start is not None and c.melody_fusion != "sum":
         at = start / c.frame_rate
         melodies = [None if wav is None else excerpt(wav, at, c.max_seconds, c.sample_rate) for wav in melodies]
-    return Conditioner(lm, encoder, request.prompts, melodies, options.padding)
+    return Conditioner(lm, encoder, request.prompts, melodies, options.padding, start or 0)
 
 
-def _empty(lm: MusicGenLM, n_items: int) -> Tensor:
-    return torch.empty(n_items, lm.config.n_codebooks, 0, dtype=torch.int64)
+def _known(lm: MusicGenLM, n_items: int, channels: int | None, prompt: Tensor | None) -> Tensor:
+    """The codes to begin with, int64 [B, K, T]; raises ValueError for channels or codes that the model does not have."""
+    c, n_rows = lm.config, None if prompt is None or prompt.dim() != 3 else prompt.shape[1]
+    n_codebooks = c.rows(c.channels_for(channels, n_rows))
+    if prompt is None:
+        return torch.empty(n_items, n_codebooks, 0, dtype=torch.int64)
+    return _checked(prompt, lm, n_items, n_codebooks)
 
 
-def _checked(prompt: Tensor, lm: MusicGenLM, n_items: int) -> Tensor:
+def _checked(prompt: Tensor, lm: MusicGenLM, n_items: int, n_codebooks: int) -> Tensor:
     """A prompt as int64; raises ValueError for a wrong shape or codes out of range."""
     c = lm.config
-    if prompt.dim() != 3 or prompt.shape[:2] != (n_items, c.n_codebooks):
-        raise ValueError(f"prompt codes must be [{n_items}, {c.n_codebooks}, T], got {tuple(prompt.shape)}")
+    if prompt.dim() != 3 or prompt.shape[:2] != (n_items, n_codebooks):
+        raise ValueError(f"prompt codes must be [{n_items}, {n_codebooks}, T], got {tuple(prompt.shape)}")
     if prompt.numel() and not 0 <= int(prompt.min()) <= int(prompt.max()) < c.codebook_size:
         raise ValueError(f"prompt codes must lie in [0, {c.codebook_size}), got {int(prompt.min())}..{int(prompt.max())}")
     return prompt.long()

@@ -9,7 +9,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from .config import MusicGenConfig
-from .linear import Linear
+from .linear import Linear, product
 from .patterns import DelayPattern
 from .style import WIDTH, StyleEncoder
 from .transformer import Cache, Layer, sinusoids
@@ -23,18 +23,31 @@ class Conditions:
     cross_mask: Tensor | None = None  # bool [R, L], False for padding
     prefix: Tensor | None = None  # [R, P, D], before the first token
     prefix_padding: Tensor | None = None  # int [R]: columns at the start of the prefix that are none of the row's own
+    added: Tensor | None = None  # [R, n, D], added to the first n columns of tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The k rows of codes that are read and written: all, or those of one channel."""
+
+    offsets: Tensor  # int [k, 1]: where the embeddings of each begin
+    absent: Tensor | None  # [D]: what the special tokens of the rows that are left out add to every column
+    heads: Tensor  # [k * V, D]
 
 
 @dataclass
 class State:
     """What R rows of generation carry from step to step, updated in place."""
 
+    books: Books
     caches: list[Cache]  # one per layer
     prepared: list[tuple[Tensor, Tensor]]  # keys and values of the conditions, one pair per layer; empty: none
     cross_mask: Tensor | None  # bool [R, 1, 1, L]
     prefix: Tensor | None  # [R, P, D], until the first step has read it
     padding: Tensor | None  # int [R, 1]: columns that do not exist for a row
+    added: Tensor | None  # [R, n, D]
     length: int = 0  # columns so far, the prefix included
+    n_tokens: int = 0  # columns so far, without it
     columns: Tensor = field(default_factory=lambda: torch.empty(0))  # int [capacity]: 0, 1, 2 ...
 
 
@@ -46,7 +59,10 @@ class MusicGenLM(nn.Module):
         self.config = config
         self.pattern = DelayPattern(config.delays, config.special)
         d, k, v = config.dimension, config.n_codebooks, config.codebook_size
-        self.embedding = nn.Embedding(k * (v + 1), d)  # one table after the other
+        tables = torch.empty(k * (v + 1), d)
+        if not tables.is_meta:  # torch would import its compiler, for a second, to fill what is hollow
+            tables.normal_()
+        self.embedding = nn.Embedding(k * (v + 1), d, _weight=tables)  # one after the other
         self.layers = nn.ModuleList(
             Layer(d, config.n_heads, config.ff_dimension, config.cross_attention) for _ in range(config.n_layers)
         )
@@ -58,10 +74,18 @@ class MusicGenLM(nn.Module):
         self.melody = nn.Linear(n_melody, d) if n_melody else None
         self._positions = torch.empty(0)
 
-    def begin(self, conditions: Conditions, n_columns: int, n_rows: int) -> State:
-        """The state of `n_rows` rows before their first column, with room for `n_columns` beside the prefix."""
+    def pattern_of(self, n_rows: int) -> DelayPattern:
+        """The pattern of all rows of codes, or of those of one channel."""
+        c = self.config
+        return self.pattern if n_rows == c.n_codebooks else DelayPattern(c.delays[:: c.channels], c.special)
+
+    def begin(self, conditions: Conditions, n_columns: int, n_rows: int, n_codebooks: int | None = None) -> State:
+        """The state of `n_rows` rows before their first column, with room for `n_columns` beside the prefix.
+
+        Each column holds `n_codebooks` tokens: K, or K / 2 from a model that makes one channel as well.
+        """
         c, prefix = self.config, conditions.prefix
-        for rows in (conditions.cross, prefix):
+        for rows in (conditions.cross, prefix, conditions.added):
             if rows is not None and n_rows not in (0, len(rows)):
                 raise ValueError(f"conditions must be of {n_rows} rows, got {len(rows)}")
         capacity = n_columns + (0 if prefix is None else prefix.shape[1])
@@ -73,40 +97,55 @@ class MusicGenLM(nn.Module):
             mask = None if conditions.cross_mask is None else conditions.cross_mask[:, None, None]
         padding = None if conditions.prefix_padding is None else conditions.prefix_padding[:, None]
         caches = [Cache(shape, like) for _ in self.layers]
-        return State(caches, prepared, mask, prefix, padding, columns=torch.arange(capacity, device=like.device))
+        books, columns = self.books(n_codebooks or c.n_codebooks), torch.arange(capacity, device=like.device)
+        return State(books, caches, prepared, mask, prefix, padding, conditions.added, columns=columns)
 
     def forward(self, tokens: Tensor, state: State | None = None, conditions: Conditions | None = None) -> Tensor:
         """Logits of what follows each column.
 
-        Shapes: tokens [R, K, S] in [0, V], V the special one -> [R, K, S, V]. With a state, the
-        columns go on where the last call ended. Without, they stand alone and gradients flow.
-        Raises ValueError for a wrong shape.
+        Shapes: tokens [R, K, S] in [0, V], V the special one -> [R, K, S, V]; K as of `begin`.
+        With a state, the columns go on where the last call ended. Without, they stand alone and
+        gradients flow. Raises ValueError for a wrong shape.
         """
-        hidden = self._hidden(tokens, state or self._stateless(tokens, conditions or Conditions()), state is not None)
-        return self._logits(hidden[:, hidden.shape[1] - tokens.shape[2] :])
+        own = state or self._stateless(tokens, conditions or Conditions())
+        hidden = self._hidden(tokens, own, state is not None)
+        return self._logits(hidden[:, hidden.shape[1] - tokens.shape[2] :], own.books)
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: State) -> Tensor:
         """Logits after the last of the new columns only: [R, K, S] -> [R, K, V]."""
-        return self._logits(self._hidden(tokens, state, True)[:, -1:])[:, :, 0]
+        return self._logits(self._hidden(tokens, state, True)[:, -1:], state.books)[:, :, 0]
 
-    def _stateless(self, tokens: Tensor, conditions: Conditions) -> State:
-        """Conditions as a state that keeps nothing."""
-        state = self.begin(conditions, 0, 0)
-        n_columns = tokens.shape[-1] + (0 if conditions.prefix is None else conditions.prefix.shape[1])
-        state.columns = torch.arange(n_columns, device=tokens.device)
-        return state
+    def books(self, n_codebooks: int) -> Books:
+        """All K rows of codes, or those of the first channel alone; raises ValueError for another number."""
+        c, n_all = self.config, self.config.n_codebooks
+        if n_codebooks != n_all and not (c.mono and n_codebooks == n_all // 2):
+            wanted = f"{n_all // 2} or {n_all}" if c.mono else str(n_all)
+            raise ValueError(f"tokens must be [R, {wanted}, S], got {n_codebooks} rows")
+        offsets = torch.arange(n_all, device=self.embedding.weight.device)[:, None] * (c.codebook_size + 1)
+        if n_codebooks == n_all:
+            return Books(offsets, None, self.heads.weight)
+        heads = self.heads.weight.unflatten(0, (n_all, -1))[::2].flatten(0, 1)  # channels alternate
+        return Books(offsets[::2], self.embedding(offsets[1::2, 0] + c.special).sum(dim=0), heads)
 
-    def _hidden(self, tokens: Tensor, state: State, keep: bool) -> Tensor:
-        """Tokens [R, K, S] -> normalized outputs [R, P + S, D]; the prefix comes with the first call only."""
-        c = self.config
-        if tokens.dim() != 3 or tokens.shape[1] != c.n_codebooks or tokens.shape[2] == 0:
-            raise ValueError(f"tokens must be [R, {c.n_codebooks}, S], got {tuple(tokens.shape)}")
-        offsets = torch.arange(c.n_codebooks, device=tokens.device)[:, None] * (c.codebook_size + 1)
-        x = self.embedding(tokens + offsets).sum(dim=1)  # [R, S, D]
-        if state.prefix is not None:
-            x = torch.cat([state.prefix.to(x.dtype), x], dim=1)
-            state.prefix = None
+    def embed(self, tokens: Tensor, books: Books) -> Tensor:
+        """The sum of a column's embeddings: [R, k, S] -> [R, S, D]."""
+        x: Tensor = self.embedding(tokens + books.offsets).sum(dim=1)
+        return x if books.absent is None else x + books.absent
+
+    def embed_classes(self, classes: Tensor) -> Tensor:
+        """Pitch classes [..., T] of frames, -1 for none, as what is added to columns: [..., T + delays[0], D].
+
+        The first code of frame t stands in column t + delays[0] + 1: it is drawn from the one before, which hears of it.
+        """
+        assert self.melody is not None
+        table = self.melody.weight.t() + self.melody.bias
+        table = torch.cat([table, table.new_zeros(1, self.config.dimension)])
+        found = nn.functional.embedding(classes % len(table), table)
+        return nn.functional.pad(found, (0, 0, self.config.delays[0], 0))
+
+    def run(self, x: Tensor, state: State, keep: bool) -> Tensor:
+        """Positions, layers and the last norm: [R, S, D] -> [R, S, D]; with `keep`, later columns see these."""
         start, stop = state.length, state.length + x.shape[1]
         if stop > len(state.columns):
             raise ValueError(f"the state has room for {len(state.columns)} columns, {stop} are needed")
@@ -118,6 +157,28 @@ class MusicGenLM(nn.Module):
         state.length = stop
         return self.norm(x)  # type: ignore[no-any-return]
 
+    def _stateless(self, tokens: Tensor, conditions: Conditions) -> State:
+        """Conditions as a state that keeps nothing."""
+        state = self.begin(conditions, 0, 0, tokens.shape[1] if tokens.dim() == 3 else None)
+        n_columns = tokens.shape[-1] + (0 if conditions.prefix is None else conditions.prefix.shape[1])
+        state.columns = torch.arange(n_columns, device=tokens.device)
+        return state
+
+    def _hidden(self, tokens: Tensor, state: State, keep: bool) -> Tensor:
+        """Tokens [R, K, S] -> normalized outputs [R, P + S, D]; the prefix comes with the first call only."""
+        if tokens.dim() != 3 or tokens.shape[1] != len(state.books.offsets) or tokens.shape[2] == 0:
+            raise ValueError(f"tokens must be [R, {len(state.books.offsets)}, S], got {tuple(tokens.shape)}")
+        x = self.embed(tokens, state.books)
+        if state.added is not None:
+            part = state.added[:, state.n_tokens : state.n_tokens + x.shape[1]]
+            # Past the end of what is added nothing is.
+            x = x + nn.functional.pad(part, (0, 0, 0, x.shape[1] - part.shape[1]))
+        state.n_tokens += x.shape[1]
+        if state.prefix is not None:
+            x = torch.cat([state.prefix.to(x.dtype), x], dim=1)
+            state.prefix = None
+        return self.run(x, state, keep)
+
     def _position(self, state: State, start: int, stop: int) -> Tensor:
         """Sinusoids [R or 1, S, D] of the columns; each row counts from its own first one."""
         if len(self._positions) < stop:
@@ -127,10 +188,10 @@ class MusicGenLM(nn.Module):
             return self._positions[None, start:stop]
         return self._positions[(state.columns[start:stop] - state.padding).clamp(min=0)]
 
-    def _logits(self, hidden: Tensor) -> Tensor:
-        """[R, S, D] -> [R, K, S, V]."""
-        logits = self.heads(hidden).unflatten(-1, (self.config.n_codebooks, self.config.codebook_size))
-        return logits.transpose(1, 2)  # type: ignore[no-any-return]
+    def _logits(self, hidden: Tensor, books: Books) -> Tensor:
+        """[R, S, D] -> [R, k, S, V]."""
+        logits = product(hidden, books.heads).unflatten(-1, (len(books.offsets), self.config.codebook_size))
+        return logits.transpose(1, 2)
 
 
 def _visible(state: State, start: int, stop: int) -> Tensor | None:

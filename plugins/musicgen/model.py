@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ...codec.checkpoints import BUNDLED, CONFIG, read_json
+from ...codec.config import CodecConfig
+from ...codec.errors import CheckpointError
 from ...codec.model import Codec
 from .config import MusicGenConfig
 from .generate import Options, Request, stream_codes
@@ -21,11 +24,18 @@ class MusicGen:
     """Text and melodies to codes [B, K, T]; each item of a batch is what it would be alone."""
 
     def __init__(
-        self, lm: MusicGenLM, text_encoder: Callable[[], TextEncoder] | None = None, codec: Codec | None = None
+        self,
+        lm: MusicGenLM,
+        text_encoder: Callable[[], TextEncoder] | None = None,
+        codec: Codec | None = None,
+        make_codec: Callable[[], Codec] | None = None,
     ) -> None:
-        """`text_encoder` is asked for the encoder when the first prompt comes; `codec` is the one that reads the codes."""
+        """`text_encoder` is asked for the encoder when the first prompt comes; `codec` is the one that reads the codes.
+
+        Where there is none, `make_codec` is asked when it is needed.
+        """
         self.lm, self.codec = lm.eval().requires_grad_(False), codec
-        self._make_encoder = text_encoder
+        self._make_encoder, self._make_codec = text_encoder, make_codec
         self._encoder: TextEncoder | None = None
 
     @property
@@ -74,18 +84,20 @@ class MusicGen:
             self._encoder = self._make_encoder()
         return self._encoder
 
-    def encode_prompt(self, wav: Tensor) -> Tensor:
+    def encode_prompt(self, wav: Tensor, channels: int | None = None) -> Tensor:
         """Audio to continue as codes: [B, C, N] at the codec's rate -> [B, K, T].
 
-        A stereo model codes left and right on their own and takes mono as both. Raises
-        ValueError for other channels, RuntimeError where there is no codec.
+        Two `channels` are coded on their own, and mono is taken as both. By default they are the model's; of one that
+        makes mono and stereo, the audio's. Raises ValueError for other channels, RuntimeError where there is no codec.
         """
-        codec = self.require_codec()
-        if wav.dim() != 3 or wav.shape[1] not in (1, self.config.channels):
-            raise ValueError(f"wav must be [B, {self.config.channels}, N], got {tuple(wav.shape)}")
-        wav = wav.expand(-1, self.config.channels, -1)
-        k = self.config.n_codebooks // self.config.channels
-        streams = [codec.encode(wav[:, i : i + 1], n_codebooks=k) for i in range(wav.shape[1])]
+        codec, config = self.require_codec(), self.config
+        if channels is None:
+            channels = wav.shape[1] if config.mono and wav.dim() == 3 and wav.shape[1] == 1 else config.channels
+        n_rows = config.rows(channels)
+        if wav.dim() != 3 or wav.shape[1] not in (1, channels):
+            raise ValueError(f"wav must be [B, {channels}, N], got {tuple(wav.shape)}")
+        wav = wav.expand(-1, channels, -1)
+        streams = [codec.encode(wav[:, i : i + 1], n_codebooks=n_rows // channels) for i in range(channels)]
         return torch.stack(streams, dim=2).flatten(1, 2)
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -95,10 +107,28 @@ class MusicGen:
 
     def streams(self, codes: Tensor) -> list[Tensor]:
         """The codes of each channel: [..., K, T] -> C times [..., K / C, T]; channels alternate in K."""
-        return [codes[..., i :: self.config.channels, :] for i in range(self.config.channels)]
+        channels = codes.shape[-2] * self.config.channels // self.config.n_codebooks
+        return [codes[..., i::channels, :] for i in range(channels)]
 
     def require_codec(self) -> Codec:
-        """The codec; raises RuntimeError where there is none."""
-        if self.codec is None:
-            raise RuntimeError(f"{self.config.name} has no codec: set .codec, for instance to ecdc.load('encodec_32khz')")
-        return self.codec
+        """The codec; raises RuntimeError where there is none, CheckpointError for one of another token space."""
+        if self.codec is None and self._make_codec is not None:
+            self.codec = self._make_codec()
+        codec, config = self.codec, self.config
+        if codec is None:
+            raise RuntimeError(f"{config.name} has no codec: set .codec, for instance to ecdc.load('encodec_32khz')")
+        if config.token_space and codec.token_space.hex() != config.token_space:
+            raise CheckpointError(
+                f"{config.name} writes tokens of {config.codec} ({config.token_space}), "
+                f"not of {codec.config.name} ({codec.token_space.hex()})"
+            )
+        return codec
+
+    def token_space(self) -> tuple[CodecConfig, bytes]:
+        """The codec's configuration and token space; one that comes along need not be loaded for it."""
+        config = self.config
+        if self.codec is None and self._make_codec is not None and config.token_space:
+            values = read_json(BUNDLED / config.codec / CONFIG)
+            return CodecConfig.from_dict(values), bytes.fromhex(config.token_space)
+        codec = self.require_codec()
+        return codec.config, codec.token_space

@@ -15,11 +15,13 @@ from ...codec.model import Codec
 from ...format import ChannelCoding, CodeFile, Header, Provenance
 from ..generators import Sound
 from .checkpoint import load
+from .config import MusicGenConfig
 from .generate import Options
 from .model import MusicGen
 from .sampling import Guidance, Sampling
+from .stems import SeparationError, separated
 
-MAX_PROMPT = 4096  # characters of a prompt that go into the header, which has an end
+MAX_PROMPT, LONGEST_PROMPT = 4096, 10_000  # characters: that go into the header, which has an end; that are read at all
 
 
 class MusicGenSource:
@@ -33,26 +35,34 @@ class MusicGenSource:
         melody: Tensor | None = None,
         seed: int = 0,
         prompt_codes: Tensor | None = None,
+        melody_is: str = "",
     ) -> None:
-        """`prompt_codes` [K, T] stand at the start of what is written; otherwise as `MusicGen.stream`."""
+        """`prompt_codes` [K, T] stand at the start of what is written; otherwise as `MusicGen.stream`.
+
+        `melody_is` says in words what the melody is of.
+        """
         self.model, self.prompt, self.options = model, prompt, options
-        self.melody, self.seed, self.prompt_codes = melody, seed, prompt_codes
+        self.melody, self.seed, self.prompt_codes, self.melody_is = melody, seed, prompt_codes, melody_is
 
     def header(self) -> Header:
         """The stream's header: the codec's token space, generated, with prompt, model and seed as tags."""
-        codec, config = self.model.require_codec(), self.model.config
-        tags = [("generator", config.name), ("seed", str(self.seed))]
+        codec, token_space = self.model.token_space()
+        config, known = self.model.config, self.prompt_codes
+        channels = config.channels_for(self.options.channels, None if known is None else len(known))
+        config.rows(channels)  # that it makes them
+        tags = [("generator", config.name), ("seed", str(self.seed)), ("guidance", f"{self.options.guidance.scale:g}")]
         tags += [("prompt", self.prompt[:MAX_PROMPT])] if self.prompt else []
+        tags += [("melody", self.melody_is)] if self.melody_is else []
         return Header(
-            codec=codec.config.name,
-            token_space=codec.token_space,
+            codec=codec.name,
+            token_space=token_space,
             sample_rate=codec.sample_rate,
             original_sample_rate=codec.sample_rate,
-            hop_length=codec.config.hop_length,
-            codebook_size=codec.config.codebook_size,
-            max_codebooks=codec.config.n_codebooks,
-            channels=config.channels,
-            channel_coding=ChannelCoding.MONO if config.channels == 1 else ChannelCoding.LEFT_RIGHT,
+            hop_length=codec.hop_length,
+            codebook_size=codec.codebook_size,
+            max_codebooks=codec.n_codebooks,
+            channels=channels,
+            channel_coding=ChannelCoding.MONO if channels == 1 else ChannelCoding.LEFT_RIGHT,
             provenance=Provenance.GENERATED,
             tags=tuple(tags),
         )
@@ -85,50 +95,77 @@ def open_source(
     `codec` takes the place of the one beside the model. Of `options`, `int8` and
     `text_encoder` go to `load`; `melody` (a Sound, or a tensor as of `MusicGen.stream`), `prompt_codes` and `start` (a
     CodeFile or a Sound, whose codes are those) to the source; numbers for `guidance`, `temperature`, `top_k` and `top_p`
-    become Guidance and Sampling; the others go to `Options`. Raises ValueError, in one line, for what does not fit.
+    become Guidance and Sampling; `separate` is whether a melody is followed without drums and bass (True, False, or None:
+    where demucs is installed); the others, `channels` among them, go to `Options`. Raises ValueError, in one line, for
+    what does not fit.
     """
+    if prompt is not None and not prompt.strip():
+        raise ValueError("the prompt is empty")
+    if prompt is not None and len(prompt) > LONGEST_PROMPT:
+        raise ValueError(f"a prompt has {LONGEST_PROMPT} characters at most, got {len(prompt)}")
     loading = {key: options.pop(key) for key in ("int8", "text_encoder") if key in options}
-    about = {key: options.pop(key) for key in ("melody", "prompt_codes") if key in options}
+    about: dict[str, Any] = {key: options.pop(key) for key in ("melody", "prompt_codes") if key in options}
     start = options.pop("start", None)
     made = load(model, codec=codec is None, **loading)
     made.codec = codec or made.codec
+    separate = options.pop("separate", None)
     if isinstance(about.get("melody"), Sound):
-        about["melody"] = _mono(about["melody"], made.config.sample_rate)
+        sound, about["melody_is"] = _melody(about["melody"], separate)
+        about["melody"] = _mono(sound, made.config)
     if start is not None:
-        about["prompt_codes"] = _codes_of(start, made)
-    return MusicGenSource(made, prompt, _options(seconds, options), seed=seed, **about)
+        about["prompt_codes"] = _codes_of(start, made, options.get("channels"))
+    return MusicGenSource(made, prompt, _options(seconds, options, made.config), seed=seed, **about)
 
 
-def _options(seconds: float, options: dict[str, Any]) -> Options:
-    """Options from plain numbers, or from their own classes."""
-    drawing = {key: options.pop(key) for key in ("temperature", "top_k", "top_p") if key in options}
-    if drawing:
-        options["sampling"] = Sampling(**drawing)
-    if isinstance(options.get("guidance"), int | float):
+def _options(seconds: float, given: dict[str, Any], config: MusicGenConfig) -> Options:
+    """Options from plain numbers, or from their own classes; the model's where none are given."""
+    drawing = {key: given.pop(key) for key in ("temperature", "top_k", "top_p") if key in given}
+    usual: dict[str, Any] = {"top_k": config.top_k, "temperature": config.temperature}
+    options: dict[str, Any] = {"sampling": Sampling(**(usual | drawing)), "guidance": config.guidance} | given
+    if isinstance(options["guidance"], int | float):
         options["guidance"] = Guidance(options["guidance"])
     return Options(seconds=seconds, **options)
 
 
-def _mono(sound: Sound, sample_rate: int) -> Tensor:
-    """A sound as mono audio [N] at a rate."""
-    audio = resample_all(fold_channels(sound.audio, 1), sound.sample_rate, sample_rate)
+def _melody(sound: Sound, separate: bool | None) -> tuple[Sound, str]:
+    """What of a sound is to be followed, and in words what that is; None separates where that is possible."""
+    if separate is not False:
+        try:
+            return separated(sound), "without drums and bass, by demucs"
+        except SeparationError as error:
+            if separate:
+                raise
+            return sound, f"the whole mix: {error}"
+    return sound, "the whole mix"
+
+
+def _mono(sound: Sound, config: MusicGenConfig) -> Tensor:
+    """A melody as mono audio [N] at the model's rate; raises ValueError for less than its chroma can tell apart."""
+    audio = resample_all(fold_channels(sound.audio, 1), sound.sample_rate, config.sample_rate)
+    if config.n_chroma and audio.shape[1] < config.chroma_hop:
+        least = config.chroma_hop / config.sample_rate
+        raise ValueError(f"a melody must last {least:.3f} s or more, got {audio.shape[1] / config.sample_rate:.3f} s")
     return torch.from_numpy(np.ascontiguousarray(audio[0], np.float32))
 
 
-def _codes_of(start: CodeFile | Sound, model: MusicGen) -> Tensor:
+def _codes_of(start: CodeFile | Sound, model: MusicGen, channels: int | None) -> Tensor:
     """What is to be continued, as codes [K, T] of the language model; raises ValueError where it has too few of them."""
-    codec, config = model.require_codec(), model.config
+    config = model.config
     if isinstance(start, Sound):
-        audio = fold_channels(start.audio, min(config.channels, len(start.audio)))
-        wav = torch.from_numpy(resample_all(audio, start.sample_rate, codec.sample_rate).astype(np.float32))
-        return model.encode_prompt(wav[None])[0]
-    start.header.require(codec.config.name, codec.token_space)
+        most = (2 if config.mono else config.channels) if channels is None else channels
+        audio = fold_channels(start.audio, min(most, len(start.audio)))
+        wav = torch.from_numpy(resample_all(audio, start.sample_rate, config.sample_rate).astype(np.float32))
+        return model.encode_prompt(wav[None], channels)[0]
+    codec, token_space = model.token_space()
+    start.header.require(codec.name, token_space)
     streams = [torch.from_numpy(rows.astype(np.int64)) for rows in start.streams()]
-    k = config.n_codebooks // config.channels
-    if start.header.channel_coding is ChannelCoding.MID_SIDE or len(streams) not in (1, config.channels):
-        wanted = "mono" if config.channels == 1 else "mono, or left and right"
+    if channels is None:
+        channels = min(2, len(streams)) if config.mono else config.channels
+    k = config.rows(channels) // channels
+    if start.header.channel_coding is ChannelCoding.MID_SIDE or len(streams) not in (1, channels):
+        wanted = "mono" if channels == 1 else "mono, or left and right (ecdc encode --stereo left_right)"
         raise ValueError(f"{config.name} continues {wanted}, got {start.header.channel_coding.name.lower()}")
     if min(len(rows) for rows in streams) < k:
         raise ValueError(f"{config.name} continues streams of {k} codebooks or more, got {[len(rows) for rows in streams]}")
-    rows = [rows[:k] for rows in (streams * config.channels)[: config.channels]]
+    rows = [rows[:k] for rows in (streams * channels)[:channels]]
     return torch.stack(rows, dim=1).flatten(0, 1)  # channels alternate

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from ecdc.codec.checkpoints import load
+from ecdc.codec.checkpoints import load, save
 from ecdc.codec.diffusion.config import BandConfig, DiffusionConfig, ScheduleConfig, UnetConfig
 from ecdc.codec.diffusion.decoder import MultiBandDiffusion
 from ecdc.codec.diffusion.flow import FlowConfig, MultiBandFlow
@@ -105,3 +105,33 @@ def test_decoders_that_do_not_fit(ecdc, coded, tmp_path):
         done = ecdc("decode", coded, "-o", tmp_path / "out.wav", "--decoder", name)
         assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"Traceback" not in done.stderr, done.stderr
     assert not (tmp_path / "out.wav").exists() and not (tmp_path / "pwned").exists()
+
+
+def test_the_one_that_ships_brings_treble_back(ecdc, decode, tmp_path):
+    clip, coded = CLIPS / "music_guitar.flac", tmp_path / "a.ecdc"
+    ecdc("encode", clip, "--kbps", 1.5, "-o", coded, check=True)
+    wanted = soundfile.read(clip, dtype="float32", always_2d=True)[0]
+    levels = [treble_db(audio) - treble_db(wanted) for audio in (decode(name=coded), decode("--decoder", "mbd", name=coded))]
+    assert abs(levels[1]) < abs(levels[0])
+
+
+def treble_db(audio):
+    """Energy above 4 kHz of mono audio [N, 1] at 24 kHz."""
+    spectrum = np.abs(np.fft.rfft(audio[:, 0])) ** 2
+    return 10 * np.log10(spectrum[len(spectrum) // 3 :].sum())
+
+
+def test_a_pipe_gives_what_files_give(ecdc, coded, decode):
+    out = ecdc("decode", "-", "-o", "-", "--decoder", "mbd", stdin=coded.read_bytes(), check=True).stdout
+    piped = soundfile.read(io.BytesIO(out), dtype="float32", always_2d=True)[0]
+    assert np.allclose(piped, decode("--decoder", "mbd"), atol=1e-4)
+
+
+def test_models_without_one(ecdc, coded, tmp_path):
+    model = tmp_path / "other"
+    save(load("nano-24k"), model)
+    config = model / "config.json"
+    config.write_text(config.read_text().replace('"name": "nano-24k"', '"name": "other"'))
+    ecdc("encode", CLIPS / "sounds_whip.flac", "--model", model, "-o", tmp_path / "b.ecdc", check=True)
+    done = ecdc("decode", tmp_path / "b.ecdc", "--model", model, "--decoder", "mbd", "-o", "-")
+    assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"name a file" in done.stderr

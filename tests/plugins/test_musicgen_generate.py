@@ -253,5 +253,5 @@ def test_gradients_flow_without_a_state():
 
 def test_options_are_plain_values():
     how = Options()
-    assert (how.sampling.top_k, how.guidance.scale, how.stride_seconds) == (250, 3.0, 18.0)
+    assert (how.sampling.top_k, how.guidance.scale, how.stride(tiny().lm)) == (250, 3.0, 18 * 50)
     assert dataclasses.replace(how, seconds=5).seconds == 5

@@ -126,5 +126,14 @@ def test_files_that_are_no_flow_of_this_model(codec, flow, tmp_path):
         load_flow(path, codec.token_space)
     state = {name: value for name, value in flow.state_dict().items() if name != "bands.0.inp.weight"}
     save_file(state, path, metadata={"flow": json.dumps(CONFIG.to_dict()), "token_space": codec.token_space.hex()})
+    with pytest.raises(CheckpointError, match=r"its networks have \d+ parameters, and it holds \d+"):
+        load_flow(path, codec.token_space)
+    state["bands.0.inp.weights"] = flow.state_dict()["bands.0.inp.weight"]
+    save_file(state, path, metadata={"flow": json.dumps(CONFIG.to_dict()), "token_space": codec.token_space.hex()})
     with pytest.raises(CheckpointError, match=r"bands\.0\.inp\.weight"):
         load_flow(path, codec.token_space)
+
+
+def test_a_configuration_tells_its_number_of_parameters(flow):
+    for config in (CONFIG, FlowConfig(width=24, depth=3, n_blocks=2, edges=(0, 30, 320), expand=2, kernel_size=5)):
+        assert config.n_parameters == sum(p.numel() for p in MultiBandFlow(config).parameters())

@@ -1,0 +1,68 @@
+"""Our own model folders: config.json, model.safetensors and, for text, words.safetensors; those that come along have names."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from ...codec.config import ConfigError
+from ...codec.errors import CheckpointError
+from .config import MusicGenConfig
+from .convert import Part, Recipe
+from .lm import MusicGenLM
+from .tensors import TensorFiles
+
+BUNDLED = Path(__file__).parent / "weights"
+CONFIG, WEIGHTS, WORDS = "config.json", "model.safetensors", "words.safetensors"
+
+
+def bundled() -> list[str]:
+    """Names of the models that come along."""
+    return sorted(p.parent.name for p in BUNDLED.glob(f"*/{WEIGHTS}"))
+
+
+def is_own(values: Mapping[str, Any]) -> bool:
+    """Whether a config.json is of our own layout."""
+    return values.get("kind") == MusicGenConfig.kind
+
+
+def save(lm: MusicGenLM, folder: str | os.PathLike[str], words: Path | None = None, dtype: torch.dtype = torch.float16) -> None:
+    """Write a model that `load` reads, its numbers rounded to `dtype`; `words` is the text encoder's file."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{WEIGHTS}.{os.getpid()}.partial"  # every process of a parallel run may write
+    try:
+        save_file({name: tensor.detach().to(dtype).contiguous() for name, tensor in lm.state_dict().items()}, partial)
+        os.replace(partial, folder / WEIGHTS)
+    finally:
+        partial.unlink(missing_ok=True)
+    (folder / CONFIG).write_text(json.dumps(lm.config.to_dict(), indent=2) + "\n")
+    if words is not None and words.resolve() != (folder / WORDS).resolve():
+        shutil.copyfile(words, folder / WORDS)
+
+
+def own_config(values: Mapping[str, Any], path: Path) -> MusicGenConfig:
+    """The configuration in our own words; raises CheckpointError for what describes no model."""
+    try:
+        return MusicGenConfig.from_dict(dict(values))
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def own_recipe(config: MusicGenConfig, source: TensorFiles) -> Recipe:
+    """Every tensor by its own name. Raises CheckpointError where sizes are not those of `config`, before anything is made."""
+    names = source.names()
+    n_layers = len({name.split(".")[1] for name in names if re.match(r"layers\.\d+\.", name)})
+    if n_layers != config.n_layers:
+        raise CheckpointError(f"{source.path}: has {n_layers} layers, its {CONFIG} says {config.n_layers}")
+    with torch.device("meta"):
+        wanted = MusicGenLM(config).state_dict()
+    return {name: [Part(name, tuple(tensor.shape))] for name, tensor in wanted.items()}

@@ -1,0 +1,169 @@
+"""`ecdc generate` with a model of our own: mono, stereo, melodies, beginnings, and one line for what cannot be."""
+
+import io
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+from unittest import mock
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from ecdc.cli.main import main
+from ecdc.codec.checkpoints import save as save_codec
+from ecdc.format import ChannelCoding, CodeFile, Header, Provenance, Writer
+from ecdc.plugins.musicgen import bundle, checkpoint, words
+from ecdc.plugins.musicgen import model as model_module
+from nano_models import nano
+from nano_models import words as small_words
+
+RATE = 24_000
+
+
+@pytest.fixture
+def folders(codec, tmp_path, monkeypatch):
+    """A bundled model of random weights whose codec comes along too."""
+    own = {"codec": "random-24k", "token_space": codec.token_space.hex()}
+    bundle.save(nano(**own).lm, tmp_path / "weights" / "musicgen-nano", dtype=torch.float32)
+    save_codec(codec, tmp_path / "codecs" / "random-24k")
+    monkeypatch.setattr("ecdc.codec.checkpoints.BUNDLED", tmp_path / "codecs")
+    monkeypatch.setattr(model_module, "BUNDLED", tmp_path / "codecs")
+    monkeypatch.setattr(bundle, "BUNDLED", tmp_path / "weights")
+    monkeypatch.setattr(checkpoint, "BUNDLED", tmp_path / "weights")
+    monkeypatch.setattr(words.WordEncoder, "load", small_words)
+    return tmp_path
+
+
+@pytest.fixture
+def generate(folders):
+    """Call `ecdc generate ARGS`; returns stderr."""
+
+    def call(*args, stdin=b"", code=0):
+        err, out = io.StringIO(), io.TextIOWrapper(io.BytesIO())
+        with mock.patch.multiple(sys, stdin=SimpleNamespace(buffer=io.BytesIO(stdin)), stderr=err, stdout=out):
+            try:
+                main(["generate", *map(str, args)])
+                found = 0
+            except SystemExit as stop:
+                found = stop.code or 0
+        assert found == code, err.getvalue()
+        assert "Traceback" not in err.getvalue()
+        return err.getvalue()
+
+    return call
+
+
+def read(path):
+    """Header and codes [rows, T] of a file."""
+    with CodeFile(path) as file:
+        return file.header, np.concatenate([np.asarray(rows) for rows in file.streams()]), dict(file.tags)
+
+
+def write(path, codec, codes, channels=1, coding=ChannelCoding.MONO, space=None):
+    header = Header(
+        codec=codec.config.name, token_space=space or codec.token_space, sample_rate=RATE, original_sample_rate=RATE,
+        hop_length=320, codebook_size=64, max_codebooks=4, channels=channels, channel_coding=coding,
+    )  # fmt: skip
+    with path.open("wb") as stream, Writer(stream, header) as writer:
+        writer.append(codes)
+
+
+def test_mono_unless_stereo_is_asked_for(generate, tmp_path):
+    for options, channels in (([], 1), (["--mono"], 1), (["--stereo"], 2)):
+        out = tmp_path / f"{channels}.ecdc"
+        generate("sad piano", "--seconds", 0.5, "--seed", 3, "--guidance", 2, *options, "-o", out, "--force")
+        header, codes, tags = read(out)
+        assert header.channels == channels and codes.shape == (4 * channels, 37)
+        assert header.codec == "random-24k" and header.provenance is Provenance.GENERATED
+        assert tags == {"generator": "tiny", "seed": "3", "guidance": "2", "prompt": "sad piano"}
+
+
+@pytest.mark.parametrize("by_pipe", [False, True])
+def test_a_beginning_stays_as_it_is(generate, tmp_path, by_pipe):
+    """Whatever its channels and length; a mono one is both sides of stereo."""
+    mono, both = tmp_path / "mono.ecdc", tmp_path / "both.ecdc"
+    generate("--seconds", 0.6, "-o", mono)  # more than a window
+    generate("--seconds", 0.3, "--stereo", "-o", both)
+    for start, options, channels in ((mono, [], 1), (both, [], 2), (mono, ["--stereo"], 2), (both, ["--stereo"], 2)):
+        arguments = ("--continue", "-" if by_pipe else start, "--seconds", 1, *options, "-o", tmp_path / "out.ecdc", "--force")
+        generate("piano", *arguments, stdin=start.read_bytes() if by_pipe else b"")
+        header, codes, _ = read(tmp_path / "out.ecdc")
+        known = read(start)[1]
+        assert header.channels == channels and codes.shape == (4 * channels, 75)
+        for rows in codes.reshape(channels, 4, -1) if start == mono else [codes]:
+            assert np.array_equal(rows[:, : known.shape[1]], known)
+
+
+def test_audio_is_continued_and_followed(generate, codec, tmp_path):
+    wav = tmp_path / "a.wav"
+    soundfile.write(wav, 0.1 * np.random.default_rng(0).standard_normal((9_600, 2)), RATE)
+    for options, channels in (([], 2), (["--mono"], 1)):
+        generate("--continue", wav, "--seconds", 0.6, *options, "-o", tmp_path / "out.ecdc", "--force")
+        header, codes, _ = read(tmp_path / "out.ecdc")
+        assert header.channels == channels and codes.shape == (4 * channels, 45)
+    for melody, stdin in ((wav, b""), ("-", wav.read_bytes())):
+        generate("--melody", melody, "--seconds", 0.3, "-o", tmp_path / f"{len(stdin)}.ecdc", "--temperature", 0, stdin=stdin)
+    assert (tmp_path / "0.ecdc").read_bytes() == (tmp_path / f"{len(wav.read_bytes())}.ecdc").read_bytes()
+
+
+def test_what_cannot_be_is_one_line_and_no_file(generate, codec, tmp_path):
+    names = ("side", "other", "few", "long", "both")
+    side, other, few, long, both = (tmp_path / f"{name}.ecdc" for name in names)
+    write(side, codec, np.zeros((8, 9), np.uint16), 2, ChannelCoding.MID_SIDE)
+    write(both, codec, np.zeros((8, 9), np.uint16), 2, ChannelCoding.LEFT_RIGHT)
+    write(other, codec, np.zeros((4, 9), np.uint16), space=bytes(32))
+    write(few, codec, np.zeros((2, 9), np.uint16))
+    write(long, codec, np.zeros((4, 99), np.uint16))
+    short, out = tmp_path / "short.wav", tmp_path / "out.ecdc"
+    soundfile.write(short, np.zeros(240), RATE)
+    cases = [
+        ((), ("",), "the prompt is empty"),
+        ((), ("a " * 5_001,), "10000 characters at most, got 10002"),
+        (("--continue", "-"), (), "the codes are of random-24k (0000"),
+        (("--continue", side), (), "left and right (ecdc encode --stereo left_right), got mid_side"),
+        (("--continue", both, "--mono"), (), "continues mono, got left_right"),
+        (("--continue", few), (), "4 codebooks or more, got [2]"),
+        (("--continue", long), (), "leaves nothing to add"),
+        (("--melody", short), (), "a melody must last 0.085 s or more, got 0.010 s"),
+        (("--guidance", "2", "--model", tmp_path), (), "holds none of"),
+    ]
+    for options, prompt, message in cases:
+        text = generate(*prompt, *options, "--seconds", 0.5, "-o", out, code=1, stdin=other.read_bytes())
+        assert message in text and len(text.strip().splitlines()) == 1, text
+        assert not out.exists()
+    for seconds in ("0", "10000", "-1"):
+        assert "--seconds" in generate("piano", "--seconds", seconds, "-o", out, code=2)
+    generate("a " * 5_000, "--seconds", 0.1, "-o", out)  # a long one is read as far as the text encoder reads
+
+
+def test_help_is_there_at_once():
+    """Without torch."""
+    script = (
+        "import sys; from ecdc.cli.main import main\n"
+        "try: main(['generate', '-h'])\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], env=os.environ, capture_output=True, text=True, check=True)
+    assert "--stereo" in done.stdout and done.stdout.strip().endswith("False")
+
+
+@pytest.mark.skipif("musicgen-nano" not in bundle.bundled(), reason="its weights are not here")
+def test_the_bundled_model(tmp_path):
+    """Its tokens are those of the bundled codec, and it needs nothing else."""
+    model = checkpoint.load("musicgen-nano")
+    assert model.token_space()[1] == model.require_codec().token_space
+    command = [
+        sys.executable,
+        "-m",
+        "ecdc.cli",
+        "generate",
+        "slow sad piano, 70 bpm",
+        "--seconds",
+        "0.5",
+        "-o",
+        tmp_path / "a.ecdc",
+    ]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    assert read(tmp_path / "a.ecdc")[1].shape == (4, 37)
