@@ -31,6 +31,7 @@ class Row:
 
     text: Tensor | None  # [L, D]; all zeros where there is no text
     melody: Tensor | None  # [F, D], or [n, D] to be added to n columns, where None is no melody
+    summary: Tensor | None = None  # [D], of the text
 
 
 class Conditioner:
@@ -57,7 +58,7 @@ class Conditioner:
             raise ValueError(f"{lm.config.name} takes no melodies")
         self._lm, self._padding = lm, padding
         self.is_null = not any(prompts) and all(melody is None for melody in melodies)
-        self._texts = _embed_texts(lm, encoder, prompts)
+        self._texts, self._summaries = _embed_texts(lm, encoder, prompts)
         if lm.config.melody_fusion == "sum":
             self._melodies, self._silence = [_added_melody(lm, wav, start) for wav in melodies], None
             return
@@ -67,7 +68,7 @@ class Conditioner:
     @property
     def full(self) -> list[Row]:
         """Rows with every condition."""
-        return [Row(text, melody) for text, melody in zip(self._texts, self._melodies, strict=True)]
+        return [Row(*parts) for parts in zip(self._texts, self._melodies, self._summaries, strict=True)]
 
     @property
     def melody_only(self) -> list[Row]:
@@ -90,6 +91,7 @@ class Conditioner:
     def lay_out(self, rows: Iterable[Row]) -> Conditions:
         """Rows side by side as tensors, padded as `padding` says."""
         texts, melodies = _column(rows := list(rows), "text"), _column(rows, "melody")
+        summary = _stacked([row.summary for row in rows])
         masked = self._padding == "masked"
         if self._lm.config.cross_attention and texts:
             padded, missing = _padded(texts, left=False)
@@ -100,11 +102,13 @@ class Conditioner:
             added, melodies = _stacked([row.melody for row in rows]), []
         parts = [part for part in (melodies, texts) if part]  # the melody stands first
         if not parts:
-            return Conditions(added=added)
+            return Conditions(added=added, summary=summary)
         if not masked:
-            return Conditions(prefix=torch.cat([_padded(part, left=False)[0] for part in parts], dim=1), added=added)
+            whole = torch.cat([_padded(part, left=False)[0] for part in parts], dim=1)
+            return Conditions(prefix=whole, added=added, summary=summary)
         joined, missing = _padded([torch.cat(own) for own in zip(*parts, strict=True)], left=True)
-        return Conditions(prefix=joined, prefix_padding=missing if bool(missing.any()) else None, added=added)
+        gaps = missing if bool(missing.any()) else None
+        return Conditions(prefix=joined, prefix_padding=gaps, added=added, summary=summary)
 
 
 def _column(rows: Sequence[Row], name: str) -> list[Tensor]:
@@ -120,7 +124,7 @@ def _padded(parts: Sequence[Tensor], left: bool) -> tuple[Tensor, Tensor]:
 
 
 def _stacked(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """Parts [n, D] as [R, n, D], with zeros for None; None where all are."""
+    """Parts of one shape as one tensor [R, ...], with zeros for None; None where all are."""
     like = next((part for part in parts if part is not None), None)
     return None if like is None else torch.stack([torch.zeros_like(like) if part is None else part for part in parts])
 
@@ -131,11 +135,17 @@ def _blank(text: Tensor | None, length: int | None = None) -> Tensor | None:
 
 
 @torch.no_grad()
-def _embed_texts(lm: MusicGenLM, encoder: TextEncoder | None, prompts: Sequence[str | None]) -> list[Tensor | None]:
-    """Each prompt as [L, D]; an absent one is an end token that says nothing. Equal prompts are encoded once."""
+def _embed_texts(
+    lm: MusicGenLM, encoder: TextEncoder | None, prompts: Sequence[str | None]
+) -> tuple[list[Tensor | None], list[Tensor | None]]:
+    """Each prompt as [L, D], and its summary [D] where the model has any; an absent one is an end token that says nothing.
+
+    Equal prompts are encoded once.
+    """
     if lm.text is None:
-        return [None] * len(prompts)
+        return [None] * len(prompts), [None] * len(prompts)
     known: dict[str, Tensor] = {}
+    summaries: dict[str | None, Tensor] = {}
     n_tokens = lm.config.text_tokens
     for prompt in prompts:
         if prompt and prompt not in known:
@@ -143,10 +153,14 @@ def _embed_texts(lm: MusicGenLM, encoder: TextEncoder | None, prompts: Sequence[
             hidden = encoder(prompt)
             if hidden.dim() != 2 or hidden.shape[1] != lm.config.text_dimension:
                 raise ValueError(f"the text encoder must give [L, {lm.config.text_dimension}], got {tuple(hidden.shape)}")
-            text = lm.text(hidden.to(lm.text.weight.dtype))
+            hidden = hidden[: n_tokens or None].to(lm.text.weight.dtype)
+            text = lm.text(hidden)
+            if lm.summary is not None:
+                summaries[prompt] = lm.summary(hidden.sum(dim=0))
             missing = max(0, n_tokens - len(text))
-            known[prompt] = torch.nn.functional.pad(text[: n_tokens or None], (0, 0, 0, missing))
-    return [known[prompt] if prompt else torch.zeros(n_tokens or 1, lm.config.dimension) for prompt in prompts]
+            known[prompt] = torch.nn.functional.pad(text, (0, 0, 0, missing))
+    nothing = torch.zeros(n_tokens or 1, lm.config.dimension)
+    return [known[prompt] if prompt else nothing for prompt in prompts], [summaries.get(prompt) for prompt in prompts]
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ BOUNDS = {  # of numbers that decide how much is allocated
 class MusicGenConfig(Strict):
     """One language model over codes, its conditions and the codec that it writes for (arXiv 2306.05284).
 
-    What no published model has: `mono`, `text_tokens`, melodies by "sum", and the codec's token space.
+    What no published model has: `mono`, `text_tokens`, `text_summary`, melodies by "sum", and the codec's token space.
     """
 
     kind: ClassVar[str] = "musicgen"
@@ -48,6 +48,7 @@ class MusicGenConfig(Strict):
     text_dimension: int = 768  # of the text encoder; 0: no text
     text_encoder: str = "t5-base"
     text_tokens: int = 0  # to which every text is cut, or filled up with zeros; 0: as many as it has
+    text_summary: bool = False  # the sum of a text's vectors is told to every column too
     n_chroma: int = 0  # pitch classes of a melody; 0: no melody
     chroma_frames: int = 235  # of a melody before the tokens
     chroma_window: int = CHROMA_WINDOW  # samples
@@ -84,6 +85,8 @@ class MusicGenConfig(Strict):
             raise ConfigError("MusicGenConfig.cross_attention: must be false where a melody or style is taken")
         if self.n_chroma and self.style:
             raise ConfigError("MusicGenConfig.style: must be false where n_chroma asks for a melody")
+        if self.text_summary and not self.text_tokens:
+            raise ConfigError("MusicGenConfig.text_summary: needs text_tokens")
         if self.text_tokens and self.cross_attention:
             raise ConfigError("MusicGenConfig.text_tokens: must be 0 where texts are attended to")
         if self.melody_fusion not in FUSIONS or (self.melody_fusion == "sum" and not self.n_chroma):

@@ -24,6 +24,7 @@ class Conditions:
     prefix: Tensor | None = None  # [R, P, D], before the first token
     prefix_padding: Tensor | None = None  # int [R]: columns at the start of the prefix that are none of the row's own
     added: Tensor | None = None  # [R, n, D], added to the first n columns of tokens
+    summary: Tensor | None = None  # [R, D], added to all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class State:
     prefix: Tensor | None  # [R, P, D], until the first step has read it
     padding: Tensor | None  # int [R, 1]: columns that do not exist for a row
     added: Tensor | None  # [R, n, D]
+    summary: Tensor | None  # [R, D]
     length: int = 0  # columns so far, the prefix included
     n_tokens: int = 0  # columns so far, without it
     columns: Tensor = field(default_factory=lambda: torch.empty(0))  # int [capacity]: 0, 1, 2 ...
@@ -69,6 +71,7 @@ class MusicGenLM(nn.Module):
         self.norm = nn.LayerNorm(d)
         self.heads = Linear(d, k * v)  # one after the other
         self.text = nn.Linear(config.text_dimension, d) if config.text_dimension else None
+        self.summary = Linear(config.text_dimension, d) if config.text_summary else None
         n_melody = WIDTH if config.style else config.n_chroma
         self.style = StyleEncoder() if config.style else None
         self.melody = nn.Linear(n_melody, d) if n_melody else None
@@ -85,7 +88,7 @@ class MusicGenLM(nn.Module):
         Each column holds `n_codebooks` tokens: K, or K / 2 from a model that makes one channel as well.
         """
         c, prefix = self.config, conditions.prefix
-        for rows in (conditions.cross, prefix, conditions.added):
+        for rows in (conditions.cross, prefix, conditions.added, conditions.summary):
             if rows is not None and n_rows not in (0, len(rows)):
                 raise ValueError(f"conditions must be of {n_rows} rows, got {len(rows)}")
         capacity = n_columns + (0 if prefix is None else prefix.shape[1])
@@ -98,7 +101,8 @@ class MusicGenLM(nn.Module):
         padding = None if conditions.prefix_padding is None else conditions.prefix_padding[:, None]
         caches = [Cache(shape, like) for _ in self.layers]
         books, columns = self.books(n_codebooks or c.n_codebooks), torch.arange(capacity, device=like.device)
-        return State(books, caches, prepared, mask, prefix, padding, conditions.added, columns=columns)
+        added = conditions.added, conditions.summary
+        return State(books, caches, prepared, mask, prefix, padding, *added, columns=columns)
 
     def forward(self, tokens: Tensor, state: State | None = None, conditions: Conditions | None = None) -> Tensor:
         """Logits of what follows each column.
@@ -173,6 +177,8 @@ class MusicGenLM(nn.Module):
             part = state.added[:, state.n_tokens : state.n_tokens + x.shape[1]]
             # Past the end of what is added nothing is.
             x = x + nn.functional.pad(part, (0, 0, 0, x.shape[1] - part.shape[1]))
+        if state.summary is not None:
+            x = x + state.summary[:, None]
         state.n_tokens += x.shape[1]
         if state.prefix is not None:
             x = torch.cat([state.prefix.to(x.dtype), x], dim=1)

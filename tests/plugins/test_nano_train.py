@@ -70,7 +70,8 @@ def test_losses_are_those_of_the_logits(folder):
         pattern = lm.pattern_of(codes.shape[1])
         shown = torch.arange(MODEL.text_tokens) < batch.text_lengths[i]
         prefix = lm.text(batch.texts[i : i + 1]) * shown[None, :, None]
-        conditions = Conditions(prefix=prefix, added=lm.embed_classes(batch.melody[i : i + 1]))
+        summary = lm.summary(batch.texts[i : i + 1].sum(dim=1))
+        conditions = Conditions(prefix=prefix, added=lm.embed_classes(batch.melody[i : i + 1]), summary=summary)
         p = lm(pattern.spread(codes)[..., :-1], conditions=conditions).log_softmax(dim=-1)
         channels = codes.shape[1] // 4
         for row, delay in enumerate(pattern.delays):

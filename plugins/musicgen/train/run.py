@@ -180,6 +180,8 @@ def _hidden(lm: MusicGenLM, batch: Batch, n_stereo: int) -> Tensor:
     x = torch.cat(parts)
     added = lm.embed_classes(batch.melody)
     x = x + nn.functional.pad(added, (0, 0, 0, x.shape[1] - added.shape[1]))
+    if lm.summary is not None:
+        x = x + lm.summary(batch.texts.sum(dim=1))[:, None]
     assert lm.text is not None
     is_text = torch.arange(c.text_tokens) < batch.text_lengths[:, None]
     x = torch.cat([lm.text(batch.texts) * is_text[..., None], x], dim=1)
