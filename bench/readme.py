@@ -17,6 +17,7 @@ Each stands between two comments, `<!-- figures: NAME -->` and `<!-- end -->`. H
     python -m ecdc.bench.entropy_lm --tokens runs/prior/tokens.npy --seconds 780 --output runs/lm.safetensors
     ecdc bench entropy --packed runs/audio/packed --lm runs/lm.safetensors --json bench/results/entropy.json
     python -m ecdc.bench.vbr --packed runs/audio/packed --seconds 12 --json bench/results/vbr.json
+    python -m ecdc.bench.mbd_peer --json bench/results/mbd_peer.json
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any
 
 import click
 
-from . import artifacts, decoders, entropy, memory, report, seek, speed, vbr
+from . import artifacts, decoders, entropy, mbd_peer, memory, report, seek, speed, vbr
 from . import format as container
 from .metrics import ALL
 from .run import read_rows
@@ -66,6 +67,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "seek": lambda: seek.markdown(_json("seek.json")),
     "entropy": lambda: entropy.markdown(_json("entropy.json")),
     "vbr": lambda: vbr.markdown(_json("vbr.json")),
+    "mbd-peer": lambda: mbd_peer.markdown(_json("mbd_peer.json")),
 }
 
 

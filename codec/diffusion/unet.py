@@ -10,6 +10,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import rows
 from .bottleneck import BiLstm, Transformer, with_positions
 from .config import UnetConfig
 
@@ -119,6 +120,8 @@ class DiffusionUnet(nn.Module):
         ValueError where it is missing, or so long that more than every other frame would be dropped.
         """
         times = torch.full((len(x),), time, device=x.device) if isinstance(time, int) else time
+        if rows.suits(self, x):
+            return torch.stack([self._fast(x[i], times[i], None if condition is None else condition[i]) for i in range(len(x))])
         hidden, skips = x, []
         for level, encoder in enumerate(self.encoders):
             hidden = encoder(hidden)
@@ -137,6 +140,19 @@ class DiffusionUnet(nn.Module):
             skip = skips.pop()
             hidden = decoder(hidden[..., : skip.shape[-1]] + skip)
         return hidden[..., : x.shape[-1]]
+
+    def _fast(self, x: Tensor, time: Tensor, condition: Tensor | None) -> Tensor:
+        """`forward` of one item: [C, N] -> [C, N]."""
+        tables = [self.embedding, *(self.embeddings if self.config.times_everywhere else [None] * (self.config.depth - 1))]
+
+        def bottleneck(deepest: Tensor) -> Tensor | None:
+            hidden = deepest.t()[None]
+            source = self._condition(None if condition is None else condition[None], hidden)
+            if source is not None and not self.config.cross_attention:
+                deepest += source[0].t()
+            return None if self.config.bottleneck == "none" else self._bottleneck(hidden, source)[0].t()
+
+        return rows.noise(self, x, [None if table is None else table(time) for table in tables], bottleneck)
 
     def _condition(self, condition: Tensor | None, hidden: Tensor) -> Tensor | None:
         """The condition as wide as the bottleneck and, where it is to be added, as long: [B, W, L]."""

@@ -1,0 +1,212 @@
+"""Multi-band diffusion, ours beside audiocraft's: time of a step, difference of the samples, memory.
+
+    python -m ecdc.bench.mbd_peer --json bench/results/mbd_peer.json
+
+Both have the same random weights, noise and condition. Networks of this width stand for the
+published ones, whose widths only their files tell; each kind of bottleneck is timed.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+import torch
+from torch import Tensor
+
+from ..codec.diffusion.decoder import MultiBandDiffusion
+from ..codec.diffusion.noise import BatchNoise
+from .peers import alone, audiocraft_diffusion, in_turns, memory_of, middle, told, where
+
+RATE, HOP, DIMENSION = 24_000, 320, 128  # Hz, samples per frame, D
+BOTTLENECKS = ("none", "transformer", "bilstm")
+PEER, OURS = "audiocraft", "ours"
+WINDOW_SECONDS = 10.0  # of ours where memory is measured
+FULL_STEPS = 20  # of the run whose samples are compared, as published
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured."""
+
+    hidden: int = 48
+    growth: float = 2.0
+    depth: int = 4
+    seconds: float = 4.0  # of the clip that is timed
+    steps: int = 3  # per band and turn
+    turns: int = 7
+    memory_seconds: float = 60.0
+    seed: int = 0
+
+
+def cfg(setting: Setting, bottleneck: str) -> dict[str, Any]:
+    """A band's configuration in audiocraft's words."""
+    return {
+        "channels": 1,
+        "schedule": {
+            "repartition": "power", "beta_t0": 1e-5, "beta_t1": 2.9e-2, "beta_exp": 7.5, "num_steps": 1000, "variance": "beta",
+            "clip": 5.0, "rescale": 1.0, "n_bands": None, "noise_scale": 1.0,
+        },
+        "diffusion_unet": {
+            "hidden": setting.hidden, "depth": setting.depth, "growth": setting.growth, "kernel": 8, "stride": 4,
+            "norm_groups": 4, "res_blocks": 1, "dropout": 0.0, "emb_all_layers": True, "bilstm": bottleneck == "bilstm",
+            "transformer": bottleneck == "transformer", "cross_attention": False, "codec_dim": DIMENSION,
+            "max_channels": 10_000,
+        },
+        "processor": {"use": True, "name": "multi_band_processor", "n_bands": 8, "num_samples": 10_000, "power_std": 0.4},
+    }  # fmt: skip
+
+
+def write_random(peer: Any, setting: Setting, bottleneck: str, path: Path) -> None:
+    """One band of random weights in the published layout."""
+    torch.manual_seed(setting.seed)
+    values = cfg(setting, bottleneck)
+    unet = peer.unet.DiffusionUnet(chin=1, num_steps=1000, **values["diffusion_unet"])
+    processor = _processor(peer, values)
+    processor.project_sample(0.2 * torch.randn(4, 1, RATE // 4))
+    band = {"cfg": values, "model_state": unet.state_dict(), "processor_state": processor.state_dict()}
+    torch.save({"sample_rate": RATE, "n_bands": 1, 0: band}, path)
+
+
+def _processor(peer: Any, values: dict[str, Any]) -> Any:
+    options = {key: value for key, value in values["processor"].items() if key not in ("use", "name")}
+    return peer.schedule.MultiBandProcessor(sample_rate=RATE, **options)
+
+
+def load_peer(peer: Any, path: Path) -> Any:
+    """audiocraft's decoder of a file of one band."""
+    package = torch.load(path, weights_only=True)
+    values = package[0]["cfg"]
+    unet = peer.unet.DiffusionUnet(chin=1, num_steps=1000, **values["diffusion_unet"]).eval()
+    unet.load_state_dict(package[0]["model_state"])
+    processor = _processor(peer, values)
+    processor.load_state_dict(package[0]["processor_state"])
+    schedule = peer.schedule.NoiseSchedule(**values["schedule"], sample_processor=processor, device="cpu")
+    return peer.decoder.MultiBandDiffusion([peer.decoder.DiffusionProcess(unet, schedule)], torch.nn.Linear(1, 1))
+
+
+def latents_for(seconds: float, seed: int) -> Tensor:
+    """A random condition [1, D, T]."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(1, DIMENSION, max(1, round(seconds * RATE / HOP)), generator=generator)
+
+
+def times_of(steps: int) -> list[int]:
+    """When the network is called: evenly, down from the noisiest."""
+    return [999 - i * 1000 // steps for i in range(steps)]
+
+
+def their_samples(theirs: Any, latents: Tensor, steps: int, seed: int) -> Tensor:
+    """audiocraft's samples [1, 1, N]."""
+    torch.manual_seed(seed)
+    size = torch.Size([1, 1, latents.shape[-1] * HOP])
+    samples: Tensor = theirs.generate(latents, size, step_list=[*times_of(steps), 0])
+    return samples
+
+
+def our_samples(
+    ours: MultiBandDiffusion, latents: Tensor, steps: int, seed: int, window_seconds: float | None = None
+) -> Tensor:
+    """Ours of the same random numbers [1, 1, N]; in windows, of other ones."""
+    torch.manual_seed(seed)
+    noise = BatchNoise() if window_seconds is None else seed
+    n_samples = latents.shape[-1] * HOP
+    return ours.generate(latents, n_samples, steps=times_of(steps), seed=noise, window_seconds=window_seconds)
+
+
+def compare(peer: Any, setting: Setting, bottleneck: str, path: Path) -> dict[str, Any]:
+    """A row: times of a step, and how far the samples are from each other after all steps."""
+    write_random(peer, setting, bottleneck, path)
+    theirs, ours = load_peer(peer, path), MultiBandDiffusion.load(path)
+    latents, seed = latents_for(setting.seconds, setting.seed), setting.seed
+    wanted = their_samples(theirs, latents, FULL_STEPS, seed)
+    difference = (our_samples(ours, latents, FULL_STEPS, seed) - wanted).abs().max()
+    times = in_turns(
+        {
+            PEER: lambda: their_samples(theirs, latents, setting.steps, seed),
+            OURS: lambda: our_samples(ours, latents, setting.steps, seed),
+        },
+        setting.turns,
+    )
+    return {
+        "bottleneck": bottleneck,
+        "parameters": sum(parameter.numel() for parameter in ours.parameters()),
+        **{name: middle(found, setting.steps) for name, found in times.items()},
+        "ratio": round(median(times[PEER]) / median(times[OURS]), 3),
+        "difference": float(difference),
+        "peak": float(wanted.abs().max()),
+    }
+
+
+def peak(kind: str, setting: Setting, path: Path, n_threads: int) -> dict[str, float]:
+    """Megabytes that two steps of a long clip take above the loaded model; in a process of its own."""
+    torch.set_num_threads(n_threads)
+    latents = latents_for(setting.memory_seconds, setting.seed)
+    if kind == PEER:
+        theirs = load_peer(audiocraft_diffusion(), path)
+        return memory_of(lambda: their_samples(theirs, latents, 2, setting.seed))
+    ours = MultiBandDiffusion.load(path)
+    return memory_of(lambda: our_samples(ours, latents, 2, setting.seed, WINDOW_SECONDS))
+
+
+def measure(setting: Setting) -> dict[str, Any]:
+    """All figures, as JSON holds them."""
+    peer, n_threads = audiocraft_diffusion(), torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mbd.th"
+        rows = [compare(peer, setting, bottleneck, path) for bottleneck in BOTTLENECKS]
+        write_random(peer, setting, BOTTLENECKS[0], path)
+        peaks = {kind: alone(peak, kind, setting, path, n_threads) for kind in (PEER, OURS)}
+    return where(setting.seed) | {"settings": asdict(setting), "rows": rows, "memory_mb": peaks}
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """What `measure` found, as a table and two paragraphs."""
+    s, memory = found["settings"], found["memory_mb"]
+    lines = [
+        "| bottleneck | million weights | audiocraft, s per step | ours | times as fast | largest difference | of a peak of |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in found["rows"]:
+        cells = [row["bottleneck"], f"{row['parameters'] / 1e6:.1f}"]
+        cells += [f"{row[name]['seconds']:.3f} ± {row[name]['spread']:.0%}" for name in (PEER, OURS)]
+        cells += [f"{row['ratio']:.2f}", f"{row['difference']:.0e}", f"{row['peak']:.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    share = memory[OURS]["resident"] / memory[PEER]["resident"]
+    lines += [
+        "",
+        f"One band, {s['depth']} levels from {s['hidden']} channels on, each {s['growth']:g} times as wide as the one before; "
+        f"{s['seconds']:g} s at 24 kHz, medians of {s['turns']} turns (spread: interquartile range), {FULL_STEPS} steps where "
+        f"samples are compared. {told(found)}",
+        "",
+        f"Above the loaded model, {s['memory_seconds']:g} s take audiocraft {memory[PEER]['resident']:.0f} MB, and ours, in "
+        f"windows of {WINDOW_SECONDS:g} s, {memory[OURS]['resident']:.0f} MB: {share:.2f} of it.",
+    ]
+    return "\n".join(lines)
+
+
+@click.command()
+@click.option("--hidden", default=Setting.hidden, show_default=True, help="Channels of the outermost level.")
+@click.option("--growth", default=Setting.growth, show_default=True, help="Of the width, from level to level.")
+@click.option("--depth", default=Setting.depth, show_default=True, help="Levels.")
+@click.option("--seconds", default=Setting.seconds, show_default=True, help="Length of the clip that is timed.")
+@click.option("--steps", default=Setting.steps, show_default=True, help="Per turn.")
+@click.option("--turns", type=click.IntRange(2), default=Setting.turns, show_default=True)
+@click.option("--memory-seconds", default=Setting.memory_seconds, show_default=True, help="Length where memory is measured.")
+@click.option("--seed", default=Setting.seed, show_default=True)
+@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(target: Path | None, **given: Any) -> None:
+    """Time multi-band diffusion beside audiocraft's, and measure its memory."""
+    found = measure(Setting(**given))
+    click.echo(markdown(found))
+    if target:
+        target.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Music that no training saw: pieces chosen by seed, played, and kept in a folder as tokens of the codec."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..plugins.musicgen.train import words
+from ..plugins.musicgen.train.captions import caption
+from ..plugins.musicgen.train.compose import compose
+from ..plugins.musicgen.train.labels import Labels, Piece
+from ..plugins.musicgen.train.render import Renderer
+from ..plugins.musicgen.train.theory import INSTRUMENTS
+from .codecs.ours import loaded
+
+CODEC, N_CODEBOOKS = "nano-24k", 4
+FAMILIES = tuple(sorted({instrument.family for instrument in INSTRUMENTS.values()} - {"bass"}))  # a bass never plays alone
+
+
+def family_of(piece: Piece) -> str | None:
+    """The family of all its instruments, if there is one."""
+    families = {part.family for part in piece.labels.instruments}
+    return families.pop() if len(families) == 1 else None
+
+
+def balanced(first: int, n: int) -> list[Piece]:
+    """`n` pieces of one family each, from a seed on: of every family as many as can be."""
+    quota = Counter(family for family, _ in zip(_cycle(), range(n), strict=False))
+    found: list[Piece] = []
+    for seed in count(first):
+        if len(found) == n:
+            return found
+        piece = compose(seed)
+        family = family_of(piece)
+        if family is not None and quota[family]:
+            quota[family] -= 1
+            found.append(piece)
+    raise AssertionError("unreachable")
+
+
+def _cycle() -> Iterator[str]:
+    while True:
+        yield from FAMILIES
+
+
+def chosen(first: int, n: int, accepts: Callable[[Piece], bool] = lambda piece: True) -> list[Piece]:
+    """The first `n` pieces from a seed on that are accepted."""
+    return list(islice(filter(accepts, map(compose, count(first))), n))
+
+
+def has_melody(piece: Piece) -> bool:
+    """Whether one of its parts leads."""
+    return any(part.role == "melody" for part in piece.labels.instruments)
+
+
+def prompt(piece: Piece, says: Callable[[Labels, str], bool]) -> str:
+    """The first caption of a piece that says what is wanted: the same each time."""
+    rng = random.Random(f"prompt {piece.seed}")
+    return next(text for text in (caption(piece.labels, rng) for _ in count()) if says(piece.labels, text))
+
+
+def names_family(labels: Labels, text: str) -> bool:
+    """Whether a caption names an instrument by a word that no other family has."""
+    names = {name for part in labels.instruments for name in words.INSTRUMENTS[part.name] if len(_owners()[name]) == 1}
+    return any(re.search(rf"\b{re.escape(name)}\b", text.lower()) for name in names)
+
+
+@lru_cache(maxsize=1)
+def _owners() -> dict[str, set[str]]:
+    """The families that a name may mean."""
+    found: dict[str, set[str]] = {}
+    for instrument, names in words.INSTRUMENTS.items():
+        for name in names:
+            found.setdefault(name, set()).add(INSTRUMENTS[instrument].family)
+    return found
+
+
+def names_tempo(labels: Labels, text: str) -> bool:
+    """Whether a caption tells the beats per minute."""
+    return re.search(rf"\b{labels.tempo_bpm} ?(bpm|beats)", text.lower()) is not None
+
+
+def names_no_key(labels: Labels, text: str) -> bool:
+    """Whether a caption leaves the pitch to the melody."""
+    return not re.search(r"\b(major|minor)\b", text.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A piece to be played."""
+
+    seed: int
+    channels: int = 1
+    melody: bool = False  # whether to keep the melody alone too
+
+    @property
+    def file(self) -> str:
+        """Its name in the folder."""
+        return f"{self.seed}-{self.channels}{'m' * self.melody}.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A piece as the codec has it."""
+
+    codes: np.ndarray  # uint16 [C, K, T]
+    melody: np.ndarray  # int16 [N], empty where it was not wanted
+
+
+class Store:
+    """A folder of what was played before; a file of another soundfont or composer is made anew."""
+
+    def __init__(self, folder: Path, soundfonts: Sequence[Path]) -> None:
+        self.folder, self.soundfonts = folder, list(soundfonts)
+
+    def get(self, order: Order) -> Played:
+        """What `prepare` made."""
+        with np.load(self.folder / order.file, allow_pickle=False) as file:
+            return Played(file["codes"], file["melody"])
+
+    def has(self, order: Order) -> bool:
+        """Whether a whole file of this piece is there."""
+        try:
+            with np.load(self.folder / order.file, allow_pickle=False) as file:
+                return str(file["about"]) == self._about(compose(order.seed))
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return False
+
+    def prepare(self, orders: Sequence[Order], jobs: int, report: Callable[[str], object]) -> None:
+        """Play and code what is missing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        missing = [order for order in dict.fromkeys(orders) if not self.has(order)]
+        if not missing:
+            return
+        report(f"{len(missing)} pieces to play, of {len(orders)}")
+        if jobs == 1:
+            for order in missing:
+                self.make(order)
+            return
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+            for i, _ in enumerate(pool.map(self.make, missing), 1):
+                if i % 50 == 0:
+                    report(f"{i} of {len(missing)} pieces played")
+
+    def make(self, order: Order) -> None:
+        """Play one piece and write it."""
+        piece = compose(order.seed)
+        codec = loaded(CODEC)
+        rendering = _renderer(self._soundfont(order.seed), codec.sample_rate).render(piece, order.channels)
+        codes = codec.encode(torch.from_numpy(rendering.mix)[:, None], n_codebooks=N_CODEBOOKS).numpy().astype(np.uint16)
+        alone = rendering.melody if order.melody and rendering.melody is not None else np.zeros(0, np.float32)
+        melody = np.round(32_767 * np.clip(alone, -1, 1)).astype(np.int16)
+        partial = self.folder / f"{order.file}.{os.getpid()}.partial"
+        with partial.open("wb") as stream:
+            np.savez_compressed(stream, codes=codes, melody=melody, about=np.array(self._about(piece)))
+        partial.rename(self.folder / order.file)
+
+    def _soundfont(self, seed: int) -> Path:
+        return self.soundfonts[seed % len(self.soundfonts)]
+
+    def _about(self, piece: Piece) -> str:
+        return json.dumps({"soundfont": self._soundfont(piece.seed).name, "labels": piece.labels.to_dict()})
+
+
+@lru_cache(maxsize=4)
+def _renderer(soundfont: Path, sample_rate: int) -> Renderer:
+    """One for each soundfont and process: opening takes seconds."""
+    return Renderer(soundfont, sample_rate)

@@ -1,0 +1,276 @@
+"""MusicGen, ours beside transformers': steps a second, drift of eight bits, bandwidth, memory.
+
+    python -m ecdc.bench.musicgen_peer --json bench/results/musicgen_peer.json
+
+Both read the same random weights, of musicgen-small's shape, from one folder. The text encoder
+and the codec are small stand-ins: what is compared is the language model and its sampling.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+
+import click
+import torch
+from torch import Tensor
+
+from ..plugins.musicgen.checkpoint import load
+from ..plugins.musicgen.conditioning import Conditioner
+from ..plugins.musicgen.generate import Options
+from ..plugins.musicgen.model import MusicGen
+from ..plugins.musicgen.sampling import GREEDY, Guidance, Sampling
+from .peers import alone, in_turns, memory_of, middle, told, where
+
+PEER, FLOAT, INT8 = "transformers", "ours, float32", "ours, int8"
+N_CODEBOOKS, V, TEXT_DIMENSION, HEAD = 4, 2048, 768, 64
+IDS = (3, 14, 15, 92, 65, 35, 1)  # of a prompt
+FRAME_RATE = 50
+DELAY = N_CODEBOOKS - 1  # steps beyond the frames
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured; the shape is musicgen-small's."""
+
+    dimension: int = 1024
+    layers: int = 24
+    frames: int = 61  # of each generation: three steps more
+    turns: int = 3
+    top_k: int = 250
+    guidance: float = 3.0
+    memory_frames: int = 13
+    seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Of the language model in one generation."""
+        return self.frames + DELAY
+
+
+def transformers() -> Any:
+    """The library, without its warnings and progress bars; raises ClickException where it is not installed."""
+    try:
+        import transformers as library
+    except ImportError as error:
+        raise click.ClickException("this needs transformers: pip install 'ecdc[musicgen]'") from error
+    library.logging.set_verbosity_error()
+    library.logging.disable_progress_bar()
+    return library
+
+
+def write_random(setting: Setting, folder: Path) -> None:
+    """A model of random weights as transformers saves it."""
+    t = transformers()
+    torch.manual_seed(setting.seed)
+    ids = {"pad_token_id": V, "bos_token_id": V}
+    text = t.T5Config(vocab_size=128, d_model=TEXT_DIMENSION, d_kv=32, d_ff=64, num_layers=1, num_heads=2)
+    codec = t.EncodecConfig(
+        sampling_rate=32_000, upsampling_ratios=[8, 5, 4, 4], num_filters=4, hidden_size=16, codebook_size=V, codebook_dim=16,
+        num_lstm_layers=1, target_bandwidths=[2.2],
+    )  # fmt: skip
+    decoder = t.MusicgenDecoderConfig(
+        vocab_size=V, hidden_size=setting.dimension, num_hidden_layers=setting.layers, dropout=0.0, num_codebooks=N_CODEBOOKS,
+        ffn_dim=4 * setting.dimension, num_attention_heads=setting.dimension // HEAD, **ids,
+    )  # fmt: skip
+    config = t.MusicgenConfig(text_encoder=text.to_dict(), audio_encoder=codec.to_dict(), decoder=decoder.to_dict())
+    model = t.MusicgenForConditionalGeneration(config)
+    for parameter in model.decoder.parameters():  # so that conditions and positions matter
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]))
+    generation = model.generation_config
+    generation.pad_token_id = generation.bos_token_id = generation.decoder_start_token_id = V
+    generation.eos_token_id = None
+    model.save_pretrained(folder)
+
+
+def load_peer(folder: Path) -> Any:
+    """transformers' model, whose codec gives the codes themselves."""
+    model = transformers().MusicgenForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    model.audio_encoder.decode = lambda codes, audio_scales=None: SimpleNamespace(audio_values=codes.float()[:, 0])
+    return model
+
+
+def load_ours(folder: Path, int8: bool) -> MusicGen:
+    """Ours of the same folder, with a text encoder that gives the prompt's words at random."""
+    words = torch.randn(len(IDS), TEXT_DIMENSION, generator=torch.Generator().manual_seed(1))
+    return MusicGen(load(folder, int8=int8, codec=False).lm, lambda: lambda prompt: words)
+
+
+@torch.no_grad()
+def their_codes(model: Any, setting: Setting, n_frames: int) -> Tensor:
+    """Codes that transformers samples; whatever the codec makes of them is left out."""
+    torch.manual_seed(setting.seed)
+    ids = torch.tensor([IDS])
+    options = {"do_sample": True, "top_k": setting.top_k, "guidance_scale": setting.guidance}
+    codes: Tensor = model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_length=n_frames + DELAY + 1, **options
+    )
+    return codes
+
+
+def our_codes(model: MusicGen, setting: Setting, n_frames: int, sampling: Sampling | None = None) -> Tensor:
+    """Codes [1, K, T] of ours."""
+    own = sampling or Sampling(top_k=setting.top_k)
+    options = Options(seconds=(n_frames + 0.5) / FRAME_RATE, sampling=own, guidance=Guidance(setting.guidance))
+    return model.generate(["words"], options, seeds=[setting.seed])
+
+
+def bytes_per_step(model: MusicGen) -> int:
+    """Of weights that a step reads: all matrices of layers and heads, but for those that prepare the conditions."""
+    read = 0
+    for name, module in [*model.lm.layers.named_modules(), ("heads", model.lm.heads)]:
+        weight = getattr(module, "weight", None)
+        if not name.endswith("kv") and weight is not None and weight.dim() == 2:
+            read += weight.numel() * weight.element_size()
+    return read
+
+
+def bandwidth() -> dict[str, float]:
+    """GB (10^9 bytes) a second that torch reads from memory and copies in it, at best of several tries."""
+    source = torch.ones(1 << 28)
+    target = torch.empty_like(source)
+    n_bytes, found = source.numel() * source.element_size(), {}
+    calls: dict[str, tuple[Callable[[], Any], int]] = {
+        "read": (lambda: source.sum(), n_bytes),
+        "copy": (lambda: target.copy_(source), 2 * n_bytes),
+    }
+    for name, (call, moved) in calls.items():
+        call()
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - began)
+        found[name] = round(moved / min(times) / 1e9, 2)
+    return found
+
+
+@torch.no_grad()
+def drift(exact: MusicGen, small: MusicGen, n_columns: int, seed: int) -> dict[str, float]:
+    """How far the logits of int8 are from those of float32: over the same random codes, all columns at once and unguided."""
+    codes = torch.randint(V, (1, N_CODEBOOKS, n_columns), generator=torch.Generator().manual_seed(seed))
+    found = []
+    for model in (exact, small):
+        conditioner = Conditioner(model.lm, model._text_encoder(True), ["words"], [None])
+        found.append(model.lm(model.lm.pattern.spread(codes), conditions=conditioner.lay_out(conditioner.full)))
+    wanted, drifted = found
+    return {
+        "rms": float((drifted - wanted).square().mean().sqrt() / wanted.std()),
+        "same_argmax": float((drifted.argmax(-1) == wanted.argmax(-1)).float().mean()),
+        "columns": n_columns,
+    }
+
+
+@torch.no_grad()
+def difference(theirs: Any, ours: MusicGen, n_columns: int, seed: int) -> float:
+    """The largest difference of logits between transformers' and ours, over the spread of logits; unconditioned."""
+    codes = torch.randint(V, (1, N_CODEBOOKS, n_columns), generator=torch.Generator().manual_seed(seed))
+    columns = ours.lm.pattern.spread(codes)
+    wanted = theirs.decoder(columns[0]).logits
+    return float((ours.lm(columns)[0] - wanted).abs().max() / wanted.std())
+
+
+def peak(kind: str, setting: Setting, folder: Path, n_threads: int) -> dict[str, float]:
+    """Megabytes that loading and a short generation take above the imported libraries; in a process of its own."""
+    torch.set_num_threads(n_threads)
+    if kind == PEER:
+        assert transformers().MusicgenForConditionalGeneration  # is imported only now
+        return memory_of(lambda: their_codes(load_peer(folder), setting, setting.memory_frames))
+    return memory_of(lambda: our_codes(load_ours(folder, kind == INT8), setting, setting.memory_frames, GREEDY))
+
+
+def speeds(setting: Setting, folder: Path) -> dict[str, Any]:
+    """Rows of the three, taking turns; their bandwidths, the drift of int8, the difference to transformers'."""
+    theirs, ours, small = load_peer(folder), load_ours(folder, False), load_ours(folder, True)
+    read = {FLOAT: bytes_per_step(ours), INT8: bytes_per_step(small)}  # int8: before its weights are packed
+    calls = {
+        PEER: lambda n: their_codes(theirs, setting, n),
+        FLOAT: lambda n: our_codes(ours, setting, n),
+        INT8: lambda n: our_codes(small, setting, n),
+    }
+    for call in calls.values():
+        call(4)  # in place of a whole turn that does not count
+    times = in_turns({name: partial(call, setting.frames) for name, call in calls.items()}, setting.turns)
+    rows = []
+    for name, taken in times.items():
+        row = {"name": name, **middle(taken, setting.steps)}
+        n_read = read.get(name, read[FLOAT])
+        row |= {
+            "codes_per_second": round(N_CODEBOOKS * setting.frames / median(taken), 2),
+            "ratio": round(median(times[PEER]) / median(taken), 3),
+            "gb_per_step": round(n_read / 1e9, 4),
+            "gb_per_second": round(n_read * setting.steps / median(taken) / 1e9, 2),
+        }
+        rows.append(row)
+    return {
+        "rows": rows,
+        "drift": drift(ours, small, 4 * setting.frames, setting.seed),
+        "difference": difference(theirs, ours, setting.frames, setting.seed),
+    }
+
+
+def measure(setting: Setting) -> dict[str, Any]:
+    """All figures, as JSON holds them."""
+    n_threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "musicgen"
+        alone(write_random, setting, folder)
+        found = {"bandwidth_gb": bandwidth()} | speeds(setting, folder)
+        found["memory_mb"] = {kind: alone(peak, kind, setting, folder, n_threads) for kind in (PEER, FLOAT, INT8)}
+    return where(setting.seed) | {"settings": asdict(setting)} | found
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """What `measure` found, as a table and a paragraph."""
+    s, memory, machine = found["settings"], found["memory_mb"], found["bandwidth_gb"]
+    lines = [
+        "| | codes a second | ms per step | times as fast | GB/s of weights | peak memory | private |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in found["rows"]:
+        own = memory[row["name"]]
+        cells = (
+            row["name"], f"{row['codes_per_second']:.0f}", f"{1000 * row['seconds']:.1f} ± {row['spread']:.0%}",
+            f"{row['ratio']:.2f}", f"{row['gb_per_second']:.1f}", f"{own['resident']:.0f} MB", f"{own['private']:.0f} MB",
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    drifted = found["drift"]
+    lines += [
+        "",
+        f"Random weights of {s['layers']} layers and {s['dimension']} dimensions, guidance {s['guidance']:g}, the best "
+        f"{s['top_k']} codes, {s['frames'] + DELAY} steps, medians of {s['turns']} turns (spread: interquartile range). The "
+        f"machine reads {machine['read']:.1f} GB/s and copies {machine['copy']:.1f}. Memory is above the imported libraries; "
+        f"private is that without pages of the weights' file. Logits differ from transformers' by {found['difference']:.0e} of "
+        f"their spread at most; those of int8 from float32's by {drifted['rms']:.1%} (rms), and {drifted['same_argmax']:.1%} "
+        f"of the likeliest codes are the same. {told(found)}",
+    ]
+    return "\n".join(lines)
+
+
+@click.command()
+@click.option("--dimension", default=Setting.dimension, show_default=True)
+@click.option("--layers", default=Setting.layers, show_default=True)
+@click.option("--frames", default=Setting.frames, show_default=True, help="Of each generation; 50 make a second.")
+@click.option("--turns", type=click.IntRange(2), default=Setting.turns, show_default=True)
+@click.option("--seed", default=Setting.seed, show_default=True)
+@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(target: Path | None, **given: Any) -> None:
+    """Time MusicGen beside transformers', and measure its memory."""
+    found = measure(replace(Setting(), **given))
+    click.echo(markdown(found))
+    if target:
+        target.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
