@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn as nn
@@ -42,11 +42,15 @@ class LowPasses(nn.Module):
 
     def forward(self, wav: Tensor) -> Iterator[Tensor]:
         """Each filter's output [..., N], one after the other; the signal's ends are held beyond them."""
+        return self.filtered(wav, self.filters[:, 0])
+
+    def filtered(self, wav: Tensor, filters: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The same of other symmetric filters [2 * reach + 1]."""
         n_samples, half = wav.shape[-1], self.reach
         rows = F.pad(wav.reshape(1, -1, n_samples), (half, half), mode="replicate")
         size = _round_size(n_samples + 4 * half)
         spectrum = torch.fft.rfft(rows, size)
-        for taps in self.filters[:, 0]:
+        for taps in filters:
             # Symmetric filters: convolution is correlation.
             out = torch.fft.irfft(spectrum * torch.fft.rfft(taps, size), size)
             yield out[..., 2 * half : 2 * half + n_samples].reshape(wav.shape)
@@ -70,6 +74,11 @@ class SplitBands(nn.Module):
             yield low if below is None else low - below
             below = low
         yield wav - below if below is not None else wav
+
+    def weighted(self, wav: Tensor, gains: Tensor) -> Tensor:
+        """The sum of the bands [..., N], each times its gain [n_bands]: by one filter, as all are of one length."""
+        taps = ((gains[:-1] - gains[1:])[:, None] * self.lowpass.filters[:, 0]).sum(dim=0)
+        return next(self.lowpass.filtered(wav, [taps])) + gains[-1] * wav
 
 
 class MultiBandProcessor(nn.Module):
@@ -115,13 +124,13 @@ class MultiBandProcessor(nn.Module):
         """A signal [B, C, N] as the diffusion process sees it."""
         mean, deviation, target = self._statistics()
         gain = (target / deviation.clamp(min=1e-12)) ** self.config.power
-        return _sum((band - m) * g for band, m, g in zip(self.split_bands(wav), mean, gain, strict=True))
+        return self.split_bands.weighted(wav, gain) - (mean * gain).sum()
 
     def restore(self, wav: Tensor) -> Tensor:
         """The signal [B, C, N] of a sample of the diffusion process."""
         mean, deviation, target = self._statistics()
         gain = (deviation / target) ** self.config.power
-        return _sum(band * g + m for band, m, g in zip(self.split_bands(wav), mean, gain, strict=True))
+        return self.split_bands.weighted(wav, gain) + mean.sum()
 
 
 def _sum(parts: Iterator[Tensor]) -> Tensor:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LEAST_NUMBERS = 1 << 17  # of the outermost level: with fewer, arranging the work takes longer than it saves
 BLOCK = 1 << 20  # numbers that are worked on at a time: few enough for a cache, many enough that starting costs little
 LEAST_ROWS = 512  # at a time, however wide: each product arranges its weights anew
-FOLD = 32  # rows that are measured as one of so many times the width: sums in float32 are so much shorter
+FOLD, FOLDED_ROWS = 32, 64  # rows, up to 32, are measured as one: sums in float32 are so much shorter
 Bottleneck = Callable[[Tensor], Tensor | None]  # rows [L, W] of the deepest level -> what is to be added to them
 
 
@@ -107,8 +107,9 @@ class Rows:
 
     def measure(self, first: int, last: int) -> None:
         """Take the moments of rows that will not change before they are normalized."""
-        whole = first + (last - first) // FOLD * FOLD
-        for start, stop, fold in ((first, whole, FOLD), (whole, last, 1)):
+        most = max(1, min(FOLD, (last - first) // FOLDED_ROWS))
+        whole = first + (last - first) // most * most
+        for start, stop, fold in ((first, whole, most), (whole, last, 1)):
             if start < stop:
                 signal = self.rows[start:stop].reshape(-1, fold * self.rows.shape[1]).t()[None, :, :, None]
                 found = torch.batch_norm_update_stats(signal, None, None, 0.0)

@@ -35,7 +35,13 @@ def network(**changes):
 @pytest.fixture(params=[True, False], ids=["in place", "out of place"])
 def small_blocks(request, monkeypatch):
     """Many blocks of a short signal, by either kind of product."""
-    for name, value in {"LEAST_NUMBERS": 0, "BLOCK": 256, "LEAST_ROWS": 20, "FOLD": 3, "IN_PLACE": request.param}.items():
+    for name, value in {
+        "LEAST_NUMBERS": 0,
+        "BLOCK": 256,
+        "LEAST_ROWS": 20,
+        "FOLDED_ROWS": 3,
+        "IN_PLACE": request.param,
+    }.items():
         monkeypatch.setattr(rows, name, value)
 
 
