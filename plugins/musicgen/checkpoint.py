@@ -41,7 +41,7 @@ def load(
 
     Tensors are read one by one, so that no more than the model and one tensor are in memory.
     `int8` keeps the layers' weights as eight-bit integers: a quarter of the memory, and
-    more than twice the speed. `text_encoder` is a folder or name of T5 in place of the
+    less to read in each step. `text_encoder` is a folder or name of T5 in place of the
     model's own, which a package of audiocraft only names; it is loaded with the first prompt.
     The codec is loaded where it lies beside or in the checkpoint, unless `codec` is False; one
     that comes along is loaded when it is needed.
