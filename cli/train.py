@@ -198,14 +198,14 @@ def musicgen_command(
     """
     with guard():
         from ..codec.checkpoints import load
-        from ..codec.train.recipe import read_recipe
+        from ..codec.train.recipe import find_recipe, read_recipe
         from ..plugins.musicgen.bundle import BUNDLED, WORDS, save
         from ..plugins.musicgen.train.captions import caption
         from ..plugins.musicgen.train.labels import Labels
-        from ..plugins.musicgen.train.run import MusicGenRecipe, find_recipe, train_musicgen
+        from ..plugins.musicgen.train.run import RECIPES, MusicGenRecipe, train_musicgen
         from ..plugins.musicgen.words import WordEncoder
 
-        found = read_recipe(find_recipe(recipe), MusicGenRecipe)
+        found = read_recipe(find_recipe(recipe, RECIPES), MusicGenRecipe)
         words = words or BUNDLED / found.model.name / WORDS
         run = train_musicgen(
             found, load(found.model.codec).token_space, WordEncoder.load(words),

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ from .run import Run, start_from
 from .step import draw_audio, start_codebooks, train_step
 from .store import load_checkpoint, save_checkpoint
 
+B = TypeVar("B")  # a batch
+S = TypeVar("S")  # what a step returns
 LOG_EVERY = 100  # steps
 METRIC_BATCHES, METRIC_DRAWS = 12, 1 << 30  # how many, and the step from which they are drawn: one that no run reaches
 
@@ -62,24 +64,54 @@ def train(
     if not run.codebooks.started:
         start_codebooks(run, data)
     run.codec.train()
-    stop, began, window = StopRequest(), time.monotonic(), []
-    batches = Prefetch(lambda step: draw_audio(recipe, data, step))
-    while run.step < recipe.steps:
-        tick = time.monotonic()
+
+    def take(batch: Tensor) -> dict[str, float]:
         if run.step in recipe.metric_steps:
             fit_metric(run, (draw_audio(recipe, data, METRIC_DRAWS + i) for i in range(METRIC_BATCHES)))
             start_codebooks(run, data)
-        window.append(train_step(run, batches(run.step)))
+        return train_step(run, batch)
+
+    def look(window: list[dict[str, float]], ends: bool) -> None:
+        observe(run, output, window, clips, report, ends)
+
+    take_steps(run, lambda step: draw_audio(recipe, data, step), take, look, max_seconds)
+    return run
+
+
+class Trainee(Protocol):
+    """What is trained step by step."""
+
+    recipe: Any  # with its number of `steps`
+    step: int
+    seconds: float
+
+
+def take_steps(
+    run: Trainee,
+    draw: Callable[[int], B],
+    take: Callable[[B], S],
+    observe: Callable[[list[S], bool], object],
+    max_seconds: float = math.inf,
+) -> None:
+    """The loop of every trainer under torchrun: until the last step, `max_seconds` or the first SIGINT/SIGTERM.
+
+    `draw(step)` gives the batch of a step, one step ahead in a thread, and `take(batch)` trains on it. After each, the first
+    process calls `observe` with what steps returned since it last emptied that list, and whether the run ends here.
+    """
+    stop, began, window = StopRequest(), time.monotonic(), list[S]()
+    batches = Prefetch(draw)
+    while run.step < run.recipe.steps:
+        tick = time.monotonic()
+        window.append(take(batches(run.step)))
         run.seconds += time.monotonic() - tick
         ends = parallel.any_process(stop.requested or time.monotonic() - began > max_seconds)
         if parallel.rank() == 0:
-            observe(run, output, window, clips, report, ends)
+            observe(window, ends)
         if ends:
             break
     batches.close()
     stop.restore()
     parallel.stop()
-    return run
 
 
 def observe(run: Run, output: Path, window: list[dict[str, float]], clips: dict[str, Tensor], report: Any, ends: bool) -> None:
@@ -133,14 +165,14 @@ def validated_counts(recipe: Recipe) -> tuple[int, ...]:
     return (*(k for k in (2, 4, 8) if k < recipe.codec.n_codebooks), recipe.codec.n_codebooks)
 
 
-class Prefetch:
+class Prefetch(Generic[B]):
     """Calls `draw(step)` one step ahead in a thread: reading from disk must not stall a step."""
 
-    def __init__(self, draw: Callable[[int], Tensor]) -> None:
+    def __init__(self, draw: Callable[[int], B]) -> None:
         self._draw, self._pool = draw, ThreadPoolExecutor(1)
-        self._next: tuple[int, Future[Tensor]] | None = None
+        self._next: tuple[int, Future[B]] | None = None
 
-    def __call__(self, step: int) -> Tensor:
+    def __call__(self, step: int) -> B:
         """The batch of `step`; the batch after it is begun."""
         ready = self._next[1].result() if self._next and self._next[0] == step else self._draw(step)
         self._next = step + 1, self._pool.submit(self._draw, step + 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from ..model import Codec
 from ..modules.convnext import CausalStack
 from . import parallel
 from .data import PackedAudio, augment, generator_for, validation_clips
-from .loop import Prefetch, StopRequest, log
+from .loop import log, take_steps
 from .losses import level_loss, reconstruction_losses, si_sdr
 from .optimizers import Optimizers
 from .pictures import draw_curves
@@ -169,15 +168,11 @@ class MbdRun:
 
     def save(self, folder: Path) -> None:
         """Write the state so that either the old or the new checkpoint is whole."""
-        about = {"step": self.step, "seconds": self.seconds, **self._same}
-        save_module(folder, self._networks, self.optimizer, about)
+        save_module(folder, self._networks, self, self._same)
 
     def load(self, folder: Path) -> bool:
         """Go on from a checkpoint; False where there is none. Raises ValueError for one of another token space or shape."""
-        about = load_module(folder, self._networks, self.optimizer, self._same)
-        if about:
-            self.step, self.seconds = about["step"], about["seconds"]
-        return about is not None
+        return load_module(folder, self._networks, self, self._same)
 
     @property
     def _same(self) -> dict[str, Any]:
@@ -206,20 +201,11 @@ def train_mbd(
     say = report if parallel.rank() == 0 else lambda line: None
     if run.load(output):
         say(f"resumed at step {run.step}")
-    stop, began, window = StopRequest(), time.monotonic(), []
-    batches = Prefetch(lambda step: run.draw(data, step))
-    while run.step < recipe.steps:
-        tick = time.monotonic()
-        window.append(run.train_step(batches(run.step)))
-        run.seconds += time.monotonic() - tick
-        ends = parallel.any_process(stop.requested or time.monotonic() - began > max_seconds)
-        if parallel.rank() == 0:
-            _observe(run, output, window, clips, say, ends)
-        if ends:
-            break
-    batches.close()
-    stop.restore()
-    parallel.stop()
+
+    def observe(window: list[dict[str, float]], ends: bool) -> None:
+        _observe(run, output, window, clips, say, ends)
+
+    take_steps(run, lambda step: run.draw(data, step), run.train_step, observe, max_seconds)
     return run
 
 

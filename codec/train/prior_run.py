@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from ..model import Codec
 from .data import PackedAudio, generator_for, validation_clips
-from .loop import StopRequest, log
+from .loop import log, take_steps
 from .pack import SAMPLE_RATE
 from .prior import TrainedPrior
 from .store import load_module, save_module
@@ -124,15 +123,15 @@ class PriorRun:
 
     def save(self, folder: Path) -> None:
         """Write the state so that either the old or the new checkpoint is whole."""
-        about = {"step": self.step, "seconds": self.seconds, "token_space": self.codec.token_space.hex()}
-        save_module(folder, self.prior, self.optimizer, about)
+        save_module(folder, self.prior, self, self._same)
 
     def load(self, folder: Path) -> bool:
         """Go on from a checkpoint; False where there is none. Raises ValueError for one of another token space."""
-        about = load_module(folder, self.prior, self.optimizer, {"token_space": self.codec.token_space.hex()})
-        if about:
-            self.step, self.seconds = about["step"], about["seconds"]
-        return about is not None
+        return load_module(folder, self.prior, self, self._same)
+
+    @property
+    def _same(self) -> dict[str, str]:
+        return {"token_space": self.codec.token_space.hex()}
 
 
 def train_prior(
@@ -151,19 +150,15 @@ def train_prior(
     run = PriorRun(recipe, codec)
     if run.load(output):
         report(f"resumed at step {run.step}")
-    stop, began, window = StopRequest(), time.monotonic(), []
-    while run.step < recipe.steps:
-        tick = time.monotonic()
-        window.append(run.train_step(tokens))
-        run.seconds += time.monotonic() - tick
-        ends = stop.requested or time.monotonic() - began > max_seconds or run.step == recipe.steps
+
+    def observe(window: list[float], ends: bool) -> None:
+        ends = ends or run.step == recipe.steps
         if run.step % LOG_EVERY == 0 or ends:
             _observe(run, output, window, clips, report, ends)
         if run.step % SAVE_EVERY == 0 or ends:
             run.save(output)
-        if ends:
-            break
-    stop.restore()
+
+    take_steps(run, lambda step: tokens, run.train_step, observe, max_seconds)
     return run
 
 

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from ..config import CodecConfig, ConfigError, Strict
 
+RECIPES = Path(__file__).parent / "recipes"
+
 
 @dataclass(frozen=True, slots=True)
 class DataRecipe(Strict):
@@ -92,9 +94,9 @@ def read_recipe(path: Path, kind: type[R] = Recipe) -> R:  # type: ignore[assign
         raise ConfigError(f"{path}: {error}") from error
 
 
-def find_recipe(name: str) -> Path:
-    """The file of a bundled recipe by its name, or a path as it is; raises ConfigError for neither."""
-    bundled = Path(__file__).parent / "recipes" / f"{name}.toml"
+def find_recipe(name: str, folder: Path = RECIPES) -> Path:
+    """The file of a recipe bundled in a folder by its name, or a path as it is; raises ConfigError for neither."""
+    bundled = folder / f"{name}.toml"
     path = bundled if bundled.exists() else Path(name)
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in bundled.parent.glob("*.toml")))

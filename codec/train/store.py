@@ -43,27 +43,37 @@ def save_checkpoint(run: Run, folder: Path) -> None:
     _write(folder, tensors, {"step": run.step, "seconds": run.seconds, "recipe": run.recipe.to_dict()})
 
 
-def save_module(folder: Path, module: nn.Module, optimizer: Stateful, about: dict[str, Any]) -> None:
-    """The same for one network with one optimizer, and what else is `about` the run."""
-    _write(folder, _named("module.", module.state_dict()) | _optimizer_tensors("optimizer.", optimizer), about)
+class Resumable(Protocol):
+    """A run of one module with one optimizer."""
+
+    optimizer: Any  # Stateful
+    step: int
+    seconds: float
 
 
-def load_module(folder: Path, module: nn.Module, optimizer: Stateful, same: dict[str, Any]) -> dict[str, Any] | None:
-    """Restore what `save_module` wrote, and return its `about`; None where there is no checkpoint.
+def save_module(folder: Path, module: nn.Module, run: Resumable, same: dict[str, Any]) -> None:
+    """The same for such a run; `same` is what a run that goes on from there must have in common with it."""
+    tensors = _named("module.", module.state_dict()) | _optimizer_tensors("optimizer.", run.optimizer)
+    _write(folder, tensors, {"step": run.step, "seconds": run.seconds, **same})
 
-    Raises ValueError where that differs from `same` in a key of it.
+
+def load_module(folder: Path, module: nn.Module, run: Resumable, same: dict[str, Any]) -> bool:
+    """Go on from what `save_module` wrote; False where there is no checkpoint.
+
+    Raises ValueError where one differs from `same` in a key of it.
     """
     path = folder / NAME
     if not path.exists():
-        return None
+        return False
     about = _about(path)
     for key, value in same.items():
         if about.get(key) != value:
             raise ValueError(f"{path} is a checkpoint of another {key.replace('_', ' ')}; choose another output folder")
     tensors = load_file(path)
     module.load_state_dict(_under(tensors, "module."))
-    _load_optimizer(optimizer, _under(tensors, "optimizer."))
-    return about
+    _load_optimizer(run.optimizer, _under(tensors, "optimizer."))
+    run.step, run.seconds = about["step"], about["seconds"]
+    return True
 
 
 def _write(folder: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:

@@ -1,11 +1,9 @@
 """`ecdc generate`: tokens into the container, from nothing, from a beginning, from a melody; one line for what cannot be."""
 
-import io
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
-from unittest import mock
+from functools import partial
 
 import numpy as np
 import pytest
@@ -25,23 +23,9 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def generate(model):
-    """Call `ecdc generate ARGS` with the model; returns the exit code and stderr."""
-
-    def call(*args, stdin=b"", code=0):
-        err, out = io.StringIO(), io.TextIOWrapper(io.BytesIO())
-        streams = {"stdin": SimpleNamespace(buffer=io.BytesIO(stdin)), "stderr": err, "stdout": out}
-        with mock.patch.multiple(sys, **streams):
-            try:
-                main(["generate", "--model", str(model), *map(str, args)])
-                found = 0
-            except SystemExit as stop:
-                found = stop.code or 0
-        assert found == code, err.getvalue()
-        assert "Traceback" not in err.getvalue()
-        return err.getvalue()
-
-    return call
+def generate(model, call_generate):
+    """`ecdc generate` with that model."""
+    return partial(call_generate, "--model", model)
 
 
 def test_the_same_seed_makes_the_same_file(generate, tmp_path):

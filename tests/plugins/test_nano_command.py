@@ -1,17 +1,13 @@
 """`ecdc generate` with a model of our own: mono, stereo, melodies, beginnings, and one line for what cannot be."""
 
-import io
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
-from unittest import mock
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from ecdc.cli.main import main
 from ecdc.codec.checkpoints import save as save_codec
 from ecdc.format import ChannelCoding, CodeFile, Header, Provenance, Writer
 from ecdc.plugins.musicgen import bundle, checkpoint, words
@@ -37,22 +33,9 @@ def folders(codec, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def generate(folders):
-    """Call `ecdc generate ARGS`; returns stderr."""
-
-    def call(*args, stdin=b"", code=0):
-        err, out = io.StringIO(), io.TextIOWrapper(io.BytesIO())
-        with mock.patch.multiple(sys, stdin=SimpleNamespace(buffer=io.BytesIO(stdin)), stderr=err, stdout=out):
-            try:
-                main(["generate", *map(str, args)])
-                found = 0
-            except SystemExit as stop:
-                found = stop.code or 0
-        assert found == code, err.getvalue()
-        assert "Traceback" not in err.getvalue()
-        return err.getvalue()
-
-    return call
+def generate(folders, call_generate):
+    """`ecdc generate` with that model."""
+    return call_generate
 
 
 def read(path):

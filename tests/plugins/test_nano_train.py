@@ -9,12 +9,12 @@ import pytest
 import torch
 from ecdc.codec.config import ConfigError
 from ecdc.codec.train.data import EmptyData
-from ecdc.codec.train.recipe import read_recipe
+from ecdc.codec.train.recipe import find_recipe, read_recipe
 from ecdc.plugins.musicgen import load
 from ecdc.plugins.musicgen.bundle import save
 from ecdc.plugins.musicgen.lm import Conditions
 from ecdc.plugins.musicgen.train import run as training
-from ecdc.plugins.musicgen.train.run import MusicGenRecipe, MusicGenRun, draw, find_recipe, losses, train_musicgen
+from ecdc.plugins.musicgen.train.run import RECIPES, MusicGenRecipe, MusicGenRun, draw, losses, train_musicgen
 from ecdc.plugins.musicgen.train.windows import Pieces, WindowRecipe
 from musicgen_models import V
 from nano_models import FRAMES, KIND, RATE, nano, words
@@ -170,12 +170,12 @@ def test_data_that_does_not_fit_is_refused(folder, tmp_path, spoil, wrong):
 
 
 def test_recipes(tmp_path):
-    path = find_recipe("musicgen-nano")
+    path = find_recipe("musicgen-nano", RECIPES)
     recipe = read_recipe(path, MusicGenRecipe)
     assert recipe.model.name == "musicgen-nano" and recipe.model.mono and not recipe.model.token_space
     assert recipe.data.seconds == recipe.model.max_seconds == 10
     with pytest.raises(ConfigError, match=r"none: no such recipe \(bundled: musicgen-nano\)"):
-        find_recipe("none")
+        find_recipe("none", RECIPES)
     values = tomllib.loads(path.read_text())
     for change, wrong in ((("mono", False), "must be mono too"), (("text_tokens", 0), "text_tokens")):
         with pytest.raises(ConfigError, match=wrong):
@@ -188,5 +188,5 @@ def test_recipes(tmp_path):
 def test_weights_fit_into_the_package():
     """21 MB in float16, which is what the folder holds."""
     with torch.device("meta"):
-        lm = type(nano().lm)(read_recipe(find_recipe("musicgen-nano"), MusicGenRecipe).model)
+        lm = type(nano().lm)(read_recipe(find_recipe("musicgen-nano", RECIPES), MusicGenRecipe).model)
     assert 19e6 < 2 * sum(parameter.numel() for parameter in lm.parameters()) < 21e6

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from ....codec.config import ConfigError, Strict
 from ....codec.train import parallel
-from ....codec.train.loop import Prefetch, StopRequest, log
+from ....codec.train.loop import log, take_steps
 from ....codec.train.optimizers import Optimizers
 from ....codec.train.store import load_module, save_module
 from ..config import MusicGenConfig
@@ -26,6 +25,7 @@ from ..text import TextEncoder
 from .loss import HeadLosses
 from .windows import Batch, Caption, Pieces, WindowRecipe
 
+RECIPES = Path(__file__).parent / "recipes"
 LOG_EVERY = 50  # steps
 EXAMPLES, AT_ONCE = 48, 4  # validated windows, and how many of them at a time
 
@@ -109,15 +109,11 @@ class MusicGenRun:
 
     def save(self, folder: Path) -> None:
         """Write the state so that either the old or the new checkpoint is whole."""
-        about = {"step": self.step, "seconds": self.seconds, **self._same}
-        save_module(folder, self._networks, self.optimizer, about)
+        save_module(folder, self._networks, self, self._same)
 
     def load(self, folder: Path) -> bool:
         """Go on from a checkpoint; False where there is none. Raises ValueError for one of another model or optimizer."""
-        about = load_module(folder, self._networks, self.optimizer, self._same)
-        if about:
-            self.step, self.seconds = about["step"], about["seconds"]
-        return about is not None
+        return load_module(folder, self._networks, self, self._same)
 
     @property
     def _networks(self) -> nn.ModuleDict:
@@ -208,31 +204,12 @@ def train_musicgen(
     say = report if parallel.rank() == 0 else lambda line: None
     if run.load(output):
         say(f"resumed at step {run.step}")
-    stop, began, window = StopRequest(), time.monotonic(), []
-    batches = Prefetch(lambda step: draw(train, recipe, step))  # type: ignore[arg-type, return-value]
-    while run.step < recipe.steps:
-        tick = time.monotonic()
-        window.append(run.train_step(cast(Batch, batches(run.step))))
-        run.seconds += time.monotonic() - tick
-        ends = parallel.any_process(stop.requested or time.monotonic() - began > max_seconds)
-        if parallel.rank() == 0:
-            _observe(run, output, window, examples, say, ends)
-        if ends:
-            break
-    batches.close()
-    stop.restore()
-    parallel.stop()
+
+    def observe(window: list[list[float]], ends: bool) -> None:
+        _observe(run, output, window, examples, say, ends)
+
+    take_steps(run, lambda step: draw(train, recipe, step), run.train_step, observe, max_seconds)
     return run
-
-
-def find_recipe(name: str) -> Path:
-    """The file of a bundled recipe by its name, or a path as it is; raises ConfigError for neither."""
-    bundled = Path(__file__).parent / "recipes" / f"{name}.toml"
-    path = bundled if bundled.exists() else Path(name)
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in bundled.parent.glob("*.toml")))
-        raise ConfigError(f"{name}: no such recipe (bundled: {known})")
-    return path
 
 
 def draw(pieces: Pieces, recipe: MusicGenRecipe, step: int) -> Batch:
