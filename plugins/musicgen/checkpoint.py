@@ -160,6 +160,10 @@ def _locate(name_or_path: str | os.PathLike[str]) -> Path:
     if path.is_file():
         return path
     if not path.exists():
+        if name and (BUNDLED / name).is_dir():
+            raise CheckpointError(
+                f"{name}: no weights come along yet: train it (ecdc train musicgen {name}) or name another model"
+            )
         if name in PUBLISHED:
             name = f"facebook/{name}"
         if not isinstance(name_or_path, str) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
