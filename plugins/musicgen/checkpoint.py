@@ -20,7 +20,7 @@ from ...codec.published import hugging_face_config as codec_config
 from .bundle import BUNDLED, WORDS, bundled, is_own, own_config, own_recipe
 from .config import PUBLISHED, MusicGenConfig, audiocraft_config, hugging_face_config
 from .convert import IGNORED, Part, Recipe, audiocraft_recipe, hugging_face_recipe
-from .linear import hollow_int8, quantized
+from .linear import Int8Linear, hollow_int8, quantized
 from .lm import MusicGenLM
 from .model import MusicGen
 from .tensors import INDEX, PickledTensors, TensorFiles
@@ -120,8 +120,9 @@ def _filled(
     for name, parts in recipe.items():
         tensor = _joined(source, parts)
         owner = lm.get_submodule(name.rpartition(".")[0])
-        if hasattr(owner, "scale"):
+        if isinstance(owner, Int8Linear):
             owner.weight, owner.scale = quantized(tensor)
+            owner.ready()  # at once, where the next weight takes the place of this one
         else:
             # What needs no change stays in the file's pages.
             setattr(owner, name.rpartition(".")[2], torch.nn.Parameter(tensor.float(), requires_grad=False))

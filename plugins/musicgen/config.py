@@ -30,7 +30,7 @@ BOUNDS = {  # of numbers that decide how much is allocated
 class MusicGenConfig(Strict):
     """One language model over codes, its conditions and the codec that it writes for (arXiv 2306.05284).
 
-    What no published model has: `mono`, `text_tokens`, `text_summary`, melodies by "sum", and the codec's token space.
+    What no published model has: `mono`, `rotary`, `text_tokens`, `text_summary`, melodies by "sum", the codec's token space.
     """
 
     kind: ClassVar[str] = "musicgen"
@@ -45,6 +45,7 @@ class MusicGenConfig(Strict):
     channels: int = 1  # 2: rows left, right, left, right ... of two mono streams
     mono: bool = False  # a model of two channels that generates one as well, by special tokens in the right one's rows
     cross_attention: bool = True  # to the conditions; otherwise they stand before the tokens
+    rotary: bool = False  # keys and queries are turned by their places; otherwise sinusoids are added to columns
     text_dimension: int = 768  # of the text encoder; 0: no text
     text_encoder: str = "t5-base"
     text_tokens: int = 0  # to which every text is cut, or filled up with zeros; 0: as many as it has
@@ -70,6 +71,8 @@ class MusicGenConfig(Strict):
                 raise ConfigError(f"MusicGenConfig.{name}: {least} to {most}, got {getattr(self, name)}")
         if self.dimension % self.n_heads or self.dimension % 2:
             raise ConfigError(f"MusicGenConfig.dimension: even and a multiple of {self.n_heads} heads, got {self.dimension}")
+        if self.rotary and self.dimension // self.n_heads % 2:
+            raise ConfigError(f"MusicGenConfig.rotary: needs heads of an even size, got {self.dimension // self.n_heads}")
         if self.channels not in (1, 2) or self.n_codebooks % self.channels:
             raise ConfigError(f"MusicGenConfig.channels: 1, or 2 with paired delays, got {self.channels}")
         if not self.delays or list(self.delays) != sorted(self.delays) or self.delays[0] < 0 or self.delays[-1] > 1000:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from types import ModuleType
 
+import numpy as np
 import torch
 import torch.nn as nn
 from torch import Tensor
@@ -13,8 +15,6 @@ from ...codec.modules.matmul import matmul
 FEW_ROWS = 16
 PACKED_ROWS = 16  # with more rows than these, unpacking the weights once is faster than torch's packed product
 QUANTIZED_ROWS = 64  # at a time: numbers that are thrown away leave no holes in memory
-LARGEST = 32_600  # integer of an input: sixteen bits, but for the offsets of their bytes
-OFFSET = torch.tensor(128 * 257 + 0.5)
 
 
 class Linear(nn.Linear):
@@ -44,7 +44,7 @@ class Int8Linear(nn.Module):
     Inputs have sixteen bits where the processor multiplies integers: two rows of eight, of one
     integer product, which takes no longer than reading the weights. Otherwise few rows are
     multiplied in bfloat16, which is what torch's packed product is fast in. What comes out is
-    float32. The first integer product packs `weight`, which is empty from then on.
+    float32. `ready` orders `weight` for integer products, after which it is empty.
     """
 
     def __init__(self, n_in: int, n_out: int) -> None:
@@ -58,15 +58,19 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., I] -> [..., O]."""
         rows = x.reshape(-1, x.shape[-1])
-        if rows.dtype == torch.float32 and rows.device.type == "cpu" and _has_integer_products() and len(rows):
-            if self._packed is None:
-                self._packed = _packed(self.weight, self.scale)
-                self.weight = self.weight.new_empty(0)
-            return _integer_product(rows, *self._packed).view(*x.shape[:-1], -1)
+        if self.ready() and self._packed is not None:
+            return _integer_product(rows.float(), *self._packed).to(x.dtype).view(*x.shape[:-1], -1)
         if len(rows) > PACKED_ROWS:
             return torch.nn.functional.linear(x, self.weight.to(x.dtype)) * self.scale.to(x.dtype)
         found = torch._weight_int8pack_mm(rows.to(torch.bfloat16), self.weight, self.scale)
         return found.to(x.dtype).view(*x.shape[:-1], -1)
+
+    def ready(self) -> bool:
+        """Order the weight as the processor's integer product reads it; False where there is none."""
+        if self._packed is None and len(self.weight) and self.weight.device.type == "cpu" and _has_integer_products():
+            self._packed = _packed(self.weight, self.scale)
+            self.weight = self.weight.new_empty(0)
+        return self._packed is not None
 
 
 def _packed(weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -76,19 +80,23 @@ def _packed(weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _integer_product(rows: Tensor, weight: Tensor, scale: Tensor, zeros: Tensor) -> Tensor:
-    """float32 [R, I] by a packed weight -> float32 [R, O].
-
-    Each row is scaled to integers 256 (h - 128) + (l - 128), and their bytes h and l are multiplied as rows of their own.
-    """
-    largest = rows.abs().amax(dim=1, keepdim=True).add_(1e-30)
-    integers = torch.addcdiv(OFFSET, rows, largest, value=LARGEST).int()
-    pairs = torch.empty(2, *rows.shape, dtype=torch.uint8)
-    pairs[0], pairs[1] = integers, integers >> 8
-    found = torch.ops.onednn.qlinear_pointwise(
-        pairs.flatten(0, 1), 1 / LARGEST, 128, weight, scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+    """float32 [R, I] by a packed weight -> float32 [R, O]; bytes of sixteen-bit inputs are multiplied as rows of their own."""
+    n_rows, kernels = len(rows), _kernels()
+    pairs, largest = torch.empty(2, *rows.shape, dtype=torch.uint8), np.empty(n_rows, np.float32)
+    kernels.split(rows.detach().contiguous().numpy(), pairs.numpy(), largest)
+    products: Tensor = torch.ops.onednn.qlinear_pointwise(
+        pairs.view(2 * n_rows, -1), 1 / kernels.LARGEST, 128, weight, scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""
     )
-    low, high = found.chunk(2)
-    return torch.add(low, high, alpha=256).mul_(largest)  # type: ignore[no-any-return]
+    kernels.join(products.numpy(), largest)
+    return products[:n_rows]
+
+
+@functools.cache
+def _kernels() -> ModuleType:
+    """Whose library takes a while to import."""
+    from . import kernels
+
+    return kernels
 
 
 @functools.cache
@@ -130,6 +138,7 @@ def to_int8(module: nn.Module) -> nn.Module:
         if isinstance(child, Linear):
             small = Int8Linear(child.in_features, child.out_features)
             small.weight, small.scale = quantized(child.weight.detach())
+            small.ready()
             setattr(module, name, small)
         else:
             to_int8(child)

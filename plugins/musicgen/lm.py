@@ -153,11 +153,12 @@ class MusicGenLM(nn.Module):
         start, stop = state.length, state.length + x.shape[1]
         if stop > len(state.columns):
             raise ValueError(f"the state has room for {len(state.columns)} columns, {stop} are needed")
-        x = x + self._position(state, start, stop)
-        mask = _visible(state, start, stop)
+        turns, mask = self._position(state, start, stop), _visible(state, start, stop)
+        if not self.config.rotary:
+            x, turns = x + turns, None
         for i, layer in enumerate(self.layers):
             prepared = state.prepared[i] if state.prepared else None
-            x = layer(x, mask, state.caches[i] if keep else None, start, prepared, state.cross_mask)
+            x = layer(x, mask, state.caches[i] if keep else None, start, prepared, state.cross_mask, turns)
         state.length = stop
         return self.norm(x)  # type: ignore[no-any-return]
 
@@ -186,9 +187,10 @@ class MusicGenLM(nn.Module):
         return self.run(x, state, keep)
 
     def _position(self, state: State, start: int, stop: int) -> Tensor:
-        """Sinusoids [R or 1, S, D] of the columns; each row counts from its own first one."""
+        """Sinusoids [R or 1, S, D], or of a head's size, of the columns; each row counts from its own first one."""
         if len(self._positions) < stop:
-            self._positions = sinusoids(max(2048, stop), self.config.dimension)
+            c = self.config
+            self._positions = sinusoids(max(2048, stop), c.dimension // (c.n_heads if c.rotary else 1))
         self._positions = self._positions.to(self.embedding.weight.device)
         if state.padding is None:
             return self._positions[None, start:stop]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -17,12 +16,16 @@ INDEX = "model.safetensors.index.json"
 
 
 class TensorFiles:
-    """Tensors of one or more safetensors files by name; nothing is read before it is asked for."""
+    """Tensors of one or more safetensors files by name; nothing is read before it is asked for.
+
+    Each tensor comes of a mapping of its own: the pages of those that were converted and let go are let go too.
+    """
 
     def __init__(self, path: Path) -> None:
         """`path` is a file, or the index of a model in shards. Raises CheckpointError where a file is missing or none."""
         self.path = path
-        self._files: dict[str, Any] = {}  # tensor name: the file that holds it
+        self._files: dict[str, Path] = {}  # tensor name: the file that holds it
+        self._shapes: dict[str, tuple[int, ...]] = {}
         for file, promised in _shards(path).items():
             try:
                 opened = safe_open(file, "pt")
@@ -32,7 +35,8 @@ class TensorFiles:
             missing = sorted(promised - held)
             if missing:
                 raise CheckpointError(f"{file}: lacks {missing[0]}, which {path.name} says is there")
-            self._files |= dict.fromkeys(promised or held, opened)
+            for name in promised or held:
+                self._files[name], self._shapes[name] = file, tuple(opened.get_slice(name).get_shape())
 
     def names(self) -> set[str]:
         """All names."""
@@ -40,11 +44,12 @@ class TensorFiles:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Of a tensor, without reading it."""
-        return tuple(self._files[name].get_slice(name).get_shape())
+        return self._shapes[name]
 
     def get(self, name: str) -> Tensor:
         """The tensor; its pages come from the file when they are used."""
-        tensor: Tensor = self._files[name].get_tensor(name)
+        with safe_open(self._files[name], "pt") as file:
+            tensor: Tensor = file.get_tensor(name)
         return tensor
 
 

@@ -38,10 +38,15 @@ class SelfAttention(nn.Module):
         self.qkv = Linear(dimension, 3 * dimension)
         self.out = Linear(dimension, dimension)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None, start: int) -> Tensor:
-        """[R, S, D] -> [R, S, D]; `mask` bool [R or 1, 1, S, n] says what each step sees, None: all before it."""
+    def forward(self, x: Tensor, mask: Tensor | None, cache: Cache | None, start: int, turns: Tensor | None) -> Tensor:
+        """[R, S, D] -> [R, S, D]; `mask` bool [R or 1, 1, S, n] says what each step sees, None: all before it.
+
+        `turns` [R or 1, S, d] are of the steps' places, as `turned` takes them, or None.
+        """
         n_rows, n_steps, _ = x.shape
         q, k, v = self.qkv(x).view(n_rows, n_steps, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # [R, H, S, d]
+        if turns is not None:
+            q, k = turned(q, turns[:, None]), turned(k, turns[:, None])
         if cache is not None:
             k, v = cache.append(k, v, start)
         # One new step sees all; is_causal is for steps that have no past.
@@ -94,12 +99,23 @@ class Layer(nn.Module):
         start: int = 0,
         prepared: tuple[Tensor, Tensor] | None = None,
         cross_mask: Tensor | None = None,
+        turns: Tensor | None = None,
     ) -> Tensor:
         """[R, S, D] -> [R, S, D]; without `prepared` conditions the cross-attention is left out."""
-        x = x + self.attention(self.norm_self(x), mask, cache, start)
+        x = x + self.attention(self.norm_self(x), mask, cache, start, turns)
         if prepared is not None and self.cross is not None and self.norm_cross is not None:
             x = x + self.cross(self.norm_cross(x), prepared, cross_mask)
         return x + self.down(gelu(self.up(self.norm_ff(x))))  # type: ignore[no-any-return]
+
+
+def turned(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn each pair x[i], x[i + d / 2] of [..., S, d] by the angle of its step (arXiv 2104.09864).
+
+    `turns` [..., S, d] are cosines, then sines, as `sinusoids` lays them out. Products of two
+    turned vectors then depend on how far apart their steps are, not on where they stand.
+    """
+    (a, b), (cos, sin) = x.chunk(2, dim=-1), turns.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
 def sinusoids(n_positions: int, dimension: int) -> Tensor:

@@ -3,11 +3,12 @@
 import copy
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
-from ecdc.plugins.musicgen import GREEDY, Guidance, MusicGenLM, Options, Sampling
+from ecdc.plugins.musicgen import GREEDY, Guidance, MusicGenLM, Options, Sampling, kernels
 from ecdc.plugins.musicgen.conditioning import Conditioner
-from ecdc.plugins.musicgen.linear import PACKED_ROWS, Int8Linear, Linear, to_int8
+from ecdc.plugins.musicgen.linear import PACKED_ROWS, Int8Linear, Linear, quantized, to_int8
 from ecdc.plugins.musicgen.lm import Conditions
 from musicgen_models import V, Words, tiny
 
@@ -238,11 +239,29 @@ def test_eight_bit_products_are_those_of_their_integers():
     layer = Linear(64, 48)
     small = to_int8(torch.nn.Sequential(copy.deepcopy(layer)))[0]
     assert isinstance(small, Int8Linear)
-    weight = small.weight.float() * small.scale.float()[:, None]
+    integers, scales = quantized(layer.weight.detach())
+    weight = integers.float() * scales.float()[:, None]
     assert (weight - layer.weight).abs().max() <= 0.51 * layer.weight.abs().amax() / 127 + 0.005 * layer.weight.abs().amax()
     for n_rows in (1, PACKED_ROWS, PACKED_ROWS + 1):
         x = torch.randn(n_rows, 64)
         assert torch.allclose(small(x), x @ weight.T, atol=0.02 * float((x @ weight.T).abs().max()))
+
+
+def test_inputs_in_sixteen_bits():
+    """Two bytes of each are its nearest step; their products, put together, are those of the steps."""
+    x = np.random.default_rng(0).standard_normal((3, 130)).astype(np.float32) * np.float32([[1e-6], [1.0], [1e6]])
+    x[1, 5] = 0
+    pairs, largest = np.empty((2, 3, 130), np.uint8), np.empty(3, np.float32)
+    kernels.split(x, pairs, largest)
+    low, high = pairs.astype(np.int64) - 128
+    step = np.abs(x).max(axis=1, keepdims=True) / kernels.LARGEST
+    assert np.allclose((256 * high + low) * step, x, rtol=0, atol=0.51 * step) and (np.abs(x).max(axis=1) == largest).all()
+    products = np.random.default_rng(1).standard_normal((6, 20)).astype(np.float32)
+    expected = (products[:3] + 256 * products[3:]) * largest[:, None]
+    kernels.join(products, largest)
+    assert np.allclose(products[:3], expected, rtol=1e-6)
+    kernels.split(np.zeros((1, 4), np.float32), pairs[:, :1, :4], largest)
+    assert (pairs[:, :1, :4] == 128).all()
 
 
 def test_gradients_flow_without_a_state():

@@ -10,6 +10,7 @@ from ecdc.plugins.musicgen.bundle import save
 from ecdc.plugins.musicgen.chroma import chroma, frame_classes, melody_classes
 from ecdc.plugins.musicgen.conditioning import Conditioner
 from ecdc.plugins.musicgen.lm import Conditions
+from ecdc.plugins.musicgen.transformer import sinusoids, turned
 from musicgen_models import V, Words
 from nano_models import FRAMES, KIND, RATE, nano, tone
 from safetensors.torch import load_file, save_file
@@ -218,6 +219,17 @@ def test_a_codec_of_another_token_space_is_refused(codec, tmp_path):
     other.codec = codec
     with pytest.raises(CheckpointError, match=r"writes tokens of random-24k .*not of random-24k"):
         other.decode(torch.zeros(1, 4, 3, dtype=torch.int64))
+
+
+def test_turned_vectors_tell_how_far_apart_they_are():
+    """Products of the same two vectors depend on the distance of their places alone; a model of that kind knows no more."""
+    a, b = torch.randn(2, 1, 16, generator=torch.Generator().manual_seed(0)).expand(2, 40, 16)
+    turns = sinusoids(40, 16)
+    products = turned(a, turns) @ turned(b, turns).t()
+    for distance in (-7, 0, 3):
+        diagonal = products.diagonal(distance)
+        assert torch.allclose(diagonal, diagonal[:1], atol=1e-4)
+    assert products.std() > 0.1 and torch.allclose(turned(a, turns).norm(dim=1), a.norm(dim=1))
 
 
 def test_published_models_are_as_before():

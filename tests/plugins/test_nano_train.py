@@ -86,7 +86,8 @@ def test_losses_are_those_of_the_logits(folder):
     loss.backward()
     assert torch.allclose(loss, expected, atol=1e-5) and torch.allclose(nats, sums.detach() / cells, atol=1e-5)
     for name, parameter in lm.named_parameters():
-        assert torch.allclose(parameter.grad, gradients[name], atol=1e-5), name
+        wanted = gradients[name]
+        assert torch.allclose(parameter.grad, wanted, atol=1e-5 * max(1.0, float(wanted.abs().max()))), name
     with torch.no_grad():
         assert torch.allclose(losses(lm, batch, weights)[0], loss)
 
@@ -103,6 +104,28 @@ def test_what_a_step_sees_depends_on_seed_and_step_alone(folder):
     assert without == pytest.approx([1 - 0.85 * 0.95, 1 - 0.5 * 0.95], abs=0.06)
     mono = batches[0].codes[0]
     assert (mono[1::2] == V).all() and (mono[::2] < V).all()
+
+
+def test_a_forgotten_frame_is_predicted_but_not_heard(folder):
+    """Another code in it changes nothing but its own nats."""
+    recipe = dataclasses.replace(RECIPE, data=dataclasses.replace(RECIPE.data, forgetful=1.0))
+    batches = [draw(opened(folder), recipe, step) for step in range(30)]
+    rates = torch.cat([batch.heard.float().mean(dim=1) for batch in batches])
+    assert rates.min() < 0.2 and rates.max() > 0.9 and 0.4 < rates.mean() < 0.6
+    assert all(draw(opened(folder), RECIPE, step).heard.all() for step in range(3))
+    batch = next(batch for batch in batches if 0.3 < batch.heard[0].float().mean() < 0.7)
+    lm = MusicGenRun(recipe).lm
+    with torch.no_grad():
+        lm.heads.weight.normal_()
+        for heard in (False, True):
+            t = int((batch.heard[0] == heard).nonzero()[3])
+            codes = batch.codes.clone()
+            codes[0, ::2, t] = (codes[0, ::2, t] + 1) % V
+            hidden = [
+                training._hidden(lm, dataclasses.replace(batch, codes=x), 0)[:, MODEL.text_tokens :]
+                for x in (batch.codes, codes)
+            ]
+            assert torch.equal(*hidden) != heard
 
 
 def test_a_run_learns_and_its_export_loads(folder, tmp_path):
@@ -173,7 +196,7 @@ def test_recipes(tmp_path):
     path = find_recipe("musicgen-nano", RECIPES)
     recipe = read_recipe(path, MusicGenRecipe)
     assert recipe.model.name == "musicgen-nano" and recipe.model.mono and not recipe.model.token_space
-    assert recipe.data.seconds == recipe.model.max_seconds == 10
+    assert recipe.data.seconds == recipe.model.max_seconds == 5
     with pytest.raises(ConfigError, match=r"none: no such recipe \(bundled: musicgen-nano\)"):
         find_recipe("none", RECIPES)
     values = tomllib.loads(path.read_text())
@@ -186,7 +209,7 @@ def test_recipes(tmp_path):
 
 
 def test_weights_fit_into_the_package():
-    """21 MB in float16, which is what the folder holds."""
+    """12 MB in float16, which is what the folder holds."""
     with torch.device("meta"):
         lm = type(nano().lm)(read_recipe(find_recipe("musicgen-nano", RECIPES), MusicGenRecipe).model)
-    assert 19e6 < 2 * sum(parameter.numel() for parameter in lm.parameters()) < 21e6
+    assert 11e6 < 2 * sum(parameter.numel() for parameter in lm.parameters()) < 12e6

@@ -136,9 +136,12 @@ def matrices_and_others(lm: MusicGenLM) -> tuple[list[nn.Parameter], list[nn.Par
 
 
 def started(lm: MusicGenLM) -> MusicGenLM:
-    """Weights to begin with: every layer adds nothing at first, and every code is as likely."""
+    """Weights to begin with: every layer adds nothing at first, every code is as likely, conditions are a whisper."""
     with torch.no_grad():
         lm.embedding.weight.normal_(std=0.5)
+        for part, std in ((lm.text, 0.1), (lm.summary, 0.03), (lm.melody, 0.05)):
+            if part is not None:
+                part.weight.normal_(std=std)
         for name, parameter in lm.named_parameters():
             if name.endswith(("attention.out.weight", "down.weight", "heads.weight")):
                 parameter.zero_()
@@ -168,8 +171,8 @@ def losses(lm: MusicGenLM, batch: Batch, weights: tuple[float, ...]) -> tuple[Te
 def _hidden(lm: MusicGenLM, batch: Batch, n_stereo: int) -> Tensor:
     """Outputs [B, P + S, D] for rows of which the first `n_stereo` are stereo; no mask is needed: all are as long."""
     c = lm.config
-    parts = []
-    for codes in (batch.codes[:n_stereo], batch.codes[n_stereo:, ::2]):
+    parts, heard = [], torch.where(batch.heard[:, None], batch.codes, c.special)
+    for codes in (heard[:n_stereo], heard[n_stereo:, ::2]):
         if len(codes):
             columns = lm.pattern_of(codes.shape[1]).spread(codes)[:, :, :-1]  # nothing follows the last one
             parts.append(lm.embed(columns, lm.books(codes.shape[1])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class WindowRecipe(Strict):
     without_text: float = 0.15  # shares of the windows that lose a condition
     without_melody: float = 0.5
     without_both: float = 0.05
+    forgetful: float = 0.0  # share of the windows that forget some of their frames: conditions have to tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Batch:
     """B windows."""
 
     codes: Tensor  # int64 [B, K, T], channels alternate; the special token in the right one's rows of mono pieces
+    heard: Tensor  # bool [B, T], False for frames that the network has to predict but does not get to hear
     is_stereo: Tensor  # bool [B]
     melody: Tensor  # int64 [B, T], the pitch class of each frame, -1 for none
     texts: Tensor  # float32 [B, P, E], zeros after the text
@@ -57,9 +59,8 @@ class Batch:
     def without_conditions(self) -> Batch:
         """The same codes with neither text nor melody."""
         nothing = torch.zeros_like
-        return Batch(
-            self.codes, self.is_stereo, torch.full_like(self.melody, -1), nothing(self.texts), nothing(self.text_lengths)
-        )
+        melody, texts, lengths = torch.full_like(self.melody, -1), nothing(self.texts), nothing(self.text_lengths)
+        return replace(self, melody=melody, texts=texts, text_lengths=lengths)
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,9 @@ class Pieces:
             start = 0 if rng.random() < recipe.from_start else int(rng.integers(self.codes.shape[3] - n_frames + 1))
             text = self.caption(self.labels[piece], random.Random(int(rng.integers(2**63))))
             no_text, no_melody, no_both = rng.random(3) < (recipe.without_text, recipe.without_melody, recipe.without_both)
-            windows.append(
-                self.window(piece, start, n_frames, None if no_text or no_both else text, not (no_melody or no_both))
-            )
+            heard = rng.random(n_frames) >= rng.random() * (rng.random() < recipe.forgetful)
+            window = self.window(piece, start, n_frames, None if no_text or no_both else text, not (no_melody or no_both))
+            windows.append(replace(window, heard=torch.from_numpy(heard)[None]))
         return stacked(windows)
 
     def examples(self, n_most: int, n_frames: int) -> Batch:
@@ -141,7 +142,8 @@ class Pieces:
             length = len(hidden)
             texts[0, :length] = hidden
         rows = codes.transpose(0, 1).flatten(0, 1)[None]
-        return Batch(rows, torch.tensor([is_stereo]), melody[None], texts, torch.tensor([length]))
+        heard = torch.ones(1, n_frames, dtype=torch.bool)
+        return Batch(rows, heard, torch.tensor([is_stereo]), melody[None], texts, torch.tensor([length]))
 
 
 def stacked(batches: list[Batch]) -> Batch:
