@@ -6,6 +6,8 @@ high bits of its last byte are zero. The original `.ecdc` container packs its co
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,7 @@ from .jit import kernel
 from .timing import packed_bytes
 
 MAX_BITS = 16
+PLAIN_CODES = 8192  # up to here numpy takes a fraction of a millisecond: far less than importing numba
 
 
 def pack_codes(codes: NDArray[np.uint16], bits: int) -> bytes:
@@ -22,6 +25,9 @@ def pack_codes(codes: NDArray[np.uint16], bits: int) -> bytes:
         raise ValueError(f"codes must be [n] uint16, got {codes.shape} {codes.dtype}")
     if codes.size and int(codes.max()) >> bits:
         raise ValueError(f"codes must be below {1 << bits}, got {int(codes.max())}")
+    if _is_plain(codes.size):
+        each = np.unpackbits(codes.astype("<u2").view(np.uint8), bitorder="little").reshape(-1, MAX_BITS)
+        return np.packbits(each[:, :bits], bitorder="little").tobytes()
     out = np.empty(packed_bytes(codes.size, bits), np.uint8)
     _pack(np.ascontiguousarray(codes), bits, out)
     return out.tobytes()
@@ -38,8 +44,12 @@ def unpack_codes(data: bytes | memoryview, n_codes: int, bits: int) -> NDArray[n
     unused = 8 * len(data) - n_codes * bits
     if unused and data[-1] >> (8 - unused):
         raise ValueError("the unused bits after the last code are not zero")
-    codes = np.empty(n_codes, np.uint16)
     array = np.frombuffer(data, np.uint8)
+    if _is_plain(n_codes):
+        each = np.zeros((n_codes, MAX_BITS), np.uint8)
+        each[:, :bits] = np.unpackbits(array, count=n_codes * bits, bitorder="little").reshape(n_codes, bits)
+        return np.packbits(each, bitorder="little").view("<u2").astype(np.uint16)
+    codes = np.empty(n_codes, np.uint16)
     array.flags.writeable = False  # one array type, so that numba compiles once
     _unpack(array, bits, codes)
     return codes
@@ -60,6 +70,11 @@ def unpack_codes_ref(data: bytes | memoryview, n_codes: int, bits: int) -> NDArr
 def _check_bits(bits: int) -> None:
     if not 1 <= bits <= MAX_BITS:
         raise ValueError(f"bits must be 1 to {MAX_BITS}, got {bits}")
+
+
+def _is_plain(n_codes: int) -> bool:
+    """Whether numba is not worth importing for so many codes."""
+    return n_codes <= PLAIN_CODES and "numba" not in sys.modules
 
 
 @kernel
