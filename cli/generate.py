@@ -28,7 +28,7 @@ GENERATOR, MODEL = "musicgen", "musicgen-nano"
 @click.option("--generator", default=GENERATOR, show_default=True, help="The plugin that generates.")
 @click.option(
     "--model",
-    help="Its model: a folder, a file, or a published name such as musicgen-small. Default: musicgen-nano, if it is here.",
+    help="Its model: a folder, a file, or a published name such as musicgen-small. Default: musicgen-nano, which comes along.",
 )
 @click.option("--seconds", type=click.FloatRange(0, 3600, min_open=True), default=10.0, show_default=True, help="Length.")
 @click.option(

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..model import Codec
 
 EXAMPLES = 2  # clips of each group
+NO_LOSSES = ("step", "seconds", "valid", "gradient_norm", "columns_per_second")
 CODEC_PANELS = ("mel", "mel loss"), ("si_sdr", "SI-SDR (dB)")
 
 
@@ -36,7 +37,8 @@ def write_examples(codec: Codec, clips: dict[str, Tensor], folder: Path) -> None
 def draw_curves(folder: Path, panels: Sequence[tuple[str, str]] = CODEC_PANELS, groups: Sequence[str] = ("mean",)) -> None:
     """Draw metrics.jsonl into curves.png: losses over steps, and validation per number of codebooks.
 
-    `panels` are names of validated values with titles, of keys such as "mean/4/mel", whose first part is one of `groups`.
+    `panels` are names of validated values with titles, of keys such as "mean/4/mel" (4 codebooks) or "alone/first
+    codebook/nats", whose first part is one of `groups`.
     Does nothing where matplotlib is not installed (extra `bench`).
     """
     if importlib.util.find_spec("matplotlib") is None:
@@ -44,7 +46,7 @@ def draw_curves(folder: Path, panels: Sequence[tuple[str, str]] = CODEC_PANELS, 
     from matplotlib.figure import Figure
 
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    names = [name for name in rows[-1] if name not in ("step", "seconds", "valid", "gradient_norm")]
+    names = [name for name in rows[-1] if name not in NO_LOSSES]
     figure = Figure(figsize=(12, 4), layout="constrained")
     losses, *others = figure.subplots(1, 1 + len(panels))
     for name in names:
@@ -67,5 +69,6 @@ def _draw_validation(axes: Any, rows: list[dict[str, Any]], name: str, groups: S
         group, _, rest = key.partition("/")
         k, _, found = rest.partition("/")
         if group in groups and found == name:
-            label = f"{k} codebooks" if len(groups) == 1 else f"{group}, {k} codebooks"
+            what = f"{k} codebooks" if k.isdigit() else k
+            label = what if len(groups) == 1 else f"{group}, {what}"
             axes.plot([row["step"] for row in rows], [row["valid"].get(key) for row in rows], marker=".", label=label)

@@ -159,10 +159,13 @@ def _codes_of(start: CodeFile | Sound, model: MusicGen, channels: int | None) ->
     codec, token_space = model.token_space()
     start.header.require(codec.name, token_space)
     streams = [torch.from_numpy(rows.astype(np.int64)) for rows in start.streams()]
+    is_mid_side = start.header.channel_coding is ChannelCoding.MID_SIDE
+    if is_mid_side and config.mono and channels != 2:
+        streams, is_mid_side = streams[:1], False  # the mid is what mono is
     if channels is None:
         channels = min(2, len(streams)) if config.mono else config.channels
     k = config.rows(channels) // channels
-    if start.header.channel_coding is ChannelCoding.MID_SIDE or len(streams) not in (1, channels):
+    if is_mid_side or len(streams) not in (1, channels):
         wanted = "mono" if channels == 1 else "mono, or left and right (ecdc encode --stereo left_right)"
         raise ValueError(f"{config.name} continues {wanted}, got {start.header.channel_coding.name.lower()}")
     if min(len(rows) for rows in streams) < k:

@@ -79,6 +79,16 @@ def test_a_beginning_stays_as_it_is(generate, tmp_path, by_pipe):
             assert np.array_equal(rows[:, : known.shape[1]], known)
 
 
+def test_of_mid_and_side_the_mid_is_continued_in_mono(generate, codec, tmp_path):
+    """Which is how `ecdc encode` codes stereo."""
+    codes = np.random.default_rng(0).integers(0, 64, (8, 20)).astype(np.uint16)
+    write(tmp_path / "side.ecdc", codec, codes, 2, ChannelCoding.MID_SIDE)
+    for options in ([], ["--mono"]):
+        generate("--continue", tmp_path / "side.ecdc", "--seconds", 0.5, *options, "-o", tmp_path / "out.ecdc", "--force")
+        header, made, _ = read(tmp_path / "out.ecdc")
+        assert header.channel_coding is ChannelCoding.MONO and np.array_equal(made[:, :20], codes[:4]) and made.shape == (4, 37)
+
+
 def test_audio_is_continued_and_followed(generate, codec, tmp_path):
     wav = tmp_path / "a.wav"
     soundfile.write(wav, 0.1 * np.random.default_rng(0).standard_normal((9_600, 2)), RATE)
@@ -105,7 +115,7 @@ def test_what_cannot_be_is_one_line_and_no_file(generate, codec, tmp_path):
         ((), ("",), "the prompt is empty"),
         ((), ("a " * 5_001,), "10000 characters at most, got 10002"),
         (("--continue", "-"), (), "the codes are of random-24k (0000"),
-        (("--continue", side), (), "left and right (ecdc encode --stereo left_right), got mid_side"),
+        (("--continue", side, "--stereo"), (), "left and right (ecdc encode --stereo left_right), got mid_side"),
         (("--continue", both, "--mono"), (), "continues mono, got left_right"),
         (("--continue", few), (), "4 codebooks or more, got [2]"),
         (("--continue", long), (), "leaves nothing to add"),

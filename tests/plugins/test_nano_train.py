@@ -131,8 +131,9 @@ def test_a_forgotten_frame_is_predicted_but_not_heard(folder):
 def test_a_run_learns_and_its_export_loads(folder, tmp_path):
     run = train(folder, tmp_path / "run", dataclasses.replace(RECIPE, steps=40, decay_steps=20, validate_every=40))
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert rows[-1]["step"] == 40 and max(rows[-1]["nats"]) < 0.8 * np.log(V) and rows[-1]["columns_per_second"] > 0
-    assert set(rows[-1]["valid"]) == {"conditions", "alone"}
+    nats = [rows[-1][f"codebook {k}"] for k in range(1, 5)]
+    assert rows[-1]["step"] == 40 and max(nats) < 0.8 * np.log(V) and rows[-1]["columns_per_second"] > 0
+    assert set(rows[-1]["valid"]) == {f"{kind}/codebook {k}/nats" for kind in ("conditions", "alone") for k in range(1, 5)}
     save(run.result, tmp_path / "model", folder / "channels.npy")
     model = load(tmp_path / "model", codec=False)
     assert model.config.token_space == SPACE.hex() and (tmp_path / "model" / "words.safetensors").exists()

@@ -18,6 +18,7 @@ from ....codec.config import ConfigError, Strict
 from ....codec.train import parallel
 from ....codec.train.loop import log, take_steps
 from ....codec.train.optimizers import Optimizers
+from ....codec.train.pictures import draw_curves
 from ....codec.train.store import load_module, save_module
 from ..config import MusicGenConfig
 from ..lm import Conditions, MusicGenLM
@@ -96,15 +97,15 @@ class MusicGenRun:
         return [float(x) for x in nats]
 
     @torch.no_grad()
-    def validate(self, examples: Batch) -> dict[str, list[float]]:
+    def validate(self, examples: Batch) -> dict[str, float]:
         """Nats per code of each codebook: with all conditions, and without any."""
-        found = {}
+        found: dict[str, float] = {}
         for name, batch in (("conditions", examples), ("alone", examples.without_conditions())):
             parts = [batch.rows(i, i + AT_ONCE) for i in range(0, len(batch.codes), AT_ONCE)]
             cells = [float((1.0 + part.is_stereo).sum()) for part in parts]
             nats = [losses(self.result, part, self.recipe.codebook_weights)[1] for part in parts]
             total = torch.stack([n * c for n, c in zip(nats, cells, strict=True)]).sum(dim=0) / sum(cells)
-            found[name] = [round(float(x), 4) for x in total]
+            found |= {f"{name}/codebook {k}/nats": round(float(x), 4) for k, x in enumerate(total, 1)}
         return found
 
     def save(self, folder: Path) -> None:
@@ -229,11 +230,14 @@ def _observe(
         columns = recipe.model.n_frames(recipe.data.seconds) * recipe.data.batch_size * run.step
         row: dict[str, Any] = {"step": run.step, "seconds": round(run.seconds)}
         row["columns_per_second"] = round(columns / max(run.seconds, 1e-9))
-        row["nats"] = [round(sum(found) / len(window), 4) for found in zip(*window, strict=True)]
+        for k, found in enumerate(zip(*window, strict=True), 1):
+            row[f"codebook {k}"] = round(sum(found) / len(window), 4)
         window.clear()
         if run.step % recipe.validate_every == 0 or ends:
             row["valid"] = run.validate(examples)
         log(output, row)
+        if "valid" in row:
+            draw_curves(output, (("nats", "nats per code"),), ("conditions", "alone"))
         say("  ".join(f"{name} {value}" for name, value in row.items()))
     if run.step % recipe.checkpoint_every == 0 or ends:
         run.save(output)
