@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .beats import beat_phases, tempo_of
 from .chroma import chroma, fitted, frame_classes, melody_classes, null_chroma
 from .lm import Conditions, MusicGenLM
 from .text import TextEncoder
@@ -32,6 +33,7 @@ class Row:
     text: Tensor | None  # [L, D]; all zeros where there is no text
     melody: Tensor | None  # [F, D], or [n, D] to be added to n columns, where None is no melody
     summary: Tensor | None = None  # [D], of the text
+    beats: Tensor | None = None  # [n, D] to be added to n columns, of the text's tempo
 
 
 class Conditioner:
@@ -46,7 +48,7 @@ class Conditioner:
         padding: str = "masked",
         start: int = 0,
     ) -> None:
-        """`start` is the frame from which melodies that are added to columns are read on.
+        """`start` is the frame from which melodies and beats that are added to columns are read on.
 
         Raises ValueError for conditions that the model does not take.
         """
@@ -59,6 +61,7 @@ class Conditioner:
         self._lm, self._padding = lm, padding
         self.is_null = not any(prompts) and all(melody is None for melody in melodies)
         self._texts, self._summaries = _embed_texts(lm, encoder, prompts)
+        self._beats = [_added_beats(lm, prompt, start) for prompt in prompts]
         if lm.config.melody_fusion == "sum":
             self._melodies, self._silence = [_added_melody(lm, wav, start) for wav in melodies], None
             return
@@ -68,7 +71,8 @@ class Conditioner:
     @property
     def full(self) -> list[Row]:
         """Rows with every condition."""
-        return [Row(*parts) for parts in zip(self._texts, self._melodies, self._summaries, strict=True)]
+        columns = self._texts, self._melodies, self._summaries, self._beats
+        return [Row(*parts) for parts in zip(*columns, strict=True)]
 
     @property
     def melody_only(self) -> list[Row]:
@@ -99,7 +103,9 @@ class Conditioner:
             return Conditions(cross=padded, cross_mask=mask if masked and bool(missing.any()) else None)
         added = None
         if self._lm.config.melody_fusion == "sum":
-            added, melodies = _stacked([row.melody for row in rows]), []
+            kinds = [_stacked([row.melody for row in rows]), _stacked([row.beats for row in rows])]
+            given, melodies = [kind for kind in kinds if kind is not None], []
+            added = sum(given[1:], given[0]) if given else None
         parts = [part for part in (melodies, texts) if part]  # the melody stands first
         if not parts:
             return Conditions(added=added, summary=summary)
@@ -186,6 +192,15 @@ def _added_melody(lm: MusicGenLM, wav: Tensor | None, start: int) -> Tensor | No
     classes = melody_classes(wav, c.sample_rate, c.n_chroma, c.chroma_window)
     n_frames, hop = c.n_frames(c.max_seconds), c.chroma_hop * c.frame_rate / c.sample_rate
     return lm.embed_classes(frame_classes(classes, start, n_frames, hop, n_repeat))
+
+
+@torch.no_grad()
+def _added_beats(lm: MusicGenLM, prompt: str | None, start: int) -> Tensor | None:
+    """The beats of a prompt's tempo as what is added to the columns of a window, [n, D]; None where it names none."""
+    c, bpm = lm.config, tempo_of(prompt)
+    if lm.beat is None or bpm is None:
+        return None
+    return lm.embed_beats(beat_phases(bpm, start, c.n_frames(c.max_seconds), c.frame_rate, c.n_beats))
 
 
 def _aligned(melodies: Sequence[Tensor | None], padding: str) -> list[Tensor | None]:

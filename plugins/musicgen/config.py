@@ -21,6 +21,7 @@ FUSIONS = ("prefix", "sum")
 BOUNDS = {  # of numbers that decide how much is allocated
     "dimension": (2, 1 << 16), "n_layers": (1, 1000), "n_heads": (1, 1000), "ff_dimension": (1, 1 << 18),
     "codebook_size": (2, 1 << 16), "text_dimension": (0, 1 << 16), "text_tokens": (0, 4096), "n_chroma": (0, 1200),
+    "n_beats": (0, 1000),
     "chroma_frames": (1, 100_000), "chroma_window": (4, 1 << 20), "sample_rate": (1, 1 << 20), "frame_rate": (1, 10_000),
     "max_seconds": (0, 3600), "stride_seconds": (0, 3600), "top_k": (0, 1 << 16), "temperature": (0, 100),
 }  # fmt: skip
@@ -30,7 +31,7 @@ BOUNDS = {  # of numbers that decide how much is allocated
 class MusicGenConfig(Strict):
     """One language model over codes, its conditions and the codec that it writes for (arXiv 2306.05284).
 
-    What no published model has: `mono`, `rotary`, `text_tokens`, `text_summary`, melodies by "sum", the codec's token space.
+    What no published model has: `mono`, `rotary`, `text_tokens`, `text_summary`, `n_beats`, melodies by "sum", the token space.
     """
 
     kind: ClassVar[str] = "musicgen"
@@ -50,6 +51,7 @@ class MusicGenConfig(Strict):
     text_encoder: str = "t5-base"
     text_tokens: int = 0  # to which every text is cut, or filled up with zeros; 0: as many as it has
     text_summary: bool = False  # the sum of a text's vectors is told to every column too
+    n_beats: int = 0  # phases of a beat that columns are told where a text names its beats per minute; 0: none
     n_chroma: int = 0  # pitch classes of a melody; 0: no melody
     chroma_frames: int = 235  # of a melody before the tokens
     chroma_window: int = CHROMA_WINDOW  # samples
@@ -94,6 +96,8 @@ class MusicGenConfig(Strict):
             raise ConfigError("MusicGenConfig.text_tokens: must be 0 where texts are attended to")
         if self.melody_fusion not in FUSIONS or (self.melody_fusion == "sum" and not self.n_chroma):
             raise ConfigError(f"MusicGenConfig.melody_fusion: prefix, or sum with n_chroma, got {self.melody_fusion!r}")
+        if self.n_beats and self.melody_fusion != "sum":
+            raise ConfigError("MusicGenConfig.n_beats: must be 0 where melodies are not added to columns")
         if self.chroma_window % 4:
             raise ConfigError(f"MusicGenConfig.chroma_window: must be a multiple of 4, got {self.chroma_window}")
 

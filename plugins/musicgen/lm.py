@@ -75,6 +75,7 @@ class MusicGenLM(nn.Module):
         n_melody = WIDTH if config.style else config.n_chroma
         self.style = StyleEncoder() if config.style else None
         self.melody = nn.Linear(n_melody, d) if n_melody else None
+        self.beat = nn.Linear(config.n_beats, d) if config.n_beats else None
         self._positions = torch.empty(0)
 
     def pattern_of(self, n_rows: int) -> DelayPattern:
@@ -143,7 +144,15 @@ class MusicGenLM(nn.Module):
         The first code of frame t stands in column t + delays[0] + 1: it is drawn from the one before, which hears of it.
         """
         assert self.melody is not None
-        table = self.melody.weight.t() + self.melody.bias
+        return self._added(self.melody, classes)
+
+    def embed_beats(self, phases: Tensor) -> Tensor:
+        """The same for phases of a beat."""
+        assert self.beat is not None
+        return self._added(self.beat, phases)
+
+    def _added(self, part: nn.Linear, classes: Tensor) -> Tensor:
+        table = part.weight.t() + part.bias
         table = torch.cat([table, table.new_zeros(1, self.config.dimension)])
         found = nn.functional.embedding(classes % len(table), table)
         return nn.functional.pad(found, (0, 0, self.config.delays[0], 0))

@@ -6,7 +6,8 @@ from musicgen_models import tiny
 RATE, FRAMES = 24_000, 75
 KIND = {
     "delays": (0, 0, 1, 1, 2, 2, 3, 3), "channels": 2, "mono": True, "cross_attention": False, "rotary": True,
-    "text_tokens": 6, "text_summary": True, "n_chroma": 12, "chroma_window": 8192, "melody_fusion": "sum", "sample_rate": RATE,
+    "text_tokens": 6, "text_summary": True, "n_chroma": 12, "n_beats": 4,
+    "chroma_window": 8192, "melody_fusion": "sum", "sample_rate": RATE,
     "frame_rate": FRAMES, "max_seconds": 0.4, "stride_seconds": 0.2,
 }  # fmt: skip
 

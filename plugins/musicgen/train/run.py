@@ -37,6 +37,7 @@ class MusicGenRecipe(Strict):
 
     model: MusicGenConfig
     data: WindowRecipe = field(default_factory=WindowRecipe)
+    beginnings: WindowRecipe | None = None  # of every second step: in long ones the past tells what a text does
     codebook_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)  # of their nats in the loss, coarse to fine
     seed: int = 1
     steps: int = 4000
@@ -55,6 +56,8 @@ class MusicGenRecipe(Strict):
         c = self.model
         if not (c.mono and c.melody_fusion == "sum" and c.text_tokens and c.text_dimension):
             raise ConfigError("MusicGenRecipe.model: must be mono too, with text_tokens and melodies by sum")
+        if self.beginnings is not None and self.beginnings.seconds > self.data.seconds:
+            raise ConfigError(f"MusicGenRecipe.beginnings: at most {self.data.seconds:g} s, got {self.beginnings.seconds:g}")
         if len(self.codebook_weights) != c.n_codebooks // c.channels or min(self.codebook_weights) < 0:
             raise ConfigError(f"MusicGenRecipe.codebook_weights: one per codebook, 0 or more, got {self.codebook_weights}")
 
@@ -140,7 +143,7 @@ def started(lm: MusicGenLM) -> MusicGenLM:
     """Weights to begin with: every layer adds nothing at first, every code is as likely, conditions are a whisper."""
     with torch.no_grad():
         lm.embedding.weight.normal_(std=0.5)
-        for part, std in ((lm.text, 0.1), (lm.summary, 0.03), (lm.melody, 0.05)):
+        for part, std in ((lm.text, 0.1), (lm.summary, 0.03), (lm.melody, 0.05), (lm.beat, 0.05)):
             if part is not None:
                 part.weight.normal_(std=std)
         for name, parameter in lm.named_parameters():
@@ -179,6 +182,8 @@ def _hidden(lm: MusicGenLM, batch: Batch, n_stereo: int) -> Tensor:
             parts.append(lm.embed(columns, lm.books(codes.shape[1])))
     x = torch.cat(parts)
     added = lm.embed_classes(batch.melody)
+    if lm.beat is not None:
+        added = added + lm.embed_beats(batch.beats)
     x = x + nn.functional.pad(added, (0, 0, 0, x.shape[1] - added.shape[1]))
     if lm.summary is not None:
         x = x + lm.summary(batch.texts.sum(dim=1))[:, None]
@@ -218,7 +223,12 @@ def train_musicgen(
 
 def draw(pieces: Pieces, recipe: MusicGenRecipe, step: int) -> Batch:
     """The batch of a step."""
-    return pieces.batch(recipe.data, np.random.default_rng([recipe.seed, step]))
+    return pieces.batch(windows_of(recipe, step), np.random.default_rng([recipe.seed, step]))
+
+
+def windows_of(recipe: MusicGenRecipe, step: int) -> WindowRecipe:
+    """What the batch of a step holds."""
+    return recipe.beginnings if recipe.beginnings is not None and step % 2 else recipe.data
 
 
 def _observe(
@@ -227,7 +237,8 @@ def _observe(
     """After a step: log, validate and save when it is time."""
     recipe, ends = run.recipe, ends or run.step == run.recipe.steps
     if run.step % LOG_EVERY == 0 or ends:
-        columns = recipe.model.n_frames(recipe.data.seconds) * recipe.data.batch_size * run.step
+        last = (windows_of(recipe, step) for step in (run.step - 1, run.step))
+        columns = sum(recipe.model.n_frames(data.seconds) * data.batch_size for data in last) * run.step / 2
         row: dict[str, Any] = {"step": run.step, "seconds": round(run.seconds)}
         row["columns_per_second"] = round(columns / max(run.seconds, 1e-9))
         for k, found in enumerate(zip(*window, strict=True), 1):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ....codec.config import Strict
 from ....codec.train.data import EmptyData
+from ..beats import beat_phases, tempo_of
 from ..chroma import frame_classes
 from ..config import MusicGenConfig
 from ..text import TextEncoder
@@ -34,6 +35,7 @@ class WindowRecipe(Strict):
     without_text: float = 0.15  # shares of the windows that lose a condition
     without_melody: float = 0.5
     without_both: float = 0.05
+    beats: float = 0.25  # share of those whose text names no tempo that hear its beats all the same
     forgetful: float = 0.0  # share of the windows that forget some of their frames: conditions have to tell
 
 
@@ -45,6 +47,7 @@ class Batch:
     heard: Tensor  # bool [B, T], False for frames that the network has to predict but does not get to hear
     is_stereo: Tensor  # bool [B]
     melody: Tensor  # int64 [B, T], the pitch class of each frame, -1 for none
+    beats: Tensor  # int64 [B, T], where in its beat each frame stands, -1 for an unknown tempo
     texts: Tensor  # float32 [B, P, E], zeros after the text
     text_lengths: Tensor  # int64 [B], 0 for no text
 
@@ -59,8 +62,8 @@ class Batch:
     def without_conditions(self) -> Batch:
         """The same codes with neither text nor melody."""
         nothing = torch.zeros_like
-        melody, texts, lengths = torch.full_like(self.melody, -1), nothing(self.texts), nothing(self.text_lengths)
-        return replace(self, melody=melody, texts=texts, text_lengths=lengths)
+        silence, texts, lengths = torch.full_like(self.melody, -1), nothing(self.texts), nothing(self.text_lengths)
+        return replace(self, melody=silence, beats=silence, texts=texts, text_lengths=lengths)
 
 
 @dataclass(frozen=True)
@@ -102,17 +105,25 @@ class Pieces:
         return cls(codes, channels, melody, tuple(row["labels"] for row in rows), own, config, encoder, caption)
 
     def batch(self, recipe: WindowRecipe, rng: np.random.Generator) -> Batch:
-        """Windows drawn at random, stereo ones evenly among the others, some without conditions."""
+        """Windows drawn at random, stereo ones evenly among the others, some without conditions.
+
+        Either side of a stereo piece is mono music too.
+        """
         count = np.floor(np.arange(recipe.batch_size + 1) * recipe.stereo + 1e-9)
         n_frames, windows = self.config.n_frames(recipe.seconds), []
         for is_stereo in np.diff(count) > 0:
-            kind = self.own[self.channels[self.own] == 1 + is_stereo]
-            piece = int(rng.choice(kind if len(kind) else self.own))
+            kind = self.own[self.channels[self.own] == 2] if is_stereo else self.own
+            piece, side = int(rng.choice(kind if len(kind) else self.own)), None if is_stereo else int(rng.integers(2))
             start = 0 if rng.random() < recipe.from_start else int(rng.integers(self.codes.shape[3] - n_frames + 1))
             text = self.caption(self.labels[piece], random.Random(int(rng.integers(2**63))))
             no_text, no_melody, no_both = rng.random(3) < (recipe.without_text, recipe.without_melody, recipe.without_both)
-            heard = rng.random(n_frames) >= rng.random() * (rng.random() < recipe.forgetful)
-            window = self.window(piece, start, n_frames, None if no_text or no_both else text, not (no_melody or no_both))
+            forgotten = 2 * rng.random() * (rng.random() < recipe.forgetful)  # half of the forgetful ones hear nothing
+            heard = rng.random(n_frames) >= forgotten
+            told, has_melody = None if no_text or no_both else text, not (no_melody or no_both)
+            bpm = tempo_of(told)
+            if bpm is None and not no_both and rng.random() < recipe.beats:
+                bpm = self.labels[piece].get("tempo_bpm")
+            window = self.window(piece, start, n_frames, told, has_melody, bpm, side)
             windows.append(replace(window, heard=torch.from_numpy(heard)[None]))
         return stacked(windows)
 
@@ -120,14 +131,21 @@ class Pieces:
         """The beginnings of up to `n_most` pieces, evenly chosen, with all conditions: the same each time."""
         chosen = self.own[np.linspace(0, len(self.own) - 1, min(n_most, len(self.own))).astype(int)]
         rng = random.Random(0)
-        return stacked([self.window(int(i), 0, n_frames, self.caption(self.labels[i], rng), True) for i in chosen])
+        texts = [self.caption(self.labels[i], rng) for i in chosen]
+        pairs = zip(chosen, texts, strict=True)
+        return stacked([self.window(int(i), 0, n_frames, text, True, tempo_of(text)) for i, text in pairs])
 
-    def window(self, piece: int, start: int, n_frames: int, text: str | None, has_melody: bool) -> Batch:
-        """One window as a batch of one."""
+    def window(
+        self, piece: int, start: int, n_frames: int, text: str | None, has_melody: bool, bpm: float | None,
+        side: int | None = None,
+    ) -> Batch:  # fmt: skip
+        """One window as a batch of one; of a stereo piece both sides, or the left (0) or right one alone as mono."""
         c, is_stereo = self.config, bool(self.channels[piece] == 2)
         codes = torch.from_numpy(self.codes[piece, :, :, start : start + n_frames].astype(np.int64))
         if int(codes.max()) >= c.codebook_size:
             raise EmptyData(f"codes must lie below {c.codebook_size}, got {int(codes.max())} in piece {piece}")
+        if is_stereo and side is not None:
+            codes[0], is_stereo = codes[side].clone(), False
         if not is_stereo:
             codes[1] = c.special
         melody = torch.full((n_frames,), -1)
@@ -143,7 +161,8 @@ class Pieces:
             texts[0, :length] = hidden
         rows = codes.transpose(0, 1).flatten(0, 1)[None]
         heard = torch.ones(1, n_frames, dtype=torch.bool)
-        return Batch(rows, heard, torch.tensor([is_stereo]), melody[None], texts, torch.tensor([length]))
+        beats = beat_phases(bpm or None, start, n_frames, c.frame_rate, c.n_beats)
+        return Batch(rows, heard, torch.tensor([is_stereo]), melody[None], beats[None], texts, torch.tensor([length]))
 
 
 def stacked(batches: list[Batch]) -> Batch:
