@@ -27,6 +27,7 @@ from torch import Tensor
 from ..plugins.musicgen.checkpoint import load
 from ..plugins.musicgen.conditioning import Conditioner
 from ..plugins.musicgen.generate import Options
+from ..plugins.musicgen.linear import Int8Linear, Linear
 from ..plugins.musicgen.model import MusicGen
 from ..plugins.musicgen.sampling import GREEDY, Guidance, Sampling
 from .peers import alone, in_turns, memory_of, middle, told, where
@@ -129,9 +130,8 @@ def bytes_per_step(model: MusicGen) -> int:
     """Of weights that a step reads: all matrices of layers and heads, but for those that prepare the conditions."""
     read = 0
     for name, module in [*model.lm.layers.named_modules(), ("heads", model.lm.heads)]:
-        weight = getattr(module, "weight", None)
-        if not name.endswith("kv") and weight is not None and weight.dim() == 2:
-            read += weight.numel() * weight.element_size()
+        if isinstance(module, Linear | Int8Linear) and not name.endswith("kv"):
+            read += module.in_features * module.out_features * (4 if isinstance(module, Linear) else 1)
     return read
 
 
@@ -192,7 +192,7 @@ def peak(kind: str, setting: Setting, folder: Path, n_threads: int) -> dict[str,
 def speeds(setting: Setting, folder: Path) -> dict[str, Any]:
     """Rows of the three, taking turns; their bandwidths, the drift of int8, the difference to transformers'."""
     theirs, ours, small = load_peer(folder), load_ours(folder, False), load_ours(folder, True)
-    read = {FLOAT: bytes_per_step(ours), INT8: bytes_per_step(small)}  # int8: before its weights are packed
+    read = {FLOAT: bytes_per_step(ours), INT8: bytes_per_step(small)}
     calls = {
         PEER: lambda n: their_codes(theirs, setting, n),
         FLOAT: lambda n: our_codes(ours, setting, n),

@@ -1,4 +1,4 @@
-"""Write the figures of README.md and of the model card from the rows in bench/results.
+"""Write the figures of README.md and of the model cards from the rows in bench/results.
 
     python -m ecdc.bench.readme            # after a bench command wrote new results; --check only compares
 
@@ -18,6 +18,8 @@ Each stands between two comments, `<!-- figures: NAME -->` and `<!-- end -->`. H
     ecdc bench entropy --packed runs/audio/packed --lm runs/lm.safetensors --json bench/results/entropy.json
     python -m ecdc.bench.vbr --packed runs/audio/packed --seconds 12 --json bench/results/vbr.json
     python -m ecdc.bench.mbd_peer --json bench/results/mbd_peer.json
+    python -m ecdc.bench.musicgen_peer --json bench/results/musicgen_peer.json
+    python -m ecdc.bench.music --json bench/results/music.json
 """
 
 from __future__ import annotations
@@ -30,14 +32,18 @@ from typing import Any
 
 import click
 
-from . import artifacts, decoders, entropy, mbd_peer, memory, report, seek, speed, vbr
+from . import artifacts, decoders, entropy, mbd_peer, memory, music_table, musicgen_peer, report, seek, speed, vbr
 from . import format as container
 from .metrics import ALL
 from .run import read_rows
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-FILES = (ROOT / "README.md", ROOT / "codec" / "weights" / "nano-24k" / "CARD.md")
+FILES = (
+    ROOT / "README.md",
+    ROOT / "codec" / "weights" / "nano-24k" / "CARD.md",
+    ROOT / "plugins" / "musicgen" / "weights" / "musicgen-nano" / "CARD.md",
+)
 BLOCK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SHOWN = ("visqol", "zimtohrli", "mel", "stft", "si_sdr")  # of all clips; speech has its own metrics beside them
 
@@ -68,6 +74,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "entropy": lambda: entropy.markdown(_json("entropy.json")),
     "vbr": lambda: vbr.markdown(_json("vbr.json")),
     "mbd-peer": lambda: mbd_peer.markdown(_json("mbd_peer.json")),
+    "musicgen-peer": lambda: musicgen_peer.markdown(_json("musicgen_peer.json")),
+    "music": lambda: music_table.markdown(_json("music.json")),
 }
 
 

@@ -27,7 +27,7 @@ class Writer:
     """
 
     def __init__(self, fileobj: BinaryIO, header: Header, chunk_frames: int | None = None, verify: bool = False) -> None:
-        """`chunk_frames` is the length of every chunk but the last; None: about five seconds.
+        """`chunk_frames` is the length of every chunk but the last and those that `flush` ends; None: about five seconds.
 
         With `verify` every chunk is decoded again, and RuntimeError raised before it is written if its codes differ.
         """
@@ -76,6 +76,10 @@ class Writer:
             raise ValueError("this stream is not segmented: use append")
         block, n_codebooks = self._checked(codes, n_codebooks)
         self._write_chunk(block, n_codebooks, scale)
+
+    def flush(self) -> None:
+        """Write what waits as a chunk of its own: whoever reads along has it at once."""
+        self._write_waiting(at_least=1)
 
     def close(self, n_samples: int | None = None, original_n_samples: int | None = None) -> None:
         """Write what waits and the END chunk.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # whoever lists generators need not wait for torch
     from ..codec.protocols import TokenSource
 
 GROUP = "ecdc.generators"
-CHUNK_SECONDS = 1.0  # short, so that a listener at the end of a pipe hears early
+CHUNK_SECONDS, FIRST_SECONDS = 1.0, 0.25  # short, so that a listener at the end of a pipe hears early; the first even shorter
 
 
 class Opener(Protocol):
@@ -87,13 +87,15 @@ def write(
     """Write all that a source makes as a stream, while it is made; returns the header.
 
     `progress` receives the seconds of audio of each block; `ends` is asked after each whether to end the stream there.
-    An exception leaves a stream
-    without its end, which no reader takes for whole.
+    An exception leaves a stream without its end, which no reader takes for whole.
     """
-    header = source.header()
+    header, is_heard = source.header(), False
     with Writer(fileobj, header, max(1, min(round(chunk_seconds * header.frame_rate), header.chunk_limit))) as writer:
         for block in source.blocks():
             writer.append(block)
+            if not is_heard and writer.n_frames >= FIRST_SECONDS * header.frame_rate:
+                writer.flush()
+                is_heard = True
             progress(float(block.shape[1] / header.frame_rate))
             if ends():
                 break

@@ -163,7 +163,7 @@ def _locate(name_or_path: str | os.PathLike[str]) -> Path:
     if not path.exists():
         if name and (BUNDLED / name).is_dir():
             raise CheckpointError(
-                f"{name}: no weights come along yet: train it (ecdc train musicgen {name}) or name another model"
+                f"{name}: its weights are not here: train it (ecdc train musicgen {name}) or name another model"
             )
         if name in PUBLISHED:
             name = f"facebook/{name}"

@@ -49,6 +49,7 @@ class Int8Linear(nn.Module):
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
+        self.in_features, self.out_features = n_in, n_out
         self.weight: Tensor
         self.scale: Tensor
         self.register_buffer("weight", torch.empty(n_out, n_in, dtype=torch.int8))

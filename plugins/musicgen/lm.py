@@ -162,9 +162,9 @@ class MusicGenLM(nn.Module):
         start, stop = state.length, state.length + x.shape[1]
         if stop > len(state.columns):
             raise ValueError(f"the state has room for {len(state.columns)} columns, {stop} are needed")
-        turns, mask = self._position(state, start, stop), _visible(state, start, stop)
-        if not self.config.rotary:
-            x, turns = x + turns, None
+        places, mask = self._position(state, start, stop), _visible(state, start, stop)
+        turns = places if self.config.rotary else None
+        x = x if self.config.rotary else x + places
         for i, layer in enumerate(self.layers):
             prepared = state.prepared[i] if state.prepared else None
             x = layer(x, mask, state.caches[i] if keep else None, start, prepared, state.cross_mask, turns)

@@ -39,6 +39,25 @@ def test_how_frames_are_cut_into_calls_changes_no_byte(steps, chunk_frames):
     assert writer.n_bytes == len(stream.getvalue())
 
 
+@given(st.lists(st.integers(0, 25), max_size=8), st.integers(1, 20))
+def test_flush_writes_what_waits_and_nothing_else(steps, chunk_frames):
+    codes, stream = make_codes(2, sum(steps)), io.BytesIO()
+    with Writer(stream, make_header(), chunk_frames) as writer:
+        for stop, step in zip(np.cumsum(steps), steps, strict=True):
+            writer.append(codes[:, stop - step : stop])
+            writer.flush()
+            size = writer.n_bytes
+            writer.flush()
+            assert writer.n_bytes == size == len(stream.getvalue())
+    stream.seek(0)
+    chunks = list(Reader(stream))
+    assert [chunk.n_frames for chunk in chunks] == [
+        min(chunk_frames, step - start) for step in steps for start in range(0, step, chunk_frames)
+    ]
+    if chunks:
+        assert np.array_equal(np.concatenate([chunk.codes for chunk in chunks], axis=1), codes)
+
+
 def test_payload_is_time_major_then_stream_then_codebook():
     codes = make_codes(3, 4)
     stream = io.BytesIO()

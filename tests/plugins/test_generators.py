@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import math
 import tomllib
 from pathlib import Path
 
@@ -80,6 +81,17 @@ def test_what_is_generated_is_what_the_file_holds(models, which, tmp_path):
     with AudioSource(tmp_path / "made.wav") as audio:
         wav = np.concatenate(list(audio.blocks()), axis=1)
     assert np.abs(wav - source.model.decode(codes)[0].clamp(-1, 1).numpy()).max() < 1e-3
+
+
+def test_the_first_chunk_leaves_soon(models):
+    """After a quarter of a second, the others after a second each."""
+    source = open_source(models[0], seconds=2.1, sampling=GREEDY)
+    stream, at = io.BytesIO(), []
+    rate = write(source, stream, progress=lambda seconds: at.append(len(stream.getvalue()))).frame_rate
+    stream.seek(0)
+    first = math.ceil(rate / 4)
+    assert [chunk.n_frames for chunk in Reader(stream)] == [first, round(rate), math.floor(2.1 * rate) - first - round(rate)]
+    assert at[first - 1] > at[first - 2]
 
 
 def test_a_continuation_holds_its_prompt(models):
