@@ -11,7 +11,7 @@ import numpy as np
 from .report import interval
 
 TOLERANCE, OCTAVES = 0.08, (0.5, 1.0, 2.0)
-FAMILY_GOAL, MELODY_GOAL = 3.0, 0.2  # times chance; cosine
+FAMILY_GOAL, TEMPO_GOAL, MELODY_GOAL = 3.0, 0.5, 0.2  # times chance; share; cosine
 WIDE = 0.001  # side to mid energy: 30 dB below
 
 Row = dict[str, Any]
@@ -56,7 +56,8 @@ def _tempo(rows: Sequence[Row]) -> Sequence[tuple[str, ...]]:
         made, real = ([near(row[key], row["bpm"], factors) for row in rows] for key in ("heard", "real"))
         # The mean over all other prompts is what shuffling gives, without its chance.
         floor = [np.mean([near(row["heard"], o["bpm"], factors) for o in rows if o is not row]) for row in rows]
-        lines.append((name, share(made), f"{share([float(x) for x in floor])} (other prompts)", share(real), ""))
+        goal = f"{TEMPO_GOAL:.0%}" if factors == (1.0,) else ""
+        lines.append((name, share(made), f"{share([float(x) for x in floor])} (other prompts)", share(real), goal))
     return lines
 
 
