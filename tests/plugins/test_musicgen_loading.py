@@ -179,7 +179,7 @@ def test_files_that_are_no_models_are_refused(tmp_path):
     for missing, wrong in (
         (tmp_path, "holds none of"),
         (Path("nowhere"), "no such model"),
-        ("no such model!", "known: musicgen-small"),
+        ("no such model!", "known: musicgen-nano, musicgen-small"),
     ):
         with pytest.raises(CheckpointError, match=wrong):
             load(missing)
