@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ...format.jit import kernel
 
 LARGEST = 32_600  # integer of an input: sixteen bits, but for the offsets of their bytes
 OFFSET = 128 * 257 + 0.5  # of integers, so that both bytes are positive; halves round up
@@ -11,8 +12,7 @@ OFFSET = 128 * 257 + 0.5  # of integers, so that both bytes are positive; halves
 REORDER = {"nnan", "nsz", "reassoc"}  # a maximum may be found in any order
 
 
-@njit(cache=True, fastmath=REORDER)
-def split(rows: np.ndarray, pairs: np.ndarray, largest: np.ndarray) -> None:
+def _split(rows: np.ndarray, pairs: np.ndarray, largest: np.ndarray) -> None:
     """Scale each of float32 rows [R, I] to integers 256 (h - 128) + (l - 128).
 
     Writes their bytes l and h to uint8 `pairs` [2, R, I], and to float32 `largest` [R] the magnitude that is 32 600.
@@ -29,10 +29,13 @@ def split(rows: np.ndarray, pairs: np.ndarray, largest: np.ndarray) -> None:
             pairs[1, r, i] = np.uint8(integer >> 8)
 
 
-@njit(cache=True, fastmath=REORDER)
-def join(products: np.ndarray, largest: np.ndarray) -> None:
+def _join(products: np.ndarray, largest: np.ndarray) -> None:
     """Put the products of both bytes, float32 [2 R, O], together: the first R rows become (low + 256 high) largest."""
     n_rows = len(largest)
     for r in range(n_rows):
         for o in range(products.shape[1]):
             products[r, o] = (products[r, o] + np.float32(256) * products[n_rows + r, o]) * largest[r]
+
+
+split = kernel(_split, fastmath=REORDER)
+join = kernel(_join, fastmath=REORDER)

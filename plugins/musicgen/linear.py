@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from ...codec.modules.matmul import matmul
+from . import kernels
 
 FEW_ROWS = 16
 PACKED_ROWS = 16  # with more rows than these, unpacking the weights once is faster than torch's packed product
@@ -82,7 +82,7 @@ def _packed(weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _integer_product(rows: Tensor, weight: Tensor, scale: Tensor, zeros: Tensor) -> Tensor:
     """float32 [R, I] by a packed weight -> float32 [R, O]; bytes of sixteen-bit inputs are multiplied as rows of their own."""
-    n_rows, kernels = len(rows), _kernels()
+    n_rows = len(rows)
     pairs, largest = torch.empty(2, *rows.shape, dtype=torch.uint8), np.empty(n_rows, np.float32)
     kernels.split(rows.detach().contiguous().numpy(), pairs.numpy(), largest)
     products: Tensor = torch.ops.onednn.qlinear_pointwise(
@@ -90,14 +90,6 @@ def _integer_product(rows: Tensor, weight: Tensor, scale: Tensor, zeros: Tensor)
     )
     kernels.join(products.numpy(), largest)
     return products[:n_rows]
-
-
-@functools.cache
-def _kernels() -> ModuleType:
-    """Whose library takes a while to import."""
-    from . import kernels
-
-    return kernels
 
 
 @functools.cache
