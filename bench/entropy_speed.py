@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from statistics import median
@@ -44,14 +43,9 @@ def _measure() -> dict[str, Any]:
 
 def _timed(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
     """Median seconds of each call, in turns; a first turn is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(TURNS + 1):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            call()
-            if turn:
-                times[name].append(time.perf_counter() - began)
-    return {name: median(values) for name, values in times.items()}
+    from .peers import in_turns
+
+    return {name: median(values) for name, values in in_turns(calls, TURNS).items()}
 
 
 def _coders() -> list[dict[str, Any]]:

@@ -46,7 +46,7 @@ class Setting:
     dimension: int = 1024
     layers: int = 24
     frames: int = 61  # of each generation: three steps more
-    turns: int = 3
+    turns: int = 5
     top_k: int = 250
     guidance: float = 3.0
     memory_frames: int = 13
