@@ -18,14 +18,16 @@ from math import ceil
 import numpy as np
 import torch
 
-from ..format import Chunk, Corrupt, Entropy, Header, Reader, V0File, Writer, read_v0
+from ..format import Chunk, Entropy, Header, Reader, V0File, Writer, read_v0
 from ..format.files import input_stream, output_stream, seekable
 from ..format.header import major_version
 from ..format.priors import prior_for
 from ..format.salvage import Salvage
 from ..format.timing import resampled_length
-from .audio import AudioError, AudioSink, AudioSource, Resampler
+from .audio import AudioError, AudioSource
+from .audio_out import write_audio
 from .checkpoints import load
+from .exact import restored, trimmed
 from .model import Codec
 from .prepare import Prepared, Progress, fixed_blocks
 from .segments import Segment
@@ -203,7 +205,7 @@ def decode_blocks(
             return salvage.n_samples
         return span.last - span.first if span else reader.n_samples
 
-    for block in _trimmed((layout.join(b) for b in blocks), skip, header.hop_length, length):
+    for block in trimmed((layout.join(b) for b in blocks), skip, header.hop_length, length):
         yield block * gain
 
 
@@ -253,44 +255,6 @@ def _decode_segments(codec: Codec, chunks: Iterable[Chunk]) -> Iterator[np.ndarr
         yield wav.numpy()
 
 
-def _trimmed(blocks: Iterable[np.ndarray], skip: int, hold: int, length: Callable[[], int | None]) -> Iterator[np.ndarray]:
-    """Drop the first `skip` samples and all after `length()`.
-
-    While the length is unknown, as on a pipe, the last `hold` samples wait: they may be padding.
-    """
-    held: np.ndarray | None = None
-    n_out = 0
-    for block in blocks:
-        block, skip = block[..., skip:], max(0, skip - block.shape[-1])
-        held = block if held is None else np.concatenate([held, block], axis=-1)
-        known = length()
-        n_ready = max(0, held.shape[-1] - hold) if known is None else min(held.shape[-1], known - n_out)
-        if n_ready > 0:
-            yield held[..., :n_ready]
-            held, n_out = held[..., n_ready:], n_out + n_ready
-    known = length() or n_out
-    if known < n_out:
-        raise Corrupt(0, f"the codes go on for more than a frame after the {known} samples that the end of the stream tells")
-    if held is not None and known > n_out:
-        yield held[..., : known - n_out]
-
-
-def _restored(
-    blocks: Iterable[np.ndarray], from_rate: int, to_rate: int, length: Callable[[], int | None]
-) -> Iterator[np.ndarray]:
-    """Resample blocks [C, n] to exactly `length()` samples, which must be known by the last block."""
-    resampler, n_out, channels = None, 0, 1
-    for block in blocks:
-        channels = block.shape[0]
-        resampler = resampler or Resampler(from_rate, to_rate, channels)
-        block = resampler(block)
-        n_out += block.shape[1]
-        yield block
-    rest = resampler(np.zeros((channels, 0), np.float32), last=True) if resampler else np.zeros((channels, 0), np.float32)
-    missing = (length() or 0) - n_out
-    yield np.pad(rest, ((0, 0), (0, max(0, missing - rest.shape[1]))))[:, : max(0, missing)]
-
-
 def decode_file(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
@@ -326,7 +290,7 @@ def decode_file(
         rate = sample_rate or header.original_sample_rate
         if is_span:
             blocks, n_wanted = _decode_span(codec, reader, rate, start, duration)
-            n_samples = _write_audio(blocks, target, rate, header.channels, n_wanted, form, progress)
+            n_samples = write_audio(blocks, target, rate, header.channels, n_wanted, form, progress)
             return Result(n_samples / rate, reader.n_bytes, header.channels, rate)
 
         salvage = None if lost is None else Salvage(reader)
@@ -337,8 +301,8 @@ def decode_file(
                 return known.original_n_samples
             return None if known.n_samples is None else resampled_length(known.n_samples, header.sample_rate, rate)
 
-        blocks = _restored(decode_blocks(codec, reader, salvage=salvage), header.sample_rate, rate, length)
-        n_samples = _write_audio(blocks, target, rate, header.channels, length(), form, progress)
+        blocks = restored(decode_blocks(codec, reader, salvage=salvage), header.sample_rate, rate, length)
+        n_samples = write_audio(blocks, target, rate, header.channels, length(), form, progress)
         if lost is not None and salvage:
             lost += [item.describe(header) for item in salvage.lost]
     return Result(n_samples / rate, reader.n_bytes, header.channels, rate)
@@ -357,27 +321,8 @@ def _decode_span(
         n_out = resampled_length(n_samples, header.sample_rate, rate)
     span = Span.of(start, duration, n_out, n_samples, (header.sample_rate, rate))
     n_wanted = span.stop - span.start
-    blocks = _restored(decode_blocks(codec, reader, span), header.sample_rate, rate, lambda: span.skip + n_wanted)
+    blocks = restored(decode_blocks(codec, reader, span), header.sample_rate, rate, lambda: span.skip + n_wanted)
     return clipped(blocks, span.skip, n_wanted), n_wanted
-
-
-def _write_audio(
-    blocks: Iterable[np.ndarray],
-    target: str | os.PathLike[str],
-    rate: int,
-    channels: int,
-    n_samples: int | None,
-    form: str | None,
-    progress: Progress,
-) -> int:
-    """Write blocks [C, n]; returns the number of samples written."""
-    n_out = 0
-    with AudioSink(target, rate, channels, n_samples, form) as sink:
-        for block in blocks:
-            sink.write(block)
-            n_out += block.shape[1]
-            progress(block.shape[1] / rate)
-    return n_out
 
 
 def _decode_v0(
@@ -395,6 +340,6 @@ def _decode_v0(
     wav = codec.decode_segments(segments, file.n_samples)[0].numpy()
     rate = sample_rate or codec.sample_rate
     n_wanted = resampled_length(file.n_samples, codec.sample_rate, rate)
-    blocks = _restored([wav], codec.sample_rate, rate, lambda: n_wanted)
-    n_samples = _write_audio(blocks, target, rate, wav.shape[0], n_wanted, form, lambda seconds: None)
+    blocks = restored([wav], codec.sample_rate, rate, lambda: n_wanted)
+    n_samples = write_audio(blocks, target, rate, wav.shape[0], n_wanted, form, lambda seconds: None)
     return Result(n_samples / rate, file.n_bytes, wav.shape[0], rate)

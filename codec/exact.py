@@ -1,0 +1,48 @@
+"""Decoded blocks -> audio of exactly the length that the stream tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from ..format import Corrupt
+from .audio import Resampler
+
+
+def trimmed(blocks: Iterable[np.ndarray], skip: int, hold: int, length: Callable[[], int | None]) -> Iterator[np.ndarray]:
+    """Drop the first `skip` samples and all after `length()`.
+
+    While the length is unknown, as on a pipe, the last `hold` samples wait: they may be padding.
+    """
+    held: np.ndarray | None = None
+    n_out = 0
+    for block in blocks:
+        block, skip = block[..., skip:], max(0, skip - block.shape[-1])
+        held = block if held is None else np.concatenate([held, block], axis=-1)
+        known = length()
+        n_ready = max(0, held.shape[-1] - hold) if known is None else min(held.shape[-1], known - n_out)
+        if n_ready > 0:
+            yield held[..., :n_ready]
+            held, n_out = held[..., n_ready:], n_out + n_ready
+    known = length() or n_out
+    if known < n_out:
+        raise Corrupt(0, f"the codes go on for more than a frame after the {known} samples that the end of the stream tells")
+    if held is not None and known > n_out:
+        yield held[..., : known - n_out]
+
+
+def restored(
+    blocks: Iterable[np.ndarray], from_rate: int, to_rate: int, length: Callable[[], int | None]
+) -> Iterator[np.ndarray]:
+    """Resample blocks [C, n] to exactly `length()` samples, which must be known by the last block."""
+    resampler, n_out, channels = None, 0, 1
+    for block in blocks:
+        channels = block.shape[0]
+        resampler = resampler or Resampler(from_rate, to_rate, channels)
+        block = resampler(block)
+        n_out += block.shape[1]
+        yield block
+    rest = resampler(np.zeros((channels, 0), np.float32), last=True) if resampler else np.zeros((channels, 0), np.float32)
+    missing = (length() or 0) - n_out
+    yield np.pad(rest, ((0, 0), (0, max(0, missing - rest.shape[1]))))[:, : max(0, missing)]
