@@ -70,22 +70,34 @@ def output_for(source: str, root: Path | None, suffix: str, output: str | None, 
 
 
 def check_outputs(jobs: list[tuple[str, str]], force: bool) -> None:
-    """Refuse to overwrite without `force`, to write over an input, and to write one file twice."""
+    """Refuse to overwrite without `force`, to write over an input, and to write one file twice, however it is spelt."""
     targets: set[str] = set()
-    for source, target in jobs:
-        if target == "-":
-            continue
-        if target in targets:
+    for _, target in jobs:
+        where = os.path.realpath(target)
+        if target != "-" and where in targets:
             raise InputError(f"{target}: two inputs would be written to this file; use --output-dir or other names")
-        targets.add(target)
-        if source != "-" and Path(source).exists() and Path(target).exists() and Path(source).samefile(target):
-            raise InputError(f"{target}: is the input itself; name another output with -o")
-        if Path(target).is_dir():
-            raise InputError(f"{target}: is a folder; name a file with -o, or use --output-dir")
-        if Path(target).exists() and not force:
-            raise InputError(f"{target}: exists already; use --force to overwrite it")
-        if not Path(target).parent.is_dir() and Path(target).parent.exists():
-            raise InputError(f"{Path(target).parent}: is not a folder")
+        targets.add(where)
+    sources = {os.path.realpath(source): source for source, _ in jobs if source != "-"}
+    for source, target in jobs:
+        check_output([source, sources.get(os.path.realpath(target), source)], target, force)
+
+
+def check_output(sources: Iterable[str], target: str, force: bool) -> None:
+    """The same for one output that is made of all `sources`."""
+    if target == "-":
+        return
+    from ..format.files import is_special
+
+    path = Path(target)
+    for source in sources:
+        if source != "-" and Path(source).exists() and path.exists() and Path(source).samefile(path):
+            raise InputError(f"{target}: is the input itself; give another output with -o")
+    if path.is_dir():
+        raise InputError(f"{target}: is a folder; name a file with -o, or use --output-dir")
+    if path.exists() and not force and not is_special(target):
+        raise InputError(f"{target}: exists already; use --force to overwrite it")
+    if not path.parent.is_dir() and path.parent.exists():
+        raise InputError(f"{path.parent}: is not a folder")
 
 
 def plan(
@@ -107,7 +119,7 @@ def plan(
 def describe(error: BaseException) -> str:
     """One line for people, whatever was raised."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"{error.filename or 'the disk'}: no space left; nothing was written"
+        return f"{error.filename or 'the disk'}: no space left on the disk"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split()) or type(error).__name__

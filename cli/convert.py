@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import InputError, check_outputs, guard
+from .common import InputError, check_output, guard
 from .edit import output_options
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def convert_command(input: str, model: str | None, lm: str | None, output: str, 
     language model, its weights are needed (--lm) and a machine that computes as the writer's did.
     """
     with guard(input):
-        check_outputs([(input, output)], force)
+        check_output((input,), output, force)
         from ..format.api import CodeFile
         from ..format.convert import to_v0, to_v1
         from ..format.files import input_stream, output_stream
@@ -39,7 +39,7 @@ def convert_command(input: str, model: str | None, lm: str | None, output: str, 
             if file.version == 1 and model:
                 raise InputError("--model is for files of version 0; this one names its token space")
             token_space = _token_space(file, model) if file.version == 0 else b""
-            with output_stream(output) as target:
+            with output_stream(output, force) as target:
                 if file.version == 0:
                     to_v1(file, target, token_space)
                 else:

@@ -6,7 +6,6 @@ import functools
 import time
 from collections.abc import Callable
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,10 +20,14 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
 
 @click.command("decode")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", metavar="FILE", help="Output file, or '-' for WAV. Default: the input's name with .wav.")
+@click.option("-o", "--output", metavar="FILE", help="Output file, or '-'. Default: the input's name with .wav.")
 @click.option("--output-dir", metavar="DIR", help="Folder for the outputs; made if missing.")
 @click.option(
-    "--format", "form", metavar="NAME", help="wav, flac, ogg, opus, mp3, aiff or au. Default: by the output's suffix, else wav."
+    "--format",
+    "form",
+    metavar="NAME",
+    help="wav, flac, ogg (Vorbis), opus, mp3, aiff or au. Default: by the output's suffix, else wav. "
+    "A rate that it lacks becomes the next one that it has.",
 )
 @click.option(
     "--rate", type=click.IntRange(1_000, 768_000), metavar="HZ", help="Sample rate of the output. Default: the original's."
@@ -42,13 +45,16 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
 )
 @click.option("--steps", type=click.IntRange(0, 1000), help="Of a diffusion decoder: more take longer. Default: the decoder's.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of a diffusion decoder's noise. Default: 0.")
+@click.option(
+    "--bits", type=click.Choice(["16", "24", "float"]), help="Of a sample in wav, aiff and au; flac has 16 and 24. Default: 16."
+)
 @click.option("--force", is_flag=True, help="Overwrite outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def decode_command(
     inputs: tuple[str, ...], output: str | None, output_dir: str | None, form: str | None, rate: int | None,
     start: Fraction, duration: Fraction | None, partial: bool, model: str | None, decoder: str, steps: int | None,
-    seed: int | None, force: bool, as_json: bool, quiet: bool,
+    seed: int | None, bits: str | None, force: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Decode .ecdc files, or all of them in folders, into audio.
 
@@ -58,13 +64,13 @@ def decode_command(
     if partial and (start or duration is not None):
         raise click.UsageError("--partial takes whole files: repair the file, then decode a span of it")
     with guard():
-        from ..codec.audio import format_of
+        from ..codec.audio_out import Output
 
         suffix = f".{form.lower()}" if form else ".wav"
         jobs = plan(inputs, ECDC_SUFFIXES, suffix, output, output_dir, force)
-        for _, target in jobs:
-            if target != "-":
-                format_of(Path(target), form)
+        outputs = {target: Output(target, form, bits, force, _notice(quiet)) for _, target in jobs}
+        for one in outputs.values():
+            one.check()
         from ..codec.checkpoints import load
         from ..codec.pipeline import decode_file
 
@@ -75,7 +81,7 @@ def decode_command(
         began = time.perf_counter()
         with progress_bar(source, None, quiet) as progress:
             lost: list[str] | None = [] if partial else None
-            result = decode_file(source, target, codec, rate, form, progress, start, duration, lost, change)
+            result = decode_file(source, outputs[target], codec, rate, None, progress, start, duration, lost, change)
         for line in lost or ():
             click.echo(f"ecdc: {source}: {line}", err=True)
         speed = result.seconds / max(time.perf_counter() - began, 1e-9)
@@ -91,6 +97,11 @@ def decode_command(
         }
 
     process(jobs, work, speaker(as_json, quiet, _sentence, any(target == "-" for _, target in jobs)))
+
+
+def _notice(quiet: bool) -> Callable[[str], None]:
+    """How the user learns that an output is not just as asked for."""
+    return lambda line: None if quiet else click.echo(f"ecdc: {line}", err=True)
 
 
 def _changer(decoder: str, steps: int | None, seed: int | None, quiet: bool) -> Callable[[Codec], Codec]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from .common import TIME, InputError, check_outputs, guard
+from .common import TIME, InputError, check_output, guard
 
 if TYPE_CHECKING:
     from ..format import Reader
@@ -25,14 +25,14 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
 def opened(names: tuple[str, ...], output: str, force: bool) -> Iterator[tuple[list[Reader], BinaryIO]]:
     """Readers of the inputs, and the output; errors end the command in one line."""
     with guard(names[0] if len(names) == 1 else None), contextlib.ExitStack() as stack:
-        check_outputs([(name, output) for name in names[:1]], force)
+        check_output(names, output, force)
         from ..format import Reader
         from ..format.files import input_stream, output_stream
 
         if names.count("-") > 1:
             raise InputError("standard input: can be read once")
         readers = [Reader(stack.enter_context(input_stream(name))) for name in names]
-        with output_stream(output) as stream:
+        with output_stream(output, force) as stream:
             yield readers, stream
 
 

@@ -83,8 +83,9 @@ def encode_command(
         with progress_bar(source, seconds_of(source), quiet) as progress:
             variable = Target(kbps) if vbr else None if quality is None else Target.of_quality(quality)
             result = encode_file(
-                source, target, codec, kbps, CHANNELS[channels], stereo, progress, variable, entropy, verify, chunk_seconds
-            )
+                source, target, codec, kbps, CHANNELS[channels], stereo, progress, variable, entropy, verify, chunk_seconds,
+                overwrite=force,
+            )  # fmt: skip
         speed = result.seconds / max(time.perf_counter() - began, 1e-9)
         return {
             "input": source,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import InputError, check_outputs, guard, progress_bar
+from .common import InputError, check_output, guard, progress_bar
 
 if TYPE_CHECKING:
     from ..format.api import CodeFile
@@ -72,7 +72,7 @@ def generate_command(
     if start == melody == "-":
         raise click.UsageError("standard input can be read once")
     with guard(output if output != "-" else None), contextlib.ExitStack() as stack:
-        check_outputs([(name, output) for name in (start, melody) if name] or [("", output)], force)
+        check_output([name for name in (start, melody) if name], output, force)
         from ..format.files import output_stream
         from ..plugins.generators import generator as find
         from ..plugins.generators import write
@@ -89,7 +89,7 @@ def generate_command(
             raise InputError(str(error)) from error
         with (
             progress_bar(prompt or generator, seconds, quiet) as progress,
-            output_stream(output) as stream,
+            output_stream(output, force) as stream,
             _interrupts() as ends,
         ):
             write(source, stream, progress, ends=ends)

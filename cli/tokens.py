@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .common import InputError, check_outputs, guard
+from .common import InputError, check_output, guard
 from .edit import output_options
 
 FORMS = {f".{form}": form for form in ("npy", "npz", "safetensors")}
@@ -35,12 +35,12 @@ def export_command(input: str, output: str, force: bool, form: str | None, trim:
     """Write the codes of an .ecdc file as an array."""
     with guard(input):
         kind = _form_of(output, form)
-        check_outputs([(input, output)], force)
+        check_output((input,), output, force)
         from ..format.api import CodeFile
         from ..format.files import input_stream, output_stream
         from ..format.tokens import collect, save
 
-        with input_stream(input) as source, output_stream(output) as target:
+        with input_stream(input) as source, output_stream(output, force) as target:
             save(collect(CodeFile(source), trim), target, kind)
 
 
@@ -64,7 +64,7 @@ def import_command(input: str, output: str, force: bool, form: str | None, like:
         fields[name] = value
     with guard(input):
         kind = _form_of(input, form)
-        check_outputs([(input, output)], force)
+        check_output((input,), output, force)
         from ..format.api import CodeFile
         from ..format.files import input_stream, output_stream
         from ..format.tokens import load, write
@@ -74,7 +74,7 @@ def import_command(input: str, output: str, force: bool, form: str | None, like:
         model = CodeFile(like) if like else None
         with input_stream(input) as source:
             tokens = load(source, kind, model, fields)
-        with output_stream(output) as target:
+        with output_stream(output, force) as target:
             write(tokens, target)
 
 

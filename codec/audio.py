@@ -24,6 +24,7 @@ import soxr
 
 from .audio_out import AudioSink, format_of, to_int16, wave_header
 from .errors import AudioError
+from .forms import MAX_RATE, MIN_RATE
 
 __all__ = [
     "AudioError", "AudioInfo", "AudioSink", "AudioSource", "Resampler", "fold_channels", "format_of", "resample_all",
@@ -31,7 +32,6 @@ __all__ = [
 ]  # fmt: skip
 
 BLOCK_SECONDS = 1.0
-MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz
 PIPED_MAGIC = (b"RIFF", b"RIFX", b".snd")  # what libsndfile reads without seeking
 READABLE_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf"})
 

@@ -1,127 +1,257 @@
-"""Float32 blocks -> audio files and pipes: formats, lengths, errors of writing."""
+"""Float32 blocks -> audio files and pipes, whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import struct
-import sys
-from collections.abc import Callable, Iterable
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import soundfile
 
-from ..format.files import partial_path
+from ..format.files import OutputFile, output_stream
 from .errors import AudioError
+from .forms import WAV, Form, format_of
+from .wave_out import WaveEncoder, sample_bytes, to_int16, to_int24, wave_header
 
-SUFFIX_FORMATS = {
-    ".wav": "WAV",
-    ".flac": "FLAC",
-    ".ogg": "OGG",
-    ".opus": "OGG",
-    ".mp3": "MP3",
-    ".aiff": "AIFF",
-    ".aif": "AIFF",
-    ".au": "AU",
-}
-SUBTYPES = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}  # otherwise PCM_16
+__all__ = ["AudioSink", "Output", "format_of", "to_int16", "wave_header", "write_audio"]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where decoded audio goes and in which form."""
+
+    target: str | os.PathLike[str]  # a path, or '-' for standard output
+    form: str | None = None  # name of the format, such as "opus"; None: by the suffix, and WAV on standard output
+    bits: str | None = None  # of a sample: "16", "24" or "float"; None: the format's default
+    overwrite: bool = True  # False: FileExistsError if somebody else writes the file meanwhile
+    notice: Callable[[str], object] = lambda line: None  # receives a line about anything that is not as asked for
+    finish: Callable[[Path], object] | None = None  # receives the path of the complete file just before it appears
+
+    @property
+    def name(self) -> str:
+        """The output's name, for people."""
+        return "standard output" if str(self.target) == "-" else str(self.target)
+
+    def check(self) -> Form:
+        """The format; raises AudioError if it is unknown or lacks such samples."""
+        form = format_of(self.target if isinstance(self.target, str) else Path(self.target), self.form)
+        try:
+            form.subtype(self.bits)
+        except AudioError as error:
+            raise AudioError(f"{self.name}: {error}") from None
+        return form
+
+    def legal_rate(self, rate: int) -> int:
+        """`rate` in Hz, or the format's next one, which `notice` is told."""
+        form = self.check()
+        legal = form.next_rate(rate)
+        if legal != rate:
+            self.notice(f"{self.name}: {form.name} has no rate of {rate} Hz; resampled to {legal} Hz")
+        return legal
+
+
+class _Encoder(Protocol):
+    """What turns blocks [n, C] into a file."""
+
+    def write(self, frames: np.ndarray) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class AudioSink:
-    """Audio opened for writing in blocks [C, n]: a path, or '-' for 16-bit WAV on standard output.
+    """Audio opened for writing in blocks [C, n], to be used in a `with` block.
 
     A file appears under its name only when everything was written: until then it is a
-    hidden file beside it, removed on any error.
+    hidden file beside it, removed on any error. To '-', a named pipe or a device, WAV is written as
+    it is made; other formats go to a temporary file first. Raises AudioError if the format cannot
+    hold such audio, OSError that names the output if it cannot be written.
     """
 
     def __init__(
-        self, target: str | os.PathLike[str], sample_rate: int, channels: int, n_samples: int | None, form: str | None = None
-    ) -> None:
-        self.name = "standard output" if str(target) == "-" else str(target)
-        self._pipe: BinaryIO | None = None
-        self._file: Any = None
-        if str(target) == "-":
-            self._pipe = sys.stdout.buffer
-            self._pipe.write(wave_header(sample_rate, channels, n_samples))
-            return
-        self._path = Path(target)
-        self._format = format_of(self._path, form)
-        if self._path.exists() and not self._path.is_file():
-            raise AudioError(f"{self.name}: is not a file; for a pipe write to '-'")
-        self._partial = partial_path(self._path)
-        subtype = SUBTYPES.get(self._format, "PCM_16")
-        if self._path.suffix.lower() == ".opus" and form is None:
-            subtype = "OPUS"
+        self, target: str | os.PathLike[str], sample_rate: int, channels: int, n_samples: int | None,
+        form: str | None = None, bits: str | None = None, overwrite: bool = True,
+        finish: Callable[[Path], object] | None = None,
+    ) -> None:  # fmt: skip
+        output = Output(target, form, bits, overwrite)
+        self._form = output.check()
+        if self._form.next_rate(sample_rate) != sample_rate:
+            raise AudioError(f"{output.name}: {self._form.name} has no rate of {sample_rate} Hz; use another rate, or wav")
+        self._name, self._bits, self._about = output.name, bits or "16", (sample_rate, channels)
+        self._subtype = self._form.subtype(bits)
+        self._n_bytes = 0
+        self._check_size(None if n_samples is None else n_samples * self._frame_bytes)
+        self._stack = contextlib.ExitStack()
         try:
-            self._file = soundfile.SoundFile(self._partial, "w", sample_rate, channels, subtype, format=self._format)
-        except (soundfile.LibsndfileError, OSError) as error:
-            self._partial.unlink(missing_ok=True)
-            reason = getattr(error, "error_string", None) or str(error)
-            raise AudioError(
-                f"{self.name}: cannot be written as {self._format} at {sample_rate} Hz ({reason.strip()})"
-            ) from error
+            stream = self._stack.enter_context(output_stream(target, overwrite, finish))
+            self._encoder = self._open(stream, n_samples)
+        except BaseException as error:
+            self._stack.__exit__(type(error), error, error.__traceback__)
+            raise
+
+    @property
+    def _frame_bytes(self) -> int:
+        return self._about[1] * sample_bytes(self._bits)
+
+    def _check_size(self, n_bytes: int | None) -> None:
+        self._form.check(self._name, self._about[1], n_bytes)
+
+    def _open(self, stream: BinaryIO, n_samples: int | None) -> _Encoder:
+        if self._form is WAV:
+            return WaveEncoder(stream, *self._about, n_samples, self._bits)
+        if not stream.seekable():
+            stream = self._stack.enter_context(_spooled(stream))
+        encoder = _Coded(stream, self._name, *self._about, self._form, self._subtype)
+        self._stack.callback(encoder.abandon)
+        return encoder
 
     def write(self, block: np.ndarray) -> None:
-        """Append float32 [C, n]; values beyond full scale are clipped."""
-        if self._pipe is not None:
-            self._pipe.write(to_int16(block.T).tobytes())
-            return
-        try:
-            self._file.write(to_int16(block.T) if self._file.subtype == "PCM_16" else np.clip(block.T, -1.0, 1.0))
-        except soundfile.LibsndfileError as error:
-            raise AudioError(f"{self.name}: cannot be written ({error.error_string.strip()})") from error
+        """Append float32 [C, n]; values beyond full scale are clipped unless samples are floats."""
+        self._n_bytes += block.shape[1] * self._frame_bytes
+        self._check_size(self._n_bytes)
+        self._encoder.write(block.T)
 
     def __enter__(self) -> AudioSink:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._pipe is not None:
-            if kind is None:
-                self._pipe.flush()
-            return
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            try:
+                self._encoder.close()
+            except BaseException as failed:
+                self._stack.__exit__(type(failed), failed, failed.__traceback__)
+                raise
+        self._stack.__exit__(*error)
+
+
+class _Coded:
+    """Writes blocks through libsndfile to a stream that seeks.
+
+    Libsndfile overlooks errors of writing when it closes a file of most formats, so that all bytes pass
+    through here and the first error is kept.
+    """
+
+    def __init__(self, stream: BinaryIO, name: str, sample_rate: int, channels: int, form: Form, subtype: str) -> None:
+        self._bytes, self._subtype, self._name = _Kept(stream), subtype, name
+        self._file: soundfile.SoundFile | None = None
+
+        def start() -> None:
+            self._file = soundfile.SoundFile(self._bytes, "w", sample_rate, channels, subtype, format=form.container)
+
         try:
-            self._file.close()
-            if kind is None:
-                os.replace(self._partial, self._path)
-        finally:
-            self._partial.unlink(missing_ok=True)
+            self._call(start)
+        except BaseException:
+            self.abandon()
+            raise
+
+    def write(self, frames: np.ndarray) -> None:
+        """Append float32 [n, C]."""
+        assert self._file is not None
+        if self._subtype == "PCM_16":
+            samples = to_int16(frames)
+        elif self._subtype == "PCM_24":
+            samples = to_int24(frames)
+        else:
+            samples = frames if self._subtype == "FLOAT" else np.clip(frames, -1.0, 1.0)
+        file = self._file
+        self._call(lambda: file.write(samples))
+
+    def close(self) -> None:
+        """Complete the file; the stream stays open."""
+        file, self._file = self._file, None
+        if file is not None:
+            self._call(file.close)
+
+    def abandon(self) -> None:
+        """Release what libsndfile holds, after an error."""
+        with contextlib.suppress(Exception):
+            self.close()
+
+    def _call(self, action: Callable[[], object]) -> None:
+        """Call libsndfile; raises what writing raised, else AudioError for what libsndfile says."""
+        try:
+            with _uninterrupted():
+                action()
+        except (soundfile.LibsndfileError, AssertionError) as error:
+            reason = getattr(error, "error_string", str(error)).strip()
+            raise self._bytes.error or AudioError(f"{self._name}: cannot be written ({reason})") from error
+        if self._bytes.error:
+            raise self._bytes.error
 
 
-def to_int16(audio: np.ndarray) -> np.ndarray:
-    """Float in [-1, 1) -> little-endian 16-bit, rounded; the inverse of dividing by 32768."""
-    return np.clip(np.rint(audio * 32768), -32768, 32767).astype("<i2")
+class _Kept:
+    """The file object that libsndfile sees: it never fails, and keeps the first error instead."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.error: BaseException | None = None
+
+    def write(self, data: bytes) -> int:
+        if self.error is None:
+            try:
+                self._stream.write(data)
+            except BaseException as error:
+                self.error = error
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._stream.seek(offset, whence)
+        except BaseException as error:
+            self.error = self.error or error
+            return 0
+
+    def tell(self) -> int:
+        try:
+            return self._stream.tell()
+        except BaseException as error:
+            self.error = self.error or error
+            return 0
+
+    def read(self, size: int = -1) -> bytes:
+        return b""
 
 
-def format_of(path: Path, form: str | None = None) -> str:
-    """libsndfile's format name for a file, by `form` or by its suffix; raises AudioError for unknown ones."""
-    name = f".{form.lower()}" if form else path.suffix.lower()
-    if name not in SUFFIX_FORMATS:
-        known = ", ".join(sorted(s[1:] for s in SUFFIX_FORMATS))
-        raise AudioError(f"{path}: unknown audio format {name[1:]!r} (known: {known})")
-    return SUFFIX_FORMATS[name]
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait: an exception inside a callback of a C library would be printed and lost."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    before = {s: signal.signal(s, lambda number, _: waiting.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for which, handler in before.items():
+            signal.signal(which, handler or signal.SIG_DFL)
+    for number in waiting:
+        signal.raise_signal(number)
 
 
-def wave_header(sample_rate: int, channels: int, n_samples: int | None) -> bytes:
-    """The 44 bytes before 16-bit PCM in a WAV file; an unknown length is written as all ones."""
-    frame_bytes = 2 * channels
-    n_bytes = 0xFFFFFFFF if n_samples is None else min(n_samples * frame_bytes, 0xFFFFFFFF)
-    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, sample_rate, sample_rate * frame_bytes, frame_bytes, 16)
-    return struct.pack("<4sI4s", b"RIFF", min(n_bytes + 36, 0xFFFFFFFF), b"WAVE") + form + struct.pack("<4sI", b"data", n_bytes)
+@contextlib.contextmanager
+def _spooled(stream: BinaryIO) -> Iterator[BinaryIO]:
+    """A temporary file whose bytes go to `stream` at the end."""
+    with tempfile.TemporaryFile() as spool:
+        yield cast(BinaryIO, OutputFile(spool, f"a temporary file in {tempfile.gettempdir()}"))
+        spool.seek(0)
+        shutil.copyfileobj(spool, stream)
 
 
 def write_audio(
-    blocks: Iterable[np.ndarray],
-    target: str | os.PathLike[str],
-    rate: int,
-    channels: int,
-    n_samples: int | None,
-    form: str | None,
+    blocks: Iterable[np.ndarray], output: Output, rate: int, channels: int, n_samples: int | None,
     progress: Callable[[float], None],
-) -> int:
-    """Write blocks [C, n]; returns the number of samples written."""
+) -> int:  # fmt: skip
+    """Write blocks [C, n] at `rate` Hz, which must be legal; returns the number of samples written."""
     n_out = 0
-    with AudioSink(target, rate, channels, n_samples, form) as sink:
+    with AudioSink(output.target, rate, channels, n_samples, output.form, output.bits, output.overwrite, output.finish) as sink:
         for block in blocks:
             sink.write(block)
             n_out += block.shape[1]

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from ..format import Corrupt
+from ..format import Corrupt, Header
+from ..format.timing import resampled_length
 from .audio import Resampler
 
 
@@ -25,7 +26,8 @@ def trimmed(blocks: Iterable[np.ndarray], skip: int, hold: int, length: Callable
         if n_ready > 0:
             yield held[..., :n_ready]
             held, n_out = held[..., n_ready:], n_out + n_ready
-    known = length() or n_out
+    known = length()
+    known = n_out if known is None else known
     if known < n_out:
         raise Corrupt(0, f"the codes go on for more than a frame after the {known} samples that the end of the stream tells")
     if held is not None and known > n_out:
@@ -35,14 +37,28 @@ def trimmed(blocks: Iterable[np.ndarray], skip: int, hold: int, length: Callable
 def restored(
     blocks: Iterable[np.ndarray], from_rate: int, to_rate: int, length: Callable[[], int | None]
 ) -> Iterator[np.ndarray]:
-    """Resample blocks [C, n] to exactly `length()` samples, which must be known by the last block."""
+    """Resample blocks [C, n] to exactly `length()` samples, which must be known by the last block.
+
+    Raises Corrupt if more than that was passed on before the length was known.
+    """
     resampler, n_out, channels = None, 0, 1
     for block in blocks:
         channels = block.shape[0]
         resampler = resampler or Resampler(from_rate, to_rate, channels)
-        block = resampler(block)
+        block, known = resampler(block), length()
+        block = block if known is None else block[:, : max(0, known - n_out)]
         n_out += block.shape[1]
         yield block
     rest = resampler(np.zeros((channels, 0), np.float32), last=True) if resampler else np.zeros((channels, 0), np.float32)
     missing = (length() or 0) - n_out
-    yield np.pad(rest, ((0, 0), (0, max(0, missing - rest.shape[1]))))[:, : max(0, missing)]
+    if missing < 0:
+        raise Corrupt(0, f"the audio goes on after the {n_out + missing} samples that the end of the stream tells")
+    yield np.pad(rest, ((0, 0), (0, max(0, missing - rest.shape[1]))))[:, :missing]
+
+
+def length_at(rate: int, header: Header, n_samples: int | None, original_n_samples: int | None) -> int | None:
+    """How many samples a stream of these lengths (None: unknown) gives at `rate` Hz."""
+    if n_samples is None or original_n_samples is None or rate == header.original_sample_rate:
+        return original_n_samples
+    from_codec = resampled_length(n_samples, header.sample_rate, rate)
+    return min(from_codec, resampled_length(original_n_samples, header.original_sample_rate, rate))

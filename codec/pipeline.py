@@ -25,9 +25,9 @@ from ..format.priors import prior_for
 from ..format.salvage import Salvage
 from ..format.timing import resampled_length
 from .audio import AudioError, AudioSource
-from .audio_out import write_audio
+from .audio_out import Output, write_audio
 from .checkpoints import load
-from .exact import restored, trimmed
+from .exact import length_at, restored, trimmed
 from .model import Codec
 from .prepare import Prepared, Progress, fixed_blocks
 from .segments import Segment
@@ -120,14 +120,16 @@ def encode_file(
     entropy: str = "auto",
     verify: bool = False,
     chunk_seconds: float | None = None,
+    overwrite: bool = True,
 ) -> Result:
     """Encode audio into an `.ecdc` file; '-' is standard input or output.
 
     `channels` is 1, 2 or None to keep the source's. With `vbr` the number of codebooks follows the
     sound, and `kbps` is not looked at. `entropy` is as in `header_for`; with `verify` every chunk
-    is decoded again before it is written; chunks last `chunk_seconds`,
-    or the format's default. Raises AudioError or ValueError with one
-    line that says what was wrong; the target then does not exist, or is as it was before.
+    is decoded again before it is written; chunks last `chunk_seconds`, or the format's default.
+    Without `overwrite`, FileExistsError if the target exists when it is complete. Raises AudioError
+    or ValueError with one line that says what was wrong; the target then does not exist, or is as
+    it was before.
     """
     with AudioSource(source) as audio:
         layout = layout_for(codec.config, channels or audio.info.channels, stereo)
@@ -136,7 +138,7 @@ def encode_file(
         chunk_frames = header.default_chunk_frames if chunk_seconds is None else _chunk_frames(header, chunk_seconds)
         allocator = Allocator(codec, layout, header, vbr, chunk_frames) if vbr else None
         prepared = Prepared(audio, layout.channels, codec.sample_rate, progress)
-        with output_stream(target) as stream:
+        with output_stream(target, overwrite) as stream:
             writer = Writer(stream, header, chunk_frames, verify)
             if allocator:
                 _write_variable(writer, codec, prepared, layout, allocator)
@@ -257,7 +259,7 @@ def _decode_segments(codec: Codec, chunks: Iterable[Chunk]) -> Iterator[np.ndarr
 
 def decode_file(
     source: str | os.PathLike[str],
-    target: str | os.PathLike[str],
+    target: str | os.PathLike[str] | Output,
     model: Codec | None = None,
     sample_rate: int | None = None,
     form: str | None = None,
@@ -267,42 +269,42 @@ def decode_file(
     lost: list[str] | None = None,
     decoder: Callable[[Codec], Codec] = lambda codec: codec,
 ) -> Result:
-    """Decode an `.ecdc` file into audio; '-' is standard input or output.
+    """Decode an `.ecdc` file into audio; '-' is standard input or output, and an Output says more about where it goes.
 
     `model` is the codec to decode with (default: the one that the file names), `sample_rate`
-    the rate of the output in Hz (default: the original's), `form` its format where the suffix
-    does not say it, `start` and `duration` a span of the audio in seconds, for which only what
-    it needs is read: its samples are those of a full decode. `decoder` may give the codec another
-    decoder (see diffusion.choice.with_decoder). With a list in `lost` damage is no
-    error: a line about each loss goes there, and its place is silent. Files of the original
-    EnCodec (version 0) are read too. Raises FormatError, CheckpointError or AudioError with one
+    the rate of the output in Hz (default: the original's; the next one that the format has), `form`
+    its format if the suffix does not say it, `start` and `duration` a span of the audio in seconds,
+    for which only what it needs is read: its samples are those of a full decode. `decoder` may give
+    the codec another decoder (see diffusion.choice.with_decoder). With a list in `lost` damage is no
+    error: a line about each loss goes there, and its place is silent. Files of the original EnCodec
+    (version 0) are read too. Raises FormatError, CheckpointError, AudioError or OSError with one
     line that says what was wrong; the target then does not exist, or is as it was before.
     """
+    output = target if isinstance(target, Output) else Output(target, form)
+    output.check()
     with input_stream(source) as stream:
         if major_version(stream.peek(5)[:5]) == 0:  # type: ignore[attr-defined]
             if start or duration is not None:
                 raise ValueError("files of version 0 have no index: decode all of it, or convert the file first")
-            return _decode_v0(read_v0(stream), target, model, decoder, sample_rate, form)
+            return _decode_v0(read_v0(stream), output, model, decoder, sample_rate)
         is_span = bool(start) or duration is not None
         reader = Reader(seekable(stream) if is_span else stream)
         header = reader.header
         codec = decoder(model or load(header.codec))
-        rate = sample_rate or header.original_sample_rate
+        rate = output.legal_rate(sample_rate or header.original_sample_rate)
         if is_span:
             blocks, n_wanted = _decode_span(codec, reader, rate, start, duration)
-            n_samples = write_audio(blocks, target, rate, header.channels, n_wanted, form, progress)
+            n_samples = write_audio(blocks, output, rate, header.channels, n_wanted, progress)
             return Result(n_samples / rate, reader.n_bytes, header.channels, rate)
 
         salvage = None if lost is None else Salvage(reader)
         known = salvage or reader
 
         def length() -> int | None:
-            if rate == header.original_sample_rate:
-                return known.original_n_samples
-            return None if known.n_samples is None else resampled_length(known.n_samples, header.sample_rate, rate)
+            return length_at(rate, header, known.n_samples, known.original_n_samples)
 
         blocks = restored(decode_blocks(codec, reader, salvage=salvage), header.sample_rate, rate, length)
-        n_samples = write_audio(blocks, target, rate, header.channels, length(), form, progress)
+        n_samples = write_audio(blocks, output, rate, header.channels, length(), progress)
         if lost is not None and salvage:
             lost += [item.describe(header) for item in salvage.lost]
     return Result(n_samples / rate, reader.n_bytes, header.channels, rate)
@@ -316,9 +318,11 @@ def _decode_span(
     n_samples = reader.n_samples
     if n_samples is None:  # the stream was cut off: what its whole chunks decode to
         n_samples = max(0, reader.index.n_decodable(header) - header.pre_skip)
-    n_out = reader.original_n_samples if rate == header.original_sample_rate else None
-    if n_out is None:
-        n_out = resampled_length(n_samples, header.sample_rate, rate)
+    original = reader.original_n_samples
+    if original is None:
+        original = resampled_length(n_samples, header.sample_rate, header.original_sample_rate)
+    n_out = length_at(rate, header, n_samples, original)
+    assert n_out is not None  # as both lengths are known
     span = Span.of(start, duration, n_out, n_samples, (header.sample_rate, rate))
     n_wanted = span.stop - span.start
     blocks = restored(decode_blocks(codec, reader, span), header.sample_rate, rate, lambda: span.skip + n_wanted)
@@ -326,9 +330,8 @@ def _decode_span(
 
 
 def _decode_v0(
-    file: V0File, target: str | os.PathLike[str], model: Codec | None, decoder: Callable[[Codec], Codec],
-    sample_rate: int | None, form: str | None,
-) -> Result:  # fmt: skip
+    file: V0File, output: Output, model: Codec | None, decoder: Callable[[Codec], Codec], sample_rate: int | None
+) -> Result:
     """Decode a file of the original container; it names its model but holds no hash to check."""
     codec = decoder(model or load(file.model_name))
     if (codec.config.sample_rate, codec.config.hop_length) != (file.model.sample_rate, file.model.hop_length):
@@ -338,8 +341,8 @@ def _decode_v0(
         for codes, scale in file.segments
     ]
     wav = codec.decode_segments(segments, file.n_samples)[0].numpy()
-    rate = sample_rate or codec.sample_rate
+    rate = output.legal_rate(sample_rate or codec.sample_rate)
     n_wanted = resampled_length(file.n_samples, codec.sample_rate, rate)
     blocks = restored([wav], codec.sample_rate, rate, lambda: n_wanted)
-    n_samples = write_audio(blocks, target, rate, wav.shape[0], n_wanted, form, lambda seconds: None)
+    n_samples = write_audio(blocks, output, rate, wav.shape[0], n_wanted, lambda seconds: None)
     return Result(n_samples / rate, file.n_bytes, wav.shape[0], rate)

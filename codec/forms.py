@@ -1,0 +1,89 @@
+"""What each audio format can hold: rates, channels, sample formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..format.timing import ceil_div
+from .errors import AudioError
+
+MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz
+PCM = {"16": "PCM_16", "24": "PCM_24", "float": "FLOAT"}
+
+
+def _any_rate(rate: int) -> int:
+    return min(max(rate, MIN_RATE), MAX_RATE)
+
+
+def _one_of(*rates: int) -> Callable[[int], int]:
+    """The lowest of `rates` that is not below the wanted one, else the highest."""
+    return lambda rate: min((r for r in rates if r >= rate), default=max(rates))
+
+
+def _flac_rate(rate: int) -> int:
+    """Frame headers of FLAC have 16 bits for Hz, or for tens of Hz."""
+    rate = _any_rate(rate)
+    return rate if rate <= 65_535 else min(10 * ceil_div(rate, 10), 384_000 if rate > 655_350 else 655_350)
+
+
+def _vorbis_rate(rate: int) -> int:
+    return _any_rate(rate) if rate <= 200_000 else 192_000
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """An audio format that can be written."""
+
+    name: str  # for people
+    container: str  # libsndfile's name
+    subtypes: dict[str, str]  # libsndfile's name of each sample format that `bits` can ask for; "" is the one of a lossy format
+    next_rate: Callable[[int], int] = _any_rate  # a rate in Hz -> itself if the format has it, else the next that it has
+    most_channels: int = 255
+    most_bytes: int | None = None
+
+    def subtype(self, bits: str | None) -> str:
+        """Libsndfile's name for samples of `bits`: "16", "24", "float", or None for the default; AudioError if it has none."""
+        if bits is None:
+            return next(iter(self.subtypes.values()))
+        if bits not in self.subtypes:
+            known = " or ".join(b for b in self.subtypes if b)
+            raise AudioError(
+                f"{self.name} holds samples of {known} bits, not {bits}: use --bits {known.split()[0]}, or wav"
+                if known
+                else f"{self.name} is lossy and has no bits per sample: leave --bits out, or use wav or flac"
+            )
+        return self.subtypes[bits]
+
+    def check(self, name: str, channels: int, n_bytes: int | None) -> None:
+        """Raise AudioError that says `name` unless the format holds so many channels and bytes of samples (None: unknown)."""
+        if channels > self.most_channels:
+            raise AudioError(f"{name}: {self.name} holds {self.most_channels} channels at most, not {channels}; use wav")
+        if self.most_bytes is not None and (n_bytes or 0) > self.most_bytes:
+            raise AudioError(f"{name}: {self.name} holds 4 GiB at most, this is more; use wav or flac")
+
+
+OPUS_RATES, MP3_RATES = (8_000, 12_000, 16_000, 24_000, 48_000), (
+    8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000,
+)  # fmt: skip
+WAV = Form("WAV", "WAV", PCM)
+FLAC = Form("FLAC", "FLAC", {"16": "PCM_16", "24": "PCM_24"}, _flac_rate, 8)
+VORBIS = Form("Ogg Vorbis", "OGG", {"": "VORBIS"}, _vorbis_rate)
+OPUS = Form("Opus", "OGG", {"": "OPUS"}, _one_of(*OPUS_RATES))
+MP3 = Form("MP3", "MP3", {"": "MPEG_LAYER_III"}, _one_of(*MP3_RATES), 2)
+AIFF = Form("AIFF", "AIFF", PCM, most_bytes=2**32 - 2**16)
+AU = Form("AU", "AU", PCM)
+FORMS = {
+    "wav": WAV, "flac": FLAC, "ogg": VORBIS, "oga": VORBIS, "opus": OPUS, "mp3": MP3, "aiff": AIFF, "aif": AIFF, "au": AU,
+}  # fmt: skip
+
+
+def format_of(path: str | Path, form: str | None = None) -> Form:
+    """The format of an output, by the name `form` or by its suffix; '-' is WAV. Raises AudioError for unknown ones."""
+    if form is None and str(path) == "-":
+        return WAV
+    name = form.lower() if form else Path(path).suffix.lower()[1:]
+    if name not in FORMS:
+        raise AudioError(f"{path}: unknown audio format {name!r} (known: {', '.join(sorted(FORMS))})")
+    return FORMS[name]
