@@ -40,7 +40,7 @@ class CodeFile:
     those of the second, which `streams` tells apart.
 
     A file that was opened by its path may be pickled, and used in a forked process: it opens the path again there. So
-    lists of them suit data loaders with workers. Once closed, it still has its header.
+    lists of them suit data loaders with workers. Threads may share one. Once closed, it still has its header.
     """
 
     header: Header  # of version 0, which names no token space, with 32 zero bytes in its place
@@ -268,10 +268,7 @@ def write(
         if chunks is None:
             writer.append(array, n_codebooks)
         for chunk in chunks or ():
-            if header.segment_length:
-                writer.append_segment(chunk.codes, chunk.scale, chunk.n_codebooks)
-            else:
-                writer.append(chunk.codes, chunk.n_codebooks)
+            writer.append_chunk(chunk)
         writer.close(*(_lengths(codes, header) if isinstance(codes, CodeFile) else ()))
 
 

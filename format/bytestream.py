@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from typing import BinaryIO, cast
 
 from .errors import Truncated
@@ -14,11 +15,12 @@ class Source:
     """A binary file object, read in exact amounts and with its place known.
 
     `offset` counts from where the file object stood at the start; `size`, the bytes from there to its end, is None on
-    a pipe.
+    a pipe. A thread that shares the source with others holds `lock` from its seek to the end of its read.
     """
 
     def __init__(self, fileobj: BinaryIO) -> None:
         self._fileobj = fileobj
+        self.lock = threading.RLock()
         self.offset = 0
         self.size: int | None = None
         seekable = getattr(fileobj, "seekable", None)

@@ -164,15 +164,8 @@ def _payload(chunk: Chunk, header: Header) -> tuple[Entropy, bytes]:
 
 def decode_codes(envelope: Envelope, header: Header) -> Chunk:
     """The codes in the envelope of a CODES chunk."""
-    if envelope.flags & ~HAS_SCALE:
-        raise UnsupportedVersion(envelope.offset, f"chunk {envelope.sequence} has unknown flags {envelope.flags:#04x}")
-    has_scale = bool(envelope.flags & HAS_SCALE)
-    fields = parse(CODES, envelope.body, envelope.body_offset, n_streams=header.n_streams, has_scale=has_scale)
+    fields = _parse_codes(envelope, header)
     n_rows = sum(fields.n_codebooks)
-    if n_rows * fields.n_frames > MAX_CHUNK_CODES:
-        raise OverLimit(envelope.body_offset, f"a chunk holds at most {MAX_CHUNK_CODES} codes")
-    if fields.entropy not in (Entropy.RAW, header.entropy):
-        raise Corrupt(envelope.offset, f"chunk {envelope.sequence} is coded with a prior, the header names none")
     prior = prior_of(header) if fields.entropy == Entropy.PRIOR else None
     try:
         if prior is None:
@@ -186,6 +179,28 @@ def decode_codes(envelope: Envelope, header: Header) -> Chunk:
     if problem:
         raise Corrupt(envelope.offset, f"chunk {envelope.sequence}: {problem}")
     return chunk
+
+
+def outline(envelope: Envelope, header: Header) -> Chunk:
+    """What `decode_codes` gives but for the codes: of them there is no row. No prior is needed."""
+    fields = _parse_codes(envelope, header)
+    problem = codebooks_problem(tuple(fields.n_codebooks), header)
+    if problem:
+        raise Corrupt(envelope.offset, f"chunk {envelope.sequence}: {problem}")
+    return Chunk(fields.first_frame, np.empty((0, fields.n_frames), np.uint16), tuple(fields.n_codebooks), fields.scale)
+
+
+def _parse_codes(envelope: Envelope, header: Header) -> Any:
+    """The fields of a CODES chunk, whose codes are still in its payload."""
+    if envelope.flags & ~HAS_SCALE:
+        raise UnsupportedVersion(envelope.offset, f"chunk {envelope.sequence} has unknown flags {envelope.flags:#04x}")
+    has_scale = bool(envelope.flags & HAS_SCALE)
+    fields = parse(CODES, envelope.body, envelope.body_offset, n_streams=header.n_streams, has_scale=has_scale)
+    if sum(fields.n_codebooks) * fields.n_frames > MAX_CHUNK_CODES:
+        raise OverLimit(envelope.body_offset, f"a chunk holds at most {MAX_CHUNK_CODES} codes")
+    if fields.entropy not in (Entropy.RAW, header.entropy):
+        raise Corrupt(envelope.offset, f"chunk {envelope.sequence} is coded with a prior, the header names none")
+    return fields
 
 
 def codes_checksum(codes: NDArray[np.uint16], checksum: int = 0) -> int:

@@ -120,7 +120,7 @@ def cat(readers: Sequence[Reader], output: BinaryIO) -> Writer:
             skip, hop, known = reader.header.pre_skip, header.hop_length, reader.n_samples
             stop = None if known is None else ceil_div(skip + known, hop)
             for chunk in _between(reader, skip // hop if i else 0, stop):
-                writer.append(chunk.codes, chunk.n_codebooks)
+                writer.append_chunk(chunk)
             n_frames = reader.n_frames if stop is None else stop
             assert n_frames is not None and reader.n_samples is not None  # known at the end
             missing = n_frames * hop - skip - reader.n_samples
@@ -193,7 +193,4 @@ def _copy(source: Reader, output: BinaryIO, header: Header, chunks: Iterable[Chu
 
 def _append(writer: Writer, chunks: Iterable[Chunk]) -> None:
     for chunk in chunks:
-        if writer.header.segment_length:
-            writer.append_segment(chunk.codes, chunk.scale, chunk.n_codebooks)
-        else:
-            writer.append(chunk.codes, chunk.n_codebooks)
+        writer.append_chunk(chunk)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 class FormatError(Exception):
-    """A stream cannot be read; `offset` is the byte, counted from the stream's first, where that shows."""
+    """A stream cannot be read; `offset` is the byte, counted from the stream's first, where that shows.
+
+    `advice` tells people what to try next, and is empty where nothing helps.
+    """
+
+    advice = ""
 
     def __init__(self, offset: int, message: str) -> None:
         super().__init__(offset, message)  # both, so that the error survives pickling between processes
@@ -26,9 +31,19 @@ class UnsupportedVersion(FormatError):
 class Truncated(FormatError):
     """The stream ends too early; everything before the offset is whole."""
 
+    advice = "try --partial or repair"
+
 
 class Corrupt(FormatError):
     """The bytes contradict a checksum, the specification, or each other."""
+
+    advice = "try --partial or repair"
+
+
+class DamagedHeader(Corrupt):
+    """The header's bytes contradict its checksum; the chunks after it may be whole."""
+
+    advice = "try repair --like a file of the same model and settings"
 
 
 class OverLimit(FormatError):

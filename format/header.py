@@ -9,7 +9,7 @@ from typing import Any
 from . import timing
 from .bytestream import Source
 from .crc import crc32c
-from .errors import Corrupt, NotEcdc, Truncated, UnsupportedVersion, WrongModel
+from .errors import Corrupt, DamagedHeader, NotEcdc, Truncated, UnsupportedVersion, WrongModel
 from .schema import (
     CRC,
     HEADER,
@@ -174,18 +174,22 @@ def read_header(source: Source) -> Header:
         raise UnsupportedVersion(4, "version 0 is the original EnCodec container: read it with ecdc.format.v0")
     if major != MAJOR:
         raise UnsupportedVersion(4, f"version {major} is not one that this version reads (0 and {MAJOR})")
-    prefix += source.read(PREFIX.sizeof() - len(prefix), "the header's size")
-    size = PREFIX.parse(prefix).header_size
-    if size < PREFIX.sizeof() + CRC.sizeof():
-        raise Corrupt(6, f"the header cannot be {size} bytes")
-    return parse_header(prefix + source.read(size - len(prefix), "the header", start=len(prefix)))
+    try:
+        prefix += source.read(PREFIX.sizeof() - len(prefix), "the header's size")
+        size = PREFIX.parse(prefix).header_size
+        if size < PREFIX.sizeof() + CRC.sizeof():
+            raise DamagedHeader(6, f"the header cannot be {size} bytes")
+        return parse_header(prefix + source.read(size - len(prefix), "the header", start=len(prefix)))
+    except Truncated as error:
+        error.advice = DamagedHeader.advice
+        raise
 
 
 def parse_header(data: bytes) -> Header:
     """The header that `data` holds, from its magic to its CRC."""
     body, stored = data[: -CRC.sizeof()], CRC.parse(data[-CRC.sizeof() :])
     if crc32c(body) != stored:
-        raise Corrupt(len(body), f"the header's CRC is {stored:08x}, its bytes give {crc32c(body):08x}")
+        raise DamagedHeader(len(body), f"the header's CRC is {stored:08x}, its bytes give {crc32c(body):08x}")
     found = parse(HEADER, body, 0)
     if found.n_streams != N_STREAMS[found.channel_coding]:
         raise Corrupt(offset_of("n_streams"), f"{found.n_streams} streams do not fit {found.channel_coding.name}")

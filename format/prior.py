@@ -165,7 +165,7 @@ def read_prior(path: str | os.PathLike[str]) -> Prior:
         with safe_open(path, "np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys() if name in LAYOUT}  # noqa: SIM118
             return Prior(arrays, bytes.fromhex((file.metadata() or {}).get("token_space", "")))
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, TypeError, AttributeError) as error:  # the last two: of types that numpy lacks
         raise ValueError(f"{path} is not a prior: {error}") from None
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .bytestream import Source
-from .chunk import CRC_SIZE, HEAD_SIZE, Chunk, Envelope, codes_checksum, decode_codes, gather, parse_head, read_envelope
-from .errors import Corrupt, FormatError
-from .header import read_header
+from .chunk import CRC_SIZE, HEAD_SIZE, Chunk, Envelope, codes_checksum, decode_codes, gather, outline, parse_head, read_envelope
+from .errors import Corrupt, FormatError, MissingPrior
+from .header import Header, read_header
 from .schema import END_SIZE, MAJOR, SPAN, SYNC, Kind, parse
 from .timing import check_range
 from .trailer import Index, Trailer, parse_trailer
@@ -23,7 +23,7 @@ class Reader:
 
     The header is read at once. Every other byte is checked as it is read, and whatever is wrong raises a FormatError
     that tells where. A file is read from any frame, through its index or, if it was cut off, by a scan over its chunks;
-    a pipe is read once, forwards.
+    a pipe is read once, forwards. Threads may share the Reader of a file.
     """
 
     version = MAJOR  # of the container
@@ -81,17 +81,42 @@ class Reader:
 
         If the stream was cut off before that, raises Truncated after the last whole chunk.
         """
+        return self._walk(start_frame, stop_frame, decode_codes)
+
+    def verify(self) -> MissingPrior | None:
+        """Check every byte up to the end of the stream, for which no model is needed.
+
+        Returns the error of an entropy prior that is not here: the codes then stay unread, and their CRCs speak for them.
+        Raises FormatError for anything that is wrong.
+        """
+        missing: list[MissingPrior] = []
+
+        def decode(envelope: Envelope, header: Header) -> Chunk:
+            if not missing:
+                try:
+                    return decode_codes(envelope, header)
+                except MissingPrior as error:
+                    missing.append(error)
+            return outline(envelope, header)
+
+        for _ in self._walk(0, None, decode):
+            pass
+        return missing[0] if missing else None
+
+    def _walk(self, start_frame: int, stop_frame: int | None, decode: Callable[[Envelope, Header], Chunk]) -> Iterator[Chunk]:
+        """`chunks`, with another way from an envelope to what it holds."""
         offset, sequence, frame = self._place(start_frame)
         seen = _Seen(self._header_size) if sequence == 0 else None
         while stop_frame is None or frame < stop_frame:
-            self._source.seek(offset)
-            envelope = read_envelope(self._source)
+            with self._source.lock:
+                self._source.seek(offset)
+                envelope = read_envelope(self._source)
             if envelope.sequence != sequence:
                 raise Corrupt(offset, f"chunk {sequence} must stand here, got chunk {envelope.sequence}")
             if envelope.kind == Kind.END:
                 self._finish(envelope, frame, seen)
                 return
-            chunk = decode_codes(envelope, self.header) if envelope.kind == Kind.CODES else None
+            chunk = decode(envelope, self.header) if envelope.kind == Kind.CODES else None
             if chunk and chunk.first_frame != frame:
                 raise Corrupt(offset, f"chunk {sequence} must start at frame {frame}, got {chunk.first_frame}")
             if seen:
@@ -119,12 +144,13 @@ class Reader:
     def codebooks_in_use(self) -> set[tuple[int, ...]]:
         """Every K of each stream that the chunks have. Of a file only their heads are read, and no CRC is checked."""
         if not self._source.seekable:
-            return {chunk.n_codebooks for chunk in self}
+            return {chunk.n_codebooks for chunk in self._walk(0, None, outline)}
         found = set()
         end = HEAD_SIZE + SPAN.sizeof() + 1 + self.header.n_streams  # K of each stream follows the span and a byte
         for offset, size in zip(self.index.offsets[:-1], np.diff(self.index.offsets), strict=True):
-            self._source.seek(int(offset))
-            head = self._source.read(min(end, int(size)), "a chunk's head")
+            with self._source.lock:
+                self._source.seek(int(offset))
+                head = self._source.read(min(end, int(size)), "a chunk's head")
             if head[len(SYNC)] == Kind.CODES and len(head) == end:
                 found.add(tuple(head[-self.header.n_streams :]))
         return found
@@ -151,14 +177,18 @@ class Reader:
         trailer = parse_trailer(envelope, self.header, self._header_size)
         if trailer.index.n_frames != n_frames or (seen and not seen.agrees(trailer)):
             raise Corrupt(envelope.offset, "the END chunk does not describe the chunks before it")
-        if not self._source.at_end():
-            raise Corrupt(envelope.offset + envelope.size, "bytes follow the END chunk")
+        end = envelope.offset + envelope.size
+        with self._source.lock:
+            self._source.seek(end)
+            if not self._source.at_end():
+                raise Corrupt(end, "bytes follow the END chunk")
         self._trailer, self._index = trailer, trailer.index
 
     def _load_index(self) -> Index | None:
         if self._index is None and self._source.seekable:
-            self._trailer = self._find_trailer()
-            self._index = self._scan() if self._trailer is None else self._trailer.index
+            with self._source.lock:
+                self._trailer = self._find_trailer()
+                self._index = self._scan() if self._trailer is None else self._trailer.index
         return self._index
 
     def _find_trailer(self) -> Trailer | None:
@@ -211,18 +241,20 @@ class _Seen:
         self.header_size = header_size
         self.sizes: list[int] = []
         self.n_frames: list[int] = []
-        self.checksum = 0
+        self.checksum: int | None = 0  # None: codes were not decoded
 
     def add(self, envelope: Envelope, chunk: Chunk | None) -> None:
         self.sizes.append(envelope.size)
         self.n_frames.append(chunk.n_frames if chunk else 0)
-        if chunk:
+        if chunk and len(chunk.codes) != sum(chunk.n_codebooks):
+            self.checksum = None
+        elif chunk and self.checksum is not None:
             self.checksum = codes_checksum(chunk.codes, self.checksum)
 
     def agrees(self, trailer: Trailer) -> bool:
         index = Index.of(self.header_size, self.sizes, self.n_frames)
         return (
-            trailer.checksum == self.checksum
+            self.checksum in (None, trailer.checksum)
             and np.array_equal(trailer.index.offsets, index.offsets)
             and np.array_equal(trailer.index.frames, index.frames)
         )

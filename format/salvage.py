@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from .bytestream import Source
 from .chunk import CRC_SIZE, HEAD_SIZE, Chunk, Envelope, decode_codes, parse_head
 from .crc import crc32c
 from .errors import Corrupt, FormatError, MissingPrior
@@ -41,6 +42,21 @@ class Lost:
         return f"byte {self.offset}: damaged; silence from {start:.2f} s to {stop:.2f} s"
 
 
+class Headless:
+    """A stream whose own header is damaged, to be read under that of another stream of the same model and settings.
+
+    Tags and lengths are not taken over: they are the other stream's.
+    """
+
+    def __init__(self, fileobj: BinaryIO, header: Header) -> None:
+        self.header = dataclasses.replace(header, n_samples=None, original_n_samples=None, tags=())
+        self._source = Source(fileobj)
+
+    def at_first_chunk(self) -> Source:
+        """All bytes: where the first chunk begins is not known."""
+        return self._source
+
+
 class Salvage:
     """Iterate over the chunks of a stream, whatever happened to it after its header.
 
@@ -49,14 +65,15 @@ class Salvage:
     one chunk. Raises Corrupt where the bytes make no sense that could be bounded.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader | Headless) -> None:
         self.header = reader.header
         self.lost: list[Lost] = []
         self.trailer: Trailer | None = None
+        self.n_whole = 0  # chunks of codes that were read so far
         self._source = reader.at_first_chunk()
-        self._header_size = self._source.offset
+        self._header_size = self._source.offset or None  # None: of a Headless
         self._buffer = bytearray()
-        self._offset = self._header_size  # of the buffer's first byte
+        self._offset = self._source.offset  # of the buffer's first byte
         self._n_checked = 0
         self._decodable: int | None = None  # samples, once all is read
 
@@ -99,6 +116,7 @@ class Salvage:
                 self.trailer, self._decodable = found, self._decodable_of(lengths)
                 return
             lengths.append(found.n_frames)
+            self.n_whole += 1
             yield found
             frame = found.stop_frame
 
@@ -187,18 +205,18 @@ class Salvage:
         self._offset += n_bytes
 
 
-def repair(reader: Reader, output: BinaryIO) -> list[Lost]:
+def repair(reader: Reader | Headless, output: BinaryIO) -> list[Lost]:
     """Write a valid stream of what survives, silent where chunks were lost; returns what was.
 
-    Where the end is missing, or tells of more than can be restored, the stream is as long as its codes.
+    Where the end is missing, or tells of more than can be restored, the stream is as long as its codes. Raises ValueError
+    if the header is another stream's and no chunk fits it.
     """
     salvage = Salvage(reader)
     header = dataclasses.replace(reader.header, n_samples=None, original_n_samples=None)
     with Writer(output, header) as writer:
         for chunk in salvage:
-            if header.segment_length:
-                writer.append_segment(chunk.codes, chunk.scale, chunk.n_codebooks)
-            else:
-                writer.append(chunk.codes, chunk.n_codebooks)
+            writer.append_chunk(chunk)
+        if isinstance(reader, Headless) and not salvage.n_whole:
+            raise ValueError("no chunk of it fits the other file's header")
         writer.close(salvage.n_samples, salvage.original_n_samples)
     return salvage.lost

@@ -75,8 +75,11 @@ class Trailer:
         return seal(Kind.END, 0, len(entries), body)
 
 
-def parse_trailer(envelope: Envelope, header: Header, header_size: int) -> Trailer:
-    """Read the envelope of an END chunk and check it against the header and against the place where it stands."""
+def parse_trailer(envelope: Envelope, header: Header, header_size: int | None) -> Trailer:
+    """Read the envelope of an END chunk and check it against the header and against the place where it stands.
+
+    With None for `header_size`, of a stream whose own header is lost, the place is not checked.
+    """
     offset = envelope.offset
     if envelope.flags:
         raise UnsupportedVersion(offset, f"the END chunk has unknown flags {envelope.flags:#04x}")
@@ -86,6 +89,8 @@ def parse_trailer(envelope: Envelope, header: Header, header_size: int) -> Trail
     if size != envelope.size:
         raise Corrupt(envelope.body_offset + at, f"the END chunk says that it has {size} bytes, and has {envelope.size}")
     entries = np.frombuffer(fields.index, INDEX_ENTRY)
+    if header_size is None:
+        header_size = offset - int(entries["size"].sum(dtype=np.int64))
     index = Index.of(header_size, entries["size"], entries["n_frames"])
     if index.offsets[-1] != offset:
         raise Corrupt(offset, f"the index places the END chunk at byte {index.offsets[-1]}")

@@ -9,6 +9,7 @@ must be computed exactly.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .bitpack import pack_codes, unpack_codes
 from .bytestream import PIECE, Source, write_all
-from .errors import Corrupt, OverLimit, Truncated, UnsupportedVersion
+from .errors import Corrupt, FormatError, OverLimit, Truncated, UnsupportedVersion
 from .header import major_version
 from .schema import MAGIC, MAX_LENGTH, scale_problem
 from .timing import frames_for, packed_bytes, segment_spans
@@ -49,6 +50,16 @@ class V0Model:
         """The frames of each segment of audio of this length."""
         spans = segment_spans(n_samples, self.segment_length, self.segment_stride)
         return (frames_for(stop - start, self.hop_length) for start, stop in spans)
+
+    def n_frames(self, n_samples: int) -> int:
+        """Return T of all segments together, at once however many they are."""
+        if not self.segment_length or n_samples < self.segment_length:
+            return sum(self.segment_frames(n_samples))
+        n_full = (n_samples - self.segment_length) // self.segment_stride + 1
+        return n_full * frames_for(self.segment_length, self.hop_length) + sum(
+            frames_for(n_samples - start, self.hop_length)
+            for start in range(n_full * self.segment_stride, n_samples, self.segment_stride)
+        )
 
 
 MODELS = {
@@ -90,7 +101,7 @@ class V0File:
     @property
     def n_frames(self) -> int:
         """T of all segments."""
-        return sum(self.model.segment_frames(self.n_samples))
+        return self.model.n_frames(self.n_samples)
 
 
 def write_v0(
@@ -129,23 +140,44 @@ def read_v0(fileobj: BinaryIO, coder: SegmentCoder | None = None) -> V0File:
     Raises FormatError, UnsupportedVersion if a language model is needed and there is no `coder`; ValueError for the
     language model of another codec.
     """
-    source = Source(fileobj)
-    about = _read_about(source)
-    if about["lm"] and coder is None:
-        what = "the codes are entropy coded by EnCodec's language model"
-        raise UnsupportedVersion(source.offset, f"{what}: convert the file with its weights first (ecdc convert --lm FILE)")
-    return _read_rest(source, about, coder)
+    with _without_advice():
+        source = Source(fileobj)
+        about = _read_about(source)
+        if about["lm"] and coder is None:
+            what = "the codes are entropy coded by EnCodec's language model"
+            raise UnsupportedVersion(source.offset, f"{what}: convert the file with its weights first (ecdc convert --lm FILE)")
+        return _read_rest(source, about, coder)
 
 
 def scan_v0(fileobj: BinaryIO) -> V0File:
     """read_v0, but for codes that need a language model: they are passed over, and the file has no segments."""
-    source = Source(fileobj)
-    about = _read_about(source)
-    if not about["lm"]:
-        return _read_rest(source, about, None)
-    while source.read_up_to(PIECE):
-        pass
-    return V0File(about["m"], about["al"], about["nc"], [], source.offset, entropy_coded=True)
+    with _without_advice():
+        source = Source(fileobj)
+        about = _read_about(source)
+        if not about["lm"]:
+            return _read_rest(source, about, None)
+        first = source.offset
+        while source.read_up_to(PIECE):
+            pass
+        _check_coded_size(about, source.offset - first, first)
+        return V0File(about["m"], about["al"], about["nc"], [], source.offset, entropy_coded=True)
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Take the advice off errors: version 0 has no checksums by which a part could be saved."""
+    try:
+        yield
+    except FormatError as error:
+        error.advice = ""
+        raise
+
+
+def _check_coded_size(about: dict[str, Any], n_bytes: int, offset: int) -> None:
+    """Raise OverLimit if so many entropy coded bytes cannot hold the codes that the length asks for."""
+    n_codes = about["nc"] * MODELS[about["m"]].n_frames(about["al"])
+    if n_codes > MAX_CODES_PER_BYTE * (n_bytes + 1):
+        raise OverLimit(offset, f"{n_bytes} bytes cannot hold {n_codes} codes")
 
 
 def _read_rest(source: Source, about: dict[str, Any], coder: SegmentCoder | None) -> V0File:
@@ -170,14 +202,12 @@ def _check_coder(coder: SegmentCoder | None, model_name: str) -> None:
 def _read_coded(source: Source, about: dict[str, Any], coder: SegmentCoder) -> list[Segment]:
     """The segments of an entropy coded file, which do not tell where they end."""
     model, k = MODELS[about["m"]], about["nc"]
-    frames = list(model.segment_frames(about["al"]))
-    first, n_codes = source.offset, k * sum(frames)
-    data = memoryview(source.read_up_to(MAX_CODED_BYTES * n_codes + 16 * len(frames)))
-    if n_codes > MAX_CODES_PER_BYTE * (len(data) + 1):
-        raise OverLimit(first, f"{len(data)} bytes cannot hold {n_codes} codes")
+    first, n_codes = source.offset, k * model.n_frames(about["al"])
+    data = memoryview(source.read_up_to((MAX_CODED_BYTES + 16) * n_codes))  # a segment has a code at least
+    _check_coded_size(about, len(data), first)
     segments: list[Segment] = []
     place = 0
-    for n_frames in frames:
+    for n_frames in model.segment_frames(about["al"]):
         scale = None
         if model.segment_length:
             if len(data) < place + SCALE.sizeof():

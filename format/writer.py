@@ -77,6 +77,20 @@ class Writer:
         block, n_codebooks = self._checked(codes, n_codebooks)
         self._write_chunk(block, n_codebooks, scale)
 
+    def append_chunk(self, chunk: Chunk) -> None:
+        """Add the codes of a chunk of another stream, wherever it stood there; in a segmented stream it is a segment.
+
+        One that is longer than `chunk_frames` stays whole: a stream in few chunks does not become one in very many.
+        """
+        if self.header.segment_length:
+            self.append_segment(chunk.codes, chunk.scale, chunk.n_codebooks)
+        elif chunk.n_frames > self.chunk_frames:
+            block, n_codebooks = self._checked(chunk.codes, chunk.n_codebooks)
+            self.flush()
+            self._write_chunk(block, n_codebooks)
+        else:
+            self.append(chunk.codes, chunk.n_codebooks)
+
     def flush(self) -> None:
         """Write what waits as a chunk of its own: whoever reads along has it at once."""
         self._write_waiting(at_least=1)
