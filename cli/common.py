@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import re
 import sys
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from .text import dumps, echo, printable
 
 
 class Time(click.ParamType):
@@ -122,7 +123,9 @@ def describe(error: BaseException) -> str:
         return f"{error.filename or 'the disk'}: no space left on the disk"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    advice = getattr(error, "advice", "")  # of a FormatError
+    return f"{text}; {advice}" if advice else text
 
 
 def expected_errors() -> tuple[type[BaseException], ...]:
@@ -147,7 +150,7 @@ def guard(where: str | None = None) -> Iterator[None]:
     except expected_errors() as error:
         text = describe(error)
         prefix = f"{where}: " if where and where not in text else ""
-        click.echo(f"ecdc: {prefix}{text}", err=True)
+        echo(printable(f"ecdc: {prefix}{text}"), err=True)
         raise SystemExit(EXIT_FAILED) from None
 
 
@@ -193,7 +196,7 @@ def progress_bar(label: str, seconds: float | None, quiet: bool) -> Iterator[Cal
         return
     from tqdm import tqdm
 
-    with tqdm(total=seconds and round(seconds, 1), desc=label, unit="s", leave=False, file=sys.stderr) as bar:
+    with tqdm(total=seconds and round(seconds, 1), desc=printable(label), unit="s", leave=False, file=sys.stderr) as bar:
         yield lambda done: bar.update(round(done, 3)) and None
 
 
@@ -225,8 +228,8 @@ def speaker(
 
     def say(row: dict[str, Any]) -> None:
         if as_json:
-            click.echo(json.dumps(row), err=to_stderr)
+            echo(dumps(row), err=to_stderr)
         elif not quiet:
-            click.echo(sentence(row), err=True)
+            echo(printable(sentence(row)), err=True)
 
     return say

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .common import TIME, calls_bar, guard, plan, process, progress_bar, speaker
+from .params import Finite
+from .text import echo, printable
 
 if TYPE_CHECKING:
     from ..codec.model import Codec
@@ -43,6 +45,13 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
     metavar="NAME",
     help="conv, the model's own; mbd, its multi-band diffusion; or a file of one (.safetensors, .th, .pt).",
 )
+@click.option(
+    "--max-seconds",
+    type=Finite(0, min_open=True),
+    default=86_400.0,
+    show_default=True,
+    help="Refuse files that would become longer audio than this: a few bytes can stand for days of silence.",
+)
 @click.option("--steps", type=click.IntRange(0, 1000), help="Of a diffusion decoder: more take longer. Default: the decoder's.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of a diffusion decoder's noise. Default: 0.")
 @click.option(
@@ -54,7 +63,7 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
 def decode_command(
     inputs: tuple[str, ...], output: str | None, output_dir: str | None, form: str | None, rate: int | None,
     start: Fraction, duration: Fraction | None, partial: bool, model: str | None, decoder: str, steps: int | None,
-    seed: int | None, bits: str | None, force: bool, as_json: bool, quiet: bool,
+    seed: int | None, bits: str | None, force: bool, as_json: bool, quiet: bool, max_seconds: float,
 ) -> None:  # fmt: skip
     """Decode .ecdc files, or all of them in folders, into audio.
 
@@ -81,9 +90,11 @@ def decode_command(
         began = time.perf_counter()
         with progress_bar(source, None, quiet) as progress:
             lost: list[str] | None = [] if partial else None
-            result = decode_file(source, outputs[target], codec, rate, None, progress, start, duration, lost, change)
+            result = decode_file(
+                source, outputs[target], codec, rate, None, progress, start, duration, lost, change, max_seconds
+            )
         for line in lost or ():
-            click.echo(f"ecdc: {source}: {line}", err=True)
+            echo(printable(f"ecdc: {source}: {line}"), err=True)
         speed = result.seconds / max(time.perf_counter() - began, 1e-9)
         return {
             "input": source,
@@ -101,7 +112,7 @@ def decode_command(
 
 def _notice(quiet: bool) -> Callable[[str], None]:
     """How the user learns that an output is not just as asked for."""
-    return lambda line: None if quiet else click.echo(f"ecdc: {line}", err=True)
+    return lambda line: None if quiet else echo(printable(f"ecdc: {line}"), err=True)
 
 
 def _changer(decoder: str, steps: int | None, seed: int | None, quiet: bool) -> Callable[[Codec], Codec]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from .common import TIME, InputError, check_output, guard
+from .params import Finite
+from .text import echo, printable
 
 if TYPE_CHECKING:
     from ..format import Reader
@@ -38,7 +40,7 @@ def opened(names: tuple[str, ...], output: str, force: bool) -> Iterator[tuple[l
 
 @click.command("peel")
 @click.argument("input", metavar="INPUT")
-@click.option("--kbps", type=float, required=True, help="Bitrate of the whole result, at most.")
+@click.option("--kbps", type=Finite(), required=True, help="Bitrate of the whole result, at most.")
 @output_options
 def peel_command(input: str, kbps: float, output: str, force: bool) -> None:
     """Drop codebooks: the result is what encoding at the lower bitrate gives."""
@@ -105,5 +107,6 @@ def _list_tags(name: str) -> None:
         from ..format.summary import open_summary
 
         tags: dict[str, Any] = open_summary(name).get("tags", {})
-        for key, value in tags.items():
-            click.echo(f"{key}={value}")
+        for key, values in tags.items():
+            for value in values if isinstance(values, list) else [values]:
+                echo(printable(f"{key}={value}"))

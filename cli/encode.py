@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from .common import guard, plan, process, progress_bar, speaker
+from .params import Finite
 
 CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 
@@ -18,7 +19,7 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 @click.option("--output-dir", metavar="DIR", help="Folder for the outputs; made if missing.")
 @click.option(
     "--kbps",
-    type=float,
+    type=Finite(),
     default=6.0,
     show_default=True,
     help="Bitrate of the whole file; the largest legal one not above it is used.",
@@ -28,7 +29,7 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 )
 @click.option(
     "--quality",
-    type=click.FloatRange(0, 10),
+    type=Finite(0, 10),
     help="In place of a bitrate: keep the same distance from the original throughout, with as many codebooks as that takes.",
 )
 @click.option(
@@ -40,7 +41,7 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 )
 @click.option(
     "--chunk-seconds",
-    type=click.FloatRange(0.05, 60),
+    type=Finite(0.05, 60),
     help="Length of a chunk: what a listener at the end of a pipe waits for, and what damage costs at most. Default: 5.",
 )
 @click.option("--verify", is_flag=True, help="Decode every chunk's tokens again before it is written.")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .common import InputError, check_output, guard, progress_bar
+from .params import Finite
+from .text import echo, printable
 
 if TYPE_CHECKING:
     from ..format.api import CodeFile
@@ -30,7 +32,7 @@ GENERATOR, MODEL = "musicgen", "musicgen-nano"
     "--model",
     help="Its model: a folder, a file, or a published name such as musicgen-small. Default: musicgen-nano, which comes along.",
 )
-@click.option("--seconds", type=click.FloatRange(0, 3600, min_open=True), default=10.0, show_default=True, help="Length.")
+@click.option("--seconds", type=Finite(0, 3600, min_open=True), default=10.0, show_default=True, help="Length.")
 @click.option(
     "--stereo/--mono", "is_stereo", default=None, help="Channels, where the model makes both. Default: as --continue, or mono."
 )
@@ -42,10 +44,10 @@ GENERATOR, MODEL = "musicgen", "musicgen-nano"
     help="Follow the melody without drums and bass. Default: if demucs is installed.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
-@click.option("--guidance", type=float, help="How closely to follow prompt and melody. Default: the model's.")
-@click.option("--temperature", type=click.FloatRange(0), help="0 takes the likeliest token each time.")
+@click.option("--guidance", type=Finite(), help="How closely to follow prompt and melody. Default: the model's.")
+@click.option("--temperature", type=Finite(0), help="0 takes the likeliest token each time.")
 @click.option("--top-k", type=click.IntRange(0), help="Draw from so many of the likeliest tokens.")
-@click.option("--top-p", type=click.FloatRange(0, 1), help="Draw from the likeliest tokens of this share together.")
+@click.option("--top-p", type=Finite(0, 1), help="Draw from the likeliest tokens of this share together.")
 @click.option("--int8", is_flag=True, help="Weights in eight bits: less memory, faster, a little different.")
 @click.option("-o", "--output", metavar="FILE", help="Output .ecdc file, or '-'.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
@@ -94,7 +96,7 @@ def generate_command(
         ):
             write(source, stream, progress, ends=ends)
     if not quiet:
-        click.echo(f"{output}: {header.codec}, {dict(header.tags)}", err=True)
+        echo(printable(f"{output}: {header.codec}, {dict(header.tags)}"), err=True)
 
 
 def _options(given: dict[str, float | bool | None]) -> dict[str, Any]:
@@ -144,11 +146,11 @@ def _sound(opened: CodeFile | Sound) -> Sound:
         return opened
     import numpy as np
 
-    from ..codec.checkpoints import load
+    from ..codec.checkpoints import load_bundled
     from ..codec.pipeline import decode_blocks
     from ..format import Reader
 
-    codec = load(opened.header.codec)
+    codec = load_bundled(opened.header.codec)
     with open(opened.name, "rb") as stream:
         return Sound(np.concatenate(list(decode_blocks(codec, Reader(stream))), axis=1), codec.sample_rate)
 

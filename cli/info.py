@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from .common import each
+from .text import dumps, echo, printable
 
 
 @click.command("info")
@@ -22,14 +22,15 @@ def info_command(inputs: tuple[str, ...], as_json: bool) -> None:
 
     def describe(name: str) -> None:
         row = {"file": name, **open_summary(name)}
-        click.echo(json.dumps(row) if as_json else _page(row))
+        echo(dumps(row) if as_json else _page(row))
 
     each(inputs, describe)
 
 
 def _page(row: dict[str, Any]) -> str:
-    """One fact a line; tags have lines of their own, and what is not known has none."""
-    facts = {key.replace("_", " "): value for key, value in row.items() if key != "tags" and value not in (None, [])}
-    facts |= {f"tag {key}": repr(value) for key, value in row.get("tags", {}).items()}
-    width = max(map(len, facts))
-    return "\n".join(f"{key:{width}}  {value}" for key, value in facts.items())
+    """One fact a line; tags have lines of their own, one for each value, and what is not known has none."""
+    facts = [(key.replace("_", " "), value) for key, value in row.items() if key != "tags" and value not in (None, [])]
+    for key, values in row.get("tags", {}).items():
+        facts += [(f"tag {key}", repr(value)) for value in (values if isinstance(values, list) else [values])]
+    width = max(len(key) for key, _ in facts)
+    return "\n".join(printable(f"{key:{width}}  {value}") for key, value in facts)

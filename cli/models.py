@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from .common import guard
+from .text import dumps, echo
 
 
 @click.command("models")
@@ -18,7 +17,7 @@ def models_command(as_json: bool) -> None:
 
         for row in models():
             if as_json:
-                click.echo(json.dumps(row))
+                echo(dumps(row))
             else:
                 click.echo(
                     f"{row['name']:12} {row['sample_rate']} Hz, {row['channels']} channel(s), "

@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO
+
 import click
 
+from .common import InputError, check_outputs, guard
 from .edit import opened, output_options
+from .text import echo, printable
+
+if TYPE_CHECKING:
+    from ..format.salvage import Headless
 
 
 @click.command("repair")
 @click.argument("input", metavar="INPUT")
+@click.option("--like", metavar="FILE", help="Take the header of this .ecdc file: INPUT's own is damaged.")
 @output_options
-def repair_command(input: str, output: str, force: bool) -> None:
+def repair_command(input: str, like: str | None, output: str, force: bool) -> None:
     """Write a valid file from what survives of a damaged one.
 
-    Lost chunks become silence of the same length; a line on stderr tells each.
+    Lost chunks become silence of the same length; a line on stderr tells each. If the header
+    itself is damaged, --like takes that of another file of the same model and settings;
+    tags are not taken over.
     """
     from ..format.salvage import repair
 
-    with opened((input,), output, force) as ((reader,), stream):
+    with opened((input,), output, force) if like is None else _headless(input, like, output, force) as ((reader,), stream):
         lost = repair(reader, stream)
         header = reader.header
     for item in lost:
-        click.echo(f"ecdc: {input}: {item.describe(header)}", err=True)
+        echo(printable(f"ecdc: {input}: {item.describe(header)}"), err=True)
+
+
+@contextlib.contextmanager
+def _headless(name: str, like: str, output: str, force: bool) -> Iterator[tuple[list[Headless], BinaryIO]]:
+    """The input under the header of the file `like`, and the output; as `opened`."""
+    with guard(name), contextlib.ExitStack() as stack:
+        for source in (name, like):
+            check_outputs([(source, output)], force)
+        from ..format import Reader
+        from ..format.files import input_stream, output_stream
+        from ..format.salvage import Headless
+
+        if like == "-":
+            raise InputError("--like: needs a file")
+        with guard(like):
+            header = Reader(stack.enter_context(input_stream(like))).header
+        source = Headless(stack.enter_context(input_stream(name)), header)
+        with output_stream(output) as stream:
+            yield [source], stream

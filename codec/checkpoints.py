@@ -29,7 +29,7 @@ from .published import ENCODEC_24KHZ, ENCODEC_48KHZ, PUBLISHED, audiocraft_confi
 BUNDLED = Path(__file__).parent / "weights"
 CONFIG, WEIGHTS, AUDIOCRAFT = "config.json", "model.safetensors", "compression_state_dict.bin"
 
-__all__ = ["CheckpointError", "load", "models", "save"]
+__all__ = ["CheckpointError", "load", "load_bundled", "models", "save"]
 
 
 def load(name_or_path: str | os.PathLike[str], config: CodecConfig | None = None, reference: bool = False) -> Codec:
@@ -47,6 +47,17 @@ def load(name_or_path: str | os.PathLike[str], config: CodecConfig | None = None
     codec, state = (_from_safetensors if path.suffix == ".safetensors" else _from_pickle)(path, config)
     _fill(codec, state, path)
     return codec.ready(reference)
+
+
+def load_bundled(name: str) -> Codec:
+    """The bundled codec of a name that a file gave. Raises CheckpointError for any other name.
+
+    Files come from strangers: what they name is never opened as a path, nor looked for on the hub.
+    """
+    if name not in _bundled():
+        known = ", ".join(_bundled())
+        raise CheckpointError(f"its codec {name[:80]!r} is not bundled (bundled: {known}): give the codec with --model")
+    return load(name)
 
 
 def save(codec: Codec, folder: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> None:

@@ -24,9 +24,10 @@ from ..format.header import major_version
 from ..format.priors import prior_for
 from ..format.salvage import Salvage
 from ..format.timing import resampled_length
+from .amount import MAX_SECONDS, bounded, check_seconds
 from .audio import AudioError, AudioSource
 from .audio_out import Output, write_audio
-from .checkpoints import load
+from .checkpoints import load_bundled
 from .exact import length_at, restored, trimmed
 from .model import Codec
 from .prepare import Prepared, Progress, fixed_blocks
@@ -268,16 +269,18 @@ def decode_file(
     duration: Fraction | None = None,
     lost: list[str] | None = None,
     decoder: Callable[[Codec], Codec] = lambda codec: codec,
+    max_seconds: float | None = MAX_SECONDS,
 ) -> Result:
     """Decode an `.ecdc` file into audio; '-' is standard input or output, and an Output says more about where it goes.
 
-    `model` is the codec to decode with (default: the one that the file names), `sample_rate`
+    `model` is the codec to decode with (default: the bundled one that the file names), `sample_rate`
     the rate of the output in Hz (default: the original's; the next one that the format has), `form`
     its format if the suffix does not say it, `start` and `duration` a span of the audio in seconds,
     for which only what it needs is read: its samples are those of a full decode. `decoder` may give
     the codec another decoder (see diffusion.choice.with_decoder). With a list in `lost` damage is no
     error: a line about each loss goes there, and its place is silent. Files of the original EnCodec
-    (version 0) are read too. Raises FormatError, CheckpointError, AudioError or OSError with one
+    (version 0) are read too. More audio than `max_seconds` is refused, unless that is None.
+    Raises FormatError, CheckpointError, AudioError, ValueError or OSError with one
     line that says what was wrong; the target then does not exist, or is as it was before.
     """
     output = target if isinstance(target, Output) else Output(target, form)
@@ -286,14 +289,19 @@ def decode_file(
         if major_version(stream.peek(5)[:5]) == 0:  # type: ignore[attr-defined]
             if start or duration is not None:
                 raise ValueError("files of version 0 have no index: decode all of it, or convert the file first")
-            return _decode_v0(read_v0(stream), output, model, decoder, sample_rate)
+            old = read_v0(stream)
+            check_seconds(old.n_samples / old.model.sample_rate, max_seconds)
+            return _decode_v0(old, output, model, decoder, sample_rate)
         is_span = bool(start) or duration is not None
         reader = Reader(seekable(stream) if is_span else stream)
         header = reader.header
-        codec = decoder(model or load(header.codec))
+        if not is_span:
+            check_seconds(float((reader.n_frames or 0) / header.frame_rate), max_seconds)
+        codec = decoder(model or load_bundled(header.codec))
         rate = output.legal_rate(sample_rate or header.original_sample_rate)
         if is_span:
             blocks, n_wanted = _decode_span(codec, reader, rate, start, duration)
+            check_seconds(n_wanted / rate, max_seconds)
             n_samples = write_audio(blocks, output, rate, header.channels, n_wanted, progress)
             return Result(n_samples / rate, reader.n_bytes, header.channels, rate)
 
@@ -303,7 +311,8 @@ def decode_file(
         def length() -> int | None:
             return length_at(rate, header, known.n_samples, known.original_n_samples)
 
-        blocks = restored(decode_blocks(codec, reader, salvage=salvage), header.sample_rate, rate, length)
+        decoded = bounded(decode_blocks(codec, reader, salvage=salvage), header.sample_rate, max_seconds)
+        blocks = restored(decoded, header.sample_rate, rate, length)
         n_samples = write_audio(blocks, output, rate, header.channels, length(), progress)
         if lost is not None and salvage:
             lost += [item.describe(header) for item in salvage.lost]
@@ -333,7 +342,7 @@ def _decode_v0(
     file: V0File, output: Output, model: Codec | None, decoder: Callable[[Codec], Codec], sample_rate: int | None
 ) -> Result:
     """Decode a file of the original container; it names its model but holds no hash to check."""
-    codec = decoder(model or load(file.model_name))
+    codec = decoder(model or load_bundled(file.model_name))
     if (codec.config.sample_rate, codec.config.hop_length) != (file.model.sample_rate, file.model.hop_length):
         raise ValueError(f"the file needs {file.model_name}, got {codec.config.name}")
     segments = [

@@ -51,7 +51,11 @@ class OverLimit(FormatError):
 
 
 class MissingPrior(FormatError):
-    """The codes are coded with an entropy prior that is not here."""
+    """The codes are coded with an entropy prior that is not here; `wanted` is its SHA-256."""
+
+    def __init__(self, offset: int, message: str, wanted: bytes = b"") -> None:
+        super().__init__(offset, message)
+        self.wanted = wanted
 
 
 class WrongModel(FormatError):

@@ -25,7 +25,9 @@ def prior_of(header: Header) -> Prior:
     if (prior.codebook_size, header.max_codebooks <= prior.n_codebooks) != (header.codebook_size, True):
         wanted = f"{prior.n_codebooks} codebooks of {prior.codebook_size} entries"
         raise MissingPrior(
-            offset_of("prior"), f"its prior is for {wanted}, the stream has {header.max_codebooks} of {header.codebook_size}"
+            offset_of("prior"),
+            f"its prior is for {wanted}, the stream has {header.max_codebooks} of {header.codebook_size}",
+            header.prior,
         )
     return prior
 
@@ -65,4 +67,5 @@ def _by_hash(wanted: bytes, _folders: str) -> Prior:
         offset_of("prior"),
         f"the codes need the entropy prior {wanted.hex()}, here are {', '.join(here) or 'none'}: "
         f"put its file into a folder and name that in {FOLDERS}",
+        wanted,
     )

@@ -10,7 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bytestream import Source
-from .chunk import CRC_SIZE, HEAD_SIZE, Chunk, Envelope, codes_checksum, decode_codes, gather, outline, parse_head, read_envelope
+from .chunk import (
+    CRC_SIZE,
+    HEAD_SIZE,
+    Chunk,
+    Envelope,
+    codes_checksum,
+    decode_codes,
+    gather,
+    outline,
+    parse_head,
+    read_envelope,
+)
 from .errors import Corrupt, FormatError, MissingPrior
 from .header import Header, read_header
 from .schema import END_SIZE, MAJOR, SPAN, SYNC, Kind, parse

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any, BinaryIO
 
@@ -61,7 +62,7 @@ def summarize(stream: BinaryIO) -> dict[str, Any]:
         "bytes": reader.n_bytes,
         "kbps": _kbps(reader.n_bytes, seconds),
         "provenance": header.provenance.name.lower(),
-        "tags": dict(header.tags),
+        "tags": _by_key(header.tags),
         "whole": reader.trailer is not None,
     }
 
@@ -83,6 +84,15 @@ def _summarize_v0(stream: BinaryIO) -> dict[str, Any]:
         "kbps": _kbps(file.n_bytes, seconds),
         "whole": not file.entropy_coded or None,  # None: only the language model could tell
     }
+
+
+def _by_key(tags: Iterable[tuple[str, str]]) -> dict[str, str | list[str]]:
+    """The value of each key; of a key that repeats, a list of them."""
+    found: dict[str, str | list[str]] = {}
+    for key, value in tags:
+        before = found.get(key)
+        found[key] = value if before is None else [*(before if isinstance(before, list) else [before]), value]
+    return found
 
 
 def _kbps(n_bytes: int, seconds: Fraction) -> float | None:

@@ -47,7 +47,8 @@ def with_decoder(
 
 def _bundled(codec: Codec) -> Path:
     path = BUNDLED / codec.config.name / BUNDLED_FILE
-    if not path.exists():
+    # A name only: that of a codec comes out of its file, and must not lead elsewhere.
+    if path.parent.parent.resolve() != BUNDLED.resolve() or not path.exists():
         raise CheckpointError(f"{codec.config.name}: no diffusion decoder ships with this model: name a file of one")
     return path
 

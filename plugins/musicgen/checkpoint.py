@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...codec.checkpoints import load as load_codec
-from ...codec.checkpoints import read_json
+from ...codec.checkpoints import load_bundled, read_json
 from ...codec.convert import convert
 from ...codec.errors import CheckpointError
 from ...codec.model import Codec
@@ -28,6 +28,11 @@ from .text import T5Encoder, TextEncoder, first_line
 
 CONFIG, SAFETENSORS, AUDIOCRAFT, CODEC = "config.json", "model.safetensors", "state_dict.bin", "compression_state_dict.bin"
 TOKENIZERS = ("tokenizer.json", "spiece.model")
+# What checkpoints may name as their text encoder: a name out of a file is not opened otherwise.
+T5_NAMES = {
+    *(f"{owner}t5-{size}" for owner in ("", "google-t5/") for size in ("small", "base", "large", "3b", "11b")),
+    *(f"google/flan-t5-{size}" for size in ("small", "base", "large", "xl", "xxl")),
+}
 NOTHING = re.compile(r"(?!)")  # matches no name
 
 
@@ -67,7 +72,7 @@ def _from_own(
 
         return WordEncoder.load(Path(text_encoder or path.parent / WORDS))
 
-    make_codec = (lambda: load_codec(config.codec)) if codec and config.codec else None
+    make_codec = (lambda: load_bundled(config.codec)) if codec and config.codec else None
     return MusicGen(lm, encoder if config.text_dimension else None, make_codec=make_codec)
 
 
@@ -76,6 +81,8 @@ def _from_audiocraft(path: Path, int8: bool, text_encoder: str | os.PathLike[str
     config = audiocraft_config(source.configuration, path.resolve().parent.name)
     lm = _filled(config, source, audiocraft_recipe(config), IGNORED["audiocraft"], int8)
     own_codec = load_codec(path.parent / CODEC) if codec and (path.parent / CODEC).exists() else None
+    if text_encoder is None and config.text_encoder not in T5_NAMES:
+        raise CheckpointError(f"{path}: its text encoder {config.text_encoder[:80]!r} is no published T5: give text_encoder")
     return MusicGen(lm, lambda: T5Encoder.load(str(text_encoder or config.text_encoder)), own_codec)
 
 
@@ -92,7 +99,8 @@ def _from_hugging_face(
         if text_encoder is not None:
             return T5Encoder.load(str(text_encoder))
         beside = any((path.parent / name).exists() for name in TOKENIZERS)
-        tokenizer = path.parent if beside else config.text_encoder
+        named = config.text_encoder if config.text_encoder in T5_NAMES else "t5-base"  # all of them have one tokenizer
+        tokenizer = path.parent if beside else named
         return T5Encoder.from_tensors(values["text_encoder"], _below(source, "text_encoder."), tokenizer, path)
 
     own_codec = None

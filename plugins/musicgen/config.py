@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any, ClassVar
 
 from ...codec.config import ConfigError, Strict
@@ -131,7 +132,7 @@ class MusicGenConfig(Strict):
 
     def n_frames(self, seconds: float) -> int:
         """Whole frames T in a time."""
-        return int(seconds * self.frame_rate)
+        return int(Fraction(repr(seconds)) * self.frame_rate)  # as written: the float 1.64 is a little less than 1.64
 
 
 _WIDTHS = {"small": (1024, 24), "medium": (1536, 48), "large": (2048, 48)}

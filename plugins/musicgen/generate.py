@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -33,6 +34,9 @@ class Options:
     def check(self, lm: MusicGenLM, n_prompt: int) -> int:
         """The frames T to make; raises ValueError for what cannot be."""
         c = lm.config
+        for name, value in (("seconds", self.seconds), ("stride_seconds", self.stride_seconds)):
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be a finite number above 0, got {value}")
         n_frames, most = c.n_frames(self.seconds), c.n_frames(c.max_seconds)
         if n_prompt >= n_frames:
             raise ValueError(f"a prompt of {n_prompt} frames leaves nothing to add: {n_frames} are wanted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ class Sampling:
         for name, value, good in (
             ("top_k", self.top_k, self.top_k >= 0),
             ("top_p", self.top_p, 0 <= self.top_p <= 1),
-            ("temperature", self.temperature, self.temperature >= 0),
+            ("temperature", self.temperature, 0 <= self.temperature < math.inf),
         ):
             if not good:
                 raise ValueError(f"{name} must be {'in [0, 1]' if name == 'top_p' else '0 or more'}, got {value}")
@@ -62,6 +63,9 @@ class Guidance:
     two_step: bool = False
 
     def __post_init__(self) -> None:
+        for name, value in (("guidance", self.scale), ("text_scale", self.text_scale)):
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number, got {value}")
         if self.two_step and self.text_scale is not None:
             raise ValueError("two_step guidance has no text_scale: give one of them")
 

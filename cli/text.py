@@ -1,0 +1,39 @@
+"""What reaches a terminal: text whose every character can be seen."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from typing import Any
+
+import click
+
+JOINERS = "\u200c\u200d"  # invisible, but parts of words and of emoji
+
+
+def printable(text: str, kept: str = "") -> str:
+    """Return `text` with escapes in place of the characters that would steer a terminal or hide; those in `kept` stay.
+
+    Names of files and tags come from strangers: one may hold an escape sequence, or a line break that forges a second line.
+    """
+    return "".join(
+        c if c in kept or c in JOINERS or (unicodedata.category(c)[0] != "C" and c not in "\u2028\u2029") else _escaped(c)
+        for c in text
+    )
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a name that is not UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
+
+
+def echo(text: str, err: bool = False) -> None:
+    """Print text, of which only line breaks are left as they are; values from files must go through `printable` before."""
+    click.echo(printable(text, kept="\n\t"), err=err)
+
+
+def dumps(row: Any) -> str:
+    """One line of JSON in printable ASCII."""
+    return json.dumps(row).replace("\x7f", "\\u007f")
