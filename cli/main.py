@@ -68,7 +68,7 @@ def _printable_errors() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        error.message = printable(error.message, kept="\n")
+        error.message = printable(error.message, kept="\n")  # type: ignore[misc]  # final only for type checkers
         raise
 
 

@@ -40,8 +40,8 @@ def repair_command(input: str, like: str | None, output: str, force: bool) -> No
 def _headless(name: str, like: str, output: str, force: bool) -> Iterator[tuple[list[Headless], BinaryIO]]:
     """The input under the header of the file `like`, and the output; as `opened`."""
     with guard(name), contextlib.ExitStack() as stack:
-        for source in (name, like):
-            check_outputs([(source, output)], force)
+        for given in (name, like):
+            check_outputs([(given, output)], force)
         from ..format import Reader
         from ..format.files import input_stream, output_stream
         from ..format.salvage import Headless
