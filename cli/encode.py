@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -54,18 +55,22 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
     show_default=True,
     help="How a mono model codes two channels.",
 )
+@click.option("--track", type=click.IntRange(1), metavar="N", help="Sound track of a film, from 1. Default: the main one.")
+@click.option("--partial", is_flag=True, help="Encode what there is of damaged or cut-off audio.")
 @click.option("--force", is_flag=True, help="Overwrite outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def encode_command(
     inputs: tuple[str, ...], output: str | None, output_dir: str | None, kbps: float, vbr: bool,
     quality: float | None, entropy: str, chunk_seconds: float | None, verify: bool, model: str, channels: str, stereo: str,
-    force: bool, as_json: bool, quiet: bool,
+    track: int | None, partial: bool, force: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Encode audio files, or all audio in folders, into .ecdc files.
 
-    INPUT is a file, a folder, or '-' for standard input (WAV and AU are encoded as they
-    arrive). Channels and the original sample rate are restored when decoding.
+    INPUT is a file, a folder, or '-' for standard input: any format that FFmpeg reads, and the
+    sound of films. Pipes are encoded as they arrive, except for formats that need seeking (MP4
+    with its index at the end, WavPack, APE, CAF, W64): those wait in a temporary file. One or two
+    channels and the original sample rate are restored when decoding; more channels are folded to stereo.
     """
     if quality is not None and vbr:
         raise click.UsageError("give --vbr with --kbps, or --quality")
@@ -81,12 +86,15 @@ def encode_command(
 
     def work(source: str, target: str) -> dict[str, Any]:
         began = time.perf_counter()
-        with progress_bar(source, seconds_of(source), quiet) as progress:
+        lost: list[str] | None = [] if partial else None
+        with progress_bar(source, seconds_of(source) if sys.stderr.isatty() else None, quiet) as progress:
             variable = Target(kbps) if vbr else None if quality is None else Target.of_quality(quality)
             result = encode_file(
                 source, target, codec, kbps, CHANNELS[channels], stereo, progress, variable, entropy, verify, chunk_seconds,
-                overwrite=force,
+                force, track, lost, lambda line: None if quiet else click.echo(f"ecdc: {source}: {line}", err=True),
             )  # fmt: skip
+        for line in lost or ():
+            click.echo(f"ecdc: {source}: {line}", err=True)
         speed = result.seconds / max(time.perf_counter() - began, 1e-9)
         return {
             "input": source,

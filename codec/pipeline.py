@@ -57,12 +57,19 @@ class Result:
 
 
 def seconds_of(source: str | os.PathLike[str]) -> float | None:
-    """How long the audio in `source` lasts, where its header says so; for progress bars."""
+    """How long the audio in a regular file lasts, if its header says so; for progress bars."""
+    if not os.path.isfile(source):  # a pipe can be read once
+        return None
     try:
-        with AudioSource(source) if str(source) != "-" else contextlib.nullcontext() as audio:
-            return audio.info.n_samples / audio.info.sample_rate if audio and audio.info.n_samples else None
+        with AudioSource(source) as audio:
+            if audio.info.n_samples:
+                return audio.info.n_samples / audio.info.sample_rate
     except AudioError:
         return None
+    from .media import duration_of
+
+    with open(source, "rb") as file:
+        return duration_of(file)
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
@@ -122,22 +129,31 @@ def encode_file(
     verify: bool = False,
     chunk_seconds: float | None = None,
     overwrite: bool = True,
+    track: int | None = None,
+    lost: list[str] | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Result:
     """Encode audio into an `.ecdc` file; '-' is standard input or output.
 
-    `channels` is 1, 2 or None to keep the source's. With `vbr` the number of codebooks follows the
-    sound, and `kbps` is not looked at. `entropy` is as in `header_for`; with `verify` every chunk
+    `channels` is 1, 2 or None to keep the source's, of which more than two become stereo. `track`
+    chooses among several sound tracks, from 1. With a list in `lost` damage is no error: a line about
+    it goes there, and what there is gets coded. `note` receives lines for people.
+    With `vbr` the number of codebooks follows the sound, and `kbps` is not looked at. `entropy` is as in `header_for`; with `verify` every chunk
     is decoded again before it is written; chunks last `chunk_seconds`, or the format's default.
     Without `overwrite`, FileExistsError if the target exists when it is complete. Raises AudioError
     or ValueError with one line that says what was wrong; the target then does not exist, or is as
     it was before.
     """
-    with AudioSource(source) as audio:
-        layout = layout_for(codec.config, channels or audio.info.channels, stereo)
+    with AudioSource(source, track, lost) as audio:
+        layout = layout_for(codec.config, channels or min(audio.info.channels, 2), stereo)
         codebooks = () if vbr else codebooks_per_stream(codec.config, layout, kbps)
         header = header_for(codec, layout, audio, entropy=entropy)
         chunk_frames = header.default_chunk_frames if chunk_seconds is None else _chunk_frames(header, chunk_seconds)
         allocator = Allocator(codec, layout, header, vbr, chunk_frames) if vbr else None
+        if channels is None and audio.info.channels > 2:
+            note(f"{audio.info.channels} channels are folded to stereo; --channels mono makes one of them")
+        for line in audio.notes:
+            note(line)
         prepared = Prepared(audio, layout.channels, codec.sample_rate, progress)
         with output_stream(target, overwrite) as stream:
             writer = Writer(stream, header, chunk_frames, verify)

@@ -42,7 +42,7 @@ class Prepared:
         resampler = Resampler(rate, self._rate, self._channels)
         for block in self._source.blocks():
             self.n_original += block.shape[1]
-            yield self._counted(resampler(fold_channels(block, self._channels)))
+            yield self._counted(resampler(fold_channels(block, self._channels, self._source.info.speakers)))
             self._progress(block.shape[1] / rate)
         if self.n_original == 0:
             raise AudioError(f"{self._source.name}: holds no samples")

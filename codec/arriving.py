@@ -1,0 +1,121 @@
+"""Bytes as they arrive: regular files and pipes behind one forward reader that can look ahead.
+
+Names are opened by Python alone. No library sees a name, so none guesses a format from a
+suffix, and a name may have any bytes in it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+from ..format.files import standard
+from .errors import AudioError
+
+PIECE = 1 << 16  # bytes asked of a pipe at once
+MAX_KEPT = 1 << 20  # bytes
+
+
+class Arriving:
+    """A binary stream read forwards: `peek` looks ahead, `read` gives what is there.
+
+    `size` is the length of a regular file in bytes, None on a pipe. The class has no `seek`:
+    who needs to seek asks for `as_seekable()`.
+    """
+
+    def __init__(self, stream: BinaryIO, regular: bool = False) -> None:
+        self._stream = stream
+        self._ahead = b""
+        self._kept: list[bytes] | None = None
+        self._read_some = getattr(stream, "read1", stream.read)
+        self.position = 0  # of the next byte that `read` gives
+        self.size: int | None = os.fstat(stream.fileno()).st_size if regular else None
+
+    def peek(self, n_bytes: int) -> bytes:
+        """The next `n_bytes` without taking them, or all that remain if they are fewer."""
+        while len(self._ahead) < n_bytes:
+            part = self._read_some(max(n_bytes - len(self._ahead), PIECE))
+            if not part:
+                break
+            self._ahead += part
+        return self._ahead[:n_bytes]
+
+    def read(self, n_bytes: int) -> bytes:
+        """Take some bytes, at most `n_bytes`: what has arrived, or nothing at the end."""
+        part = self._ahead[:n_bytes] or self._read_some(n_bytes)
+        self._ahead = self._ahead[len(part) :]
+        self.position += len(part)
+        if self._kept is not None and self.position < MAX_KEPT:
+            self._kept.append(part)
+        return part or b""
+
+    def keep(self) -> None:
+        """From now on remember the first bytes that a pipe gives, for `kept`."""
+        self._kept = [] if self.size is None else None
+
+    @property
+    def kept(self) -> bytes:
+        """What a pipe gave since `keep`, at most MAX_KEPT bytes."""
+        return b"".join(self._kept or ()) + self._ahead
+
+    def take(self, n_bytes: int) -> bytes:
+        """Take exactly `n_bytes`, or all that remain if they are fewer."""
+        parts, missing = [], n_bytes
+        while missing and (part := self.read(min(missing, 1 << 20))):
+            parts.append(part)
+            missing -= len(part)
+        return b"".join(parts)
+
+    def skip(self, n_bytes: int) -> None:
+        """Leave out `n_bytes`, or all that remain if they are fewer."""
+        if self.size is not None:
+            self.position = min(self.position + n_bytes, self.size)
+            self._ahead = b""
+            self._stream.seek(self.position)
+            return
+        while n_bytes and (part := self.read(min(n_bytes, PIECE))):
+            n_bytes -= len(part)
+
+    def rewind(self, position: int) -> None:
+        """Go back to `position` in a regular file; on a pipe nothing was taken since, so nothing happens."""
+        if self.size is not None:
+            self._stream.seek(position)
+            self._ahead, self.position = b"", position
+
+    def as_seekable(self) -> BinaryIO:
+        """The whole stream as a file that can seek, from its start: a pipe is spooled to a temporary file.
+
+        Only before the first `read` of a pipe, whose spool the caller closes.
+        """
+        if self.size is not None:
+            self._stream.seek(0)
+            return self._stream
+        spool = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+        while part := self.read(PIECE):
+            spool.write(part)
+        spool.seek(0)
+        return spool  # type: ignore[return-value]
+
+
+def open_arriving(source: str | os.PathLike[str]) -> tuple[Arriving, BinaryIO | None]:
+    """Open a path, or standard input for '-'. Also returns the file that the caller must close.
+
+    Regular files can seek; named pipes, `/dev/stdin` and `<(...)` are read as they arrive.
+    Raises AudioError if there is no such file, OSError if standard input is closed.
+    """
+    if str(source) == "-":
+        return Arriving(standard(sys.stdin, "standard input")), None
+    path = Path(source)
+    if path.is_dir():
+        raise AudioError(f"{path}: is a folder, not an audio file")
+    try:
+        stream = open(path, "rb")  # noqa: SIM115 - the caller closes it
+    except FileNotFoundError:
+        raise AudioError(f"{path}: no such file") from None
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be opened ({error.strerror})") from None
+    return Arriving(stream, stat.S_ISREG(os.fstat(stream.fileno()).st_mode)), stream

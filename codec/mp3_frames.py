@@ -1,0 +1,73 @@
+"""What an MP3 stream says of itself that FFmpeg leaves out on a pipe or at a cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KBPS = {  # (MPEG-1, layer) -> bitrates by index; None of index 0 ("free") and 15
+    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+KBPS[False, 3] = KBPS[False, 2]
+RATES = (44_100, 48_000, 32_000)  # Hz, of MPEG-1; halved for MPEG-2 and again for 2.5
+DECODER_DELAY = 529  # samples
+MARKS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")
+
+
+def frame_bytes(head: bytes) -> int | None:
+    """The size of the frame that starts with these 4 bytes, None if they are no header of known size."""
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return None
+    version, layer, index, rate = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3), head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or layer == 4 or index in (0, 15) or rate == 3:
+        return None
+    first = version == 3
+    hertz = RATES[rate] >> (0 if first else 1 if version == 2 else 2)
+    bits = 1000 * KBPS[first, layer][index - 1]
+    pad = head[2] >> 1 & 1
+    if layer == 1:
+        return 4 * (12 * bits // hertz + pad)
+    return (72 if layer == 3 and not first else 144) * bits // hertz + pad
+
+
+def is_cut(packet: bytes) -> bool:
+    """Whether a packet is shorter than its frame."""
+    size = frame_bytes(packet)
+    return size is not None and len(packet) < size
+
+
+@dataclass(frozen=True, slots=True)
+class Gapless:
+    """The encoder's own count: what to keep of the decoded samples."""
+
+    n_samples: int  # per channel, without the encoder's delay and padding
+    padding: int  # samples at the end that the encoder added
+
+
+def read_gapless(head: bytes) -> Gapless | None:
+    """Read the Xing or Info header in the first frame of an MP3 stream, whose first bytes are `head`."""
+    for mark in (b"Info", b"Xing"):
+        at = head.find(mark, 0, 200)
+        flags = int.from_bytes(head[at + 4 : at + 8], "big") if at > 0 else 0
+        if flags & 1 and frame_bytes(head):
+            break
+    else:
+        return None
+    n_frames = int.from_bytes(head[at + 8 : at + 12], "big")
+    lame = at + 12 + (4 if flags & 2 else 0) + (100 if flags & 4 else 0) + (4 if flags & 8 else 0)
+    pads = int.from_bytes(head[lame + 21 : lame + 24], "big")
+    if head[lame : lame + 4] not in (b"LAME", b"Lavf", b"Lavc") or not pads:
+        return None
+    per_frame = 1152 if head[1] >> 3 & 3 == 3 else 576
+    return Gapless(n_frames * per_frame - (pads >> 12) - (pads & 0xFFF), pads & 0xFFF)
+
+
+def id3_size(head: bytes) -> int:
+    """Bytes of an ID3v2 tag after its 10-byte head."""
+    size = 0
+    for byte in head[6:10]:
+        size = size << 7 | byte & 0x7F
+    return size + (10 if head[5] & 0x10 else 0)

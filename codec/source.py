@@ -1,0 +1,251 @@
+"""Audio opened for reading, whatever it is: a path, a pipe, any format that FFmpeg or libsndfile knows.
+
+Plain WAV is read here. Everything else goes through FFmpeg; what FFmpeg does not know is tried
+with libsndfile. The bytes decide, never the name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from .arriving import Arriving, open_arriving
+from .errors import AudioError, Damage
+from .forms import MAX_RATE, MIN_RATE
+from .mp3_frames import frame_bytes, id3_size, read_gapless
+from .ogg_links import OggLinks
+from .waves import FORMS, PcmReader, Wave, WaveFile
+
+BLOCK_SECONDS = 1.0
+BLOCK_BYTES = 1 << 24  # of a block of float32 at most, whatever the rate and the channels
+MAX_ID3 = 1 << 28  # bytes
+MAX_BOXES = 1 << 16  # bytes of an MP4 file before it says where its samples are
+ADTS = (b"\xff\xf1", b"\xff\xf9", b"\xff\xf0", b"\xff\xf8")  # of AAC
+READABLE_SUFFIXES = frozenset({
+    ".wav", ".wave", ".bwf", ".rf64", ".w64", ".aiff", ".aif", ".aifc", ".caf", ".au", ".snd", ".flac", ".mp3", ".mp2", ".m4a",
+    ".m4b", ".aac", ".mp4", ".mov", ".mkv", ".mka", ".webm", ".3gp", ".3g2", ".ogg", ".oga", ".opus", ".spx", ".wma", ".asf",
+    ".amr", ".awb", ".ac3", ".eac3", ".ape", ".wv", ".tta", ".tak", ".mpc", ".avi",
+})  # fmt: skip
+FORWARD = (  # formats that FFmpeg reads forwards and loses nothing
+    b"fLaC", b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75", b"TTA1", b".snd", b"FORM", b"#!AMR", b"\x0b\x77", b"\x47\x40",
+)  # fmt: skip
+
+
+class Reader(Protocol):
+    """One kind of audio being read."""
+
+    sample_rate: int  # Hz
+    channels: int
+    n_samples: int | None
+    speakers: tuple[str, ...]
+
+    @property
+    def damage(self) -> Damage | None:
+        """What is wrong with the part read so far."""
+        ...
+
+    def read(self, n_samples: int) -> np.ndarray:
+        """The next samples [C, n]; fewer than `n_samples` at the end alone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What a file says of itself; `n_samples` is None if only reading tells."""
+
+    sample_rate: int  # Hz
+    channels: int
+    n_samples: int | None  # per channel
+    speakers: tuple[str, ...] = ()  # "FL", "FR", "FC", ...; empty if not told
+
+
+class AudioSource:
+    """Audio opened for reading in blocks: a path, or '-' for standard input.
+
+    `track` chooses among several sound tracks, from 1. Damage is an error, unless there is a
+    list in `lost`: then a line about it goes there, and `blocks` gives what there is.
+    `notes` has lines for people about what is not coded. Raises AudioError if the source is
+    missing, a folder, or not audio.
+    """
+
+    def __init__(self, source: str | os.PathLike[str], track: int | None = None, lost: list[str] | None = None) -> None:
+        self.name = "standard input" if str(source) == "-" else str(source)
+        self._track, self._lost = track, lost
+        self.notes: list[str] = []
+        self._id3 = b""
+        self._told = False
+        with contextlib.ExitStack() as stack:
+            arriving, file = open_arriving(source)
+            if file is not None:
+                stack.enter_context(file)
+            self._stack = stack
+            self._reader = reader = self._open(arriving)
+            self._arriving = arriving
+            self._stack = stack.pop_all()
+        self.info = AudioInfo(reader.sample_rate, reader.channels, reader.n_samples, reader.speakers)
+        self._note_tracks()
+        if not MIN_RATE <= self.info.sample_rate <= MAX_RATE:
+            self.close()
+            raise AudioError(
+                f"{self.name}: a sample rate of {self.info.sample_rate} Hz is out of range ({MIN_RATE}..{MAX_RATE})"
+            )
+
+    def _note_tracks(self) -> None:
+        """Say which sound track is read if there are several and none was asked for."""
+        n_tracks: int = getattr(self._reader, "n_tracks", 1)
+        if n_tracks > 1 and self._track is None:
+            chosen = getattr(self._reader, "track", 1)
+            self.notes.append(f"has {n_tracks} sound tracks; number {chosen} is coded, --track chooses another")
+
+    def _open(self, stream: Arriving) -> Reader:
+        if not stream.peek(1):
+            raise AudioError(f"{self.name}: is empty")
+        while (head := stream.peek(10))[:3] == b"ID3" and len(head) == 10 and id3_size(head) < MAX_ID3:
+            self._id3 = self._id3 or stream.peek(10 + id3_size(head))
+            stream.skip(10 + id3_size(head))
+        stream.keep()
+        head = stream.peek(12)
+        if head[:4] in FORMS and head[8:] == b"WAVE":
+            return self._open_wave(stream)
+        if is_text(stream.peek(512)):
+            raise AudioError(f"{self.name}: is text, not audio")
+        return self._open_media(stream)
+
+    def _open_wave(self, stream: Arriving) -> Reader:
+        if self._track not in (None, 1):
+            raise AudioError(f"{self.name}: has 1 sound track, and none with the number {self._track}")
+        wave = Wave(stream, self.name)
+        if wave.format.dtype is not None:
+            return PcmReader(wave)
+        from .media import AvReader
+
+        damage = lambda: wave.problem and (wave.problem, None)  # noqa: E731
+        return AvReader([WaveFile(wave)], self.name, options={"ignore_length": "1"}, damage=damage)
+
+    def _open_media(self, stream: Arriving) -> Reader:
+        from .media import AvReader
+
+        head = stream.peek(12)
+        if head[:4] == b"OggS":
+            links = OggLinks(stream)
+            return AvReader(links, self.name, self._track, damage=lambda: links.problem)
+        if is_mp3(head):
+            return AvReader([stream], self.name, self._track, gapless=read_gapless(stream.peek(4096)))
+        if head.startswith(FORWARD) or head[:2] in ADTS or is_fast_mov(stream):
+            return AvReader([stream], self.name, self._track)
+        file = self._stack.enter_context(stream.as_seekable())
+        try:
+            return AvReader([file], self.name, self._track)
+        except AudioError:
+            file.seek(0)
+            reader = open_sndfile(file)
+            if reader is None:
+                raise
+            return reader
+
+    def blocks(self, n_samples: int | None = None) -> Iterator[np.ndarray]:
+        """Float32 blocks [C, n] in order, n = `n_samples` but for the last, or what fits into BLOCK_BYTES if that is less.
+
+        Raises AudioError at the first sample that is not finite and at damage, naming the time.
+        """
+        most = max(1, BLOCK_BYTES // (4 * self.info.channels))
+        n_samples = min(n_samples or round(BLOCK_SECONDS * self.info.sample_rate), most)
+        position = 0
+        while True:
+            block = self._reader.read(n_samples)
+            if not np.isfinite(block).all():
+                where = position + int(np.argmin(np.isfinite(block).all(axis=0)))
+                raise AudioError(f"{self.name}: a sample at {where / self.info.sample_rate:.3f} s is not a finite number")
+            position += block.shape[1]
+            if block.shape[1]:
+                yield block
+            self._check(position)
+            if block.shape[1] < n_samples:
+                return
+
+    def _check(self, position: int) -> None:
+        """Raise AudioError at damage, or note it once."""
+        damage = None if self._told else self._reader.damage
+        if damage is None:
+            return
+        self._told = True
+        seconds = position / self.info.sample_rate if damage.seconds is None else damage.seconds
+        line = f"damaged at {seconds:.3f} s ({damage.reason})"
+        if self._lost is None:
+            raise AudioError(f"{self.name}: {line}; try --partial")
+        self._lost.append(line)
+
+    def close(self) -> None:
+        """Close the file and whatever was opened for it."""
+        self._stack.close()
+
+    def __enter__(self) -> AudioSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class SndfileReader:
+    """Audio that libsndfile reads."""
+
+    damage = None
+    speakers = ()
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.sample_rate, self.channels, self.n_samples = file.samplerate, file.channels, file.frames
+
+    def read(self, n_samples: int) -> np.ndarray:
+        """The next samples [C, n]; fewer than `n_samples` at the end alone."""
+        block: np.ndarray = self._file.read(n_samples, dtype="float32", always_2d=True).T
+        return block
+
+
+def open_sndfile(file: Any) -> Reader | None:
+    """A reader by libsndfile, for formats that FFmpeg does not know; None if it does not know it either."""
+    import soundfile
+
+    try:
+        return SndfileReader(soundfile.SoundFile(file))
+    except (soundfile.LibsndfileError, TypeError):
+        return None
+
+
+def is_mp3(head: bytes) -> bool:
+    """Whether bytes start with the header of an MPEG audio frame."""
+    return frame_bytes(head) is not None
+
+
+def is_fast_mov(stream: Arriving) -> bool:
+    """Whether an MP4 or QuickTime stream describes its samples before they come, so that it can be read forwards."""
+    at = 0
+    while at < MAX_BOXES and len(head := stream.peek(at + 8)[at:]) == 8:
+        size, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if kind in (b"moov", b"moof"):
+            return True
+        if kind not in (b"ftyp", b"styp", b"free", b"skip", b"wide", b"uuid", b"pnot") or size < 8:
+            return False
+        at += size
+    return False
+
+
+def is_text(head: bytes) -> bool:
+    """Whether bytes are text: nothing but printable characters and line ends, most of them ASCII."""
+    if head.startswith((b"\xff\xfe<", b"\xff\xfe#", b"\xfe\xff\0")):
+        return True
+    if head.startswith(b"NIST_1A") or any(byte < 0x20 and byte not in b"\t\n\f\r\x1b" for byte in head):
+        return False
+    ascii_share = sum(byte < 0x7F for byte in head) / max(len(head), 1)
+    if ascii_share > 0.85:
+        return True
+    try:
+        head[:-4].decode() if len(head) > 4 else head.decode()
+    except UnicodeDecodeError as error:
+        return len(head) - error.start < 8
+    return True

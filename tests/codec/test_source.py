@@ -1,0 +1,217 @@
+"""Reading: all samples of every format, by every way in; damage is told and never coded in silence."""
+
+import io
+import os
+import struct
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from ecdc.codec import source as module
+from ecdc.codec.audio import AudioError, AudioSource, wave_header
+from media_files import FORMATS, RATE, encoded, ffmpeg_count, read, read_fd, read_fifo, read_stdin, tone
+
+
+@pytest.fixture(scope="module", params=list(FORMATS))
+def media(request, tmp_path_factory):
+    """A file of each format and its bytes."""
+    data = encoded(request.param)
+    if data is None:
+        pytest.skip(f"no encoder for {request.param}")
+    path = tmp_path_factory.mktemp("media") / request.param
+    path.write_bytes(data)
+    return path
+
+
+def test_samples_are_those_that_ffmpeg_decodes(media):
+    audio = read(media)
+    data = media.read_bytes()
+    for way in (read_stdin, read_fifo, read_fd):
+        np.testing.assert_array_equal(way(data), audio, err_msg=way.__name__)
+    wanted = ffmpeg_count(media, len(audio))
+    assert wanted in (None, audio.shape[1])
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.oga", "alac.m4a", "a.tta", "a.wv", "a.aiff", "a.au", "a.w64", "a.mov", "a.wav"])
+def test_lossless_formats_are_read_exactly(tmp_path, name):
+    pcm = np.rint(tone(5000) * 32767) / 32768
+    (tmp_path / name).write_bytes(encoded(name, pcm.astype(np.float32)))
+    assert np.abs(read(tmp_path / name) - pcm).max() <= 1 / 32768
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+@pytest.mark.parametrize(("form", "endian"), [("WAV", "LITTLE"), ("WAV", "BIG"), ("WAVEX", "LITTLE"), ("RF64", "LITTLE")])
+def test_wav_of_every_kind_is_what_libsndfile_reads(tmp_path, subtype, form, endian):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(3001).T, RATE, subtype, endian, form)
+    wanted, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    np.testing.assert_array_equal(read(path), wanted.T)
+    np.testing.assert_array_equal(read_stdin(path.read_bytes()), wanted.T)
+
+
+def test_joined_files_are_read_to_the_end(tmp_path):
+    """MP3, AAC, FLAC and both kinds of Ogg; of the Ogg ones, exactly the sum."""
+    for name in ("a.mp3", "a.aac", "a.flac", "a.opus", "a.ogg", "a.oga", "a.ac3"):
+        one, two = encoded(name), encoded(name, tone(2 * RATE))
+        (tmp_path / name).write_bytes(one + two)
+        lengths = [read_stdin(part).shape[1] for part in (one, two)]
+        joined = read(tmp_path / name).shape[1]
+        slack = 4 * 1152 if name == "a.mp3" else 0  # between joined MP3s an encoder's padding stays, as in FFmpeg
+        assert sum(lengths) <= joined <= sum(lengths) + slack, name
+        assert read_fifo(one + two).shape[1] == joined, name
+
+
+def test_a_chained_stream_may_change_its_rate_and_channels(tmp_path):
+    soundfile.write(tmp_path / "b.ogg", tone(16_000)[0], 16_000, format="OGG", subtype="VORBIS")
+    (tmp_path / "a.ogg").write_bytes(encoded("a.ogg") + (tmp_path / "b.ogg").read_bytes())
+    audio = read(tmp_path / "a.ogg")
+    assert audio.shape[0] == 2 and abs(audio.shape[1] - (RATE + 123 + RATE)) <= 2
+    assert audio[:, -RATE // 2 :].std() > 0.1
+
+
+@pytest.mark.parametrize("n_frames", [3, 1000])
+def test_an_mp3s_own_count_is_a_claim(tmp_path, n_frames):
+    data = bytearray(encoded("a.mp3"))
+    at = max(data.find(b"Xing"), data.find(b"Info"))
+    data[at + 8 : at + 12] = n_frames.to_bytes(4, "big")
+    (tmp_path / "a.mp3").write_bytes(data)
+    assert read(tmp_path / "a.mp3").shape[1] >= RATE + 123
+
+
+def wav(n_samples=RATE, claim=None, more=b"", before=b""):
+    """A stereo WAV of 16 bits whose header claims `claim` bytes."""
+    pcm = np.rint(tone(n_samples) * 32767).astype("<i2").T.tobytes()
+    head = bytearray(wave_header(RATE, 2, n_samples))
+    if claim is not None:
+        head[40:44] = claim.to_bytes(4, "little")
+        head[4:8] = min(claim + 36, 2**32 - 1).to_bytes(4, "little")
+    return before + bytes(head) + pcm + more
+
+
+LIST = b"LIST" + struct.pack("<I", 16) + b"INFOIART" + struct.pack("<I", 4) + b"Ann\0"
+
+
+@pytest.mark.parametrize("claim", [None, 0, 0xFFFFFFFF, 0xFFFFFFFF - 36, 0x7FFFFFFF, 0x7FFFF000, 4 * 999])
+@pytest.mark.parametrize("before", [b"", b"ID3\4\0\0\0\0\0\5Hello"])
+def test_a_length_in_a_wav_header_is_a_claim(tmp_path, claim, before):
+    data = wav(claim=claim, before=before)
+    (tmp_path / "a.wav").write_bytes(data)
+    for audio in (read(tmp_path / "a.wav"), read_stdin(data)):
+        assert audio.shape == (2, RATE)
+
+
+@pytest.mark.parametrize("more", [LIST, b"TAG" + bytes(125), b"id3 " + struct.pack("<I", 10) + b"ID3" + bytes(7), bytes(500)])
+def test_what_follows_the_samples_is_not_coded(tmp_path, more):
+    data = wav(more=more)
+    (tmp_path / "a.wav").write_bytes(data)
+    for audio in (read(tmp_path / "a.wav"), read_stdin(data)):
+        assert audio.shape == (2, RATE)
+
+
+@pytest.mark.parametrize("tail", [b"", LIST])
+@pytest.mark.parametrize("claim", ["modulo", 0xFFFFFFFF, 0])
+def test_wav_beyond_4_gib(tmp_path, claim, tail):
+    """A sparse file: nothing but its header and its last bytes is on the disk."""
+    n_bytes = 2**32 + 793_081_956
+    if claim != "modulo" and tail:
+        return
+    with open(tmp_path / "big.wav", "wb") as file:
+        size = n_bytes % 2**32 if claim == "modulo" else claim
+        file.write(wav(0, size))
+        file.truncate(44 + n_bytes)
+        file.seek(44 + n_bytes)
+        file.write(tail)
+    with AudioSource(tmp_path / "big.wav") as audio:
+        assert audio.info.n_samples == n_bytes // 4
+
+
+def damages(data):
+    """Truncations, zeros, other bytes, missing and added bytes in the middle."""
+    half, rng = len(data) // 2, np.random.default_rng(1)
+    yield "cut off", data[: int(len(data) * 0.61)]
+    yield "zeros", data[:half] + bytes(3000) + data[half + 3000 :]
+    yield "noise", data[:half] + rng.bytes(3000) + data[half + 3000 :]
+    yield "missing", data[:half] + data[half + 3000 :]
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.ogg", "a.opus", "a.flac", "fast.m4a", "a.aac", "a.webm", "a.wv", "a.tta", "a.ac3"])
+def test_damage_names_the_second(tmp_path, name):
+    data = encoded(name, tone(4 * RATE))
+    whole = read_stdin(data).shape[1]
+    for what, damaged in damages(data):
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(AudioError, match=r"damaged at \d\.\d{3} s \(.*\); try --partial$") as error:
+            read(tmp_path / name)
+        assert "\n" not in str(error.value), what
+        lost = []
+        part = read(tmp_path / name, lost=lost)
+        assert len(lost) == 1 and 0 < part.shape[1] <= whole, what
+
+
+@pytest.mark.parametrize("name", ["a.wav", "adpcm.wav", "a.aiff", "a.au", "a.w64", "a.caf"])
+def test_a_recording_that_was_cut_off_says_so(tmp_path, name):
+    data = encoded(name)
+    (tmp_path / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(AudioError, match=r"damaged at 0\.[45]"):
+        read(tmp_path / name)
+    assert read(tmp_path / name, lost=[]).shape[1] > 0.4 * RATE
+
+
+def test_joined_wav_files_are_not_half_coded():
+    with pytest.raises(AudioError, match=r"damaged at 1.000 s \(another WAV file follows"):
+        read_stdin(wav() + wav())
+
+
+@pytest.mark.parametrize("text", ["Dear Ann,\n\nnothing here is sound.\n", "<html>\n", "é à ü " * 99, "#EXTM3U\nhttp://a.b/c.mp3\n"])
+@pytest.mark.parametrize("name", ["notes.com.au", "list.m3u8", "a.mp3", "b.raw"])
+def test_text_is_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(AudioError, match="is text, not audio"):
+        AudioSource(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name", [b"\xff\xfe latin \xe9.wav", b"-rf.wav", "あ".encode() * 83 + b".wav", b"a\nb.flac", b"%s{}$(x).mp3"]
+)
+def test_any_name_is_read(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    suffix = name.rsplit(b".")[-1].decode()
+    with open(name, "wb") as file:
+        file.write(encoded(f"a.{suffix}"))
+    os.symlink(name, b"link")
+    for path in (os.fsdecode(name), "link"):
+        assert read(path).shape[1] == RATE + 123
+
+
+def test_blocks_are_bounded_in_bytes(monkeypatch):
+    """Whatever the rate and the channels: 1024 channels at 768 kHz would be 3 GB a second."""
+    monkeypatch.setattr(module, "BLOCK_BYTES", 4096 * 100)
+    head = wave_header(768_000, 1024, 300)
+    data = head + bytes(2048 * 300)
+
+    def sizes(data):
+        with AudioSource(data) as audio:
+            return [block.shape for block in audio.blocks()]
+
+    monkeypatch.setattr(module, "open_arriving", lambda data: (module.Arriving(io.BytesIO(data)), None))
+    assert sizes(data) == [(1024, 100)] * 3
+
+
+def test_tracks(tmp_path):
+    """Of a film with two sound tracks one is read, and the source says which."""
+    with av.open(tmp_path / "film.mkv", "w") as output:
+        streams = [output.add_stream("flac", rate=RATE, layout="stereo") for _ in range(2)]
+        for stream, n_samples in zip(streams, (RATE, RATE // 2), strict=True):
+            pcm = np.rint(tone(n_samples) * 32767).astype(np.int16).T.reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(pcm, format="s16", layout="stereo")
+            frame.sample_rate, frame.pts = RATE, 0
+            output.mux(stream.encode(frame))
+        for stream in streams:
+            output.mux(stream.encode(None))
+    lengths = [read(tmp_path / "film.mkv", track=n).shape[1] for n in (1, 2)]
+    assert lengths == [RATE, RATE // 2]
+    with AudioSource(tmp_path / "film.mkv") as audio:
+        assert "2 sound tracks; number 1 is coded" in audio.notes[0]
+    with pytest.raises(AudioError, match="has 2 sound tracks, and none with the number 3"):
+        AudioSource(tmp_path / "film.mkv", track=3)
