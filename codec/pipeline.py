@@ -138,8 +138,9 @@ def encode_file(
     `channels` is 1, 2 or None to keep the source's, of which more than two become stereo. `track`
     chooses among several sound tracks, from 1. With a list in `lost` damage is no error: a line about
     it goes there, and what there is gets coded. `note` receives lines for people.
-    With `vbr` the number of codebooks follows the sound, and `kbps` is not looked at. `entropy` is as in `header_for`; with `verify` every chunk
-    is decoded again before it is written; chunks last `chunk_seconds`, or the format's default.
+    With `vbr` the number of codebooks follows the sound, and `kbps` is not looked at. `entropy` is as
+    in `header_for`; with `verify` every chunk is decoded again before it is written; chunks last
+    `chunk_seconds`, or the format's default.
     Without `overwrite`, FileExistsError if the target exists when it is complete. Raises AudioError
     or ValueError with one line that says what was wrong; the target then does not exist, or is as
     it was before.

@@ -123,3 +123,29 @@ def test_a_span_is_decoded(ecdc, tmp_path, start, first):
 def test_wrong_times_are_usage_errors(ecdc, tmp_path, text):
     result = ecdc("decode", "a.ecdc", "--start", text)
     assert result.returncode == 2 and b"is no time" in result.stderr
+
+
+@pytest.mark.parametrize("n_channels", [3, 6, 24])
+def test_more_channels_than_two_are_folded_and_a_line_says_so(ecdc, tmp_path, n_channels):
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "a.wav", 0.1 * rng.standard_normal((9000, n_channels)), 48_000)
+    done = ecdc("encode", tmp_path / "a.wav", check=True)
+    lines = done.stderr.decode().splitlines()
+    assert len(lines) == 2 and f"a.wav: {n_channels} channels are folded to stereo" in lines[0]
+    assert json.loads(ecdc("info", tmp_path / "a.ecdc", "--json", check=True).stdout)["channels"] == 2
+    done = ecdc("encode", tmp_path / "a.wav", "--channels", "mono", "-o", tmp_path / "b.ecdc", check=True)
+    assert b"folded" not in done.stderr
+    assert not ecdc("encode", tmp_path / "a.wav", "--quiet", "--force", check=True).stderr
+
+
+def test_a_recording_that_was_cut_off_needs_partial(ecdc, tmp_path, one_line):
+    soundfile.write(tmp_path / "a.wav", np.zeros(48_000), 48_000)
+    data = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(data[: len(data) // 2])
+    line = one_line(ecdc("encode", tmp_path / "a.wav"))
+    assert "a.wav: damaged at 0.500 s" in line and line.endswith("try --partial")
+    assert not (tmp_path / "a.ecdc").exists()
+    done = ecdc("encode", tmp_path / "a.wav", "--partial", check=True)
+    assert b"damaged at 0.500 s" in done.stderr
+    about = json.loads(ecdc("info", tmp_path / "a.ecdc", "--json", check=True).stdout)
+    assert about["original_n_samples"] == (len(data) // 2 - 44) // 2

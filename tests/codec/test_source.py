@@ -135,7 +135,9 @@ def damages(data):
     yield "missing", data[:half] + data[half + 3000 :]
 
 
-@pytest.mark.parametrize("name", ["a.mp3", "a.ogg", "a.opus", "a.flac", "fast.m4a", "a.aac", "a.webm", "a.wv", "a.tta", "a.ac3"])
+@pytest.mark.parametrize(
+    "name", ["a.mp3", "a.ogg", "a.opus", "a.flac", "fast.m4a", "a.aac", "a.webm", "a.wv", "a.tta", "a.ac3"]
+)
 def test_damage_names_the_second(tmp_path, name):
     data = encoded(name, tone(4 * RATE))
     whole = read_stdin(data).shape[1]
