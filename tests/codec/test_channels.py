@@ -33,7 +33,7 @@ def test_full_scale_does_not_clip_and_every_speaker_is_heard(n_channels, channel
 
 def test_left_stays_left():
     for name, (left, right) in WEIGHTS.items():
-        side = {"L": 1, "R": -1}.get(name[-1], 0)
+        side = {"FLC": 1, "FRC": -1}.get(name, {"L": 1, "R": -1}.get(name[-1], 0))
         assert np.sign(left - right) == side, name
 
 
