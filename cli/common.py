@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from .signals import interrupted
 from .text import dumps, echo, printable
 
 
@@ -31,7 +32,7 @@ class Time(click.ParamType):
 
 
 TIME = Time()
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+EXIT_FAILED = 1
 
 
 class InputError(Exception):
@@ -137,19 +138,20 @@ def expected_errors() -> tuple[type[BaseException], ...]:
 
 @contextlib.contextmanager
 def guard(where: str | None = None) -> Iterator[None]:
-    """Turn expected errors into one line on stderr and exit code 1, Ctrl-C into 130, a closed pipe into silence."""
+    """Turn expected errors into one line on stderr and exit code 1, Ctrl-C and SIGTERM into 130, a closed pipe into silence."""
     try:
         yield
     except BrokenPipeError:
         # Whoever read our output has had enough; do not let the interpreter flush into the void.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(EXIT_FAILED) from None
     except KeyboardInterrupt:
-        click.echo("ecdc: interrupted; nothing partial was left behind", err=True)
-        raise SystemExit(EXIT_INTERRUPTED) from None
+        raise interrupted() from None
     except expected_errors() as error:
         text = describe(error)
-        prefix = f"{where}: " if where and where not in text else ""
+        is_named = (where or "") in text or (isinstance(error, OSError) and error.filename)
+        prefix = "" if is_named else f"{where}: "
         echo(printable(f"ecdc: {prefix}{text}"), err=True)
         raise SystemExit(EXIT_FAILED) from None
 

@@ -157,7 +157,7 @@ def _sound(opened: CodeFile | Sound) -> Sound:
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed once; a second time it interrupts as usual."""
+    """Whether Ctrl-C was pressed, or SIGTERM came, once; a second time it interrupts as usual."""
     asked: list[int] = []
 
     def note(number: int, frame: object) -> None:
@@ -165,8 +165,9 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked.append(number)
 
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: bool(asked)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from .. import __version__
+from .signals import hold_standard_streams, interrupted, termination_as_interrupt
 from .text import printable
 
 # name: (module, attribute, one line of help)
@@ -53,9 +54,12 @@ class LazyGroup(click.Group):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """As click's own; what a usage error repeats of the command line is made printable."""
-        with _printable_errors():
-            return super().invoke(ctx)
+        """Run a command; a usage error is made printable, and an interrupt that it does not handle ends in one line."""
+        try:
+            with _printable_errors():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise interrupted() from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -82,10 +86,12 @@ def group() -> None:
     ecdc decode in.ecdc                writes in.wav
 
     '-' is standard input or output. Exit codes: 0 done, 1 an input could not be
-    processed, 2 wrong usage, 130 interrupted.
+    processed, 2 wrong usage, 130 interrupted (Ctrl-C or SIGTERM).
     """
 
 
 def main(args: list[str] | None = None) -> Any:
     """Entry point of the console script."""
-    return group(args=args, prog_name="ecdc")
+    hold_standard_streams()
+    with termination_as_interrupt():
+        return group(args=args, prog_name="ecdc")

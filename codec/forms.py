@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..format.files import is_special
 from ..format.timing import ceil_div
 from .errors import AudioError
 
@@ -80,10 +81,13 @@ FORMS = {
 
 
 def format_of(path: str | Path, form: str | None = None) -> Form:
-    """The format of an output, by the name `form` or by its suffix; '-' is WAV. Raises AudioError for unknown ones."""
-    if form is None and str(path) == "-":
-        return WAV
+    """The format of an output, by the name `form` or by its suffix; '-' and devices are WAV.
+
+    Raises AudioError for unknown ones.
+    """
     name = form.lower() if form else Path(path).suffix.lower()[1:]
+    if form is None and (str(path) == "-" or (name not in FORMS and is_special(path))):
+        return WAV
     if name not in FORMS:
         raise AudioError(f"{path}: unknown audio format {name!r} (known: {', '.join(sorted(FORMS))})")
     return FORMS[name]

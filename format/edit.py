@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from math import isfinite
 from typing import BinaryIO
 
 import numpy as np
@@ -47,6 +48,8 @@ def codebooks_for(header: Header, kbps: float) -> tuple[int, ...]:
     """K of each stream at a nominal bitrate of the whole; raises ValueError, naming the lowest, where it is too low."""
     each = nominal_kbps(header.frame_rate, 1, header.bits)
     lowest = header.n_streams * each
+    if not isfinite(kbps):
+        raise ValueError(f"kbps must be a finite number, got {kbps}")
     if kbps + 1e-9 < lowest:
         raise ValueError(f"the lowest bitrate of this file is {float(lowest):g} kbps, got {kbps:g}")
     return share_codebooks(int(Fraction(kbps + 1e-9) / each), header.channel_coding, header.max_codebooks)

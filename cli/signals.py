@@ -1,0 +1,60 @@
+"""How the process begins and ends: SIGTERM and SIGHUP as Ctrl-C, closed standard streams, one line when interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import click
+
+EXIT_INTERRUPTED = 130
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))  # besides SIGINT
+
+
+@contextlib.contextmanager
+def termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt, unless whoever started the process had it ignore them.
+
+    Children that are forked meanwhile end at once, as they would have.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner = os.getpid()
+
+    def interrupt(number: int, frame: object) -> None:
+        if os.getpid() != owner:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in ENDING}
+    ours = [number for number, handler in before.items() if handler is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])
+
+
+def hold_standard_streams() -> None:
+    """Open /dev/null in place of standard streams that are closed, so that no file of ours gets their number.
+
+    What a library prints would otherwise end up in that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def interrupted() -> SystemExit:
+    """Say that the command was interrupted; the exception to raise."""
+    click.echo("ecdc: interrupted; nothing partial was left behind", err=True)
+    return SystemExit(EXIT_INTERRUPTED)
