@@ -143,3 +143,13 @@ def entropy_command(args: tuple[str, ...]) -> None:
         from ..bench.entropy import main
 
         main.main(list(args), prog_name="ecdc bench entropy")
+
+
+@bench_command.command("live", context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def live_command(args: tuple[str, ...]) -> None:
+    """Feed a pipe in real time: time to the first sample, and lag."""
+    with guard():
+        from ..bench.live import main
+
+        main.main(list(args), prog_name="ecdc bench live")

@@ -12,13 +12,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby
 from math import ceil
 
 import numpy as np
 import torch
 
 from ..format import Chunk, Entropy, Header, Reader, V0File, Writer, read_v0
+from ..format.bytestream import look_ahead
 from ..format.files import input_stream, output_stream, seekable
 from ..format.header import major_version
 from ..format.priors import prior_for
@@ -29,6 +29,7 @@ from .audio import AudioError, AudioSource
 from .audio_out import Output, write_audio
 from .checkpoints import load_bundled
 from .exact import length_at, restored, trimmed
+from .live import Coded, Pace, coded_blocks, is_pipe, pace_for, paced_blocks, warm_up
 from .model import Codec
 from .prepare import Prepared, Progress, fixed_blocks
 from .segments import Segment
@@ -105,12 +106,16 @@ def header_for(
 
 
 def encode_blocks(
-    codec: Codec, blocks: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...]
+    codec: Codec, blocks: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...], pace: Pace | None = None
 ) -> Iterator[np.ndarray]:
-    """Audio blocks [C, n] at the codec's rate -> codes [R, t], the rows of each stream one after the other."""
+    """Audio blocks [C, n] at the codec's rate -> codes [R, t], the rows of each stream one after the other.
+
+    `pace` says how much is coded at a time; None: BLOCK_FRAMES.
+    """
     size = BLOCK_FRAMES * codec.config.hop_length
+    cut = fixed_blocks(blocks, size) if pace is None else paced_blocks(blocks, pace)
     with codec.streaming(batch_size=layout.n_streams) as stream:
-        for block, last in fixed_blocks(blocks, size):
+        for block, last in cut:
             wav = _tensor(layout.split(block, codec.config.channels))
             codes = stream.encode(wav, n_codebooks=max(codebooks), last=last)  # [S, K, t]
             yield np.concatenate([rows[:k] for rows, k in zip(codes.numpy(), codebooks, strict=True)]).astype(np.uint16)
@@ -155,13 +160,17 @@ def encode_file(
             note(f"{audio.info.channels} channels are folded to stereo; --channels mono makes one of them")
         for line in audio.notes:
             note(line)
-        prepared = Prepared(audio, layout.channels, codec.sample_rate, progress)
+        live = is_pipe(source) and not codec.config.segment_length
+        pace = None if codec.config.segment_length else pace_for(codec, chunk_frames, BLOCK_FRAMES, live)
+        if live:
+            warm_up(codec, header, codebooks or (1,) * layout.n_streams, decoder=False)
+        prepared = Prepared(audio, layout.channels, codec.sample_rate, progress, pace if live else None)
         with output_stream(target, overwrite) as stream:
             writer = Writer(stream, header, chunk_frames, verify)
             if allocator:
-                _write_variable(writer, codec, prepared, layout, allocator)
+                _write_variable(writer, codec, prepared, layout, allocator, pace)
             else:
-                _write_codes(writer, codec, prepared, layout, codebooks)
+                _write_codes(writer, codec, prepared, layout, codebooks, pace)
             writer.close(prepared.n_samples, prepared.n_original)
     rate = audio.info.sample_rate
     return Result(prepared.n_original / rate, writer.n_bytes, layout.channels, rate, codebooks)
@@ -172,17 +181,21 @@ def _chunk_frames(header: Header, seconds: float) -> int:
     return max(1, min(ceil(seconds * header.frame_rate), header.chunk_limit))
 
 
-def _write_codes(writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...]) -> None:
+def _write_codes(
+    writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...], pace: Pace | None
+) -> None:
     if codec.config.segment_length:
         wavs = (_tensor(layout.split(block, codec.config.channels)) for block in audio)
         for segment in codec.encode_segment_blocks(wavs, n_codebooks=codebooks[0]):
             writer.append_segment(segment.codes[0].numpy(), None if segment.scale is None else float(segment.scale))
         return
-    for codes in encode_blocks(codec, audio, layout, codebooks):
+    for codes in encode_blocks(codec, audio, layout, codebooks, pace):
         writer.append(codes, codebooks)
 
 
-def _write_variable(writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layout: Layout, allocator: Allocator) -> None:
+def _write_variable(
+    writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layout: Layout, allocator: Allocator, pace: Pace | None
+) -> None:
     """Codes at all codebooks, of which each stretch keeps what `allocator` gives it."""
     heard: list[np.ndarray] = []
 
@@ -192,7 +205,7 @@ def _write_variable(writer: Writer, codec: Codec, audio: Iterable[np.ndarray], l
             yield block
 
     def coded() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for codes in encode_blocks(codec, listened(), layout, allocator.codebooks):
+        for codes in encode_blocks(codec, listened(), layout, allocator.codebooks, pace):
             yield codes, np.concatenate(heard, axis=1)
             heard.clear()
 
@@ -216,9 +229,12 @@ def decode_blocks(
     gain = np.float32(10 ** (header.output_gain / 5120))
     start, stop, skip = frames_of(span, codec, reader) if span else (0, None, header.pre_skip)
     chunks = salvage or _cut_chunks(reader, start, stop)
-    blocks = (
-        _decode_segments(codec, chunks) if header.segment_length else _decode_stream(codec, chunks, header.n_streams, start)
-    )
+    if header.segment_length:
+        blocks = _decode_segments(codec, chunks)
+    else:
+        is_file = span is not None or salvage is not None or reader.n_frames is not None
+        coded = coded_blocks(chunks, float(header.frame_rate), BLOCK_FRAMES, join=is_file)
+        blocks = _decode_stream(codec, coded, header.n_streams, start)
 
     def length() -> int | None:
         if salvage:
@@ -237,32 +253,17 @@ def _cut_chunks(reader: Reader, start: int, stop: int | None) -> Iterator[Chunk]
         yield dataclasses.replace(chunk, first_frame=chunk.first_frame + first, codes=codes)
 
 
-def _decode_stream(codec: Codec, chunks: Iterable[Chunk], n_streams: int, start: int) -> Iterator[np.ndarray]:
+def _decode_stream(codec: Codec, blocks: Iterable[Coded], n_streams: int, start: int) -> Iterator[np.ndarray]:
     """Decoded streams [S, c, n] of an unsegmented file, from frame `start` on."""
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(codec.streaming(first_frame=start)) for _ in range(n_streams)]
         silencers = [Silencer(codec.config.hop_length) for _ in streams]
-        coded = ((chunk.n_codebooks, chunk.codes) for chunk in chunks)
-        for codebooks, codes, last in _fixed_codes(coded, BLOCK_FRAMES):
+        for codebooks, codes, last in blocks:
             rows = torch.from_numpy(codes.astype(np.int64)).split(codebooks)
             wavs = [s.decode(k_rows[None], last=last)[0].numpy() for s, k_rows in zip(streams, rows, strict=True)]
             for silencer, k in zip(silencers, codebooks, strict=True):
                 silencer.tell(k, codes.shape[1])
             yield np.stack([silencer(wav) for silencer, wav in zip(silencers, wavs, strict=True)])
-
-
-def _fixed_codes(
-    chunks: Iterable[tuple[tuple[int, ...], np.ndarray]], size: int
-) -> Iterator[tuple[tuple[int, ...], np.ndarray, bool]]:
-    """Blocks of `size` frames, shorter where the number of codebooks changes and at the end."""
-    held: tuple[tuple[int, ...], np.ndarray] | None = None
-    for codebooks, run in groupby(chunks, key=lambda chunk: chunk[0]):
-        for codes, _ in fixed_blocks((chunk[1] for chunk in run), size):
-            if held is not None:
-                yield *held, False
-            held = codebooks, codes
-    if held is not None:
-        yield *held, True
 
 
 def _decode_segments(codec: Codec, chunks: Iterable[Chunk]) -> Iterator[np.ndarray]:
@@ -303,7 +304,8 @@ def decode_file(
     output = target if isinstance(target, Output) else Output(target, form)
     output.check()
     with input_stream(source) as stream:
-        if major_version(stream.peek(5)[:5]) == 0:  # type: ignore[attr-defined]
+        start_bytes, stream = look_ahead(stream, 5)
+        if major_version(start_bytes) == 0:
             if start or duration is not None:
                 raise ValueError("files of version 0 have no index: decode all of it, or convert the file first")
             old = read_v0(stream)
@@ -316,6 +318,8 @@ def decode_file(
             check_seconds(float((reader.n_frames or 0) / header.frame_rate), max_seconds)
         codec = decoder(model or load_bundled(header.codec))
         rate = output.legal_rate(sample_rate or header.original_sample_rate)
+        if reader.n_frames is None and not header.segment_length:
+            warm_up(codec, header, (header.max_codebooks,) * header.n_streams, decoder=True)
         if is_span:
             blocks, n_wanted = _decode_span(codec, reader, rate, start, duration)
             check_seconds(n_wanted / rate, max_seconds)

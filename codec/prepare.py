@@ -8,6 +8,7 @@ import numpy as np
 
 from ..format.timing import resampled_length
 from .audio import AudioError, AudioSource, Resampler, fold_channels
+from .live import Pace
 
 Progress = Callable[[float], None]  # receives the seconds of audio done since the last call
 
@@ -31,16 +32,23 @@ def fixed_blocks(blocks: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.n
 
 
 class Prepared:
-    """Audio of a source at the codec's rate and channels, block by block; counts what passes."""
+    """Audio of a source at the codec's rate and channels, block by block; counts what passes.
 
-    def __init__(self, source: AudioSource, channels: int, sample_rate: int, progress: Progress) -> None:
+    With a `pace` no more is read at a time than its next block takes.
+    """
+
+    def __init__(
+        self, source: AudioSource, channels: int, sample_rate: int, progress: Progress, pace: Pace | None = None
+    ) -> None:
         self._source, self._channels, self._rate, self._progress = source, channels, sample_rate, progress
+        self._pace = pace
         self.n_original = self.n_samples = 0
 
     def __iter__(self) -> Iterator[np.ndarray]:
         rate = self._source.info.sample_rate
         resampler = Resampler(rate, self._rate, self._channels)
-        for block in self._source.blocks():
+        pace = self._pace
+        for block in self._source.blocks(None if pace is None else lambda: pace.n_wanted(rate, self._rate)):
             self.n_original += block.shape[1]
             yield self._counted(resampler(fold_channels(block, self._channels, self._source.info.speakers)))
             self._progress(block.shape[1] / rate)

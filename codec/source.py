@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -148,16 +148,18 @@ class AudioSource:
                 raise
             return reader
 
-    def blocks(self, n_samples: int | None = None) -> Iterator[np.ndarray]:
+    def blocks(self, n_samples: int | Callable[[], int] | None = None) -> Iterator[np.ndarray]:
         """Float32 blocks [C, n] in order, n = `n_samples` but for the last, or what fits into BLOCK_BYTES if that is less.
 
+        A function is asked for `n_samples` before every block.
         Raises AudioError at the first sample that is not finite and at damage, naming the time.
         """
         most = max(1, BLOCK_BYTES // (4 * self.info.channels))
-        n_samples = min(n_samples or round(BLOCK_SECONDS * self.info.sample_rate), most)
+        usual = round(BLOCK_SECONDS * self.info.sample_rate)
         position = 0
         while True:
-            block = self._reader.read(n_samples)
+            size = min((n_samples() if callable(n_samples) else n_samples) or usual, most)
+            block = self._reader.read(size)
             if not np.isfinite(block).all():
                 where = position + int(np.argmin(np.isfinite(block).all(axis=0)))
                 raise AudioError(f"{self.name}: a sample at {where / self.info.sample_rate:.3f} s is not a finite number")
@@ -165,7 +167,7 @@ class AudioSource:
             if block.shape[1]:
                 yield block
             self._check(position)
-            if block.shape[1] < n_samples:
+            if block.shape[1] < size:
                 return
 
     def _check(self, position: int) -> None:

@@ -75,11 +75,17 @@ class Rewound:
     def __init__(self, first: bytes, rest: BinaryIO) -> None:
         self._first, self._rest = first, rest
 
-    def read(self, size: int) -> bytes | None:
+    def read(self, size: int = -1) -> bytes | None:
         if not self._first:
             return self._rest.read(size)
+        if size < 0:
+            part, self._first = self._first, b""
+            return part + (self._rest.read() or b"")
         part, self._first = self._first[:size], self._first[size:]
         return part
+
+    def seekable(self) -> bool:
+        return False
 
 
 def look_ahead(fileobj: BinaryIO, size: int) -> tuple[bytes, BinaryIO]:

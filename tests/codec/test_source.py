@@ -165,7 +165,9 @@ def test_joined_wav_files_are_not_half_coded():
         read_stdin(wav() + wav())
 
 
-@pytest.mark.parametrize("text", ["Dear Ann,\n\nnothing here is sound.\n", "<html>\n", "é à ü " * 99, "#EXTM3U\nhttp://a.b/c.mp3\n"])
+@pytest.mark.parametrize(
+    "text", ["Dear Ann,\n\nnothing here is sound.\n", "<html>\n", "é à ü " * 99, "#EXTM3U\nhttp://a.b/c.mp3\n"]
+)
 @pytest.mark.parametrize("name", ["notes.com.au", "list.m3u8", "a.mp3", "b.raw"])
 def test_text_is_refused(tmp_path, name, text):
     (tmp_path / name).write_text(text)

@@ -1,0 +1,161 @@
+"""How far a listener at the end of a pipe is behind: `encode - -o - | decode - -o -`, fed in real time.
+
+    python -m ecdc.bench.live                     # or: ecdc bench live
+
+A clip is written into the pipe as a microphone would give it, every sample when it is due. When a
+sample comes out at the other end is compared with when it went in. The clock starts when both
+commands are ready, which `start_seconds` tells.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from ..codec.audio import wave_header
+from .memory import MONO, Sound, blocks
+from .processor import processor
+
+ECDC = [sys.executable, "-m", "ecdc.cli"]
+HEADER_BYTES = len(wave_header(*MONO, None))
+TICK_SECONDS = 0.01  # between two writes
+CHUNKS = (0.1, 0.5, 5.0)  # seconds
+
+
+@dataclass(frozen=True)
+class Lag:
+    """One row: a length of chunks, and how late samples came out."""
+
+    model: str
+    chunk_seconds: float
+    start_seconds: float  # until both commands are ready
+    first_ms: float  # from the first sample in to the first sample out
+    median_ms: float  # over all samples
+    largest_ms: float  # what a player must hold back to never run dry
+
+
+def lags(arrivals: Sequence[tuple[float, int]], rate: int) -> np.ndarray:
+    """The lag of every sample in seconds: `arrivals` are (seconds since the start, samples out so far), in order."""
+    times, counts = (np.array(column) for column in zip(*arrivals, strict=True))
+    out = np.repeat(times, np.diff(counts, prepend=0))
+    return out - np.arange(len(out)) / rate
+
+
+def feed(pipe: Any, audio: bytes, rate: int, began: float) -> None:
+    """Write 16-bit mono audio to `pipe`, every tick when its last sample is due, and close it."""
+    size = 2 * round(TICK_SECONDS * rate)
+    with pipe:
+        for start in range(0, len(audio), size):
+            part = audio[start : start + size]
+            time.sleep(max(0.0, began + (start + len(part)) / (2 * rate) - time.monotonic()))
+            try:
+                pipe.write(part)
+            except BrokenPipeError:
+                return
+
+
+def measure(model: str, chunk_seconds: float, seconds: float, options: Sequence[str] = ()) -> Lag:
+    """One row. Raises ClickException if the pipe gives nothing."""
+    rate, channels = MONO
+    sound = Sound(round(seconds * rate), rate, channels)
+    audio = np.concatenate(list(blocks(sound))).tobytes()
+    began = time.monotonic()
+    encode = [*ECDC, "encode", "-", "-o", "-", "--quiet", "--model", model, "--chunk-seconds", f"{chunk_seconds:g}", *options]
+    decode = [*ECDC, "decode", "-", "-o", "-", "--quiet", "--model", model, *options]
+    with (
+        subprocess.Popen(encode, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as encoder,
+        subprocess.Popen(decode, stdin=encoder.stdout, stdout=subprocess.PIPE, bufsize=0) as decoder,
+    ):
+        assert encoder.stdin and encoder.stdout and decoder.stdout
+        encoder.stdout.close()
+        encoder.stdin.write(wave_header(rate, channels, None))
+        if len(os.read(decoder.stdout.fileno(), HEADER_BYTES)) < HEADER_BYTES:
+            raise click.ClickException("the pipe ended before it began")
+        ready = time.monotonic()
+        feeder = threading.Thread(target=feed, args=(encoder.stdin, audio, rate, ready))
+        feeder.start()
+        arrivals = _arrivals(decoder.stdout.fileno(), ready)
+        feeder.join()
+    whole = [(at, n) for at, n in arrivals if at < seconds]  # what came before the end: the last chunk is cut short
+    if not whole:
+        raise click.ClickException(f"nothing came out within {seconds:g} s of chunks of {chunk_seconds:g} s")
+    late = 1000 * lags(whole, rate)
+    return Lag(
+        model, chunk_seconds, round(ready - began, 2), round(1000 * whole[0][0], 1), round(float(np.median(late)), 1),
+        round(float(late.max()), 1),
+    )  # fmt: skip
+
+
+def _arrivals(fd: int, ready: float) -> list[tuple[float, int]]:
+    """Seconds since `ready` and 16-bit samples so far, at every read until the end."""
+    found, n_bytes = [], 0
+    while part := os.read(fd, 1 << 16):
+        n_bytes += len(part)
+        found.append((time.monotonic() - ready, n_bytes // 2))
+    return found
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """What the command found, as a table."""
+    lines = [
+        "| chunks of | first sample | median lag | largest lag | goal for the first |",
+        "|---:|---:|---:|---:|---:|",
+    ]
+    for row in found["rows"]:
+        lines.append(
+            f"| {row['chunk_seconds']:g} s | {row['first_ms']:.0f} ms | {row['median_ms']:.0f} ms | "
+            f"{row['largest_ms']:.0f} ms | {1000 * row['chunk_seconds'] + 60:.0f} ms |"
+        )
+    lines += [
+        "",
+        f"{found['rows'][0]['model']}, 24 kHz mono at 6 kbps, medians of {found['repeats']} runs, {found['device']}, "
+        f"{found['processors']} processors, load {found['load']:.1f}; ready "
+        f"{max(row['start_seconds'] for row in found['rows']):.1f} s after the start.",
+    ]
+    return "\n".join(lines)
+
+
+def _median(rows: Sequence[Lag]) -> Lag:
+    """Each figure's median over runs."""
+    names = ("start_seconds", "first_ms", "median_ms", "largest_ms")
+    figures = {name: round(float(np.median([getattr(row, name) for row in rows])), 2) for name in names}
+    return Lag(rows[0].model, rows[0].chunk_seconds, **figures)
+
+
+@click.command("live")
+@click.option(
+    "--chunk-seconds", "chunks", type=float, multiple=True, help="Length of a chunk, also again. Default: 0.1, 0.5, 5."
+)
+@click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="Of audio; at least three chunks.")
+@click.option("--model", default="nano-24k", show_default=True, help="The codec.")
+@click.option("--repeats", type=click.IntRange(1), default=3, show_default=True, help="Runs of each length, in turns.")
+@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(chunks: tuple[float, ...], seconds: float, model: str, repeats: int, target: Path | None) -> None:
+    """Feed a pipe in real time: time to the first sample, and lag."""
+    chunks = chunks or CHUNKS
+    runs: dict[float, list[Lag]] = {chunk: [] for chunk in chunks}
+    for _ in range(repeats):
+        for chunk in chunks:
+            runs[chunk].append(measure(model, chunk, max(seconds, 3.2 * chunk)))
+    found = {
+        "device": processor(), "processors": os.cpu_count(), "load": os.getloadavg()[0], "repeats": repeats,
+        "rows": [asdict(_median(rows)) for rows in runs.values()],
+    }  # fmt: skip
+    click.echo(markdown(found))
+    if target:
+        target.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

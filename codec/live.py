@@ -1,0 +1,190 @@
+"""Blocks for pipes: audio is coded as it arrives, and codes are decoded as soon as their chunk is there.
+
+Files are coded in long blocks, which is fastest. A listener at the end of a pipe should wait for
+one chunk and little more, so blocks of a pipe end where chunks end, and a chunk that lasts long
+is coded while it arrives.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import sys
+import time
+import weakref
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from math import ceil
+
+import numpy as np
+import torch
+
+from ..format import Chunk, Header
+from ..format.bytestream import Source
+from ..format.chunk import decode_codes, encode_codes, read_envelope
+from .model import Codec
+
+LIVE_SECONDS = 0.3  # of audio that are coded at once while a chunk arrives
+FIRST_SECONDS = 0.5  # of a chunk that are decoded first, to be heard while the rest is decoded
+MIN_READ_SECONDS, MAX_READ_SECONDS = 0.005, 1.0
+PROBE_FRAMES, PROBE_PARTS = 64, 8
+
+_ahead: weakref.WeakKeyDictionary[Codec, int] = weakref.WeakKeyDictionary()
+
+
+def is_pipe(source: str | os.PathLike[str]) -> bool:
+    """Return True if `source` is read as it arrives: standard input ('-') or a path that is not a regular file."""
+    if str(source) == "-":
+        return sys.stdin is not None and not sys.stdin.buffer.seekable()
+    try:
+        return not stat.S_ISREG(os.stat(source).st_mode)
+    except OSError:
+        return False
+
+
+class Pace:
+    """Says where the next block of a signal ends.
+
+    `chunk_frames` is the length of a chunk, `ahead` the samples after a frame's end that the
+    encoder waits for. With `any_blocks` the codes do not depend on how the signal is cut, so
+    blocks follow the source: short while there is more waiting than work, up to `most_frames`
+    otherwise. Without, blocks depend on the lengths alone.
+    """
+
+    def __init__(
+        self, hop_length: int, chunk_frames: int, most_frames: int, few_frames: int, ahead: int, any_blocks: bool
+    ) -> None:
+        self._hop, self._chunk, self._ahead, self._any_blocks = hop_length, chunk_frames, ahead, any_blocks
+        self._most, self._few = most_frames, min(few_frames, most_frames)
+        self._step = self._few if any_blocks else most_frames
+        self._is_slow = True
+        self._frames = self._stop = 0
+        self.n_missing = 0  # samples at the codec's rate until the block is complete
+        self._next()
+
+    def _next(self) -> None:
+        stop = self._frames + self._step
+        if self._is_slow or not self._any_blocks:
+            stop = min(stop, (self._frames // self._chunk + 1) * self._chunk)
+        self._frames = stop
+        before, self._stop = self._stop, stop * self._hop + self._ahead
+        self.n_missing += self._stop - before
+
+    def advance(self, waited: float, worked: float) -> None:
+        """Go on to the next block; the last one took `waited` seconds to come and `worked` seconds to be coded."""
+        if self._any_blocks:
+            self._is_slow = waited > worked
+            self._step = self._few if self._is_slow else min(2 * self._step, self._most)
+        self._next()
+
+    def n_wanted(self, from_rate: int, codec_rate: int) -> int:
+        """How many samples at `from_rate` (Hz) to read next."""
+        least, most = (max(1, round(seconds * from_rate)) for seconds in (MIN_READ_SECONDS, MAX_READ_SECONDS))
+        return min(max(ceil(self.n_missing * from_rate / codec_rate), least), most)
+
+
+def pace_for(codec: Codec, chunk_frames: int, most_frames: int, from_pipe: bool) -> Pace | None:
+    """The pace of a signal; None if plain blocks of `most_frames` will do: in a file, if any blocks give the same codes."""
+    config = codec.config
+    any_blocks = config.exact_dtype == "float64"
+    if any_blocks and not from_pipe:
+        return None
+    few = ceil(LIVE_SECONDS * config.frame_rate)
+    return Pace(config.hop_length, chunk_frames, most_frames, few, encoder_ahead(codec), any_blocks)
+
+
+def paced_blocks(blocks: Iterable[np.ndarray], pace: Pace) -> Iterator[tuple[np.ndarray, bool]]:
+    """Blocks [..., n] of any length -> blocks as `pace` says, and whether it is the last, which may be empty.
+
+    No block gives nothing.
+    """
+    held: list[np.ndarray] = []
+    since = time.monotonic()
+    for block in blocks:
+        held.append(block)
+        pace.n_missing -= block.shape[-1]
+        while pace.n_missing <= 0:
+            joined = np.concatenate(held, axis=-1)
+            size = joined.shape[-1] + pace.n_missing
+            held, came = [joined[..., size:]], time.monotonic()
+            yield joined[..., :size], False
+            done = time.monotonic()
+            pace.advance(came - since, done - came)
+            since = done
+    if held:
+        yield np.concatenate(held, axis=-1), True
+
+
+Coded = tuple[tuple[int, ...], np.ndarray, bool]  # K of each stream, codes [R, t], whether it is the last
+
+
+def coded_blocks(chunks: Iterable[Chunk], frame_rate: float, most_frames: int, join: bool) -> Iterator[Coded]:
+    """Cut chunks into the blocks that are decoded at once; the last block is empty.
+
+    A long chunk gives a short block first, to be heard while the rest is decoded. Chunks of less
+    than a second are decoded one by one as they come, or, with `join`, several at a time, which
+    is faster. Other chunks give the same blocks either way, and so exactly the same audio.
+    """
+    codebooks: tuple[int, ...] = ()
+    for codebooks, codes, is_whole in _joined(chunks, frame_rate, most_frames if join else 0):
+        first = ceil(FIRST_SECONDS * frame_rate)
+        stops = [0, *range(first if is_whole and codes.shape[1] >= 2 * first else most_frames, codes.shape[1], most_frames)]
+        for start, stop in pairwise([*stops, codes.shape[1]]):
+            yield codebooks, codes[:, start:stop], False
+    if codebooks:
+        yield codebooks, np.zeros((sum(codebooks), 0), np.uint16), True
+
+
+def _joined(chunks: Iterable[Chunk], frame_rate: float, most_frames: int) -> Iterator[tuple[tuple[int, ...], np.ndarray, bool]]:
+    """The codes of chunks, short ones of one K joined to at most `most_frames`, and whether they are one whole chunk."""
+    held: list[Chunk] = []
+    for chunk in chunks:
+        is_short = chunk.n_frames < min(frame_rate, most_frames)
+        n_frames = sum(c.n_frames for c in held) + chunk.n_frames
+        if held and not (is_short and n_frames <= most_frames and chunk.n_codebooks == held[0].n_codebooks):
+            yield held[0].n_codebooks, np.concatenate([c.codes for c in held], axis=1), False
+            held = []
+        if is_short:
+            held.append(chunk)
+        else:
+            yield chunk.n_codebooks, chunk.codes, True
+    if held:
+        yield held[0].n_codebooks, np.concatenate([c.codes for c in held], axis=1), False
+
+
+def encoder_ahead(codec: Codec) -> int:
+    """Samples after a frame's end that the encoder needs to give the frame, to an eighth of a frame: measured on silence."""
+    if codec not in _ahead:
+        _ahead[codec] = _probe(codec)
+    return _ahead[codec]
+
+
+def _probe(codec: Codec) -> int:
+    hop = codec.config.hop_length
+    part = -(-hop // PROBE_PARTS)
+    with codec.streaming() as stream:
+        n_fed = PROBE_FRAMES * hop
+        silence = torch.zeros(1, codec.config.channels, n_fed)
+        n_frames = stream.encode(silence, n_codebooks=1).shape[2]
+        for _ in range(PROBE_FRAMES * PROBE_PARTS):
+            n_fed += part
+            found = stream.encode(silence[..., :part], n_codebooks=1).shape[2]
+            if found:
+                return max(0, n_fed - (n_frames + found) * hop)
+    return 0
+
+
+def warm_up(codec: Codec, header: Header, n_codebooks: tuple[int, ...], decoder: bool) -> None:
+    """Run everything once on silence, so that the first chunk does not wait for libraries to load.
+
+    `n_codebooks` is the K of each stream; `decoder` says which direction will be used.
+    """
+    data = encode_codes(Chunk(0, np.zeros((sum(n_codebooks), 2), np.uint16), n_codebooks), header, 0)
+    if not decoder:
+        return
+    decode_codes(read_envelope(Source(io.BytesIO(data))), header)
+    codes = torch.zeros(1, max(n_codebooks), ceil(FIRST_SECONDS * codec.config.frame_rate), dtype=torch.int64)
+    with codec.streaming() as stream:
+        for _ in range(2):
+            stream.decode(codes)
