@@ -118,7 +118,7 @@ class Header:
         most = max(n_decodable - self.pre_skip, 0)
         if n_samples > most:
             raise FieldError("n_samples", f"must be at most {most} for these codes, got {n_samples}")
-        self._check_equal_rates(n_samples, original_n_samples)
+        self._check_lengths_agree(n_samples, original_n_samples)
 
     def to_bytes(self) -> bytes:
         """The header on the wire."""
@@ -147,11 +147,15 @@ class Header:
         if any("=" in key for key, _ in self.tags):
             raise FieldError("tags", "must not have '=' in a key")
         if self.n_samples is not None and self.original_n_samples is not None:
-            self._check_equal_rates(self.n_samples, self.original_n_samples)
+            self._check_lengths_agree(self.n_samples, self.original_n_samples)
 
-    def _check_equal_rates(self, n_samples: int, original_n_samples: int) -> None:
+    def _check_lengths_agree(self, n_samples: int, original_n_samples: int) -> None:
         if self.sample_rate == self.original_sample_rate and n_samples != original_n_samples:
             raise FieldError("original_n_samples", f"must be {n_samples} as the rates are equal, got {original_n_samples}")
+        most = timing.resampled_length(n_samples, self.sample_rate, self.original_sample_rate)
+        if original_n_samples > most:
+            text = f"must be at most {most} for {n_samples} samples at {self.sample_rate} Hz, got {original_n_samples}"
+            raise FieldError("original_n_samples", text)
 
 
 def major_version(head: bytes) -> int:

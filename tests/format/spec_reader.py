@@ -118,7 +118,7 @@ def read_header(data: bytes) -> dict[str, Any]:
         "codec or prior",
     )
     header["tags"] = [read_tag(tag) for tag in tags]
-    coding, rates = header["channel_coding"], (header["sample_rate"], header["original_sample_rate"])
+    coding = header["channel_coding"]
     must(header["n_streams"] == (1, 2, 2, 1)[coding], "n_streams")
     must(coding == 3 or header["channels"] == header["n_streams"], "channels")
     length, stride = header["segment_length"], header["segment_stride"]
@@ -128,8 +128,15 @@ def read_header(data: bytes) -> dict[str, Any]:
         header[field] = None if header[field] == UNKNOWN else header[field]
         must((header[field] or 0) <= 2**48, field)
     both_known = None not in (header["n_samples"], header["original_n_samples"])
-    must(rates[0] != rates[1] or not both_known or header["n_samples"] == header["original_n_samples"], "equal rates")
+    if both_known:
+        check_rates(header, header["n_samples"], header["original_n_samples"])
     return header
+
+
+def check_rates(header: dict[str, Any], n_samples: int, original_n_samples: int) -> None:
+    rate, original_rate = header["sample_rate"], header["original_sample_rate"]
+    must(rate != original_rate or n_samples == original_n_samples, "equal rates")
+    must(original_n_samples <= -(-n_samples * original_rate // rate), "original_n_samples")
 
 
 def text(data: bytes) -> str:
@@ -179,7 +186,7 @@ def read_end(
     must(checksum == crc(struct.pack(f"<{len(codes)}H", *codes)), "checksum")
     must(header["n_samples"] in (None, n_samples) and header["original_n_samples"] in (None, original_n_samples), "lengths")
     must(max(n_samples, original_n_samples) <= 2**48, "lengths")
-    must(header["sample_rate"] != header["original_sample_rate"] or n_samples == original_n_samples, "equal rates")
+    check_rates(header, n_samples, original_n_samples)
     frames = [n_frames for _, n_frames in sizes if n_frames]
     reach = sum(frames) * header["hop_length"]
     if header["segment_length"] and frames:

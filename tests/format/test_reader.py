@@ -108,6 +108,21 @@ def rebuilt(chunks: list[bytes], n_frames: list[int], **changes: object) -> byte
     return head + b"".join(chunks) + Trailer(**values).to_bytes()
 
 
+@pytest.mark.parametrize("n_samples", [0, 1, 29_999, 30_000])
+def test_original_lengths_are_bounded_by_the_codes(n_samples):
+    """Whatever END tells, a reader gives a length that the codes can fill, or refuses, from files and pipes alike."""
+    most, chunks = -(-n_samples * 441 // 240), pieces(DATA)[1:-1]
+    for original in (0, most // 2, most, most + 1, 2**31, 2**48):
+        data = rebuilt(chunks, [*[10] * 9, 5], n_samples=n_samples, original_n_samples=original)
+        reader = Reader(io.BytesIO(data))
+        if original <= most:
+            assert reader.original_n_samples == original and read_all(Pipe(data))
+            continue
+        for source in (io.BytesIO(data), Pipe(data)):
+            with pytest.raises(Corrupt, match=f"original_n_samples must be at most {most} "):
+                read_all(source)
+
+
 def test_chunks_of_unknown_kinds_are_skipped():
     chunks = pieces(DATA)[1:-1]
     new = seal(200, 0xFF, 0, b"from a later version")
