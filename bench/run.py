@@ -23,6 +23,7 @@ import numpy as np
 import soundfile
 import torch
 
+from ..format.files import whole_file
 from .codecs import Coder, Missing
 from .codecs.ours import Ours, loaded
 from .corpus import Clip
@@ -171,7 +172,6 @@ def run(plan: Plan, output: Path, jobs: int, force: bool, done: Callable[[Row], 
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     rows = [known[clip.name, coder.name] for clip, coder in pairs]
-    partial = output / "rows.jsonl.partial"
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    partial.replace(output / "rows.jsonl")
+    with whole_file(output / "rows.jsonl") as partial:
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return rows

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..format.files import whole_file
 from .config import CodecConfig, ConfigError
 from .convert import convert
 from .errors import CheckpointError
@@ -69,7 +70,8 @@ def save(codec: Codec, folder: str | os.PathLike[str], dtype: torch.dtype = torc
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: (v.to(dtype) if v.is_floating_point() else v).cpu().contiguous() for k, v in codec.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
+    with whole_file(folder / WEIGHTS) as partial:
+        save_file(state, partial)
     (folder / CONFIG).write_text(json.dumps(codec.config.to_dict(), indent=2) + "\n")
 
 

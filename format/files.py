@@ -150,6 +150,18 @@ def is_special(file: str | os.PathLike[str]) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
+@contextlib.contextmanager
+def whole_file(file: str | os.PathLike[str]) -> Iterator[Path]:
+    """A path for a library to write a file to, which appears as `file` after the block, unless that raises."""
+    path = Path(os.path.realpath(file))
+    partial = partial_path(path)
+    try:
+        yield partial
+        publish(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def publish(partial: Path, path: Path, overwrite: bool = True) -> None:
     """Put a file that is whole in the place of `path`, with the mode and owner of what was there, safe from a power cut.
 

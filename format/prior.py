@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import rangecoder
+from .files import whole_file
 from .schema import MAX_PRIOR_CODES
 
 Array = NDArray[Any]
@@ -151,7 +152,8 @@ class Prior:
         """Write the prior to a file in the safetensors layout."""
         from safetensors.numpy import save
 
-        Path(path).write_bytes(save(self.arrays, {"token_space": self.token_space.hex()}))
+        with whole_file(path) as partial:
+            partial.write_bytes(save(self.arrays, {"token_space": self.token_space.hex()}))
 
 
 def read_prior(path: str | os.PathLike[str]) -> Prior:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ...format.files import whole_file
 from ..config import ConfigError
 from ..errors import CheckpointError
 from ..pickles import read_pickle
@@ -64,7 +65,8 @@ def read(path: Path) -> tuple[DiffusionConfig, dict[str, Tensor]]:
 def write(path: Path, config: DiffusionConfig, state: Mapping[str, Tensor]) -> None:
     """Write a file of ours: tensors, and the configuration as JSON among the metadata."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    save_file(tensors, path, {"config": json.dumps(config.to_dict())})
+    with whole_file(path) as partial:
+        save_file(tensors, partial, {"config": json.dumps(config.to_dict())})
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:

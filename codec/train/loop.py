@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import time
@@ -20,6 +19,7 @@ from .codebooks import perplexity
 from .data import PackedAudio, validation_clips
 from .losses import reconstruction_losses, si_sdr
 from .metric import fit_metric
+from .metrics import log
 from .pictures import draw_curves, write_examples
 from .recipe import Recipe
 from .run import Run, start_from
@@ -199,12 +199,6 @@ class StopRequest:
         """Put the former handlers back."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-
-def log(output: Path, row: dict[str, Any]) -> None:
-    """Append one row to metrics.jsonl."""
-    with open(output / "metrics.jsonl", "a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")
 
 
 def summary(row: dict[str, Any], recipe: Recipe) -> str:

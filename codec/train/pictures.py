@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..model import Codec
+from .metrics import read_rows
 
 EXAMPLES = 2  # clips of each group
 NO_LOSSES = ("step", "seconds", "valid", "gradient_norm", "columns_per_second")
@@ -45,7 +45,7 @@ def draw_curves(folder: Path, panels: Sequence[tuple[str, str]] = CODEC_PANELS, 
         return
     from matplotlib.figure import Figure
 
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(folder)
     names = [name for name in rows[-1] if name not in NO_LOSSES]
     figure = Figure(figsize=(12, 4), layout="constrained")
     losses, *others = figure.subplots(1, 1 + len(panels))

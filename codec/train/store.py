@@ -1,21 +1,22 @@
-"""Checkpoints of a training run: safetensors only, written beside and renamed."""
+"""Checkpoints of a training run: safetensors only, each whole or not there, and the one before it as a reserve."""
 
 from __future__ import annotations
 
 import json
-import os
+import warnings
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import torch.nn as nn
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ...format.files import whole_file
 from .run import Run
 
-NAME = "checkpoint.safetensors"
+NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 
 
 class Stateful(Protocol):
@@ -31,7 +32,7 @@ class Stateful(Protocol):
 
 
 def save_checkpoint(run: Run, folder: Path) -> None:
-    """Write the run's state so that either the old or the new checkpoint is whole."""
+    """Write the run's state; the checkpoint before it stays as a reserve."""
     tensors = _named("codec.", run.codec.state_dict())
     tensors |= {k: v for k, v in _named("codebooks.", run.codebooks.state_dict()).items() if ".quantizer." not in k}
     for i, optimizer in enumerate(run.optimizers):
@@ -60,10 +61,10 @@ def save_module(folder: Path, module: nn.Module, run: Resumable, same: dict[str,
 def load_module(folder: Path, module: nn.Module, run: Resumable, same: dict[str, Any]) -> bool:
     """Go on from what `save_module` wrote; False where there is no checkpoint.
 
-    Raises ValueError where one differs from `same` in a key of it.
+    Raises ValueError where one differs from `same` in a key of it, or none is whole.
     """
-    path = folder / NAME
-    if not path.exists():
+    path = last_whole(folder)
+    if path is None:
         return False
     about = _about(path)
     for key, value in same.items():
@@ -77,12 +78,38 @@ def load_module(folder: Path, module: nn.Module, run: Resumable, same: dict[str,
 
 
 def _write(folder: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-    partial = folder / (NAME + ".partial")
-    try:
+    path = folder / NAME
+    for leftover in folder.glob(f".{NAME}.*.partial"):  # of a process that was killed
+        leftover.unlink(missing_ok=True)
+    with whole_file(path) as partial:
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata={"run": json.dumps(about)})
-        os.replace(partial, folder / NAME)
-    finally:
-        partial.unlink(missing_ok=True)
+        if path.exists() and _is_whole(path):
+            path.replace(folder / PREVIOUS)
+
+
+def last_whole(folder: Path) -> Path | None:
+    """The checkpoint to go on from: the last one, or the one before if that is damaged; None if there is none.
+
+    Raises ValueError if all that are there are damaged.
+    """
+    found = [folder / name for name in (NAME, PREVIOUS) if (folder / name).exists()]
+    for path in found:
+        if _is_whole(path):
+            if path != found[0]:
+                warnings.warn(f"{found[0]}: is damaged; going on from the checkpoint before it", stacklevel=3)
+            return path
+    if found:
+        raise ValueError(f"{found[0]}: is damaged, and there is no whole one before it; remove it to start anew")
+    return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the file has the size that its header says, and tells of a run."""
+    try:
+        _about(path)
+    except (SafetensorError, TypeError, KeyError, ValueError):
+        return False
+    return True
 
 
 def _about(path: Path) -> dict[str, Any]:
@@ -94,10 +121,10 @@ def _about(path: Path) -> dict[str, Any]:
 def load_checkpoint(run: Run, folder: Path) -> bool:
     """Restore `run` from `folder`; False where there is no checkpoint.
 
-    Raises ValueError where the checkpoint is of another codec or another kind of training.
+    Raises ValueError where the checkpoint is of another codec or another kind of training, or none is whole.
     """
-    path = folder / NAME
-    if not path.exists():
+    path = last_whole(folder)
+    if path is None:
         return False
     header = _about(path)
     own = run.recipe.to_dict()

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from ...codec.config import ConfigError
 from ...codec.errors import CheckpointError
+from ...format.files import whole_file
 from .config import MusicGenConfig
 from .convert import Part, Recipe
 from .lm import MusicGenLM
@@ -38,12 +39,8 @@ def save(lm: MusicGenLM, folder: str | os.PathLike[str], words: Path | None = No
     """Write a model that `load` reads, its numbers rounded to `dtype`; `words` is the text encoder's file."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{WEIGHTS}.{os.getpid()}.partial"  # every process of a parallel run may write
-    try:
+    with whole_file(folder / WEIGHTS) as partial:  # every process of a parallel run may write
         save_file({name: tensor.detach().to(dtype).contiguous() for name, tensor in lm.state_dict().items()}, partial)
-        os.replace(partial, folder / WEIGHTS)
-    finally:
-        partial.unlink(missing_ok=True)
     (folder / CONFIG).write_text(json.dumps(lm.config.to_dict(), indent=2) + "\n")
     if words is not None and words.resolve() != (folder / WORDS).resolve():
         shutil.copyfile(words, folder / WORDS)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...codec.errors import CheckpointError
+from ...format.files import whole_file
 
 MAX_BYTES = 1 << 22  # of a file
 MAX_TOKENS = 32  # of a prompt, later ones say no more
@@ -83,12 +84,8 @@ class WordEncoder:
         """Write one safetensors file, which appears under its name only when whole."""
         path = Path(path)
         letters = torch.frombuffer(bytearray("\n".join(self.rows).encode("ascii")), dtype=torch.uint8)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        try:
+        with whole_file(path) as partial:
             save_file({"vectors": self.vectors, "scales": self.scales, "words": letters}, partial, metadata=ABOUT)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     @property
     def dimension(self) -> int:

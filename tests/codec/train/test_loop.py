@@ -1,5 +1,6 @@
 """The training loop: it learns, its codebooks live, and an interrupted run is the unbroken one."""
 
+import contextlib
 import dataclasses
 import json
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from ecdc.codec.checkpoints import load
 from ecdc.codec.config import ConfigError
-from ecdc.codec.train import loop, step, store
+from ecdc.codec.train import loop, metrics, step, store
 from ecdc.codec.train.data import EmptyData
 from ecdc.codec.train.recipe import AdversaryRecipe, Recipe, find_recipe, read_recipe
 
@@ -74,6 +75,47 @@ def test_failed_checkpoint_leaves_the_last_one(recipe, packed, tmp_path, monkeyp
         store.save_checkpoint(run, tmp_path)
     assert (tmp_path / store.NAME).read_bytes() == before
     assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "missing"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(recipe, packed, tmp_path, monkeypatch, damage):
+    """The run goes on from there, to the same end; without a whole one it says so and does not start anew."""
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    recipe = dataclasses.replace(recipe, steps=6, checkpoint_every=2)
+    unbroken = train(recipe, packed, tmp_path)
+    last, before = tmp_path / store.NAME, tmp_path / store.PREVIOUS
+    whole = last.read_bytes()
+    if damage == "missing":
+        last.unlink()
+    else:
+        last.write_bytes({"truncated": whole[:-1], "empty": b"", "text": b"{}" * 100}[damage])
+    kill = tmp_path / f".{store.NAME}.0123abcd.partial"
+    kill.write_bytes(b"of a process that was killed")
+    with open(tmp_path / "metrics.jsonl", "a") as stream:
+        stream.write('{"step": 7, "tot')  # torn
+    expected = contextlib.nullcontext() if damage == "missing" else pytest.warns(UserWarning, match="is damaged; going on")
+    with expected:
+        resumed = train(recipe, packed, tmp_path)
+    assert all(torch.equal(value, weights(resumed)[name]) for name, value in weights(unbroken).items())
+    assert [row["step"] for row in metrics.read_rows(tmp_path)] == [1, 2, 3, 4, 5, 6]
+    assert store._about(last)["step"] == 6 and store._about(before)["step"] == 4 and not kill.exists()
+    for path in (last, before):
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="is damaged, and there is no whole one before it"):
+        train(recipe, packed, tmp_path)
+
+
+@pytest.mark.parametrize("torn", [b"", b"{", b'{"step": 3, "total": 1', b"\0" * 5000, b"\xff\xfe{"])
+def test_metrics_survive_a_torn_line(tmp_path, torn):
+    for step_ in (1, 2):
+        metrics.log(tmp_path, {"step": step_})
+    path = tmp_path / metrics.NAME
+    path.write_bytes(path.read_bytes() + torn)
+    assert [row["step"] for row in metrics.read_rows(tmp_path)] == [1, 2]
+    metrics.log(tmp_path, {"step": 3})
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
+    metrics.log(tmp_path, {"step": 2, "again": 1})
+    assert metrics.read_rows(tmp_path) == [{"step": 1}, {"step": 2, "again": 1}]
 
 
 def test_checkpoint_of_another_codec_is_refused(recipe, packed, tmp_path):

@@ -1,0 +1,37 @@
+"""metrics.jsonl of a run: a row per line, whatever happened to the process that wrote it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+NAME = "metrics.jsonl"
+LONGEST_LINE = 1 << 20  # bytes that are searched for the end of the last whole line
+
+
+def log(folder: Path, row: dict[str, Any]) -> None:
+    """Append one row; a line before it that was torn by a crash is removed."""
+    with open(folder / NAME, "ab+") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(max(0, size - LONGEST_LINE))
+        tail = stream.read()
+        if tail and not tail.endswith(b"\n"):
+            stream.truncate(size - len(tail) + tail.rfind(b"\n") + 1)
+        stream.write(json.dumps(row).encode() + b"\n")
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows in the order of their steps: without lines that are torn, and without rows that a resumed run made again."""
+    rows: list[dict[str, Any]] = []
+    for line in (folder / NAME).read_bytes().splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(row, dict) or "step" not in row:
+            continue
+        while rows and rows[-1]["step"] >= row["step"]:
+            rows.pop()
+        rows.append(row)
+    return rows
