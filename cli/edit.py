@@ -84,7 +84,11 @@ def cat_command(inputs: tuple[str, ...], output: str, force: bool) -> None:
 @click.option("-o", "--output", metavar="FILE", help="Output file, or '-'.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 def tag_command(input: str, settings: tuple[str, ...], remove: tuple[str, ...], output: str | None, force: bool) -> None:
-    """List the tags of a file, or write a copy of it with others."""
+    """List the tags of a file, or change them: in the file itself, or in a copy with -o.
+
+    --set and --remove may be given more than once; several --set of one key keep all their values.
+    The file is replaced in one step when the new one is complete.
+    """
     changes: list[tuple[str, str]] = []
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -93,13 +97,24 @@ def tag_command(input: str, settings: tuple[str, ...], remove: tuple[str, ...], 
         changes.append((key, value))
     if not changes and not remove:
         return _list_tags(input)
-    if output is None:
-        raise click.UsageError("name the copy with -o")
+    if input == "-" and output is None:
+        raise click.UsageError("standard input cannot be changed: give an output with -o")
     from ..format.edit import retag
 
     gone = {*remove, *dict(changes)}
-    with opened((input,), output, force) as ((reader,), stream):
+    with _replacing(input) if output is None else opened((input,), output, force) as ((reader,), stream):
         retag(reader, stream, [*((k, v) for k, v in reader.header.tags if k not in gone), *changes])
+
+
+@contextlib.contextmanager
+def _replacing(name: str) -> Iterator[tuple[list[Reader], BinaryIO]]:
+    """A reader of a file, and the output that takes its place when it is complete."""
+    with guard(name):
+        from ..format import Reader
+        from ..format.files import input_stream, output_stream
+
+        with input_stream(name) as stream, output_stream(name) as output:
+            yield [Reader(stream)], output
 
 
 def _list_tags(name: str) -> None:

@@ -26,6 +26,8 @@ def trimmed(blocks: Iterable[np.ndarray], skip: int, hold: int, length: Callable
         if n_ready > 0:
             yield held[..., :n_ready]
             held, n_out = held[..., n_ready:], n_out + n_ready
+        if known is not None and n_out >= known:
+            held = None  # nothing more is wanted: hours may follow
     known = length()
     known = n_out if known is None else known
     if known < n_out:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -153,7 +154,7 @@ def encode_file(
     with AudioSource(source, track, lost) as audio:
         layout = layout_for(codec.config, channels or min(audio.info.channels, 2), stereo)
         codebooks = () if vbr else codebooks_per_stream(codec.config, layout, kbps)
-        header = header_for(codec, layout, audio, entropy=entropy)
+        header = header_for(codec, layout, audio, tuple(audio.tags()), entropy)
         chunk_frames = header.default_chunk_frames if chunk_seconds is None else _chunk_frames(header, chunk_seconds)
         allocator = Allocator(codec, layout, header, vbr, chunk_frames) if vbr else None
         if channels is None and audio.info.channels > 2:
@@ -314,6 +315,7 @@ def decode_file(
         is_span = bool(start) or duration is not None
         reader = Reader(seekable(stream) if is_span else stream)
         header = reader.header
+        output = _with_tags(output, header)
         if not is_span:
             check_seconds(float((reader.n_frames or 0) / header.frame_rate), max_seconds)
         codec = decoder(model or load_bundled(header.codec))
@@ -338,6 +340,19 @@ def decode_file(
         if lost is not None and salvage:
             lost += [item.describe(header) for item in salvage.lost]
     return Result(n_samples / rate, reader.n_bytes, header.channels, rate)
+
+
+def _with_tags(output: Output, header: Header) -> Output:
+    """An output whose file receives the tags of the stream when it is complete."""
+    if not header.tags or output.finish is not None:
+        return output
+
+    def finish(path: Path) -> None:
+        from .tags import write_tags
+
+        write_tags(path, output.check().name, header.tags)
+
+    return dataclasses.replace(output, finish=finish)
 
 
 def _decode_span(

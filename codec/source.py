@@ -7,10 +7,11 @@ with libsndfile. The bytes decide, never the name.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -47,7 +48,6 @@ class Reader(Protocol):
     @property
     def damage(self) -> Damage | None:
         """What is wrong with the part read so far."""
-        ...
 
     def read(self, n_samples: int) -> np.ndarray:
         """The next samples [C, n]; fewer than `n_samples` at the end alone."""
@@ -85,7 +85,7 @@ class AudioSource:
                 stack.enter_context(file)
             self._stack = stack
             self._reader = reader = self._open(arriving)
-            self._arriving = arriving
+            self._arriving, self._file = arriving, file
             self._stack = stack.pop_all()
         self.info = AudioInfo(reader.sample_rate, reader.channels, reader.n_samples, reader.speakers)
         self._note_tracks()
@@ -94,6 +94,24 @@ class AudioSource:
             raise AudioError(
                 f"{self.name}: a sample rate of {self.info.sample_rate} Hz is out of range ({MIN_RATE}..{MAX_RATE})"
             )
+
+    def tags(self) -> list[tuple[str, str]]:
+        """Title, artist, album, date, track and comment as (key, value); a key may occur more than once."""
+        reader = self._reader
+        wave = reader.wave if isinstance(reader, PcmReader) else None
+        if wave and not (wave.tags or wave.id3 or self._id3):
+            return []
+        from . import tags
+
+        blocks = [tags.read_id3(block) for block in (self._id3, wave.id3 if wave else b"") if block]
+        if wave:
+            return tags.merge(*blocks, wave.tags)
+        if self._file is not None and self._arriving.size is not None:
+            with open(os.dup(self._file.fileno()), "rb") as again, _kept_place(again):
+                found = tags.read_tags(again)
+        else:
+            found = tags.read_tags(io.BytesIO(self._arriving.kept))
+        return tags.merge(found, *blocks, tags.from_mapping(getattr(reader, "metadata", {})))
 
     def _note_tracks(self) -> None:
         """Say which sound track is read if there are several and none was asked for."""
@@ -124,7 +142,7 @@ class AudioSource:
             return PcmReader(wave)
         from .media import AvReader
 
-        damage = lambda: wave.problem and (wave.problem, None)  # noqa: E731
+        damage = lambda: (wave.problem, None) if wave.problem else None  # noqa: E731
         return AvReader([WaveFile(wave)], self.name, options={"ignore_length": "1"}, damage=damage)
 
     def _open_media(self, stream: Arriving) -> Reader:
@@ -193,11 +211,22 @@ class AudioSource:
         self.close()
 
 
+@contextlib.contextmanager
+def _kept_place(file: BinaryIO) -> Iterator[None]:
+    """Put a file back to where it stood: descriptors of one file share their place."""
+    place = os.lseek(file.fileno(), 0, os.SEEK_CUR)
+    try:
+        file.seek(0)
+        yield
+    finally:
+        os.lseek(file.fileno(), place, os.SEEK_SET)
+
+
 class SndfileReader:
     """Audio that libsndfile reads."""
 
-    damage = None
-    speakers = ()
+    damage: Damage | None = None
+    speakers: tuple[str, ...] = ()
 
     def __init__(self, file: Any) -> None:
         self._file = file

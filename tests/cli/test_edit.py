@@ -81,3 +81,39 @@ def test_editing_needs_no_torch(imports, coded, tmp_path):
     for args in (["peel", "--kbps", "3"], ["cut", "--start", "1"], ["cat"], ["tag", "--set", "a=b"], ["repair"]):
         target = tmp_path / f"{args[0]}.ecdc"
         assert imports("torch soundfile", *args, coded / "a.ecdc", "-o", target) == [] and target.exists(), args
+
+
+def test_tags_travel_through_the_container(ecdc, tone, tmp_path):
+    """From FLAC to the container, through edits, and into every output."""
+    from ecdc.codec.source import AudioSource
+    from ecdc.codec.tags import write_tags
+
+    audio, rate = soundfile.read(tone)
+    soundfile.write(tmp_path / "in.flac", audio, rate)
+    tags = [("title", "A"), ("artist", "Ann"), ("artist", "Bob"), ("comment", "c")]
+    write_tags(tmp_path / "in.flac", "flac", tags)
+    ecdc("encode", tmp_path / "in.flac", check=True)
+    ecdc("peel", tmp_path / "in.ecdc", "--kbps", 3, "-o", tmp_path / "b.ecdc", check=True)
+    ecdc("tag", tmp_path / "b.ecdc", "--set", "album=X", "--set", "album=Y", "--remove", "comment", check=True)
+    wanted = [("title", "A"), ("artist", "Ann"), ("artist", "Bob"), ("album", "X"), ("album", "Y")]
+    assert ecdc("tag", tmp_path / "b.ecdc", check=True).stdout.decode().split() == [f"{k}={v}" for k, v in wanted]
+    for suffix in ("wav", "flac", "mp3", "ogg", "opus", "aiff"):
+        ecdc("decode", tmp_path / "b.ecdc", "-o", tmp_path / f"out.{suffix}", check=True)
+        with AudioSource(tmp_path / f"out.{suffix}") as source:
+            assert sorted(source.tags()) == sorted(wanted), suffix
+
+
+def test_tags_are_changed_in_place_or_not_at_all(ecdc, coded, tmp_path, one_line):
+    path = tmp_path / "a.ecdc"
+    path.write_bytes((coded / "a.ecdc").read_bytes())
+    path.chmod(0o640)
+    (tmp_path / "link.ecdc").symlink_to(path)
+    ecdc("tag", tmp_path / "link.ecdc", "--set", "title=T", check=True)
+    assert (tmp_path / "link.ecdc").is_symlink() and path.stat().st_mode & 0o777 == 0o640
+    assert ecdc("tag", path, check=True).stdout == b"title=T\n"
+    ecdc("verify", path, check=True)
+    path.write_bytes(path.read_bytes()[:-30])
+    before = path.read_bytes()
+    one_line(ecdc("tag", path, "--set", "title=U"))
+    assert path.read_bytes() == before and sorted(p.name for p in tmp_path.iterdir()) == ["a.ecdc", "link.ecdc"]
+    assert ecdc("tag", "-", "--set", "a=b", stdin=before).returncode == 2

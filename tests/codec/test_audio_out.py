@@ -226,3 +226,17 @@ def test_unknown_format_is_named(tmp_path):
     with pytest.raises(AudioError, match="unknown audio format 'xyz'"):
         format_of(tmp_path / "a.xyz")
     assert format_of(tmp_path / "a.xyz", "flac") is FORMS["flac"]
+
+
+def test_samples_after_the_wanted_ones_are_not_held():
+    """A header may want one sample of a stream of hours."""
+    import tracemalloc
+
+    from ecdc.codec.exact import trimmed
+
+    blocks = (np.zeros((1, 10_000), np.float32) for _ in range(300))
+    tracemalloc.start()
+    assert sum(block.shape[1] for block in trimmed(blocks, 0, 320, lambda: 1)) == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * 40_000
