@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from .common import InputError, check_outputs, guard
+from .common import InputError, check_output, guard
 from .edit import opened, output_options
 from .text import echo, printable
 
@@ -40,8 +40,7 @@ def repair_command(input: str, like: str | None, output: str, force: bool) -> No
 def _headless(name: str, like: str, output: str, force: bool) -> Iterator[tuple[list[Headless], BinaryIO]]:
     """The input under the header of the file `like`, and the output; as `opened`."""
     with guard(name), contextlib.ExitStack() as stack:
-        for given in (name, like):
-            check_outputs([(given, output)], force)
+        check_output((name, like), output, force)
         from ..format import Reader
         from ..format.files import input_stream, output_stream
         from ..format.salvage import Headless
@@ -51,5 +50,5 @@ def _headless(name: str, like: str, output: str, force: bool) -> Iterator[tuple[
         with guard(like):
             header = Reader(stack.enter_context(input_stream(like))).header
         source = Headless(stack.enter_context(input_stream(name)), header)
-        with output_stream(output) as stream:
+        with output_stream(output, force) as stream:
             yield [source], stream

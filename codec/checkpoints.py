@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..format.files import whole_file
 from .config import CodecConfig, ConfigError
-from .convert import convert
+from .convert import WEIGHT_NORM, convert
 from .errors import CheckpointError
 from .model import Codec
 from .pickles import read_pickle
@@ -29,6 +29,8 @@ from .published import ENCODEC_24KHZ, ENCODEC_48KHZ, PUBLISHED, audiocraft_confi
 
 BUNDLED = Path(__file__).parent / "weights"
 CONFIG, WEIGHTS, AUDIOCRAFT = "config.json", "model.safetensors", "compression_state_dict.bin"
+BIN, SHARDED = "pytorch_model.bin", ("model.safetensors.index.json", "pytorch_model.bin.index.json")  # of Hugging Face
+IN_FOLDERS = {WEIGHTS, BIN, *SHARDED}  # files with a config.json beside them
 
 __all__ = ["CheckpointError", "load", "load_bundled", "models", "save"]
 
@@ -44,9 +46,12 @@ def load(name_or_path: str | os.PathLike[str], config: CodecConfig | None = None
     """
     path = _locate(name_or_path)
     if path.is_dir():
-        path = next((path / name for name in (WEIGHTS, AUDIOCRAFT) if (path / name).exists()), path / WEIGHTS)
-    codec, state = (_from_safetensors if path.suffix == ".safetensors" else _from_pickle)(path, config)
-    _fill(codec, state, path)
+        path = next((path / name for name in (WEIGHTS, *SHARDED, BIN, AUDIOCRAFT) if (path / name).exists()), path / WEIGHTS)
+    with torch.device("meta"):  # no memory yet, whatever sizes a configuration asks for
+        codec, state = (_from_folder if path.name in IN_FOLDERS else _from_file)(path, config)
+    _check_fit(codec, state, path)
+    codec = Codec(codec.config)
+    codec.load_state_dict(state)
     return codec.ready(reference)
 
 
@@ -147,22 +152,57 @@ def _quiet(name: str) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _from_safetensors(path: Path, config: CodecConfig | None) -> tuple[Codec, dict[str, Tensor]]:
-    """Our layout or Hugging Face's, with a config.json beside the weights."""
+def _from_folder(path: Path, config: CodecConfig | None) -> tuple[Codec, dict[str, Tensor]]:
+    """Our layout or Hugging Face's, with a config.json beside the weights: a hollow codec, and its tensors."""
     values = read_json(path.parent / CONFIG)
     is_ours = "architecture" in values
     if config is None:
         config = _our_config(path.parent) if is_ours else hugging_face_config(values, path.parent.resolve().name)
-    try:
-        state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: {_reason(error)}") from error
+    state = _tensors(path)
     codec = Codec(config)
     return codec, state if is_ours else convert(state, codec, path)
 
 
-def _from_pickle(path: Path, config: CodecConfig | None) -> tuple[Codec, dict[str, Tensor]]:
-    """The original release's bare state dict, or audiocraft's package."""
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of one file, or of the shards that an index puts beside it."""
+    if path.suffix == ".json":
+        state: dict[str, Tensor] = {}
+        for file in sorted(shards(path)):
+            state |= _tensors(file)
+        return state
+    if path.suffix != ".safetensors":
+        return _named(read_pickle(path), path)
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: {_reason(error)}") from error
+
+
+def shards(index: Path) -> dict[Path, set[str]]:
+    """The files of a model in shards, each with the tensors that its index puts there. Raises CheckpointError."""
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index}: lacks weight_map, which says where tensors are")
+    found: dict[Path, set[str]] = {}
+    for name, file in weight_map.items():
+        # A name only: an index must not lead out of its folder, nor to another index.
+        if not isinstance(file, str) or Path(file).name != file or Path(file).suffix not in (".safetensors", ".bin"):
+            raise CheckpointError(f"{index}: {name} must be in a file beside it, got {file!r}")
+        found.setdefault(index.parent / file, set()).add(name)
+    return found
+
+
+def _named(content: Any, path: Path) -> dict[str, Tensor]:
+    """The tensors of a state dict."""
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise CheckpointError(f"{path}: holds no state dict: its keys must be names")
+    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def _from_file(path: Path, config: CodecConfig | None) -> tuple[Codec, dict[str, Tensor]]:
+    """The original release's bare state dict, or audiocraft's package: a hollow codec, and its tensors."""
+    if path.suffix == ".safetensors":
+        return _from_folder(path, config)
     content = read_pickle(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds no state dict")
@@ -172,7 +212,7 @@ def _from_pickle(path: Path, config: CodecConfig | None) -> tuple[Codec, dict[st
     if "best_state" in content:
         state = content["best_state"]
         state = state.get("model", state) if isinstance(state, dict) else {}
-    state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    state = _named(state, path)
     if config is None:
         config = _audiocraft_config(content, path) if "best_state" in content else _original_config(state, path)
     codec = Codec(config)
@@ -182,7 +222,7 @@ def _from_pickle(path: Path, config: CodecConfig | None) -> tuple[Codec, dict[st
 def _original_config(state: Mapping[str, Tensor], path: Path) -> CodecConfig:
     """Which of the two original models a bare state dict is, told by its normalization."""
     first = "encoder.model.0.conv."
-    if f"{first}conv.weight_g" in state:
+    if any(f"{first}conv.{gain}" in state for gain, _ in WEIGHT_NORM):
         return ENCODEC_24KHZ
     if f"{first}norm.weight" in state:
         return ENCODEC_48KHZ
@@ -221,15 +261,15 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; raises CheckpointError where there is none."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: {_reason(error)}") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: must hold a JSON object")
     return values
 
 
-def _fill(codec: Codec, state: Mapping[str, Tensor], path: Path) -> None:
-    """Put tensors into a codec whose every tensor they must be."""
+def _check_fit(codec: Codec, state: Mapping[str, Tensor], path: Path) -> None:
+    """Raise CheckpointError unless the tensors are those of the codec, each of its shape and type."""
     wanted = {name: tuple(tensor.shape) for name, tensor in codec.state_dict().items()}
     for name in sorted(wanted.keys() | state.keys()):
         if name not in state:
@@ -238,10 +278,13 @@ def _fill(codec: Codec, state: Mapping[str, Tensor], path: Path) -> None:
             raise CheckpointError(f"{path}: {name} is not part of this model")
         if tuple(state[name].shape) != wanted[name]:
             raise CheckpointError(f"{path}: {name} must be {list(wanted[name])}, got {list(state[name].shape)}")
-    codec.load_state_dict(state)
+        if not state[name].is_floating_point():
+            raise CheckpointError(f"{path}: {name} must be of floating-point numbers, got {state[name].dtype}")
 
 
 def _reason(error: Exception) -> str:
     """The first line of what an error says."""
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text.splitlines() or [type(error).__name__])[0]

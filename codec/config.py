@@ -6,6 +6,7 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar, Self
@@ -44,6 +45,18 @@ class Strict:
         """Plain values that `from_dict` reads back to an equal object."""
         values = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
         return {"kind": self.kind, **values} if self.kind else values
+
+
+def check_bounds(owner: Any, bounds: Mapping[str, tuple[float, float]]) -> None:
+    """Raise ConfigError for the first number outside of its closed interval; NaN is outside of all, None of none.
+
+    Of a tuple every number is checked, and that there are 1 to 64.
+    """
+    for key, (low, high) in bounds.items():
+        value = getattr(owner, key)
+        values = value if isinstance(value, tuple) else (value,)
+        if any(v is not None and not low <= v <= high for v in values) or not 1 <= len(values) <= 64:
+            raise ConfigError(f"{type(owner).__name__}.{key}: must lie in [{low:g}, {high:g}], got {value!r:.80}")
 
 
 def _plain(value: Any) -> Any:
@@ -89,6 +102,25 @@ def _coerce_union(where: str, options: tuple[Any, ...], value: Any) -> Any:
     return kinds[kind].from_dict(value)
 
 
+# Of numbers that decide how much is allocated, or how long it takes to find out. They are far from any known codec, and
+# what a checkpoint asks for is compared with what its file holds before memory is taken (checkpoints.py).
+MAX_HOP = 1 << 14  # samples per frame
+SEANET_BOUNDS: dict[str, tuple[float, float]] = {
+    "strides": (1, 1024), "n_filters": (1, 4096), "n_residual_layers": (0, 64), "kernel_size": (1, 1024),
+    "last_kernel_size": (1, 1024), "residual_kernel_size": (1, 1024), "dilation_base": (1, 64), "compress": (1, 64),
+    "lstm_layers": (0, 16), "trim_right_ratio": (0, 1), "elu_alpha": (0, 100),
+}  # fmt: skip
+HYBRID_BOUNDS: dict[str, tuple[float, float]] = {
+    "hop_length": (2, 4096), "low_bins": (1, 4096), "encoder_width": (1, 1 << 14), "encoder_depth": (0, 256),
+    "decoder_width": (1, 1 << 14), "decoder_depth": (0, 256), "fine_blocks": (0, 4096), "expand": (1, 64),
+    "kernel_size": (1, 1024),
+}  # fmt: skip
+CODEC_BOUNDS: dict[str, tuple[float, float]] = {
+    "sample_rate": (1, 1 << 24), "channels": (1, 255), "dimension": (1, 1 << 14), "n_codebooks": (1, 255),
+    "codebook_size": (2, 1 << 16), "bitrates_kbps": (1e-6, 1e6), "segment_seconds": (0, 3600), "segment_overlap": (0, 0.99),
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class SeanetConfig(Strict):
     """EnCodec's convolutional encoder and decoder (arXiv 2210.13438, section 3.1)."""
@@ -111,6 +143,11 @@ class SeanetConfig(Strict):
     elu_alpha: float = 1.0
 
     def __post_init__(self) -> None:
+        check_bounds(self, SEANET_BOUNDS)
+        if self.hop_length > MAX_HOP or self.dilation_base**self.n_residual_layers > MAX_HOP:
+            raise ConfigError(f"SeanetConfig: strides and dilations must multiply to {MAX_HOP} at most")
+        if self.n_filters < self.compress:
+            raise ConfigError(f"SeanetConfig.compress: must be at most n_filters, got {self.compress} and {self.n_filters}")
         for key, known in (("norm", ("weight_norm", "time_group_norm", "none")), ("pad_mode", ("reflect", "constant"))):
             if getattr(self, key) not in known:
                 raise ConfigError(f"SeanetConfig.{key}: one of {', '.join(known)}, got {getattr(self, key)!r}")
@@ -149,6 +186,9 @@ class HybridConfig(Strict):
     kernel_size: int = 7  # frames
 
     def __post_init__(self) -> None:
+        check_bounds(self, HYBRID_BOUNDS)
+        if self.low_bins > self.hop_length or self.hop_length % 2:
+            raise ConfigError(f"HybridConfig.hop_length: must be even and at least low_bins, got {self.hop_length}")
         if self.fine_blocks and self.hop_length % (2 * self.fine_blocks):
             raise ConfigError(f"HybridConfig.fine_blocks: hop_length must be a multiple of {2 * self.fine_blocks}")
         if self.encoder_window not in (2, 4) or self.lookahead not in (0, 1):
@@ -184,6 +224,9 @@ class CodecConfig(Strict):
     exact_dtype: str = "float32"  # in which tokens are computed
 
     def __post_init__(self) -> None:
+        check_bounds(self, CODEC_BOUNDS)
+        if self.segment_length == 0:
+            raise ConfigError(f"CodecConfig.segment_seconds: must be a sample at least, got {self.segment_seconds}")
         if not self.bitrates_kbps or list(self.bitrates_kbps) != sorted(self.bitrates_kbps):
             raise ConfigError(f"CodecConfig.bitrates_kbps: must ascend, got {self.bitrates_kbps}")
         if self.exact_dtype not in ("float32", "float64"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
+import operator
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from .arguments import Audio, Codes, checked_codes, checked_wav
 from .config import CodecConfig, HybridConfig
 from .modules.conv import Layer
 from .quantize.residual import ResidualVQ
@@ -62,42 +65,50 @@ class Codec(nn.Module):
         if kbps is not None and n_codebooks is not None:
             raise ValueError("give kbps or n_codebooks, not both")
         if kbps is not None:
+            if not math.isfinite(kbps):
+                raise ValueError(f"kbps must be a finite number, got {kbps}")
             return self.config.codebooks_for(kbps)
-        n_codebooks = self.config.n_codebooks if n_codebooks is None else n_codebooks
+        n_codebooks = self.config.n_codebooks if n_codebooks is None else operator.index(n_codebooks)
         if not 1 <= n_codebooks <= self.config.n_codebooks:
             raise ValueError(f"n_codebooks must be 1..{self.config.n_codebooks}, got {n_codebooks}")
         return n_codebooks
 
-    def _check_wav(self, wav: Tensor) -> None:
-        if wav.dim() != 3 or wav.shape[1] != self.config.channels:
-            raise ValueError(f"wav must be [B, {self.config.channels}, N], got {tuple(wav.shape)}")
+    def _checked_wav(self, wav: Audio) -> Tensor:
+        """Audio as the encoder takes it; raises ValueError with what came and what was wanted."""
+        return checked_wav(wav, self.config.channels, next(self.encoder.parameters()))
 
-    def _check_codes(self, codes: Tensor) -> None:
-        if codes.dim() != 3 or codes.shape[1] > self.config.n_codebooks:
-            raise ValueError(f"codes must be [B, 0..{self.config.n_codebooks}, T], got {tuple(codes.shape)}")
-        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.config.codebook_size:
-            raise ValueError(f"codes must lie in [0, {self.config.codebook_size}), got {int(codes.min())}..{int(codes.max())}")
+    def _checked_codes(self, codes: Codes) -> Tensor:
+        """Codes as int64; raises ValueError with what came and what was wanted."""
+        return checked_codes(codes, self.config.n_codebooks, self.config.codebook_size, self.quantizer.codebooks.device)
 
     @torch.no_grad()
-    def encode(self, wav: Tensor, kbps: float | None = None, n_codebooks: int | None = None) -> Tensor:
+    def encode(self, wav: Audio, kbps: float | None = None, n_codebooks: int | None = None) -> Tensor:
         """Audio to codes, as one stretch.
 
-        Shapes: wav [B, C, N] -> codes [B, K, T], int64 in [0, V), T = ceil(N / hop).
-        The first k codebooks of an encoding are the encoding at k. Raises ValueError for a
-        wrong shape, a bitrate below the lowest, or a codec that works in scaled segments
-        (use `encode_segments`).
+        Shapes: wav [B, C, N], floats of a tensor or numpy array -> codes [B, K, T], int64 in
+        [0, V), T = ceil(N / hop). The first k codebooks of an encoding are the encoding at k.
+        Raises ValueError for a wrong shape or type, for NaN and infinities, a bitrate below the
+        lowest, or a codec that works in scaled segments (use `encode_segments`).
         """
         if self.config.segment_length or self.config.normalize:
             raise ValueError(f"{self.config.name} codes scaled segments: use encode_segments and decode_segments")
         return self._encode(wav, self._resolve(kbps, n_codebooks))
 
-    @torch.no_grad()
-    def decode(self, codes: Tensor, n_samples: int | None = None) -> Tensor:
-        """Codes to audio: [B, k, T] -> [B, C, T * hop], cut to `n_samples` where given."""
-        self._check_codes(codes)
-        return self.decoder(self.quantizer.decode(codes))[..., :n_samples]
+    def decode(self, codes: Codes, n_samples: int | None = None) -> Tensor:
+        """Codes to audio: [B, k, T], integers of any type -> [B, C, T * hop], cut to `n_samples` where given.
 
-    def encode_segments(self, wav: Tensor, kbps: float | None = None, n_codebooks: int | None = None) -> list[Segment]:
+        Gradients flow to parameters that want them (`ready` asks for none). May be compiled and
+        exported by torch. Raises ValueError for a wrong shape or type, and for codes that are none.
+        """
+        if n_samples is not None and n_samples < 0:
+            raise ValueError(f"n_samples must be 0 or more, got {n_samples}")
+        codes = self._checked_codes(codes)
+        wanted = torch.is_grad_enabled() and any(p.requires_grad for p in self.decoder.parameters())
+        with torch.set_grad_enabled(wanted):
+            wav: Tensor = self.decoder(self.quantizer.decode(codes))
+        return wav[..., :n_samples]
+
+    def encode_segments(self, wav: Audio, kbps: float | None = None, n_codebooks: int | None = None) -> list[Segment]:
         """Audio [B, C, N] to segments; a codec that does not cut its signal gives one.
 
         Raises ValueError as `encode` does.
@@ -105,21 +116,24 @@ class Codec(nn.Module):
         return list(self.encode_segment_blocks([wav], kbps, n_codebooks))
 
     def decode_segments(self, segments: Iterable[Segment], n_samples: int | None = None) -> Tensor:
-        """Segments to audio [B, C, N], cut to `n_samples` where given."""
+        """Segments to audio [B, C, N], cut to `n_samples` where given. Raises ValueError where there are none."""
+        segments = list(segments)
+        if not segments:
+            raise ValueError("segments must be one or more, got none")
         return torch.cat(list(self.decode_segment_blocks(segments)), dim=-1)[..., :n_samples]
 
     @torch.no_grad()
     def encode_segment_blocks(
-        self, blocks: Iterable[Tensor], kbps: float | None = None, n_codebooks: int | None = None
+        self, blocks: Iterable[Audio], kbps: float | None = None, n_codebooks: int | None = None
     ) -> Iterator[Segment]:
         """`encode_segments` over blocks [B, C, n] of any length, holding one segment at a time."""
         k, config = self._resolve(kbps, n_codebooks), self.config
+        checked = (self._checked_wav(block) for block in blocks)
         if config.segment_length and config.segment_stride:
-            wavs = cut(blocks, config.segment_length, config.segment_stride)
+            wavs = cut(checked, config.segment_length, config.segment_stride)
         else:
-            wavs = iter([torch.cat(list(blocks), dim=-1)])
+            wavs = iter([torch.cat(list(checked), dim=-1)])
         for wav in wavs:
-            self._check_wav(wav)
             scale = loudness(wav) if config.normalize else None
             yield Segment(self._encode(wav if scale is None else wav / scale[..., None], k), scale)
 
@@ -134,10 +148,8 @@ class Codec(nn.Module):
             return torch.zeros_like(wav)  # no codes at all: it was lost
         return wav if segment.scale is None else wav * segment.scale[..., None]
 
-    def _encode(self, wav: Tensor, n_codebooks: int) -> Tensor:
-        self._check_wav(wav)
-        dtype = next(self.encoder.parameters()).dtype
-        return self.quantizer.encode(self.encoder(wav.to(dtype)), n_codebooks)
+    def _encode(self, wav: Audio, n_codebooks: int) -> Tensor:
+        return self.quantizer.encode(self.encoder(self._checked_wav(wav)), n_codebooks)
 
     @contextlib.contextmanager
     def streaming(self, batch_size: int = 1, first_frame: int = 0) -> Iterator[Stream]:
@@ -177,7 +189,7 @@ class Stream:
         self._encoder = self._decoder = None
 
     @torch.no_grad()
-    def encode(self, wav: Tensor, kbps: float | None = None, n_codebooks: int | None = None, last: bool = False) -> Tensor:
+    def encode(self, wav: Audio, kbps: float | None = None, n_codebooks: int | None = None, last: bool = False) -> Tensor:
         """The next block [B, C, n] -> the codes [B, K, t] that it completes; t may be 0.
 
         With `last` the rest is filled up with silence and coded, and the encoder is closed.
@@ -186,15 +198,13 @@ class Stream:
             raise RuntimeError("this stream's encoder is closed")
         codec = self.codec
         k = codec._resolve(kbps, n_codebooks)
-        codec._check_wav(wav)
-        dtype = next(codec.encoder.parameters()).dtype
-        latents = codec.encoder(wav.to(dtype), self._encoder, last)
+        latents = codec.encoder(codec._checked_wav(wav), self._encoder, last)
         if last:
             self._encoder = None
         return codec.quantizer.encode(latents, k)
 
     @torch.no_grad()
-    def decode(self, codes: Tensor, last: bool = False) -> Tensor:
+    def decode(self, codes: Codes, last: bool = False) -> Tensor:
         """The next codes [B, k, t] -> the samples [B, C, n] that they complete.
 
         k may change from call to call. With `last` the rest of the signal is returned too,
@@ -202,7 +212,7 @@ class Stream:
         """
         if self._decoder is None:
             raise RuntimeError("this stream's decoder is closed")
-        self.codec._check_codes(codes)
+        codes = self.codec._checked_codes(codes)
         wav = self.codec.decoder(self.codec.quantizer.decode(codes), self._decoder, last)
         if last:
             self._decoder = None

@@ -8,16 +8,18 @@ neither that library nor its code is needed.
 from __future__ import annotations
 
 import collections
+import io
 import itertools
 import pickle
 import re
 import typing
 import warnings
-from collections.abc import Iterator
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch._weights_only_unpickler import Unpickler  # the one that torch.load(weights_only=True) uses
 
 from .errors import CheckpointError
 
@@ -46,13 +48,18 @@ _ALLOWED: list[Any] = [
 def read_pickle(path: Path, mmap: bool = False) -> Any:
     """Tensors and plain containers of a file written by `torch.save`; with `mmap`, tensors stay in the file until used.
 
-    Raises CheckpointError where the file is none or names anything that is not data; it is
-    refused before that is imported or run.
+    Raises CheckpointError where the file is none, names anything that is not data, or would
+    unfold to more than its own size; it is refused before that is imported, run or allocated.
     """
     try:
         with torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unusual pickle protocols, which foreign files have
-            return _plain(torch.load(path, map_location="cpu", weights_only=True, mmap=mmap), itertools.count())
+            if zipfile.is_zipfile(path):
+                _check_archive(path)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            return _Plain(2 * path.stat().st_size + (1 << 20))(content)
+    except _Refused as error:
+        raise CheckpointError(f"{path}: refused, because {error}") from error
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
@@ -63,16 +70,63 @@ def read_pickle(path: Path, mmap: bool = False) -> Any:
         raise CheckpointError(f"{path}: not a PyTorch checkpoint") from error
 
 
-def _plain(value: Any, counter: Iterator[int]) -> Any:
-    """Stand-ins for OmegaConf objects become the dicts, lists and values that they held.
+class _Refused(ValueError):
+    """What a file asks for and does not get."""
 
-    A file may nest shared lists so that they would unfold to any size, or in circles. Raises
-    ValueError where more than MAX_ITEMS come out.
+
+def _check_archive(path: Path) -> None:
+    """Raise _Refused where a zip file is compressed, or a storage is said to be larger than its bytes are.
+
+    torch.load would inflate the one to any size, and read the other from beyond its memory. The pickle is read as torch.load
+    reads it, but its storages are on the meta device, which has no memory.
     """
-    if next(counter) > MAX_ITEMS:
-        raise ValueError(f"more than {MAX_ITEMS} items")
-    if isinstance(value, _Stub):
-        return _plain(vars(value).get("_content", vars(value).get("_val")), counter)
-    if isinstance(value, dict):
-        return {key: _plain(item, counter) for key, item in value.items()}
-    return [_plain(item, counter) for item in value] if isinstance(value, list | tuple) else value
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry.filename: entry for entry in archive.infolist()}
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
+            raise _Refused("its tensors are compressed, which torch.save never does")
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size or len(entries) < len(archive.infolist()):
+            raise _Refused("its parts overlap")
+        folder = next(iter(entries)).split("/")[0]
+        unpickler = Unpickler(io.BytesIO(archive.read(f"{folder}/data.pkl")), encoding="utf-8")
+
+    def storage(claim: Any) -> torch.storage.TypedStorage:
+        _, kind, key, _, n_items = claim
+        dtype = torch.uint8 if kind is torch.UntypedStorage else kind.dtype
+        n_bytes, entry = n_items * dtype.itemsize, entries.get(f"{folder}/data/{key}")
+        if entry is None or not 0 <= n_bytes <= entry.file_size:
+            raise _Refused(f"it says that tensor data {str(key)[:20]!r} has {n_bytes} bytes, which it has not")
+        hollow = torch.UntypedStorage(n_bytes, device="meta")
+        return torch.storage.TypedStorage(wrap_storage=hollow, dtype=dtype, _internal=True)
+
+    unpickler.persistent_load = storage  # type: ignore[method-assign]
+    unpickler.load()
+
+
+class _Plain:
+    """Turn stand-ins for OmegaConf objects into the dicts, lists and values that they held, and check what is there.
+
+    A file may nest shared lists so that they would unfold to any size, or in circles; and its tensors may repeat or share
+    bytes. Raises ValueError where more than MAX_ITEMS come out, _Refused where tensors have more than `most_bytes`.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._bytes_left, self._items = most_bytes, itertools.count()
+
+    def __call__(self, value: Any) -> Any:
+        if next(self._items) > MAX_ITEMS:
+            raise ValueError(f"more than {MAX_ITEMS} items")
+        if isinstance(value, _Stub):
+            return self(vars(value).get("_content", vars(value).get("_val")))
+        if isinstance(value, dict):
+            return {key: self(item) for key, item in value.items()}
+        if isinstance(value, torch.Tensor):
+            return self._checked(value)
+        return [self(item) for item in value] if isinstance(value, list | tuple) else value
+
+    def _checked(self, tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+            raise _Refused("it holds a tensor that is no plain array")
+        self._bytes_left -= tensor.numel() * tensor.element_size()
+        if self._bytes_left < 0:
+            raise _Refused("its tensors are larger than the file")
+        return tensor

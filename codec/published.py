@@ -110,14 +110,14 @@ def _build(name: str, architecture: dict[str, Any], **values: Any) -> CodecConfi
     values |= {"name": name, "architecture": {"kind": "seanet", **architecture}}
     try:
         config = CodecConfig.from_dict(values)
+        each = config.kbps_per_codebook
+        if "n_codebooks" in values:
+            config = dataclasses.replace(config, bitrates_kbps=(float(config.n_codebooks * each),))
+        else:
+            highest = Fraction(config.bitrates_kbps[-1]).limit_denominator(10_000)
+            config = dataclasses.replace(config, n_codebooks=max(1, highest // each))
     except ConfigError as error:
         raise CheckpointError(f"{name}: {error}") from error
-    each = config.kbps_per_codebook
-    if "n_codebooks" in values:
-        config = dataclasses.replace(config, bitrates_kbps=(float(config.n_codebooks * each),))
-    else:
-        highest = Fraction(config.bitrates_kbps[-1]).limit_denominator(10_000)
-        config = dataclasses.replace(config, n_codebooks=max(1, highest // each))
     same = [known for known in PUBLISHED.values() if dataclasses.replace(known, name=name) == config]
     return same[0] if same else config
 

@@ -40,8 +40,8 @@ class LanguageModel:
 
     def __init__(self, state: Mapping[str, Tensor], where: str = "language model") -> None:
         """From the published tensors; raises CheckpointError where some lack, are unknown or have another shape."""
-        state = {name: tensor.float() for name, tensor in state.items()}
         self.n_codebooks, self.n_layers, self.dimension, self.codebook_size = _sizes(state, where)
+        state = {name: tensor.float() for name, tensor in state.items()}
         if self.n_codebooks not in FRAME_RATES:
             raise CheckpointError(f"{where}: must have {' or '.join(map(str, FRAME_RATES))} codebooks, got {self.n_codebooks}")
         self.past_context = int(CONTEXT_SECONDS * FRAME_RATES[self.n_codebooks])  # frames
@@ -228,7 +228,7 @@ class Exactness:
 def load_language_model(path: Path) -> LanguageModel:
     """Read `encodec_lm_24khz-*.th` or `encodec_lm_48khz-*.th`; raises CheckpointError, with one line, for what is not that."""
     content = read_pickle(path)
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
         raise CheckpointError(f"{path}: holds no state dict")
     return LanguageModel(content, str(path))
 

@@ -246,7 +246,7 @@ class MultiBandDiffusion(nn.Module):
             raise ValueError(f"codes must be [B, K, T] or, of mono streams, [B, S, K, T], got {tuple(given.shape)}")
         rows = given.flatten(0, -3)
         if not rows.is_floating_point():
-            codec._check_codes(rows)
+            rows = codec._checked_codes(rows)
             rows = codec.quantizer.decode(rows)
         self._check_latents(rows)
         return rows

@@ -37,7 +37,9 @@ class Layer(nn.Module):
 
     def _is_fast(self, rows: Tensor) -> bool:
         """Whether to compute in place and through matrix products."""
-        return not self.reference and rows.device.type == "cpu" and not torch.is_grad_enabled()
+        if torch.compiler.is_compiling() or torch.is_grad_enabled():
+            return False
+        return not self.reference and rows.device.type == "cpu"
 
 
 @dataclass

@@ -35,7 +35,7 @@ class CausalBlock(nn.Module):
 
     def _convolve(self, padded: Tensor) -> Tensor:
         """Depthwise convolution [B, n_past + T, W] -> [B, T, W]."""
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.depthwise(padded.transpose(1, 2)).transpose(1, 2)
         # One multiply-add per tap: the library's kernel is slow in float64, and its order of
         # additions depends on the length, which would make codes depend on the block size.

@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ...codec.checkpoints import audiocraft_values, read_json
+from ...codec.checkpoints import audiocraft_values, shards
 from ...codec.errors import CheckpointError
 from ...codec.pickles import read_pickle
 
@@ -64,6 +64,8 @@ class PickledTensors:
             raise CheckpointError(f"{path}: holds no model of audiocraft (best_state)")
         state = content["best_state"]
         state = state.get("model", state)
+        if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+            raise CheckpointError(f"{path}: best_state holds no state dict")
         self._tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
         self.configuration = audiocraft_values(content.get("xp.cfg"), path)
 
@@ -84,13 +86,4 @@ def _shards(path: Path) -> dict[Path, set[str]]:
     """Files, and the names that an index puts in each; a single file is asked itself."""
     if path.suffix != ".json":
         return {path: set()}
-    weight_map = read_json(path).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{path}: lacks weight_map, which says where tensors are")
-    shards: dict[Path, set[str]] = {}
-    for name, file in weight_map.items():
-        # A name only: an index must not lead out of its folder.
-        if not isinstance(file, str) or Path(file).name != file:
-            raise CheckpointError(f"{path}: {name} must be in a file beside it, got {file!r}")
-        shards.setdefault(path.parent / file, set()).add(name)
-    return shards
+    return shards(path)
