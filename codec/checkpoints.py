@@ -49,10 +49,15 @@ def load(name_or_path: str | os.PathLike[str], config: CodecConfig | None = None
         path = next((path / name for name in (WEIGHTS, *SHARDED, BIN, AUDIOCRAFT) if (path / name).exists()), path / WEIGHTS)
     with torch.device("meta"):  # no memory yet, whatever sizes a configuration asks for
         codec, state = (_from_folder if path.name in IN_FOLDERS else _from_file)(path, config)
-    _check_fit(codec, state, path)
-    codec = Codec(codec.config)
-    codec.load_state_dict(state)
-    return codec.ready(reference)
+    return _filled(codec, state, path).ready(reference)
+
+
+def from_published(config: CodecConfig, tensors: Mapping[str, Tensor], where: Path) -> Codec:
+    """The codec of published tensors of any layout, ready for inference. Raises CheckpointError unless they are its own."""
+    with torch.device("meta"):
+        codec = Codec(config)
+        state = convert(tensors, codec, where)
+    return _filled(codec, state, where).ready()
 
 
 def load_bundled(name: str) -> Codec:
@@ -268,8 +273,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def _check_fit(codec: Codec, state: Mapping[str, Tensor], path: Path) -> None:
-    """Raise CheckpointError unless the tensors are those of the codec, each of its shape and type."""
+def _filled(codec: Codec, state: Mapping[str, Tensor], path: Path) -> Codec:
+    """A codec like a hollow one, with tensors that must be all of its own: checked before any memory is taken."""
     wanted = {name: tuple(tensor.shape) for name, tensor in codec.state_dict().items()}
     for name in sorted(wanted.keys() | state.keys()):
         if name not in state:
@@ -280,6 +285,9 @@ def _check_fit(codec: Codec, state: Mapping[str, Tensor], path: Path) -> None:
             raise CheckpointError(f"{path}: {name} must be {list(wanted[name])}, got {list(state[name].shape)}")
         if not state[name].is_floating_point():
             raise CheckpointError(f"{path}: {name} must be of floating-point numbers, got {state[name].dtype}")
+    filled = Codec(codec.config)
+    filled.load_state_dict(state)
+    return filled
 
 
 def _reason(error: Exception) -> str:

@@ -12,10 +12,8 @@ import torch
 from torch import Tensor
 
 from ...codec.checkpoints import load as load_codec
-from ...codec.checkpoints import load_bundled, read_json
-from ...codec.convert import convert
+from ...codec.checkpoints import from_published, load_bundled, read_json
 from ...codec.errors import CheckpointError
-from ...codec.model import Codec
 from ...codec.published import hugging_face_config as codec_config
 from .bundle import BUNDLED, WORDS, bundled, is_own, own_config, own_recipe
 from .config import PUBLISHED, MusicGenConfig, audiocraft_config, hugging_face_config
@@ -106,9 +104,7 @@ def _from_hugging_face(
     own_codec = None
     if codec and "audio_encoder" in values:
         tensors = _below(source, "audio_encoder.")
-        own_codec = Codec(codec_config(values["audio_encoder"], "encodec_32khz"))
-        own_codec.load_state_dict(convert(tensors, own_codec, path))
-        own_codec.ready()
+        own_codec = from_published(codec_config(values["audio_encoder"], "encodec_32khz"), tensors, path)
     return MusicGen(lm, encoder if config.text_dimension else None, own_codec)
 
 

@@ -98,7 +98,8 @@ def test_an_index_does_not_lead_elsewhere(tmp_path, weight_map):
     [
         {"num_residual_layers": 10_000_000}, {"num_filters": 10**9}, {"num_filters": 4096, "hidden_size": 8192},
         {"sampling_rate": 0}, {"sampling_rate": -1}, {"target_bandwidths": [float("inf")]},
-        {"target_bandwidths": [float("nan")]}, {"target_bandwidths": []}, {"target_bandwidths": [1e300]}, {"codebook_size": 1}, {"codebook_size": 2**40},
+        {"target_bandwidths": [float("nan")]}, {"target_bandwidths": []}, {"target_bandwidths": [1e300]},
+        {"codebook_size": 1}, {"codebook_size": 2**40},
         {"upsampling_ratios": []}, {"upsampling_ratios": [0]}, {"upsampling_ratios": [2] * 10_000},
         {"upsampling_ratios": [1024, 1024]}, {"num_lstm_layers": 10**7}, {"kernel_size": 2**31}, {"compress": 0},
         {"compress": 64}, {"dilation_growth_rate": 64, "num_residual_layers": 64}, {"chunk_length_s": 1e-9},

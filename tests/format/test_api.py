@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import ecdc
 import make_golden
@@ -204,3 +205,19 @@ print([name for name in ("torch", "soundfile", "ecdc.codec") if name in sys.modu
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
     assert found.stdout == "[]\n"
     assert "open" not in ecdc.__all__ and "write" in ecdc.__all__
+
+
+@pytest.mark.parametrize("opener", [lambda path: ecdc.open(path), lambda path: ecdc.open(io.BytesIO(path.read_bytes()))])
+def test_threads_share_a_file(path, opener):
+    """Every thread gets the frames that it asks for, whatever the others read meanwhile."""
+    asked = [(start, start + length) for start in range(0, 90, 3) for length in (1, 5)] * 20
+    with opener(path) as file, ThreadPoolExecutor(8) as pool:
+        switch = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            found = list(pool.map(lambda span: file.codes(*span), asked))
+            whole = list(pool.map(lambda _: np.concatenate([chunk.codes for chunk in file], axis=1), range(16)))
+        finally:
+            sys.setswitchinterval(switch)
+    assert all(np.array_equal(codes, CODES[:, start:stop]) for codes, (start, stop) in zip(found, asked, strict=True))
+    assert all(np.array_equal(codes, CODES) for codes in whole)

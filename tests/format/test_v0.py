@@ -10,7 +10,7 @@ import pytest
 from cases import Pipe
 from ecdc.format.errors import Corrupt, FormatError, OverLimit, Truncated, UnsupportedVersion
 from ecdc.format.reader import Reader
-from ecdc.format.v0 import MODELS, read_v0, write_v0
+from ecdc.format.v0 import MODELS, read_v0, scan_v0, write_v0
 from hypothesis import given
 from hypothesis import strategies as st
 from peers import encodec_binary
@@ -176,3 +176,35 @@ def test_what_is_not_written(model_name, n_samples, segments, message):
     with pytest.raises(ValueError, match=message):
         write_v0(file, model_name, n_samples, segments)
     assert file.getvalue() == b""
+
+
+class NoCoder:
+    """Of a language model, what is needed to ask for its codes; none of them can be had."""
+
+    n_codebooks = 16
+
+    def decode(self, data, n_codebooks, n_frames):
+        raise EOFError
+
+
+@pytest.mark.parametrize("body", [0, 100, 10_000])
+@pytest.mark.parametrize("n_samples", [2**48, 2**40, 10**9])
+def test_a_length_is_bounded_by_the_body(body, n_samples):
+    """Some bytes do not stand for years, however well they are coded; nobody counts the segments one by one to find out."""
+    about = GOOD | {"m": "encodec_48khz", "lm": True, "al": n_samples}
+    for read in (scan_v0, lambda stream: read_v0(stream, NoCoder())):
+        with pytest.raises(OverLimit, match="cannot hold"):
+            read(with_json(json.dumps(about), bytes(body)))
+
+
+@given(st.sampled_from(sorted(MODELS)), st.integers(1, 400_000))
+def test_frames_are_counted_without_counting(model_name, n_samples):
+    model = MODELS[model_name]
+    assert model.n_frames(n_samples) == sum(model.segment_frames(n_samples))
+
+
+def test_nothing_is_advised_where_nothing_helps():
+    for data in (SMALL[:-1], SMALL + b"x", SMALL[:7]):
+        with pytest.raises(FormatError) as caught:
+            read_v0(io.BytesIO(data))
+        assert caught.value.advice == ""
