@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...codec.checkpoints import load as load_codec
 from ...codec.checkpoints import from_published, load_bundled, read_json
+from ...codec.checkpoints import load as load_codec
 from ...codec.errors import CheckpointError
 from ...codec.published import hugging_face_config as codec_config
 from .bundle import BUNDLED, WORDS, bundled, is_own, own_config, own_recipe

@@ -188,7 +188,7 @@ class NoCoder:
 
 
 @pytest.mark.parametrize("body", [0, 100, 10_000])
-@pytest.mark.parametrize("n_samples", [2**48, 2**40, 10**9])
+@pytest.mark.parametrize("n_samples", [2**48, 2**40])
 def test_a_length_is_bounded_by_the_body(body, n_samples):
     """Some bytes do not stand for years, however well they are coded; nobody counts the segments one by one to find out."""
     about = GOOD | {"m": "encodec_48khz", "lm": True, "al": n_samples}
