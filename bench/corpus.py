@@ -111,10 +111,10 @@ def folder(root: Path, sample_rate: int, max_seconds: float | None) -> Iterator[
 def packed(root: Path, sample_rate: int, max_seconds: float, per_group: int = 4) -> Iterator[Clip]:
     """Evenly spaced clips of the validation slice of packed training audio (`ecdc train fetch`)."""
     from ..codec.train.data import validation_clips
-    from ..codec.train.pack import SAMPLE_RATE
+    from ..codec.train.maps import sample_rate_of
 
-    if sample_rate != SAMPLE_RATE:
-        raise ValueError(f"packed audio is at {SAMPLE_RATE} Hz, so references cannot be at {sample_rate} Hz")
+    if sample_rate != sample_rate_of(root):
+        raise ValueError(f"{root}: packed at {sample_rate_of(root)} Hz, so references cannot be at {sample_rate} Hz")
     for group, rows in validation_clips(root, max_seconds, per_group).items():
         kind = next((kind for kind in KINDS if group.startswith(kind)), "audio")
         for i, row in enumerate(rows):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .pack import SAMPLE_RATE
+from .maps import sample_rate_of
 from .recipe import DataRecipe
 
 MIN_RMS = 0.003  # of full scale; quieter windows are drawn again
@@ -34,6 +34,7 @@ class PackedAudio:
 
     folder: Path
     maps: Mapping[str, np.ndarray]  # group -> int16 [N]
+    sample_rate: int  # Hz
 
     @classmethod
     def open(cls, folder: Path, split: str, min_samples: int) -> PackedAudio:
@@ -44,7 +45,7 @@ class PackedAudio:
                 maps[path.name.split(".")[0]] = np.memmap(path, dtype="<i2", mode="r")
         if not maps:
             raise EmptyData(f"{folder}: no packed audio for the {split} split (run `ecdc train fetch`)")
-        return cls(folder, maps)
+        return cls(folder, maps, sample_rate_of(folder))
 
     def batch(self, weights: dict[str, float], shape: tuple[int, int], generator: torch.Generator) -> Tensor:
         """Draw windows by group weight, then uniformly by time; near-silence is drawn again.
@@ -105,10 +106,10 @@ def validation_clips(folder: Path, seconds: float, per_group: int) -> dict[str, 
     packed = PackedAudio.open(folder, "valid", 1)
     clips = {}
     for group, source in packed.maps.items():
-        n_samples = min(round(seconds * SAMPLE_RATE), len(source))
+        n_samples = min(round(seconds * packed.sample_rate), len(source))
         rows = []
         for start in np.linspace(0, len(source) - n_samples, per_group).astype(int):
-            later = range(start, len(source) - n_samples + 1, SAMPLE_RATE)
+            later = range(start, len(source) - n_samples + 1, packed.sample_rate)
             audio = next((a for a in (_read(source, s, n_samples) for s in later) if _rms(a) > MIN_RMS), None)
             rows.append(_read(source, start, n_samples) if audio is None else audio)
         clips[group] = torch.stack(rows)[:, None]

@@ -1,62 +1,20 @@
-"""Fetch free training audio: Debian packages by list, then one int16 memory map per group.
+"""Fetch free training audio: Debian packages by list, decoded once into masters, packed at any rate.
 
 Nothing is installed: packages are downloaded with `apt-get download` (apt checks their
-signatures) and unpacked with `dpkg-deb`. Every step skips what is already there, so an
+signatures) and only their audio is unpacked. Every step skips what is already there, so an
 interrupted run is resumed by the same command.
 """
 
 from __future__ import annotations
 
-import fnmatch
-import hashlib
 import json
 import shutil
 import subprocess
-import tomllib
 import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-AUDIO_SUFFIXES = {".ogg", ".oga", ".opus", ".wav", ".flac", ".mp3", ".aif", ".aiff", ".g722"}
-ARCHIVE_SUFFIXES = {".pk3", ".zip"}
-
-
-@dataclass(frozen=True, slots=True)
-class Package:
-    """One entry of packages.toml: a Debian package and the files of it that we use."""
-
-    name: str
-    group: str
-    licence: str
-    include: tuple[str, ...] = ("*",)
-    exclude: tuple[str, ...] = ()
-    quick: bool = False
-
-    def wants(self, path: str) -> bool:
-        """Whether the file at `path`, relative to the package, belongs to this entry."""
-        return any(fnmatch.fnmatch(path, p) for p in self.include) and not any(fnmatch.fnmatch(path, p) for p in self.exclude)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One audio file, on disk or inside a zip archive (`member`)."""
-
-    package: Package
-    path: Path
-    member: str | None
-    name: str  # stable across machines: "<package>/<path inside it>"
-
-
-def read_packages(quick: bool = False) -> list[Package]:
-    """The entries of packages.toml; `quick` keeps the 0.35 GB starting set."""
-    text = (Path(__file__).parent / "packages.toml").read_text(encoding="utf-8")
-    rows: list[dict[str, Any]] = [
-        {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()} for row in tomllib.loads(text)["package"]
-    ]
-    entries = [Package(**row) for row in rows]
-    return [p for p in entries if p.quick or not quick]
+from .pack import SAMPLE_RATE, build_masters, derive_pack, pack_folder
+from .sources import ARCHIVE_SUFFIXES, AUDIO_SUFFIXES, Package, Source, list_sources, read_packages
 
 
 def download(name: str, folder: Path) -> Path:
@@ -79,61 +37,86 @@ def download(name: str, folder: Path) -> Path:
 
 
 def unpack(deb: Path, folder: Path) -> Path:
-    """Unpack a .deb under `folder`, once; returns the unpacked tree."""
+    """Unpack audio and copyright files of a .deb under `folder`, once; returns the unpacked tree.
+
+    Of archives inside the package only the audio is kept. Raises RuntimeError for a file that
+    is no whole Debian package.
+    """
     target = folder / deb.name.split("_")[0]
-    if not target.exists():
-        partial = folder / (target.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        subprocess.run(["dpkg-deb", "-x", str(deb), str(partial)], check=True)
-        partial.rename(target)
+    if target.exists():
+        return target
+    partial = folder / (target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    patterns = [f"*{suffix}" for suffix in sorted(AUDIO_SUFFIXES | ARCHIVE_SUFFIXES)] + ["*/copyright*"]
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE) as opened:
+        options = ["-x", "--ignore-case", "--wildcards", "--wildcards-match-slash", "-C", str(partial)]
+        tar = subprocess.run(["tar", *options, *patterns], stdin=opened.stdout, capture_output=True, text=True, check=False)
+        assert opened.stdout is not None
+        opened.stdout.close()
+    # that a pattern matches nothing is an error for tar, but not for us
+    faults = [line for line in tar.stderr.splitlines() if "Not found in archive" not in line and "previous errors" not in line]
+    if opened.returncode or faults:
+        shutil.rmtree(partial)
+        raise RuntimeError(f"{deb}: cannot be unpacked ({(faults or ['no whole package'])[0]}); delete it and fetch again")
+    for path in [p for p in partial.rglob("*") if p.suffix.lower() in ARCHIVE_SUFFIXES and p.is_file()]:
+        keep_audio(path)
+    partial.rename(target)
     return target
 
 
-def list_sources(package: Package, tree: Path) -> Iterator[Source]:
-    """Every audio file of `package` in its unpacked tree, in a fixed order."""
-    for path in sorted(p for p in tree.rglob("*") if p.is_file()):
-        inside = str(path.relative_to(tree))
-        suffix = path.suffix.lower()
-        if suffix in ARCHIVE_SUFFIXES and zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                members = sorted(m for m in archive.namelist() if Path(m).suffix.lower() in AUDIO_SUFFIXES)
-            for member in members:
-                if package.wants(f"{inside}/{member}"):
-                    yield Source(package, path, member, f"{package.name}/{inside}/{member}")
-        elif suffix in AUDIO_SUFFIXES and package.wants(inside):
-            yield Source(package, path, None, f"{package.name}/{inside}")
+def keep_audio(path: Path) -> None:
+    """Rewrite a zip archive with its audio files alone; delete it if it has none or is no zip file."""
+    if zipfile.is_zipfile(path):
+        smaller = path.with_name(path.name + ".partial")
+        with zipfile.ZipFile(path) as archive, zipfile.ZipFile(smaller, "w") as kept:
+            for member in archive.infolist():
+                if Path(member.filename).suffix.lower() in AUDIO_SUFFIXES:
+                    kept.writestr(zipfile.ZipInfo(member.filename), archive.read(member))
+            n_kept = len(kept.namelist())
+        smaller.replace(path)
+        if n_kept:
+            return
+    path.unlink()
 
 
-def is_validation(name: str) -> bool:
-    """Whether a file belongs to the fixed validation slice: one in 50, by a hash of its name."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 50 == 0
+def find_sources(output: Path, packages: list[Package], report=print) -> tuple[list[Source], list[str]]:
+    """Download and unpack `packages`; returns their audio files and the names of those that cannot be had.
 
-
-def fetch(output: Path, quick: bool = False, report=print) -> Path:
-    """Download, unpack and pack everything; returns the folder of packed audio.
-
-    `report` receives one line per step. A package that cannot be had is named and
-    skipped, because one missing package must not cost the other twenty.
+    A .deb that is unpacked is not needed any more and may be deleted. A package that cannot be had is reported and skipped, because one missing package must not
+    cost the others.
     """
-    from .pack import pack_sources
-
-    sources, missing = [], []
-    for package in read_packages(quick):
+    sources: list[Source] = []
+    missing: list[str] = []
+    for package in packages:
         try:
-            deb = download(package.name, output / "deb")
+            tree = output / "tree" / package.name
+            if not tree.exists():
+                tree = unpack(download(package.name, output / "deb"), output / "tree")
         except RuntimeError as error:
             missing.append(package.name)
             report(f"skipped {package.name}: {error}")
             continue
-        found = list(list_sources(package, unpack(deb, output / "tree")))
+        found = list(list_sources(package, tree))
         report(f"{package.name}: {len(found)} files of {package.group}")
         sources += found
+    return sources, missing
+
+
+def fetch(
+    output: Path, quick: bool = False, report=print, sample_rate: int = SAMPLE_RATE, jobs: int | None = None
+) -> Path:  # fmt: skip
+    """Download, unpack, decode and pack everything; returns the folder of packed audio at `sample_rate` (Hz).
+
+    `report` receives one line per step; `jobs` processes decode (default: one per core).
+    """
+    packages = read_packages(quick)
+    sources, missing = find_sources(output, packages, report)
     if not sources:
         raise RuntimeError("no training audio could be fetched: " + ", ".join(missing))
-    packed = output / "packed"
-    pack_sources(sources, packed, report)
-    (packed / "licences.json").write_text(
-        json.dumps({p.name: p.licence for p in read_packages(quick) if p.name not in missing}, indent=1, sort_keys=True) + "\n"
-    )
+    masters, packed = output / "masters", pack_folder(output, sample_rate)
+    build_masters(sources, masters, report, jobs)
+    licences = {p.name: p.licence for p in packages if p.name not in missing}
+    (masters / "licences.json").write_text(json.dumps(licences, indent=1, sort_keys=True) + "\n")
+    derive_pack(masters, packed, sample_rate, report)
     return packed

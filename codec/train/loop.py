@@ -20,6 +20,7 @@ from .data import PackedAudio, validation_clips
 from .losses import reconstruction_losses, si_sdr
 from .metric import fit_metric
 from .metrics import log
+from .pack import pack_at
 from .pictures import draw_curves, write_examples
 from .recipe import Recipe
 from .run import Run, start_from
@@ -50,6 +51,7 @@ def train(
     """
     parallel.start()
     say = report if parallel.rank() == 0 else lambda line: None
+    data_folder = pack_at(data_folder, recipe.codec.sample_rate, say)
     data = PackedAudio.open(data_folder, "train", round(recipe.data.seconds * recipe.codec.sample_rate))
     clips = validation_clips(data_folder, seconds=4.0, per_group=6)
     run = Run.new(recipe)

@@ -22,6 +22,7 @@ from .data import PackedAudio, augment, generator_for, validation_clips
 from .loop import log, take_steps
 from .losses import level_loss, reconstruction_losses, si_sdr
 from .optimizers import Optimizers
+from .pack import pack_at
 from .pictures import draw_curves
 from .recipe import DataRecipe
 from .run import has_bfloat16
@@ -195,6 +196,7 @@ def train_mbd(
     """
     parallel.start()
     run = MbdRun(recipe, codec)
+    data_folder = pack_at(data_folder, codec.sample_rate, report)
     data = PackedAudio.open(data_folder, "train", round(recipe.data.seconds * codec.sample_rate))
     clips = validation_clips(data_folder, seconds=4.0, per_group=4)
     output.mkdir(parents=True, exist_ok=True)

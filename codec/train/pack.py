@@ -1,156 +1,191 @@
-"""Decode any number of audio files into one int16 memory map per group and split.
+"""Masters at 48 kHz, kept once, and packs at the rate that a recipe asks for.
 
-Layout of a packed folder: `<group>.<split>.i16` (mono, little-endian, files end to end)
-and `index.jsonl`, one row per file: name, package, group, split, start and length in
-samples, native sample rate, rms. Reading costs nothing; sampling a window at a random
-position is sampling by duration, and short words stand end to end as phrases.
+Both are folders of memory maps (see maps.py): masters hold one or two channels as recorded,
+packs hold one. Reading a pack costs nothing; sampling a window at a random position is
+sampling by duration, and short words stand end to end as phrases.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
-import zipfile
-from collections import Counter
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+import shutil
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
+from numpy.typing import NDArray
 
-from .fetch import AUDIO_SUFFIXES, Package, Source, is_validation
+from .decode import MIN_PEAK, Clip, decode, to_int16
+from .maps import INDEX, SKIPPED, AudioMaps, Row, locked, read_index, sample_rate_of
+from .sources import Source, is_validation, validation_names
 
-SAMPLE_RATE = 24_000  # Hz
-MIN_SECONDS, MIN_PEAK = 0.3, 0.01
-FADE_SAMPLES = 120  # 5 ms at both ends, so that the joint between two files is no click
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """One file as mono int16 [N] at SAMPLE_RATE, with the rate that it was recorded at."""
-
-    audio: np.ndarray
-    native_rate: int  # Hz
+MASTER_RATE = 48_000  # Hz
+SAMPLE_RATE = 24_000  # Hz, of a pack if nobody asks for another rate
+FEW_FILES = 100  # are decoded without further processes
+FULL_BAND_HZ = 16_500  # speech with less is no speech of full band: MP3s end at 16 kHz
+FULL_BAND_SHARE = 0.75  # or with less than this share of the pack's own band
+Report = Callable[[str], object]
 
 
-def decode_g722(data: bytes) -> tuple[np.ndarray, int]:
-    """Headerless 64 kbps G.722 (what Asterisk ships) -> float32 [N], 16 kHz."""
-    import av  # extra `train`: libsndfile does not read G.722
-
-    with av.open(io.BytesIO(data), mode="r", format="g722") as container:
-        frames = [f.to_ndarray() for f in container.decode(audio=0)]
-    return np.concatenate(frames, axis=-1).ravel().astype(np.float32) / 32768, 16_000
-
-
-def decode(source: Source) -> Decoded | str:
-    """Decode one file; a file that cannot serve returns the reason instead of raising."""
-    try:
-        if source.member is None:
-            data = source.path.read_bytes()
-        else:
-            with zipfile.ZipFile(source.path) as archive:
-                data = archive.read(source.member)
-        if source.name.endswith(".g722"):
-            audio, rate = decode_g722(data)
-        else:
-            stereo, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-            audio = stereo.mean(1)
-    except Exception as error:  # a corrupt file among thousands is counted, not fatal
-        return f"unreadable ({type(error).__name__})"
-    if len(audio) < MIN_SECONDS * rate:
-        return "shorter than 0.3 s"
-    audio = soxr.resample(audio, rate, SAMPLE_RATE, quality="VHQ")
-    peak = float(np.abs(audio).max())
-    if not np.isfinite(peak) or peak < MIN_PEAK:
-        return "silent" if np.isfinite(peak) else "not finite"
-    ramp = np.sin(0.5 * np.pi * (np.arange(FADE_SAMPLES) + 0.5) / FADE_SAMPLES) ** 2
-    audio[:FADE_SAMPLES] *= ramp
-    audio[-FADE_SAMPLES:] *= ramp[::-1]
-    return Decoded((audio / max(1.0, peak) * 32767).round().astype("<i2"), rate)
+def build_masters(sources: Iterable[Source], folder: Path, report: Report = print, jobs: int | None = None) -> None:
+    """Decode `sources` into masters; files that are there already are skipped, also those found useless."""
+    with locked(folder), AudioMaps(folder, MASTER_RATE) as maps:
+        added = _append_all(maps, list(sources), 2, is_validation, report, jobs)
+    if added:
+        report_hours(folder, report)
 
 
-def folder_sources(folder: Path) -> list[Source]:
-    """A user's own folder of audio, as one group named `data`."""
-    package = Package(folder.name, "data", "the user's own")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
-    return [Source(package, p, None, f"data/{p.relative_to(folder)}") for p in paths]
+def pack_sources(
+    sources: Iterable[Source], folder: Path, report: Report = print, sample_rate: int = SAMPLE_RATE, jobs: int | None = None
+) -> None:
+    """Decode `sources` straight into a pack; skipped files are counted by reason.
 
-
-def pack_sources(sources: Iterable[Source], folder: Path, report: Callable[[str], None] = print) -> None:
-    """Decode `sources` in parallel into `folder`; skipped files are counted by reason.
-
-    Does nothing where `folder` already holds a finished pack of the same files.
+    Does nothing if `folder` already holds all of them, and starts again if it holds others.
+    Raises ValueError if it holds audio at another rate.
     """
     sources = list(sources)
-    fingerprint = hashlib.sha256("\n".join(s.name for s in sources).encode()).hexdigest()
-    done = folder / "index.jsonl"
-    if done.exists() and (folder / "fingerprint").exists() and (folder / "fingerprint").read_text() == fingerprint:
+    names = {source.name for source in sources}
+    held_out = validation_names(names)
+    with locked(folder):
+        known = {row["name"] for row in read_index(folder) + read_index(folder, SKIPPED)}
+        if known and sample_rate_of(folder) != sample_rate:
+            wanted = f"{sample_rate} Hz need a folder of their own"
+            raise ValueError(f"{folder}: holds audio at {sample_rate_of(folder)} Hz; {wanted} (--output)")
+        if known - names:
+            (folder / INDEX).unlink(missing_ok=True)
+            (folder / SKIPPED).unlink(missing_ok=True)
+        with AudioMaps(folder, sample_rate) as maps:
+            added = _append_all(maps, sources, 1, held_out.__contains__, report, jobs)
+    if added:
+        report_hours(folder, report)
+    else:
         report(f"{folder} is already packed")
-        return
-    done.unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    held_out = validation_names([s.name for s in sources])
-    rows: list[dict] = []
-    skipped: Counter[str] = Counter()
-    seen: set[bytes] = set()
-    maps: dict[str, io.BufferedWriter] = {}
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for source, item in zip(sources, pool.map(decode, sources, chunksize=8), strict=True):
-            if isinstance(item, str):
-                skipped[item] += 1
+
+
+def derive_pack(masters: Path, folder: Path, sample_rate: int, report: Report = print) -> None:
+    """Make or complete a mono pack at `sample_rate` (Hz) from masters."""
+    with locked(folder), AudioMaps(folder, sample_rate) as maps:
+        if maps.rows and sample_rate_of(folder) != sample_rate:
+            raise ValueError(f"{folder}: holds audio at {sample_rate_of(folder)} Hz, not {sample_rate} Hz; delete it first")
+        rows = [row for row in read_index(masters) if row["name"] not in maps.names]
+        for row in rows:
+            audio = to_pack(read_master(masters, row), sample_rate)
+            if np.abs(audio).max() < MIN_PEAK * 32767:
+                maps.skip(row["name"], "silent")
                 continue
-            key = hashlib.sha256(item.audio.tobytes()).digest()
-            if key in seen:
-                skipped["exact duplicate"] += 1
-                continue
-            seen.add(key)
-            rows.append(_append(maps, folder, source, item, "valid" if source.name in held_out else "train"))
-    for stream in maps.values():
-        stream.close()
-    (folder / "fingerprint").write_text(fingerprint)
-    partial = folder / "index.jsonl.partial"
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    partial.rename(done)
-    for (group, split), hours in sorted(_hours(rows).items()):
-        report(f"{group:10s} {split:10s} {hours:6.2f} h")
+            kept = {key: row[key] for key in ("name", "package", "licence", "split", "native_rate", "bandwidth")}
+            maps.append(kept | {"group": pack_group(row, sample_rate)}, audio)
+    if (masters / "licences.json").exists():
+        shutil.copyfile(masters / "licences.json", folder / "licences.json")
+    if rows:
+        report_hours(folder, report)
+    else:
+        report(f"{folder} is already packed")
+
+
+def read_master(masters: Path, row: Row) -> NDArray[np.int16]:
+    """The audio [N, C] of one row of the masters' index."""
+    shape = (row["length"], row["channels"])
+    return np.memmap(masters / f"{row['group']}.{row['split']}.i16", "<i2", "r", 2 * row["start"], shape)
+
+
+def to_pack(audio: NDArray[np.int16], sample_rate: int) -> NDArray[np.int16]:
+    """Audio [N, C] at MASTER_RATE -> [n, 1] at `sample_rate`."""
+    if audio.shape[1] == 1 and sample_rate == MASTER_RATE:
+        return audio
+    mono = audio.astype(np.float32).mean(1, keepdims=True) / 32768
+    if sample_rate != MASTER_RATE:
+        mono = soxr.resample(mono, MASTER_RATE, sample_rate, quality="HQ")
+    return to_int16(mono / max(1.0, float(np.abs(mono).max())))
+
+
+def pack_group(row: Row, sample_rate: int) -> str:
+    """The group of a file in a pack: speech that fills the band stands apart from speech that does not.
+
+    At 24 kHz recordings of 22 kHz fill it, at 48 kHz they do not; neither may teach a model to mute the top.
+    """
+    if not row["group"].startswith("speech"):
+        return str(row["group"])
+    full = row["bandwidth"] >= min(FULL_BAND_HZ, FULL_BAND_SHARE * sample_rate / 2)
+    return "speech" if full else "speech16k"
+
+
+def pack_folder(output: Path, sample_rate: int) -> Path:
+    """Where the pack of a rate stands in the folder that `ecdc train fetch` writes to."""
+    return output / ("packed" if sample_rate == SAMPLE_RATE else f"packed{sample_rate / 1000:g}")
+
+
+def pack_at(data: Path, sample_rate: int, report: Report = print) -> Path:
+    """The pack of `data` at `sample_rate` (Hz), derived from masters if it is not there yet.
+
+    `data` is a pack, or the folder that `ecdc train fetch` wrote to. Raises ValueError for a
+    pack of another rate without masters beside it.
+    """
+    parent = data if (data / "masters").is_dir() else data.parent
+    ready = (data / INDEX).exists()
+    if ready and sample_rate_of(data) == sample_rate:
+        return data
+    if (parent / "masters" / INDEX).exists():
+        folder = pack_folder(parent, sample_rate)
+        derive_pack(parent / "masters", folder, sample_rate, report)
+        return folder
+    if ready:
+        wanted = f"{sample_rate} Hz are wanted: `ecdc train pack --rate {sample_rate}`"
+        raise ValueError(f"{data}: packed at {sample_rate_of(data)} Hz, but {wanted}")
+    return data
+
+
+def report_hours(folder: Path, report: Report) -> None:
+    """Report the hours of every group and split, and why files were skipped."""
+    hours: Counter[tuple[str, str]] = Counter()
+    skipped = Counter(row["reason"] for row in read_index(folder, SKIPPED))
+    rate = sample_rate_of(folder)
+    for row in read_index(folder):
+        hours[row["group"], row["split"]] += row["length"] / rate / 3600
+    for (group, split), total in sorted(hours.items()):
+        report(f"{group:10s} {split:10s} {total:6.2f} h")
     for reason, count in skipped.most_common():
         report(f"skipped {count} files: {reason}")
 
 
-def validation_names(names: list[str]) -> set[str]:
-    """The names held out for validation: the fixed slice, or one file where a small folder has none in it."""
-    chosen = {name for name in names if is_validation(name)}
-    if not chosen and len(names) > 1:
-        chosen = {min(names, key=lambda name: hashlib.sha256(name.encode()).digest())}
-    return chosen
+def _append_all(
+    maps: AudioMaps, sources: list[Source], channels: int, is_held_out: Callable[[str], bool], report: Report, jobs: int | None
+) -> int:
+    """Append the files that `maps` does not know yet; returns how many there were."""
+    wanted = [source for source in sources if source.name not in maps.names]
+    seen = {row["sha256"] for row in maps.rows if "sha256" in row}
+    for done, (source, clip) in enumerate(zip(wanted, _decoded(wanted, maps.sample_rate, channels, jobs), strict=True)):
+        if done and done % 2000 == 0:
+            report(f"{done} of {len(wanted)} files decoded")
+        if isinstance(clip, str):
+            maps.skip(source.name, clip)
+            continue
+        digest = hashlib.sha256(clip.audio.tobytes()).hexdigest()[:32]
+        if digest in seen:
+            maps.skip(source.name, "exact duplicate")
+            continue
+        seen.add(digest)
+        row = {"name": source.name, "package": source.package.name, "licence": source.package.licence}
+        row |= {"group": source.package.group, "split": "valid" if is_held_out(source.name) else "train"}
+        maps.append(row | {"native_rate": clip.native_rate, "bandwidth": clip.bandwidth, "sha256": digest}, clip.audio)
+    return len(wanted)
 
 
-def _append(maps: dict[str, io.BufferedWriter], folder: Path, source: Source, item: Decoded, split: str) -> dict:
-    key = f"{source.package.group}.{split}"
-    if key not in maps:
-        maps[key] = open(folder / f"{key}.i16", "wb")  # noqa: SIM115 - closed by pack_sources
-    start = maps[key].tell() // 2
-    maps[key].write(item.audio.tobytes())
-    rms = float(np.sqrt(np.mean((item.audio / 32768.0) ** 2)))
-    return {
-        "name": source.name,
-        "package": source.package.name,
-        "group": source.package.group,
-        "split": split,
-        "start": start,
-        "length": len(item.audio),
-        "native_rate": item.native_rate,
-        "rms": round(rms, 5),
-    }
-
-
-def _hours(rows: list[dict]) -> Counter:
-    hours: Counter = Counter()
-    for row in rows:
-        hours[row["group"], row["split"]] += row["length"] / SAMPLE_RATE / 3600
-    return hours
+def _decoded(sources: list[Source], sample_rate: int, channels: int, jobs: int | None) -> Iterator[Clip | str]:
+    """Decode in order, `jobs` files at a time (default: all cores), never more than a few ahead of the reader."""
+    jobs = jobs or os.cpu_count() or 1
+    if jobs == 1 or len(sources) < FEW_FILES:
+        yield from (decode(source, sample_rate, channels) for source in sources)
+        return
+    ahead: deque[Future[Clip | str]] = deque()
+    with ProcessPoolExecutor(jobs) as pool:
+        for source in sources:
+            ahead.append(pool.submit(decode, source, sample_rate, channels))
+            if len(ahead) > 4 * jobs:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..model import Codec
 from .data import PackedAudio, generator_for, validation_clips
 from .loop import log, take_steps
-from .pack import SAMPLE_RATE
+from .maps import sample_rate_of
 from .prior import TrainedPrior
 from .store import load_module, save_module
 
@@ -48,12 +48,12 @@ def tokens_of(codec: Codec, data: PackedAudio, hours: float, folder: Path, repor
     wanted = {"token_space": codec.token_space.hex(), "hours": hours}
     if path.exists() and mark.exists() and json.loads(mark.read_text()) == wanted:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    n_samples, batch_size = round(WINDOW_SECONDS * SAMPLE_RATE), 8
+    n_samples, batch_size = round(WINDOW_SECONDS * data.sample_rate), 8
     n_batches = math.ceil(hours * 3600 / WINDOW_SECONDS / batch_size)
     rows = []
     for i in range(n_batches):
         audio = data.batch(SHARES, (batch_size, n_samples), generator_for(0, i, WINDOWS))
-        rows.append(codes_of(codec, audio))
+        rows.append(codes_of(codec, audio, data.sample_rate))
         if i % 10 == 9 or i == n_batches - 1:
             report(f"tokens: {(i + 1) * batch_size * WINDOW_SECONDS / 3600:.2f} of {hours:g} hours")
     codes = np.concatenate(rows)
@@ -63,11 +63,14 @@ def tokens_of(codec: Codec, data: PackedAudio, hours: float, folder: Path, repor
 
 
 @torch.no_grad()
-def codes_of(codec: Codec, audio: Tensor) -> np.ndarray:
-    """Codes at all codebooks of packed audio [B, 1, N]: uint16 [n, K, T], where codecs that cut segments give one row each."""
+def codes_of(codec: Codec, audio: Tensor, sample_rate: int) -> np.ndarray:
+    """Codes at all codebooks of audio [B, 1, N] at `sample_rate` (Hz): uint16 [n, K, T].
+
+    Codecs that cut audio into segments return one item of n per segment.
+    """
     config = codec.config
-    if config.sample_rate != SAMPLE_RATE:
-        audio = torch.from_numpy(soxr.resample(audio[:, 0].numpy().T, SAMPLE_RATE, config.sample_rate).T.copy())[:, None]
+    if config.sample_rate != sample_rate:
+        audio = torch.from_numpy(soxr.resample(audio[:, 0].numpy().T, sample_rate, config.sample_rate).T.copy())[:, None]
     audio = audio.expand(-1, config.channels, -1)
     if not config.segment_length:
         return codec.encode(audio).numpy().astype(np.uint16)
@@ -144,9 +147,12 @@ def train_prior(
     """
     output.mkdir(parents=True, exist_ok=True)
     codec.eval()
-    data = PackedAudio.open(data_folder, "train", round(WINDOW_SECONDS * SAMPLE_RATE))
+    data = PackedAudio.open(data_folder, "train", round(WINDOW_SECONDS * sample_rate_of(data_folder)))
     tokens = tokens_of(codec, data, recipe.token_hours, output, report)
-    clips = {group: codes_of(codec, wav) for group, wav in validation_clips(data_folder, seconds=5.0, per_group=8).items()}
+    clips = {
+        group: codes_of(codec, wav, data.sample_rate)
+        for group, wav in validation_clips(data_folder, seconds=5.0, per_group=8).items()
+    }
     run = PriorRun(recipe, codec)
     if run.load(output):
         report(f"resumed at step {run.step}")

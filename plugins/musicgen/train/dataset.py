@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from ....codec.model import Codec
-from ....codec.train.fetch import Source
+from ....codec.train.sources import Source
 from ..chroma import chroma
 from .compose import SECONDS, compose
 from .labels import Labels, Piece

@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from ....codec.train.fetch import Source, is_validation, list_sources, read_packages
+from ....codec.train.sources import Source, is_validation, list_sources, read_packages
 from .compose import SECONDS
 from .labels import Labels
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import soundfile
 from ecdc.codec.config import CodecConfig, HybridConfig
-from ecdc.codec.train.pack import folder_sources, pack_sources
+from ecdc.codec.train.pack import pack_sources
 from ecdc.codec.train.recipe import DataRecipe, Recipe
+from ecdc.codec.train.sources import folder_sources
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,17 @@
 
 import shutil
 import subprocess
+import zipfile
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 from ecdc.codec.train.data import PackedAudio, augment, generator_for, validation_clips
-from ecdc.codec.train.fetch import is_validation, read_packages, unpack
-from ecdc.codec.train.pack import folder_sources, pack_sources, validation_names
+from ecdc.codec.train.fetch import unpack
+from ecdc.codec.train.pack import pack_sources
 from ecdc.codec.train.recipe import DataRecipe
+from ecdc.codec.train.sources import folder_sources, is_validation, read_packages, validation_names
 
 
 def test_bad_files_are_skipped_and_counted(tmp_path):
@@ -98,15 +100,70 @@ def test_package_list_is_whole():
     assert tuxpaint.wants("usr/share/x_desc_fr.ogg") and not tuxpaint.wants("usr/share/x_desc_en.ogg")
 
 
+RESERVED = {
+    "asterisk-core-sounds-ru-g722",
+    "colobot-common-sounds",
+    "extremetuxracer-data",
+    "fillets-ng-data-nl",
+    "frozen-bubble-data",
+    "hedgewars-data",
+    "hyperrogue-music",
+    "lomiri-sounds",
+    "pushover-data",
+    "singularity-music",
+    "warmux-data",
+    "wesnoth-1.16-data",
+}
+ALLOWED = {
+    "fillets-ng-data": {"fillets-ng-data-cs"},
+    "asterisk-core-sounds": {f"asterisk-core-sounds-{language}-g722" for language in ("es", "fr", "en", "it")},
+}
+RESERVED_FILES = {
+    "tuxpaint-stamps-default": ["stamps/animals/cat_desc.ogg", "stamps/cat_desc_de.ogg", "stamps/symbols/math/1.ogg"],
+    "klettres-data": [f"usr/share/klettres/{language}/alpha/a.ogg" for language in ("da", "el", "nl", "en")],
+    "ktuberling-data": [f"usr/share/ktuberling/sounds/{language}/eyes.ogg" for language in ("da", "el", "nl", "en")],
+}
+
+
+def test_nothing_reserved_for_evaluation_is_trained_on():
+    packages = read_packages()
+    names = {p.name for p in packages}
+    assert not names & RESERVED
+    for prefix, allowed in ALLOWED.items():
+        assert {name for name in names if name.startswith(prefix)} <= allowed
+    for package in packages:
+        assert not any(package.wants(path) for path in RESERVED_FILES.get(package.name, []))
+
+
+def test_a_file_belongs_to_one_group_only():
+    by_name = {}
+    for package in read_packages():
+        by_name.setdefault(package.name, []).append(package)
+    paths = ["usr/share/x/sounds/a.ogg", "usr/share/x/music/a.ogg", "usr/share/x/sounds/voice/a.ogg", "x/sound/effects/a.ogg"]
+    for packages in by_name.values():
+        assert len({p.group for p in packages}) == len(packages)
+        assert all(sum(p.wants(path) for p in packages) <= 1 for path in paths)
+
+
 @pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb, as fetching does")
 def test_packages_unpack_into_a_folder_that_is_not_there_yet(tmp_path):
     control = tmp_path / "source" / "DEBIAN" / "control"
     control.parent.mkdir(parents=True)
     control.write_text("Package: a-1.16\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n")
     (tmp_path / "source" / "a.ogg").write_bytes(b"sound")
+    (tmp_path / "source" / "a.png").write_bytes(b"no sound")
+    with zipfile.ZipFile(tmp_path / "source" / "b.PK3", "w") as archive:
+        archive.writestr("in/b.OGG", b"sound")
+        archive.writestr("in/b.png", b"no sound")
     deb = tmp_path / "a-1.16_1_all.deb"
     subprocess.run(["dpkg-deb", "--build", tmp_path / "source", deb], check=True, capture_output=True)
     for _ in range(2):
         tree = unpack(deb, tmp_path / "new" / "tree")
         assert tree.name == "a-1.16" and (tree / "a.ogg").read_bytes() == b"sound"
+        assert not (tree / "a.png").exists()
+        assert zipfile.ZipFile(tree / "b.PK3").namelist() == ["in/b.OGG"]
     assert [path.name for path in tree.parent.iterdir()] == ["a-1.16"]
+    deb.write_bytes(deb.read_bytes()[:200])
+    with pytest.raises(RuntimeError, match="delete it and fetch again"):
+        unpack(deb, tmp_path / "other")
+    assert list((tmp_path / "other").iterdir()) == []

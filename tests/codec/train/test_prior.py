@@ -92,7 +92,7 @@ def test_it_learns_and_its_file_codes(codec, packed, tmp_path):
 
 def clips(codec, packed):
     return {
-        group: prior_run.codes_of(codec, wav)
+        group: prior_run.codes_of(codec, wav, 24_000)
         for group, wav in prior_run.validation_clips(packed, seconds=2.0, per_group=2).items()
     }
 

@@ -1,0 +1,124 @@
+"""Growing int16 memory maps, one per group and split, with an index that always agrees with them.
+
+Layout of such a folder: `<group>.<split>.i16` (little-endian, files end to end, the channels
+of a file interleaved), `index.jsonl` with one row per file, `skipped.jsonl` with the files
+that were of no use, and `format.json` with the sample rate. A file is written first and its
+row of the index afterwards; opening a folder cuts off what has no row, so an interrupted run
+is resumed by appending.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+FIRST_RATE = 24_000  # Hz, of packs made before format.json was written
+INDEX, SKIPPED = "index.jsonl", "skipped.jsonl"
+FLUSH_SAMPLES = 20_000_000  # int16 values between two writes of the index
+Row = dict[str, Any]
+
+
+def read_index(folder: Path, name: str = INDEX) -> list[Row]:
+    """The rows of a folder's index, or of its list of skipped files; a half-written last row is left out."""
+    path = folder / name
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def sample_rate_of(folder: Path) -> int:
+    """Sample rate (Hz) of a packed folder."""
+    path = folder / "format.json"
+    return int(json.loads(path.read_text())["sample_rate"]) if path.exists() else FIRST_RATE
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time write to `folder`; others wait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+class AudioMaps:
+    """A folder of memory maps that files are appended to. Use as a context manager, under `locked`."""
+
+    def __init__(self, folder: Path, sample_rate: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.sample_rate = folder, sample_rate
+        self.rows = read_index(folder)
+        self.names = {row["name"] for row in self.rows + read_index(folder, SKIPPED)}
+        self._ends: Counter[str] = Counter()  # int16 values per map
+        for row in self.rows:
+            key = f"{row['group']}.{row['split']}"
+            self._ends[key] = max(self._ends[key], row["start"] + row["length"] * row.get("channels", 1))
+        self._streams: dict[str, BinaryIO] = {}
+        self._pending: dict[str, list[Row]] = {INDEX: [], SKIPPED: []}
+        self._waiting = 0
+
+    def __enter__(self) -> AudioMaps:
+        self._cut_maps()
+        (self.folder / "format.json").write_text(json.dumps({"sample_rate": self.sample_rate}) + "\n")
+        for path in (self.folder / name for name in self._pending):
+            whole = path.read_bytes() if path.exists() else b""
+            if not whole.endswith(b"\n"):
+                path.write_bytes(whole[: whole.rfind(b"\n") + 1])
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.flush()
+        for stream in self._streams.values():
+            stream.close()
+
+    def append(self, row: Row, audio: NDArray[np.int16]) -> None:
+        """Append audio [N, C]; `row` describes it and names its group and split."""
+        key = f"{row['group']}.{row['split']}"
+        rms = float(np.sqrt(np.mean((audio.astype(np.float32) / 32768) ** 2)))
+        place = {"start": self._ends[key], "length": len(audio), "channels": audio.shape[1], "rms": round(rms, 5)}
+        self._stream(key).write(audio.astype("<i2").tobytes())
+        self._ends[key] += audio.size
+        self.rows.append(row | place)
+        self.names.add(row["name"])
+        self._pending[INDEX].append(row | place)
+        self._waiting += audio.size
+        if self._waiting > FLUSH_SAMPLES:
+            self.flush()
+
+    def skip(self, name: str, reason: str) -> None:
+        """Remember that a file is of no use, and why."""
+        self.names.add(name)
+        self._pending[SKIPPED].append({"name": name, "reason": reason})
+
+    def flush(self) -> None:
+        """Write what is pending: the audio first, then its rows."""
+        for audio in self._streams.values():
+            audio.flush()
+        for name, rows in self._pending.items():
+            with open(self.folder / name, "ab") as stream:
+                stream.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+            rows.clear()
+        self._waiting = 0
+
+    def _cut_maps(self) -> None:
+        """Cut off audio without a row. Raises ValueError if there are rows without audio."""
+        for key in self._ends:
+            path = self.folder / f"{key}.i16"
+            if not path.exists() or path.stat().st_size < 2 * self._ends[key]:
+                raise ValueError(f"{path}: shorter than index.jsonl says; delete {self.folder} and make it again")
+        for path in self.folder.glob("*.i16"):
+            if path.stat().st_size > 2 * self._ends[path.stem]:
+                os.truncate(path, 2 * self._ends[path.stem])
+
+    def _stream(self, key: str) -> BinaryIO:
+        if key not in self._streams:
+            self._streams[key] = open(self.folder / f"{key}.i16", "ab")  # noqa: SIM115 - closed by __exit__
+        return self._streams[key]

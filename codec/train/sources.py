@@ -1,0 +1,98 @@
+"""What there is to train on: the package list, the audio files of a folder, and the fixed validation slice."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import tomllib
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+AUDIO_SUFFIXES = {".ogg", ".oga", ".opus", ".wav", ".flac", ".mp3", ".aif", ".aiff", ".g722"}
+ARCHIVE_SUFFIXES = {".pk3", ".wz", ".zip"}  # all of them are zip files
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One entry of packages.toml: a Debian package and the files of it that we use."""
+
+    name: str
+    group: str
+    licence: str
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    quick: bool = False
+
+    def wants(self, path: str) -> bool:
+        """Whether the file at `path`, relative to the package, belongs to this entry."""
+        return any(fnmatch.fnmatch(path, p) for p in self.include) and not any(fnmatch.fnmatch(path, p) for p in self.exclude)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One audio file, on disk or inside a zip archive (`member`)."""
+
+    package: Package
+    path: Path
+    member: str | None
+    name: str  # the same on every machine: "<package>/<path inside it>"
+
+    def read(self) -> bytes:
+        """The bytes of the file. Raises OSError, KeyError or BadZipFile if it cannot be read."""
+        return self.path.read_bytes() if self.member is None else open_archive(self.path).read(self.member)
+
+
+@lru_cache(maxsize=2)
+def open_archive(path: Path) -> zipfile.ZipFile:
+    """An open archive; kept for the next file, because reading the list of a large one takes a while."""
+    return zipfile.ZipFile(path)
+
+
+def read_packages(quick: bool = False) -> list[Package]:
+    """The entries of packages.toml; `quick` keeps the 0.35 GB starting set."""
+    text = (Path(__file__).parent / "packages.toml").read_text(encoding="utf-8")
+    rows: list[dict[str, Any]] = [
+        {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()} for row in tomllib.loads(text)["package"]
+    ]
+    entries = [Package(**row) for row in rows]
+    return [p for p in entries if p.quick or not quick]
+
+
+def list_sources(package: Package, tree: Path) -> Iterator[Source]:
+    """Every audio file of `package` in its unpacked tree, in a fixed order."""
+    for path in sorted(p for p in tree.rglob("*") if p.is_file()):
+        inside = str(path.relative_to(tree))
+        suffix = path.suffix.lower()
+        if suffix in ARCHIVE_SUFFIXES and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                members = sorted(m for m in archive.namelist() if Path(m).suffix.lower() in AUDIO_SUFFIXES)
+            for member in members:
+                if package.wants(f"{inside}/{member}"):
+                    yield Source(package, path, member, f"{package.name}/{inside}/{member}")
+        elif suffix in AUDIO_SUFFIXES and package.wants(inside):
+            yield Source(package, path, None, f"{package.name}/{inside}")
+
+
+def folder_sources(folder: Path) -> list[Source]:
+    """A user's own folder of audio, as one group named `data`."""
+    package = Package(folder.name, "data", "the user's own")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
+    return [Source(package, p, None, f"data/{p.relative_to(folder)}") for p in paths]
+
+
+def is_validation(name: str) -> bool:
+    """Whether a file belongs to the fixed validation slice: one in 50, by a hash of its name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 50 == 0
+
+
+def validation_names(names: Iterable[str]) -> set[str]:
+    """The names held out for validation: the fixed slice, or one file if a small folder has none in it."""
+    names = list(names)
+    chosen = {name for name in names if is_validation(name)}
+    if not chosen and len(names) > 1:
+        chosen = {min(names, key=lambda name: hashlib.sha256(name.encode()).digest())}
+    return chosen
