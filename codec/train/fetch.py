@@ -83,8 +83,8 @@ def keep_audio(path: Path) -> None:
 def find_sources(output: Path, packages: list[Package], report=print) -> tuple[list[Source], list[str]]:
     """Download and unpack `packages`; returns their audio files and the names of those that cannot be had.
 
-    A .deb that is unpacked is not needed any more and may be deleted. A package that cannot be had is reported and skipped, because one missing package must not
-    cost the others.
+    A package that cannot be had is reported and skipped, because one missing package must not
+    cost the others. A .deb that is unpacked is not needed any more and may be deleted.
     """
     sources: list[Source] = []
     missing: list[str] = []

@@ -82,7 +82,8 @@ class AudioMaps:
     def append(self, row: Row, audio: NDArray[np.int16]) -> None:
         """Append audio [N, C]; `row` describes it and names its group and split."""
         key = f"{row['group']}.{row['split']}"
-        rms = float(np.sqrt(np.mean((audio.astype(np.float32) / 32768) ** 2)))
+        values = audio.ravel().astype(np.float32) / np.float32(32768)
+        rms = float(np.sqrt(np.dot(values, values) / max(1, len(values))))
         place = {"start": self._ends[key], "length": len(audio), "channels": audio.shape[1], "rms": round(rms, 5)}
         self._stream(key).write(audio.astype("<i2").tobytes())
         self._ends[key] += audio.size

@@ -19,7 +19,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from .decode import MIN_PEAK, Clip, decode, to_int16
+from .decode import MIN_PEAK, Clip, decode, peak_of, to_int16
 from .maps import INDEX, SKIPPED, AudioMaps, Row, locked, read_index, sample_rate_of
 from .sources import Source, is_validation, validation_names
 
@@ -74,7 +74,7 @@ def derive_pack(masters: Path, folder: Path, sample_rate: int, report: Report = 
         rows = [row for row in read_index(masters) if row["name"] not in maps.names]
         for row in rows:
             audio = to_pack(read_master(masters, row), sample_rate)
-            if np.abs(audio).max() < MIN_PEAK * 32767:
+            if max(int(audio.max()), -int(audio.min())) < MIN_PEAK * 32767:
                 maps.skip(row["name"], "silent")
                 continue
             kept = {key: row[key] for key in ("name", "package", "licence", "split", "native_rate", "bandwidth")}
@@ -95,12 +95,13 @@ def read_master(masters: Path, row: Row) -> NDArray[np.int16]:
 
 def to_pack(audio: NDArray[np.int16], sample_rate: int) -> NDArray[np.int16]:
     """Audio [N, C] at MASTER_RATE -> [n, 1] at `sample_rate`."""
-    if audio.shape[1] == 1 and sample_rate == MASTER_RATE:
-        return audio
-    mono = audio.astype(np.float32).mean(1, keepdims=True) / 32768
-    if sample_rate != MASTER_RATE:
-        mono = soxr.resample(mono, MASTER_RATE, sample_rate, quality="HQ")
-    return to_int16(mono / max(1.0, float(np.abs(mono).max())))
+    if sample_rate == MASTER_RATE:
+        if audio.shape[1] == 1:
+            return audio
+        return ((audio[:, :1].astype(np.int32) + audio[:, 1:] + 1) >> 1).astype("<i2")
+    mono = sum(audio[:, c].astype(np.float32) for c in range(audio.shape[1])) / (audio.shape[1] * 32768)
+    mono = soxr.resample(mono, MASTER_RATE, sample_rate, quality="HQ")[:, None]
+    return to_int16(mono / max(1.0, peak_of(mono)))
 
 
 def pack_group(row: Row, sample_rate: int) -> str:
