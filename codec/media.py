@@ -103,7 +103,8 @@ class AvReader:
                 return av.open(file, options=self._options, metadata_errors="replace")
             except (av.error.FFmpegError, ValueError) as error:
                 reason = logs[-1][2].strip() if logs else str(getattr(error, "strerror", "") or error)
-        raise AudioError(f"{self._name}: not audio that can be read (FFmpeg: {reason})")
+        reason = "no known format" if "not on whitelist" in reason else f"FFmpeg: {reason}"
+        raise AudioError(f"{self._name}: not audio that can be read ({reason})")
 
     def _chosen(self, container: Any) -> Any:
         """The sound track to decode: the one asked for, or FFmpeg's choice."""
@@ -113,6 +114,8 @@ class AvReader:
         if self._track is not None and not 1 <= self._track <= len(tracks):
             raise AudioError(f"{self._name}: has {len(tracks)} sound tracks, and none with the number {self._track}")
         stream = container.streams.best("audio") if self._track is None else tracks[self._track - 1]
+        if stream is None:
+            raise AudioError(f"{self._name}: not audio that can be read (FFmpeg finds no sound in it)")
         if not self.metadata:
             self.metadata = {**stream.metadata, **container.metadata}
         self.n_tracks, self.track = len(tracks), tracks.index(stream) + 1
@@ -200,8 +203,8 @@ class _Decoding:
         if (error is None and not logs) or data.startswith(MARKS):
             return result
         reason = f"FFmpeg: {logs[0][2].strip()}" if logs else "the data is corrupt"
-        if data and not any(data):
-            self._pending = reason
+        if self._format == "wav" or (data and not any(data)):  # may be padding; Wave knows where the samples end
+            self._pending = self._pending or reason
         elif self._format != "mp3" or error is not None:
             self._note(reason)
         return result

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .arriving import Arriving
+
 KBPS = {  # (MPEG-1, layer) -> bitrates by index; None of index 0 ("free") and 15
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
@@ -14,6 +16,7 @@ KBPS = {  # (MPEG-1, layer) -> bitrates by index; None of index 0 ("free") and 1
 KBPS[False, 3] = KBPS[False, 2]
 RATES = (44_100, 48_000, 32_000)  # Hz, of MPEG-1; halved for MPEG-2 and again for 2.5
 DECODER_DELAY = 529  # samples
+SMALL_TAG = 2048  # bytes
 MARKS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")
 
 
@@ -37,6 +40,57 @@ def is_cut(packet: bytes) -> bool:
     """Whether a packet is shorter than its frame."""
     size = frame_bytes(packet)
     return size is not None and len(packet) < size
+
+
+class Mp3Stream:
+    """An MP3 stream as a file object without the large ID3v2 tags inside it: pictures in them look like frames.
+
+    Joined files have such tags, one before each part. FFmpeg itself passes over small ones.
+    """
+
+    def __init__(self, stream: Arriving) -> None:
+        self._stream = stream
+        self._waiting = b""  # bytes too few to tell what they are
+        self._drop = self._keep = 0  # bytes of the tag or the frame that has begun
+
+    def read(self, n_bytes: int) -> bytes:
+        """The next bytes, about `n_bytes` at most; nothing at the end."""
+        while data := self._stream.read(n_bytes):
+            if clean := self._cleaned(self._waiting + data):
+                return clean
+        rest, self._waiting = self._waiting, b""
+        return rest
+
+    def _cleaned(self, data: bytes) -> bytes:
+        parts, at = [], 0
+        while at < len(data):
+            if self._drop:
+                step = min(self._drop, len(data) - at)
+                self._drop -= step
+            elif self._keep:
+                step = min(self._keep, len(data) - at)
+                self._keep -= step
+                parts.append(data[at : at + step])
+            elif len(data) - at < 10:
+                break
+            else:
+                self._begin(data, at)
+                continue
+            at += step
+        self._waiting = data[at:]
+        return b"".join(parts)
+
+    def _begin(self, data: bytes, at: int) -> None:
+        """Decide what starts at `at`: a tag, a frame, or something else up to the next of them."""
+        head = data[at : at + 10]
+        if head[:3] == b"ID3" and max(head[6:10]) < 0x80:
+            tag = 10 + id3_size(head)
+            self._drop, self._keep = (tag, 0) if tag > SMALL_TAG else (0, tag)
+        elif size := frame_bytes(head):
+            self._keep = size
+        else:
+            found = [place for mark in (b"\xff", b"ID3") if (place := data.find(mark, at + 1)) > 0]
+            self._keep = min(found, default=len(data) - 2) - at if found or len(data) - at > 2 else 1
 
 
 @dataclass(frozen=True, slots=True)

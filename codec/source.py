@@ -18,7 +18,7 @@ import numpy as np
 from .arriving import Arriving, open_arriving
 from .errors import AudioError, Damage
 from .forms import MAX_RATE, MIN_RATE
-from .mp3_frames import frame_bytes, id3_size, read_gapless
+from .mp3_frames import Mp3Stream, frame_bytes, id3_size, read_gapless
 from .ogg_links import OggLinks
 from .waves import FORMS, PcmReader, Wave, WaveFile
 
@@ -153,14 +153,13 @@ class AudioSource:
             links = OggLinks(stream)
             return AvReader(links, self.name, self._track, damage=lambda: links.problem)
         if is_mp3(head):
-            return AvReader([stream], self.name, self._track, gapless=read_gapless(stream.peek(4096)))
+            return AvReader([Mp3Stream(stream)], self.name, self._track, gapless=read_gapless(stream.peek(4096)))
         if head.startswith(FORWARD) or head[:2] in ADTS or is_fast_mov(stream):
             return AvReader([stream], self.name, self._track)
         file = self._stack.enter_context(stream.as_seekable())
         try:
             return AvReader([file], self.name, self._track)
         except AudioError:
-            file.seek(0)
             reader = open_sndfile(file)
             if reader is None:
                 raise
@@ -242,8 +241,9 @@ def open_sndfile(file: Any) -> Reader | None:
     """A reader by libsndfile, for formats that FFmpeg does not know; None if it does not know it either."""
     import soundfile
 
-    try:
-        return SndfileReader(soundfile.SoundFile(file))
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
+    try:  # by number, so that it cannot guess from a name
+        return SndfileReader(soundfile.SoundFile(os.dup(file.fileno()), closefd=True))
     except (soundfile.LibsndfileError, TypeError):
         return None
 

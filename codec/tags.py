@@ -57,7 +57,7 @@ def merge(*sources: Iterable[tuple[str, str]]) -> Tags:
     room = MAX_TOTAL
     for key in KEYS:
         found = [[v for k, v in source if k == key] for source in pairs]
-        values: list[str] = next(filter(None, found), [])
+        values: list[str] = next((values for values in found if values), [])
         for value in dict.fromkeys(values):  # some files say the same twice
             text = value.replace("\0", "").strip().encode("utf-8", "replace")[:MAX_VALUE].decode("utf-8", "ignore")
             if text and len(text.encode()) + len(key) < room and len(merged) < MAX_TAGS:
@@ -85,7 +85,7 @@ def _pairs(tags: Any) -> Tags:
         lower.setdefault(str(key).lower(), tags[key])
     pairs = []
     for key, names in NAMES.items():
-        values = next((lower[name] for name in names if name in lower), [])
+        values: Any = next((lower[name] for name in names if name in lower), [])
         pairs += [(key, text) for text in _texts(values)]
     return pairs
 

@@ -87,8 +87,9 @@ def _mux(name, container, codec, rate, options, audio, tags, layout):
         frame.sample_rate, frame.pts = rate, 0
         context = stream.codec_context
         context.bit_rate = 128_000 if rate == RATE else 12_200
-        formats = {f.name for f in context.codec.audio_formats}
-        context.format = next(iter([f for f in ("s16", "s16p") if f in formats and not {"flt", "fltp"} & formats] or formats))
+        formats = [f.name for f in context.codec.audio_formats]
+        exact = [name for name in ("s16", "s16p") if name in formats]
+        context.format = exact[0] if exact and codec in ("flac", "alac", "wavpack", "tta") else formats[0]
         context.open()
         resampler = av.AudioResampler(context.format, layout, rate, context.frame_size or 1024)
         for part in [*resampler.resample(frame), *resampler.resample(None)]:

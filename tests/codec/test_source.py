@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from ecdc.codec import source as module
 from ecdc.codec.audio import AudioError, AudioSource, wave_header
+from ecdc.codec.mp3_frames import id3_size
 from media_files import FORMATS, RATE, encoded, ffmpeg_count, read, read_fd, read_fifo, read_stdin, tone
 
 
@@ -60,6 +61,18 @@ def test_joined_files_are_read_to_the_end(tmp_path):
         slack = 4 * 1152 if name == "a.mp3" else 0  # between joined MP3s an encoder's padding stays, as in FFmpeg
         assert sum(lengths) <= joined <= sum(lengths) + slack, name
         assert read_fifo(one + two).shape[1] == joined, name
+
+
+def test_pictures_in_joined_mp3s_are_no_sound(tmp_path):
+    """A picture has bytes that look like frames: every part that is joined may bring one."""
+    picture = (b"\xff\xfb\x90\x00" + bytes(range(251))) * 40
+    size = bytes((len(picture) >> shift) & 0x7F for shift in (21, 14, 7, 0))
+    one = encoded("a.mp3")
+    part = b"ID3\4\0\0" + size + picture + one[10 + id3_size(one) :]
+    (tmp_path / "a.mp3").write_bytes(3 * part)
+    joined = read(tmp_path / "a.mp3")
+    assert 3 * (RATE + 123) <= joined.shape[1] <= 3 * (RATE + 123) + 6 * 1152
+    assert np.abs(joined).max() < 0.6
 
 
 def test_a_chained_stream_may_change_its_rate_and_channels(tmp_path):
