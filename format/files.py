@@ -126,7 +126,8 @@ def output_stream(file: FileLike, overwrite: bool = True, finish: Callable[[Path
                 finish(partial)
             publish(partial, path, overwrite)
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what is on a disk that cannot be written was not made
+            partial.unlink()
 
 
 @contextlib.contextmanager
@@ -159,7 +160,8 @@ def whole_file(file: str | os.PathLike[str]) -> Iterator[Path]:
         yield partial
         publish(partial, path)
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what is on a disk that cannot be written was not made
+            partial.unlink()
 
 
 def publish(partial: Path, path: Path, overwrite: bool = True) -> None:
