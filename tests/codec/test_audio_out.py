@@ -109,10 +109,13 @@ SWEEP = """
 import json, os, resource, sys
 import numpy as np
 from ecdc.codec.audio_out import AudioSink
+from ecdc.codec.forms import FORMS
+from ecdc.codec.tags import write_tags
 name, folder = sys.argv[1], sys.argv[2]
+tag = lambda path: write_tags(path, FORMS[name].name, [("title", "x" * 5000)])
 noise = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 24_000)).astype("f4")
 def write(path):
-    with AudioSink(path, 48_000, 2, None) as sink:
+    with AudioSink(path, 48_000, 2, None, finish=tag) as sink:
         for block in np.array_split(noise, 5, axis=1):
             sink.write(block)
 whole, path = f"{folder}/whole.{name}", f"{folder}/out.{name}"
@@ -134,7 +137,7 @@ print(json.dumps([size, rows]))
 
 @pytest.mark.parametrize("name", ["wav", "flac", "ogg", "opus", "mp3", "aiff", "au"])
 def test_a_limit_on_the_size_of_files_is_never_overlooked(tmp_path, name):
-    """Whatever the limit, all is written or the error names file and reason, and the old file stays."""
+    """Whatever the limit, sound and tags are written or the error names file and reason, and the old file stays."""
     done = subprocess.run([sys.executable, "-c", SWEEP, name, str(tmp_path)], capture_output=True, env=os.environ)
     assert done.returncode == 0 and not done.stderr, done.stderr.decode()
     size, rows = json.loads(done.stdout)
