@@ -39,25 +39,6 @@ class InputError(Exception):
     """An input that cannot be processed; one line for people."""
 
 
-def expand_inputs(inputs: Iterable[str], suffixes: frozenset[str]) -> list[tuple[str, Path | None]]:
-    """Files to process, each with the folder that it was found under (None where named directly).
-
-    A folder stands for all files in it, at any depth, with one of `suffixes`. Raises
-    InputError for a folder without any.
-    """
-    found: list[tuple[str, Path | None]] = []
-    for name in inputs:
-        path = Path(name)
-        if name == "-" or not path.is_dir():
-            found.append((name, None))
-            continue
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
-        if not files:
-            raise InputError(f"{path}: no file to process in this folder ({', '.join(sorted(suffixes))})")
-        found += [(str(p), path) for p in files]
-    return found
-
-
 def output_for(source: str, root: Path | None, suffix: str, output: str | None, output_dir: str | None) -> str:
     """Where the result of `source` goes: `output`, or its name with `suffix`, in `output_dir` or beside it."""
     if output is not None:
@@ -103,18 +84,21 @@ def check_output(sources: Iterable[str], target: str, force: bool) -> None:
 
 
 def plan(
-    inputs: tuple[str, ...], suffixes: frozenset[str], suffix: str, output: str | None, output_dir: str | None, force: bool
-) -> list[tuple[str, str]]:
-    """The (source, target) pairs of a command line, checked before anything is written."""
-    found = expand_inputs(inputs, suffixes)
+    inputs: tuple[str, ...], suffixes: frozenset[str], suffix: str, output: str | None, output_dir: str | None, force: bool,
+    may_exist: bool = False,
+) -> list[tuple[str, str]]:  # fmt: skip
+    """The (source, target) pairs of a command line without folders, checked before anything is written.
+
+    Outputs that exist are an error unless `force` or `may_exist`.
+    """
     if output is not None and output_dir is not None:
         raise click.UsageError("give -o or --output-dir, not both")
-    if output is not None and len(found) > 1:
-        raise click.UsageError(f"-o takes one input, got {len(found)}; use --output-dir")
-    if sum(source == "-" for source, _ in found) > 1:
+    if output is not None and len(inputs) > 1:
+        raise click.UsageError(f"-o takes one input, got {len(inputs)}; use --output-dir")
+    if inputs.count("-") > 1:
         raise click.UsageError("standard input can be read once")
-    jobs = [(source, output_for(source, root, suffix, output, output_dir)) for source, root in found]
-    check_outputs(jobs, force)
+    jobs = [(source, output_for(source, None, suffix, output, output_dir)) for source in inputs]
+    check_outputs(jobs, force or may_exist)
     return jobs
 
 
@@ -193,7 +177,7 @@ def each(names: Iterable[str], work: Callable[[str], None]) -> None:
 @contextlib.contextmanager
 def progress_bar(label: str, seconds: float | None, quiet: bool) -> Iterator[Callable[[float], None]]:
     """A bar over seconds of audio, on stderr, only where a person can see it."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield lambda done: None
         return
     from tqdm import tqdm
@@ -204,7 +188,7 @@ def progress_bar(label: str, seconds: float | None, quiet: bool) -> Iterator[Cal
 
 def calls_bar(quiet: bool) -> Callable[[int, int], None]:
     """A bar over the calls of networks, of which long work has many before its first second is done; as `progress_bar`."""
-    if quiet or not sys.stderr.isatty():
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
         return lambda done, total: None
     from tqdm import tqdm
 

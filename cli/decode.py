@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import TIME, calls_bar, guard, plan, process, progress_bar, speaker
+from .common import TIME, calls_bar, guard, speaker
+from .compute import compute_options, settle_threads
+from .jobs import Work, jobs_option, plan_all, run_found
 from .params import Finite
-from .text import echo, printable
 
 if TYPE_CHECKING:
+    from ..codec.audio_out import Output
     from ..codec.model import Codec
 
 ECDC_SUFFIXES = frozenset({".ecdc"})
@@ -60,66 +64,105 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
 @click.option("--force", is_flag=True, help="Overwrite outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@jobs_option
+@compute_options
 def decode_command(
-    inputs: tuple[str, ...], output: str | None, output_dir: str | None, form: str | None, rate: int | None,
-    start: Fraction, duration: Fraction | None, partial: bool, model: str | None, decoder: str, steps: int | None,
-    seed: int | None, bits: str | None, force: bool, as_json: bool, quiet: bool, max_seconds: float,
+    inputs: tuple[str, ...], output: str | None, output_dir: str | None, force: bool, as_json: bool, quiet: bool, jobs: int,
+    skip_existing: bool | None, **given: Any,
 ) -> None:  # fmt: skip
     """Decode .ecdc files, or all of them in folders, into audio.
 
     INPUT is a file, a folder, or '-' for standard input. Files of the original EnCodec
-    (version 0) are read too; name their checkpoint with --model.
+    (version 0) are read too; name their checkpoint with --model. Of a folder every .ecdc file at
+    any depth is decoded, and every other file is named; outputs that exist are kept, so that the same
+    command goes on after an interruption.
     """
-    if partial and (start or duration is not None):
+    if given["partial"] and (given["start"] or given["duration"] is not None):
         raise click.UsageError("--partial takes whole files: repair the file, then decode a span of it")
+    task = Decoding(**given, force=force, quiet=quiet)
     with guard():
+        suffix = f".{task.form.lower()}" if task.form else ".wav"
+        found = plan_all(inputs, ECDC_SUFFIXES, suffix, output, output_dir, force, skip_existing)
+        for _, target in found.jobs:
+            task.output(target, lambda line: None).check()
+        if task.decoder == "conv" and (task.steps is not None or task.seed is not None):
+            raise click.UsageError("--steps and --seed are for diffusion decoders: add --decoder mbd")
+        say = speaker(as_json, quiet, _sentence, any(target == "-" for _, target in found.jobs))
+        run_found(found, task, jobs, say, as_json, quiet, "decoded")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """What is done with every file; the fields are the command's options."""
+
+    form: str | None
+    rate: int | None
+    start: Fraction
+    duration: Fraction | None
+    partial: bool
+    model: str | None
+    decoder: str
+    steps: int | None
+    seed: int | None
+    bits: str | None
+    max_seconds: float
+    threads: int | None
+    device: str
+    force: bool
+    quiet: bool
+
+    def output(self, target: str, note: Callable[[str], None]) -> Output:
+        """Where and how a result is written."""
         from ..codec.audio_out import Output
 
-        suffix = f".{form.lower()}" if form else ".wav"
-        jobs = plan(inputs, ECDC_SUFFIXES, suffix, output, output_dir, force)
-        outputs = {target: Output(target, form, bits, force, _notice(quiet)) for _, target in jobs}
-        for one in outputs.values():
-            one.check()
+        return Output(target, self.form, self.bits, self.force, (lambda line: None) if self.quiet else note)
+
+    def prepare(self) -> Work:
+        """Load the model, if one is named. Raises what bad input raises."""
+        settle_threads(self.threads)
         from ..codec.checkpoints import load
+        from ..codec.device import on_device
         from ..codec.pipeline import decode_file
 
-        codec = load(model) if model else None
-        change = _changer(decoder, steps, seed, quiet)
+        codec = load(self.model) if self.model else None
+        change = _changer(self.decoder, self.steps, self.seed, self.quiet)
+        placed = lambda codec: on_device(change(codec), self.device, encoding=False)  # noqa: E731
 
-    def work(source: str, target: str) -> dict[str, Any]:
-        began = time.perf_counter()
-        with progress_bar(source, None, quiet) as progress:
-            lost: list[str] | None = [] if partial else None
+        def work(source: str, target: str, progress: Callable[[float], None], note: Callable[[str], None]) -> dict[str, Any]:
+            began = time.perf_counter()
+            lost: list[str] | None = [] if self.partial else None
             result = decode_file(
-                source, outputs[target], codec, rate, None, progress, start, duration, lost, change, max_seconds
-            )
-        for line in lost or ():
-            echo(printable(f"ecdc: {source}: {line}"), err=True)
-        speed = result.seconds / max(time.perf_counter() - began, 1e-9)
-        return {
-            "input": source,
-            "output": target,
-            "seconds": round(result.seconds, 3),
-            "bytes": result.n_bytes,
-            "kbps": round(result.kbps, 3),
-            "channels": result.channels,
-            "sample_rate": result.sample_rate,
-            "x_real_time": round(speed, 1),
-        }
+                source, self.output(target, note), codec, self.rate, None, progress, self.start, self.duration, lost, placed,
+                self.max_seconds,
+            )  # fmt: skip
+            for line in lost or ():
+                note(line)
+            return {
+                "input": source,
+                "output": target,
+                "seconds": round(result.seconds, 3),
+                "bytes": result.n_bytes,
+                "kbps": round(result.kbps, 3),
+                "channels": result.channels,
+                "sample_rate": result.sample_rate,
+                "x_real_time": round(result.seconds / max(time.perf_counter() - began, 1e-9), 1),
+            }
 
-    process(jobs, work, speaker(as_json, quiet, _sentence, any(target == "-" for _, target in jobs)))
+        return work
 
+    def seconds_of(self, source: str) -> float | None:
+        """How long a file's audio lasts, if a person can see the progress."""
+        if self.quiet or sys.stderr is None or not sys.stderr.isatty() or source == "-":
+            return None
+        from ..format.summary import open_summary
 
-def _notice(quiet: bool) -> Callable[[str], None]:
-    """How the user learns that an output is not just as asked for."""
-    return lambda line: None if quiet else echo(printable(f"ecdc: {line}"), err=True)
+        seconds: float = open_summary(source)["seconds"]
+        return seconds
 
 
 def _changer(decoder: str, steps: int | None, seed: int | None, quiet: bool) -> Callable[[Codec], Codec]:
     """What gives a codec the decoder that was asked for."""
     if decoder == "conv":
-        if steps is not None or seed is not None:
-            raise click.UsageError("--steps and --seed are for diffusion decoders: add --decoder mbd")
         return lambda codec: codec
     from ..codec.diffusion.choice import with_decoder
 

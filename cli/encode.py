@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from .common import guard, plan, process, progress_bar, speaker
+from .common import guard, speaker
+from .compute import compute_options, settle_threads
+from .jobs import Work, jobs_option, plan_all, run_found
 from .params import Finite
 
 CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
@@ -60,10 +64,11 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 @click.option("--force", is_flag=True, help="Overwrite outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@jobs_option
+@compute_options
 def encode_command(
-    inputs: tuple[str, ...], output: str | None, output_dir: str | None, kbps: float, vbr: bool,
-    quality: float | None, entropy: str, chunk_seconds: float | None, verify: bool, model: str, channels: str, stereo: str,
-    track: int | None, partial: bool, force: bool, as_json: bool, quiet: bool,
+    inputs: tuple[str, ...], output: str | None, output_dir: str | None, force: bool, as_json: bool, quiet: bool, jobs: int,
+    skip_existing: bool | None, **given: Any,
 ) -> None:  # fmt: skip
     """Encode audio files, or all audio in folders, into .ecdc files.
 
@@ -71,44 +76,85 @@ def encode_command(
     sound of films. Pipes are encoded as they arrive, except for formats that need seeking (MP4
     with its index at the end, WavPack, APE, CAF, W64): those wait in a temporary file. One or two
     channels and the original sample rate are restored when decoding; more channels are folded to stereo.
-    """
-    if quality is not None and vbr:
-        raise click.UsageError("give --vbr with --kbps, or --quality")
-    with guard():
-        from ..codec.audio import READABLE_SUFFIXES
 
-        jobs = plan(inputs, READABLE_SUFFIXES, ".ecdc", output, output_dir, force)
+    Of a folder every audio file at any depth is encoded, and every other file is named. The tree
+    appears in --output-dir, or .ecdc files beside the audio; a.wav and a.flac in one folder become
+    a.wav.ecdc and a.flac.ecdc. Outputs that exist are kept, so that the same command goes on
+    after an interruption.
+    """
+    if given["quality"] is not None and given["vbr"]:
+        raise click.UsageError("give --vbr with --kbps, or --quality")
+    task = Encoding(**given, force=force, quiet=quiet)
+    with guard():
+        from ..codec.source import READABLE_SUFFIXES
+
+        found = plan_all(inputs, READABLE_SUFFIXES, ".ecdc", output, output_dir, force, skip_existing)
+        say = speaker(as_json, quiet, _sentence, any(target == "-" for _, target in found.jobs))
+        run_found(found, task, jobs, say, as_json, quiet, "encoded")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What is done with every file; the fields are the command's options."""
+
+    kbps: float
+    vbr: bool
+    quality: float | None
+    entropy: str
+    chunk_seconds: float | None
+    verify: bool
+    model: str
+    channels: str
+    stereo: str
+    track: int | None
+    partial: bool
+    threads: int | None
+    device: str
+    force: bool
+    quiet: bool
+
+    def prepare(self) -> Work:
+        """Load the model. Raises what bad input raises."""
+        is_live = self.chunk_seconds is not None and self.chunk_seconds < 1
+        settle_threads(self.threads, 1 if is_live else None)
         from ..codec.checkpoints import load
-        from ..codec.pipeline import encode_file, seconds_of
+        from ..codec.device import on_device
+        from ..codec.pipeline import encode_file
         from ..codec.vbr import Target
 
-        codec = load(model)
+        codec = on_device(load(self.model), self.device, encoding=True)
+        target_rate = Target(self.kbps) if self.vbr else None if self.quality is None else Target.of_quality(self.quality)
 
-    def work(source: str, target: str) -> dict[str, Any]:
-        began = time.perf_counter()
-        lost: list[str] | None = [] if partial else None
-        with progress_bar(source, seconds_of(source) if sys.stderr.isatty() else None, quiet) as progress:
-            variable = Target(kbps) if vbr else None if quality is None else Target.of_quality(quality)
+        def work(source: str, target: str, progress: Callable[[float], None], note: Callable[[str], None]) -> dict[str, Any]:
+            began = time.perf_counter()
+            lost: list[str] | None = [] if self.partial else None
             result = encode_file(
-                source, target, codec, kbps, CHANNELS[channels], stereo, progress, variable, entropy, verify, chunk_seconds,
-                force, track, lost, lambda line: None if quiet else click.echo(f"ecdc: {source}: {line}", err=True),
+                source, target, codec, self.kbps, CHANNELS[self.channels], self.stereo, progress, target_rate, self.entropy,
+                self.verify, self.chunk_seconds, self.force, self.track, lost, (lambda line: None) if self.quiet else note,
             )  # fmt: skip
-        for line in lost or ():
-            click.echo(f"ecdc: {source}: {line}", err=True)
-        speed = result.seconds / max(time.perf_counter() - began, 1e-9)
-        return {
-            "input": source,
-            "output": target,
-            "model": codec.config.name,
-            "seconds": round(result.seconds, 3),
-            "bytes": result.n_bytes,
-            "kbps": round(result.kbps, 3),
-            "codebooks": list(result.codebooks),
-            "channels": result.channels,
-            "x_real_time": round(speed, 1),
-        }
+            for line in lost or ():
+                note(line)
+            return {
+                "input": source,
+                "output": target,
+                "model": codec.config.name,
+                "seconds": round(result.seconds, 3),
+                "bytes": result.n_bytes,
+                "kbps": round(result.kbps, 3),
+                "codebooks": list(result.codebooks),
+                "channels": result.channels,
+                "x_real_time": round(result.seconds / max(time.perf_counter() - began, 1e-9), 1),
+            }
 
-    process(jobs, work, speaker(as_json, quiet, _sentence, any(target == "-" for _, target in jobs)))
+        return work
+
+    def seconds_of(self, source: str) -> float | None:
+        """How long a file's audio lasts, if a person can see the progress."""
+        if self.quiet or sys.stderr is None or not sys.stderr.isatty():
+            return None
+        from ..codec.pipeline import seconds_of
+
+        return seconds_of(source)
 
 
 def _sentence(row: dict[str, Any]) -> str:

@@ -165,7 +165,7 @@ def _probe(codec: Codec) -> int:
     part = -(-hop // PROBE_PARTS)
     with codec.streaming() as stream:
         n_fed = PROBE_FRAMES * hop
-        silence = torch.zeros(1, codec.config.channels, n_fed)
+        silence = torch.zeros(1, codec.config.channels, n_fed, device=codec.device)
         n_frames = stream.encode(silence, n_codebooks=1).shape[2]
         for _ in range(PROBE_FRAMES * PROBE_PARTS):
             n_fed += part
@@ -184,7 +184,9 @@ def warm_up(codec: Codec, header: Header, n_codebooks: tuple[int, ...], decoder:
     if not decoder:
         return
     decode_codes(read_envelope(Source(io.BytesIO(data))), header)
-    codes = torch.zeros(1, max(n_codebooks), ceil(FIRST_SECONDS * codec.config.frame_rate), dtype=torch.int64)
+    codes = torch.zeros(
+        1, max(n_codebooks), ceil(FIRST_SECONDS * codec.config.frame_rate), dtype=torch.int64, device=codec.device
+    )
     with codec.streaming() as stream:
         for _ in range(2):
             stream.decode(codes)

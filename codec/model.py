@@ -35,6 +35,11 @@ class Codec(nn.Module):
         return self.config.sample_rate
 
     @property
+    def device(self) -> torch.device:
+        """Where codes are decoded."""
+        return self.quantizer.codebooks.device
+
+    @property
     def token_space(self) -> bytes:
         """SHA-256 (32 bytes) of the quantizer: what a code means. See `token_space_hash`."""
         return token_space_hash(self.quantizer)

@@ -74,9 +74,14 @@ def seconds_of(source: str | os.PathLike[str]) -> float | None:
         return duration_of(file)
 
 
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    """As a tensor; a copy where an array may not be written to, because a tensor always may."""
-    return torch.from_numpy(np.require(array, requirements=("C", "W")))
+def _tensor(array: np.ndarray, codec: Codec) -> torch.Tensor:
+    """Convert to a tensor on the codec's device. Read-only arrays are copied, because tensors are always writable."""
+    return torch.from_numpy(np.require(array, requirements=("C", "W"))).to(codec.device)
+
+
+def _scale(scale: float | None, codec: Codec) -> torch.Tensor | None:
+    """A segment's scale as [1, 1]."""
+    return None if scale is None else torch.tensor([[scale]], device=codec.device)
 
 
 def header_for(
@@ -117,9 +122,9 @@ def encode_blocks(
     cut = fixed_blocks(blocks, size) if pace is None else paced_blocks(blocks, pace)
     with codec.streaming(batch_size=layout.n_streams) as stream:
         for block, last in cut:
-            wav = _tensor(layout.split(block, codec.config.channels))
+            wav = _tensor(layout.split(block, codec.config.channels), codec)
             codes = stream.encode(wav, n_codebooks=max(codebooks), last=last)  # [S, K, t]
-            yield np.concatenate([rows[:k] for rows, k in zip(codes.numpy(), codebooks, strict=True)]).astype(np.uint16)
+            yield np.concatenate([rows[:k] for rows, k in zip(codes.cpu().numpy(), codebooks, strict=True)]).astype(np.uint16)
 
 
 def encode_file(
@@ -186,9 +191,9 @@ def _write_codes(
     writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...], pace: Pace | None
 ) -> None:
     if codec.config.segment_length:
-        wavs = (_tensor(layout.split(block, codec.config.channels)) for block in audio)
+        wavs = (_tensor(layout.split(block, codec.config.channels), codec) for block in audio)
         for segment in codec.encode_segment_blocks(wavs, n_codebooks=codebooks[0]):
-            writer.append_segment(segment.codes[0].numpy(), None if segment.scale is None else float(segment.scale))
+            writer.append_segment(segment.codes[0].cpu().numpy(), None if segment.scale is None else float(segment.scale))
         return
     for codes in encode_blocks(codec, audio, layout, codebooks, pace):
         writer.append(codes, codebooks)
@@ -260,8 +265,8 @@ def _decode_stream(codec: Codec, blocks: Iterable[Coded], n_streams: int, start:
         streams = [stack.enter_context(codec.streaming(first_frame=start)) for _ in range(n_streams)]
         silencers = [Silencer(codec.config.hop_length) for _ in streams]
         for codebooks, codes, last in blocks:
-            rows = torch.from_numpy(codes.astype(np.int64)).split(codebooks)
-            wavs = [s.decode(k_rows[None], last=last)[0].numpy() for s, k_rows in zip(streams, rows, strict=True)]
+            rows = _tensor(codes.astype(np.int64), codec).split(codebooks)
+            wavs = [s.decode(k_rows[None], last=last)[0].cpu().numpy() for s, k_rows in zip(streams, rows, strict=True)]
             for silencer, k in zip(silencers, codebooks, strict=True):
                 silencer.tell(k, codes.shape[1])
             yield np.stack([silencer(wav) for silencer, wav in zip(silencers, wavs, strict=True)])
@@ -269,12 +274,9 @@ def _decode_stream(codec: Codec, blocks: Iterable[Coded], n_streams: int, start:
 
 def _decode_segments(codec: Codec, chunks: Iterable[Chunk]) -> Iterator[np.ndarray]:
     """Decoded audio [1, c, n] of a file in overlapping segments."""
-    segments = (
-        Segment(torch.from_numpy(c.codes.astype(np.int64))[None], None if c.scale is None else torch.tensor([[c.scale]]))
-        for c in chunks
-    )
+    segments = (Segment(_tensor(c.codes.astype(np.int64), codec)[None], _scale(c.scale, codec)) for c in chunks)
     for wav in codec.decode_segment_blocks(segments):
-        yield wav.numpy()
+        yield wav.cpu().numpy()
 
 
 def decode_file(
@@ -381,11 +383,8 @@ def _decode_v0(
     codec = decoder(model or load_bundled(file.model_name))
     if (codec.config.sample_rate, codec.config.hop_length) != (file.model.sample_rate, file.model.hop_length):
         raise ValueError(f"the file needs {file.model_name}, got {codec.config.name}")
-    segments = [
-        Segment(torch.from_numpy(codes.astype(np.int64))[None], None if scale is None else torch.tensor([[scale]]))
-        for codes, scale in file.segments
-    ]
-    wav = codec.decode_segments(segments, file.n_samples)[0].numpy()
+    segments = [Segment(_tensor(codes.astype(np.int64), codec)[None], _scale(scale, codec)) for codes, scale in file.segments]
+    wav = codec.decode_segments(segments, file.n_samples)[0].cpu().numpy()
     rate = output.legal_rate(sample_rate or codec.sample_rate)
     n_wanted = resampled_length(file.n_samples, codec.sample_rate, rate)
     blocks = restored([wav], codec.sample_rate, rate, lambda: n_wanted)

@@ -130,8 +130,9 @@ class Allocator:
         measured = sorted(set(np.geomspace(1, len(levels), MEASURED).round().astype(int) - 1))
         estimates = []
         for i in measured:
-            streams = torch.from_numpy(_taken(codes, self.codebooks, levels[i]).astype(np.int64)).split(levels[i])
-            decoded = np.stack([self._codec.decode(stream[None], audio.shape[1])[0].numpy() for stream in streams])
+            taken = torch.from_numpy(_taken(codes, self.codebooks, levels[i]).astype(np.int64))
+            streams = taken.to(self._codec.device).split(levels[i])
+            decoded = np.stack([self._codec.decode(stream[None], audio.shape[1])[0].cpu().numpy() for stream in streams])
             estimates.append(torch.from_numpy(np.ascontiguousarray(self._layout.join(decoded))))
         places = np.minimum(edges * self._codec.config.hop_length, audio.shape[1])
         target = torch.from_numpy(np.ascontiguousarray(audio))

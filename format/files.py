@@ -11,12 +11,14 @@ import contextlib
 import errno
 import io
 import os
+import platform
 import re
 import secrets
 import shutil
 import stat
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeAlias, cast
@@ -213,9 +215,37 @@ def _sync(path: Path) -> None:
 
 
 def partial_path(path: Path) -> Path:
-    """A hidden file beside `path`, to be written and then renamed; its name is short enough for every disk."""
+    """A hidden file beside `path`, to be written and then renamed; its name is short enough for every disk.
+
+    The name tells the machine and the process that write it, see `remove_leftovers`.
+    """
     start = path.name.encode("utf-8", "surrogateescape")[:100].decode("utf-8", "ignore")
-    return path.with_name(f".{start}.{secrets.token_hex(4)}.partial")
+    return path.with_name(f".{start}.{_machine()}-{os.getpid():x}-{secrets.token_hex(4)}.partial")
+
+
+def _machine() -> str:
+    return f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the partial files in `folder` of processes of this machine that were killed and run no more."""
+    pattern = re.compile(rf"\..*\.{_machine()}-([0-9a-f]+)-[0-9a-f]{{8}}\.partial", re.DOTALL)
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            found = pattern.fullmatch(entry.name)
+            if found and not _is_running(int(found[1], 16)):
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def seekable(stream: BinaryIO) -> BinaryIO:
