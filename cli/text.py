@@ -30,8 +30,14 @@ def _escaped(character: str) -> str:
 
 
 def echo(text: str, err: bool = False) -> None:
-    """Print text, of which only line breaks are left as they are; values from files must go through `printable` before."""
-    click.echo(printable(text, kept="\n\t"), err=err)
+    """Print text, of which only line breaks are left as they are; values from files must go through `printable` before.
+
+    Raises OSError that names the stream if it cannot be written.
+    """
+    try:
+        click.echo(printable(text, kept="\n\t"), err=err)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard error" if err else "standard output") from error
 
 
 def dumps(row: Any) -> str:

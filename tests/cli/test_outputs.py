@@ -35,6 +35,7 @@ def inputs(ecdc, tmp_path_factory):
     time = np.arange(12_000) / 24_000
     soundfile.write(folder / "tone.wav", 0.3 * np.stack([np.sin(2e3 * time), np.sin(3e3 * time)], axis=1), 24_000)
     ecdc("encode", folder / "tone.wav", "--quiet", check=True)
+    ecdc("tag", folder / "tone.ecdc", "--set", "title=x", "-o", folder / "tagged.ecdc", check=True)
     ecdc("tokens", "export", folder / "tone.ecdc", "-o", folder / "tone.npz", check=True)
     return folder
 
@@ -170,6 +171,16 @@ def test_no_input_is_written_over(ecdc, inputs, tmp_path, one_line):
         line = one_line(ecdc("cat", tmp_path / "a.ecdc", tmp_path / "b.ecdc", "-o", tmp_path / output, "--force"))
         assert "is the input itself" in line
     assert (tmp_path / "b.ecdc").read_bytes() == before
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("command", ["info", "info --json", "tag", "decode --json -o {}/a.wav", "tag --set a=b -o -"])
+def test_results_that_cannot_be_printed_are_a_failure(inputs, tmp_path, command):
+    name, *options = command.format(tmp_path).split()
+    with open("/dev/full", "wb") as full:
+        run = [sys.executable, "-m", "ecdc.cli", name, str(inputs / "tagged.ecdc"), *options]
+        done = subprocess.run(run, stdout=full, stderr=subprocess.PIPE, env=os.environ)
+    assert done.returncode == 1 and done.stderr == b"ecdc: standard output: no space left on the disk\n"
 
 
 def started(*args, **options):

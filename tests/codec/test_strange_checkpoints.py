@@ -92,7 +92,6 @@ def test_an_index_does_not_lead_elsewhere(tmp_path, weight_map):
     refused(folder, "")
 
 
-
 @pytest.mark.parametrize(
     "values",
     [
