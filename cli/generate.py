@@ -110,7 +110,7 @@ def _list() -> None:
     from ..plugins.generators import generators
 
     for name, point in sorted(generators().items()):
-        click.echo(f"{name:12} {point.value}")
+        echo(f"{name:12} {point.value}")
 
 
 @contextlib.contextmanager

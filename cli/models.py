@@ -19,7 +19,7 @@ def models_command(as_json: bool) -> None:
             if as_json:
                 echo(dumps(row))
             else:
-                click.echo(
+                echo(
                     f"{row['name']:12} {row['sample_rate']} Hz, {row['channels']} channel(s), "
                     f"{row['kbps'][0]:g} to {row['kbps'][-1]:g} kbps, {row['parameters'] / 1e6:.1f} M parameters"
                 )

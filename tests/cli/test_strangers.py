@@ -3,9 +3,11 @@
 import io
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
+from ecdc import cli
 from ecdc.codec import checkpoints
 from ecdc.format import Header, Reader, Writer, priors
 from ecdc.format.bytestream import Source
@@ -68,6 +70,13 @@ def test_no_command_lets_control_characters_out(ecdc, tmp_path):
     assert told[:2] == ["artist=one", "artist=two"] and len(told) == 3  # a value is a line, whatever stands in it
     assert ecdc("info", tmp_path / "a.ecdc", check=True).stdout.count(b"tag artist") == 2
     assert json.loads(ecdc("info", tmp_path / "a.ecdc", "--json", check=True).stdout)["tags"]["artist"] == ["one", "two"]
+
+
+def test_one_function_prints():
+    """Whatever a command says passes through `echo`; reports of one's own training and benchmarks aside."""
+    folder = Path(cli.__file__).parent
+    direct = {path.name for path in folder.glob("*.py") if "click.echo(" in path.read_text()}
+    assert direct <= {"text.py", "train.py", "bench.py", "signals.py"}
 
 
 def test_decoding_is_bounded(ecdc, tmp_path, one_line):
