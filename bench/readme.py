@@ -9,6 +9,7 @@ Each stands between two comments, `<!-- figures: NAME -->` and `<!-- end -->`. H
     python -m ecdc.bench.decoders --packed runs/audio/packed --json bench/results/decoders.json
     python -m ecdc.bench.artifacts --packed runs/audio/packed --json bench/results/artifacts.json
     ecdc bench speed --json bench/results/speed.json
+    ecdc bench live --json bench/results/live.json
     python -m ecdc.bench.format --json bench/results/container.json
     python -m ecdc.bench.memory --json bench/results/memory_files.json
     python -m ecdc.bench.memory --minutes 10 --decoder mbd --json bench/results/memory_mbd.json
@@ -32,7 +33,7 @@ from typing import Any
 
 import click
 
-from . import artifacts, decoders, entropy, mbd_peer, memory, music_table, musicgen_peer, report, seek, speed, vbr
+from . import artifacts, decoders, entropy, live, mbd_peer, memory, music_table, musicgen_peer, report, seek, speed, vbr
 from . import format as container
 from .metrics import ALL
 from .run import read_rows
@@ -67,6 +68,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "validation-speech": lambda: quality(RESULTS / "validation.jsonl", "speech"),
     "artifacts": lambda: artifacts.markdown(_json("artifacts.json")),
     "speed": lambda: speed.markdown(_json("speed.json")),
+    "live": lambda: live.markdown(_json("live.json")),
     "container": lambda: container.markdown(_json("container.json")),
     "decoders": lambda: decoders.markdown(_json("decoders.json")),
     "memory": lambda: memory.markdown([_json(f"memory_{name}.json") for name in ("files", "mbd", "pipes")]),

@@ -116,6 +116,8 @@ def _reason(path: str, name: str, suffixes: frozenset[str]) -> str | None:
     if name.startswith("._"):
         return "holds what macOS knows about another file"
     if os.path.splitext(name)[1].lower() not in suffixes:
+        if name.lower().endswith(".ecdc"):
+            return "is an .ecdc file already"
         known = ".ecdc" if suffixes == {".ecdc"} else "a known suffix of audio"
         return f"its name does not end in {known}; name the file itself to process it"
     if not os.path.isfile(path):

@@ -28,6 +28,7 @@ from .model import Codec
 LIVE_SECONDS = 0.3  # of audio that are coded at once while a chunk arrives
 FIRST_SECONDS = 0.5  # of a chunk that are decoded first, to be heard while the rest is decoded
 MIN_READ_SECONDS, MAX_READ_SECONDS = 0.005, 1.0
+MEMORY = 0.9  # weight of the blocks before the last one
 PROBE_FRAMES, PROBE_PARTS = 64, 8
 
 _ahead: weakref.WeakKeyDictionary[Codec, int] = weakref.WeakKeyDictionary()
@@ -59,6 +60,7 @@ class Pace:
         self._most, self._few = most_frames, min(few_frames, most_frames)
         self._step = self._few if any_blocks else most_frames
         self._is_slow = True
+        self._waited = self._worked = 0.0  # seconds, of the last blocks
         self._frames = self._stop = 0
         self.n_missing = 0  # samples at the codec's rate until the block is complete
         self._next()
@@ -72,9 +74,14 @@ class Pace:
         self.n_missing += self._stop - before
 
     def advance(self, waited: float, worked: float) -> None:
-        """Go on to the next block; the last one took `waited` seconds to come and `worked` seconds to be coded."""
+        """Go on to the next block; the last one took `waited` seconds to come and `worked` seconds to be coded.
+
+        Several blocks are looked at together, because after a pause of the machine some come without waiting.
+        """
         if self._any_blocks:
-            self._is_slow = waited > worked
+            self._waited = MEMORY * self._waited + waited
+            self._worked = MEMORY * self._worked + worked
+            self._is_slow = self._waited > self._worked
             self._step = self._few if self._is_slow else min(2 * self._step, self._most)
         self._next()
 
@@ -175,18 +182,23 @@ def _probe(codec: Codec) -> int:
     return 0
 
 
-def warm_up(codec: Codec, header: Header, n_codebooks: tuple[int, ...], decoder: bool) -> None:
+def warm_up(codec: Codec, header: Header, n_codebooks: tuple[int, ...], chunk_frames: int | None) -> None:
     """Run everything once on silence, so that the first chunk does not wait for libraries to load.
 
-    `n_codebooks` is the K of each stream; `decoder` says which direction will be used.
+    `n_codebooks` is the K of each stream. For encoding give the length of a chunk, for decoding None.
     """
     data = encode_codes(Chunk(0, np.zeros((sum(n_codebooks), 2), np.uint16), n_codebooks), header, 0)
-    if not decoder:
+    if chunk_frames is not None:
+        n_samples = min(chunk_frames, ceil(LIVE_SECONDS * codec.config.frame_rate)) * codec.config.hop_length
+        silence = torch.zeros(len(n_codebooks), codec.config.channels, n_samples, device=codec.device)
+        with codec.streaming(batch_size=len(n_codebooks)) as stream:
+            for _ in range(3):
+                stream.encode(silence, n_codebooks=max(n_codebooks))
         return
     decode_codes(read_envelope(Source(io.BytesIO(data))), header)
     codes = torch.zeros(
         1, max(n_codebooks), ceil(FIRST_SECONDS * codec.config.frame_rate), dtype=torch.int64, device=codec.device
     )
     with codec.streaming() as stream:
-        for _ in range(2):
-            stream.decode(codes)
+        for size in (1, 4, 4):
+            stream.decode(codes[..., : codes.shape[2] // size])

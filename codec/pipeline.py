@@ -169,7 +169,7 @@ def encode_file(
         live = is_pipe(source) and not codec.config.segment_length
         pace = None if codec.config.segment_length else pace_for(codec, chunk_frames, BLOCK_FRAMES, live)
         if live:
-            warm_up(codec, header, codebooks or (1,) * layout.n_streams, decoder=False)
+            warm_up(codec, header, codebooks or (1,) * layout.n_streams, chunk_frames)
         prepared = Prepared(audio, layout.channels, codec.sample_rate, progress, pace if live else None)
         with output_stream(target, overwrite) as stream:
             writer = Writer(stream, header, chunk_frames, verify)
@@ -323,7 +323,8 @@ def decode_file(
         codec = decoder(model or load_bundled(header.codec))
         rate = output.legal_rate(sample_rate or header.original_sample_rate)
         if reader.n_frames is None and not header.segment_length:
-            warm_up(codec, header, (header.max_codebooks,) * header.n_streams, decoder=True)
+            header.require(codec.config.name, codec.token_space)
+            warm_up(codec, header, (min(header.max_codebooks, codec.config.n_codebooks),) * header.n_streams, None)
         if is_span:
             blocks, n_wanted = _decode_span(codec, reader, rate, start, duration)
             check_seconds(n_wanted / rate, max_seconds)
