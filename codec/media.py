@@ -52,6 +52,7 @@ class AvReader:
         self.metadata: dict[str, str] = {}
         self.n_tracks = self.track = 1
         self.n_samples: int | None = None
+        self.ended = False  # whether all was decoded
         self._n_decoded = 0
         self._resampler: tuple[int, Resampler] | None = None
         frames = self._frames(iter(files))
@@ -74,9 +75,12 @@ class AvReader:
     def read(self, n_samples: int) -> np.ndarray:
         """The next samples [C, n] as float32; fewer than `n_samples` at the end alone."""
         have = sum(part.shape[1] for part in self._held)
-        while have < n_samples and (part := next(self._arrays, None)) is not None:
-            self._held.append(part)
-            have += part.shape[1]
+        while have < n_samples and not self.ended:
+            if (part := next(self._arrays, None)) is None:
+                self.ended = True
+            else:
+                self._held.append(part)
+                have += part.shape[1]
         if not self._held:
             return np.zeros((self.channels, 0), np.float32)
         joined = np.concatenate(self._held, axis=1) if len(self._held) > 1 else self._held[0]

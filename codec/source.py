@@ -79,6 +79,7 @@ class AudioSource:
         self.notes: list[str] = []
         self._id3 = b""
         self._told = False
+        self._lost_end = ""  # what follows the sound and is not read
         with contextlib.ExitStack() as stack:
             arriving, file = open_arriving(source)
             if file is not None:
@@ -154,6 +155,9 @@ class AudioSource:
             return AvReader(links, self.name, self._track, damage=lambda: links.problem)
         if is_mp3(head):
             return AvReader([Mp3Stream(stream)], self.name, self._track, gapless=read_gapless(stream.peek(4096)))
+        if stream.size is not None and head[4:8] == b"ftyp" and is_joined_mov(stream.as_seekable(), stream.size):
+            self._lost_end = "another MP4 file follows in the same file"
+        stream.rewind(stream.position)
         if head.startswith(FORWARD) or head[:2] in ADTS or is_fast_mov(stream):
             return AvReader([stream], self.name, self._track)
         file = self._stack.enter_context(stream.as_seekable())
@@ -190,6 +194,8 @@ class AudioSource:
     def _check(self, position: int) -> None:
         """Raise AudioError at damage, or note it once."""
         damage = None if self._told else self._reader.damage
+        if damage is None and self._lost_end and getattr(self._reader, "ended", False) and not self._told:
+            damage = Damage(self._lost_end)
         if damage is None:
             return
         self._told = True
@@ -264,6 +270,20 @@ def is_fast_mov(stream: Arriving) -> bool:
             return False
         at += size
     return False
+
+
+def is_joined_mov(file: BinaryIO, size: int) -> bool:
+    """Whether a file of `size` bytes holds more than one MP4 file, one after the other."""
+    at = n_files = 0
+    for _ in range(MAX_BOXES):
+        file.seek(at)
+        head = file.read(16)
+        length = int.from_bytes(head[8:16] if head[:4] == b"\0\0\0\1" else head[:4], "big")
+        n_files += head[4:8] == b"ftyp"
+        at += length
+        if length < 8 or at >= size or n_files > 1:
+            break
+    return n_files > 1
 
 
 def is_text(head: bytes) -> bool:

@@ -201,3 +201,19 @@ def soundfile_header():
     from ecdc.codec.audio import wave_header
 
     return wave_header(24_000, 1, None)
+
+
+@pytest.mark.parametrize("way", ["ENCODE <(cat TONE)", "cat TONE | ENCODE /dev/stdin", "cat TONE | ENCODE -"])
+def test_every_way_in(ecdc, tone, tmp_path, way):
+    encode = f"'{sys.executable}' -m ecdc.cli encode -o '{tmp_path}/a.ecdc' --quiet"
+    run = way.replace("ENCODE", encode).replace("TONE", f"'{tone}'")
+    subprocess.run(["bash", "-c", run], check=True, env=os.environ)
+    ecdc("encode", tone, "-o", tmp_path / "b.ecdc", check=True)
+    assert (tmp_path / "a.ecdc").read_bytes()[-200:-100] == (tmp_path / "b.ecdc").read_bytes()[-200:-100]
+
+
+def test_closed_standard_input(tmp_path):
+    run = f"'{sys.executable}' -m ecdc.cli encode - -o '{tmp_path}/a.ecdc' <&-"
+    done = subprocess.run(run, shell=True, capture_output=True, env=os.environ)
+    assert done.returncode == 1 and done.stderr.decode().splitlines()[-1].endswith("standard input: is closed")
+    assert b"Traceback" not in done.stderr and files(tmp_path) == []

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from ecdc.codec import source as module
+from ecdc.codec import waves
 from ecdc.codec.audio import AudioError, AudioSource, wave_header
 from ecdc.codec.mp3_frames import id3_size
 from media_files import FORMATS, RATE, encoded, ffmpeg_count, read, read_fd, read_fifo, read_stdin, tone
@@ -139,6 +140,16 @@ def test_wav_beyond_4_gib(tmp_path, claim, tail):
         assert audio.info.n_samples == n_bytes // 4
 
 
+@pytest.mark.parametrize("tail", [b"", LIST])
+def test_lengths_that_wrapped_around(tmp_path, monkeypatch, tail):
+    """As beyond 4 GiB, with a smaller modulus: from a file and from a pipe."""
+    monkeypatch.setattr(waves, "WRAP", 1 << 16)
+    data = wav(claim=4 * RATE % (1 << 16), more=tail)
+    (tmp_path / "a.wav").write_bytes(data)
+    for audio in (read(tmp_path / "a.wav"), read_stdin(data)):
+        assert audio.shape == (2, RATE)
+
+
 def damages(data):
     """Truncations, zeros, other bytes, missing and added bytes in the middle."""
     half, rng = len(data) // 2, np.random.default_rng(1)
@@ -171,6 +182,13 @@ def test_a_recording_that_was_cut_off_says_so(tmp_path, name):
     with pytest.raises(AudioError, match=r"damaged at 0\.[45]"):
         read(tmp_path / name)
     assert read(tmp_path / name, lost=[]).shape[1] > 0.4 * RATE
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "fast.m4a"])
+def test_joined_mp4_files_are_not_half_coded(tmp_path, name):
+    (tmp_path / name).write_bytes(2 * encoded(name))
+    with pytest.raises(AudioError, match=r"damaged at 1\.0\d\d s \(another MP4 file follows"):
+        read(tmp_path / name)
 
 
 def test_joined_wav_files_are_not_half_coded():
