@@ -203,7 +203,7 @@ def soundfile_header():
     return wave_header(24_000, 1, None)
 
 
-@pytest.mark.parametrize("way", ["ENCODE <(cat TONE)", "cat TONE | ENCODE /dev/stdin", "cat TONE | ENCODE -"])
+@pytest.mark.parametrize("way", ["ENCODE <(cat TONE)", "cat TONE | ENCODE /dev/stdin", "cat TONE | ENCODE -"], ids="abc")
 def test_every_way_in(ecdc, tone, tmp_path, way):
     encode = f"'{sys.executable}' -m ecdc.cli encode -o '{tmp_path}/a.ecdc' --quiet"
     run = way.replace("ENCODE", encode).replace("TONE", f"'{tone}'")
