@@ -22,12 +22,14 @@ from .corpus import Clip, bundled, packed
 from .metrics import Undefined
 
 SILENCE_SECONDS = 1.0  # of digital silence that is added to every clip
-FRAME_RATE = 75.0  # Hz, of nano-24k and of EnCodec
+FRAME_RATE = 75.0  # frames per second of nano-24k and of EnCodec
 
 
-def hum_db(audio: np.ndarray, sample_rate: int) -> float:
-    """How far the loudness above 2 kHz pulses at the frame rate: its envelope's lines at 75 Hz and harmonics, in dB
-    over the envelope's spectrum around them. Near 0 for natural sound."""
+def hum_db(audio: np.ndarray, sample_rate: int, frame_rate: float = FRAME_RATE) -> float:
+    """How far the loudness above 2 kHz pulses at the frame rate, in dB. Near 0 for natural sound.
+
+    The lines of its envelope at `frame_rate` and harmonics are compared with the envelope's spectrum around them.
+    """
     band = sosfiltfilt(butter(4, 2000, "highpass", fs=sample_rate, output="sos"), audio)
     envelope = np.square(band)
     step = sample_rate // 1200  # the envelope at about 1200 Hz
@@ -40,7 +42,7 @@ def hum_db(audio: np.ndarray, sample_rate: int) -> float:
     power = np.square(np.abs(np.fft.rfft(frames))).mean(0)
     found = []
     for harmonic in range(1, 5):
-        at = round(FRAME_RATE * harmonic / rate * size)
+        at = round(frame_rate * harmonic / rate * size)
         around = np.r_[power[at - 24 : at - 8], power[at + 9 : at + 25]]
         found.append(power[at - 1 : at + 2].max() / np.sort(around)[-len(around) // 4])  # noise has peaks too
     return float(10 * np.log10(max(np.mean(found), 1e-9)))

@@ -206,11 +206,80 @@ class HybridConfig(Strict):
 
 
 @dataclass(frozen=True, slots=True)
+class SplitConfig(Strict):
+    """Levels first, then the shape in units of decoded levels (see modules/split.py)."""
+
+    kind: ClassVar[str] = "split"
+    hop_length: int = 960  # samples per frame
+    core_factor: int = 2  # the sampling rate over that of the networks, which is 24 kHz
+    steps: int = 3  # time steps of levels per frame
+    bands: int = 24  # ear bands up to 12 kHz
+    top_bands: int = 3  # bands above, of levels and noise alone
+    level_taps: int = 6  # past frames that predict levels
+    level_places: tuple[int, ...] = (0, 3, 7)  # of the level codebooks among all, ascending from 0
+    low_bins: int = 168  # MDCT bins of the core that enter the latent directly
+    exponent: float = 0.4  # of the level in the shape's unit: 0 codes relative amplitudes, 1 absolute ones
+    fine_blocks: int = 6  # short MDCT blocks per frame beside the long one
+    corrects: bool = True  # whether the last layer moves levels towards the coded ones
+    encoder_width: int = 256
+    encoder_depth: int = 4
+    decoder_width: int = 320
+    decoder_depth: int = 8
+    expand: int = 3  # inner width of a block over its outer width
+    kernel_size: int = 7  # frames
+
+    def __post_init__(self) -> None:
+        if self.core_factor not in (1, 2) or (self.core_factor == 1 and self.top_bands):
+            raise ConfigError("SplitConfig: core_factor is 1 or 2, and top_bands need 2")
+        if self.hop_length % (2 * self.core_factor * self.steps) or self.core_hop % (2 * self.fine_blocks):
+            raise ConfigError("SplitConfig: steps and fine_blocks must divide the core's hop_length into even parts")
+        if self.fine_blocks % self.steps:
+            raise ConfigError("SplitConfig.fine_blocks: must be a multiple of steps")
+        if not self.level_places or self.level_places[0] != 0 or list(self.level_places) != sorted(set(self.level_places)):
+            raise ConfigError("SplitConfig.level_places: must ascend from 0")
+
+    @property
+    def core_hop(self) -> int:
+        """Samples per frame at the core's rate."""
+        return self.hop_length // self.core_factor
+
+    @property
+    def core_rate(self) -> int:
+        """Hz: bands are laid out for it."""
+        return 24_000
+
+    @property
+    def core_window(self) -> int:
+        """Samples of the core under a window of the level analysis: three steps."""
+        return 3 * self.core_hop // self.steps
+
+    @property
+    def level_bin_hz(self) -> float:
+        """Distance of the bins of the level analysis."""
+        return self.core_rate / self.core_window
+
+    @property
+    def n_levels(self) -> int:
+        """Levels per frame, F."""
+        return self.steps * (self.bands + self.top_bands)
+
+    @property
+    def decoder_context(self) -> int:
+        """Past frames that a decoded sample depends on."""
+        return self.decoder_depth * (self.kernel_size - 1) + self.level_taps + 2
+
+    @property
+    def decoder_lookahead(self) -> int:
+        """Further frames that a decoded sample waits for: blocks overlap, and so do the last layer's windows."""
+        return 2
+
+
+@dataclass(frozen=True, slots=True)
 class CodecConfig(Strict):
     """One codec: its networks, its quantizer and the audio that it expects."""
 
     name: str
-    architecture: SeanetConfig | HybridConfig
+    architecture: SeanetConfig | HybridConfig | SplitConfig
     sample_rate: int = 24_000  # Hz
     channels: int = 1  # C, of the network itself
     dimension: int = 128  # D
@@ -229,6 +298,12 @@ class CodecConfig(Strict):
             raise ConfigError(f"CodecConfig.segment_seconds: must be a sample at least, got {self.segment_seconds}")
         if not self.bitrates_kbps or list(self.bitrates_kbps) != sorted(self.bitrates_kbps):
             raise ConfigError(f"CodecConfig.bitrates_kbps: must ascend, got {self.bitrates_kbps}")
+        if isinstance(self.architecture, SplitConfig):
+            places = self.architecture.level_places
+            if self.sample_rate != self.architecture.core_rate * self.architecture.core_factor or self.channels != 1:
+                raise ConfigError("CodecConfig: a split codec is mono, at its core's rate times core_factor")
+            if places[-1] >= self.n_codebooks or len(places) >= self.n_codebooks:
+                raise ConfigError(f"CodecConfig.n_codebooks: {self.n_codebooks} leave no place for level codebooks at {places}")
         if self.exact_dtype not in ("float32", "float64"):
             raise ConfigError(f"CodecConfig.exact_dtype: float32 or float64, got {self.exact_dtype!r}")
 
@@ -241,6 +316,12 @@ class CodecConfig(Strict):
     def frame_rate(self) -> Fraction:
         """Frames per second, exact."""
         return Fraction(self.sample_rate, self.hop_length)
+
+    @property
+    def core_rate(self) -> int:
+        """Hz, at which the networks work: half the sampling rate for a split codec at 48 kHz."""
+        split = isinstance(self.architecture, SplitConfig)
+        return self.sample_rate // self.architecture.core_factor if split else self.sample_rate
 
     @property
     def codebook_bits(self) -> int:

@@ -14,9 +14,11 @@ import torch.nn as nn
 from torch import Tensor
 
 from .arguments import Audio, Codes, checked_codes, checked_wav
-from .config import CodecConfig, HybridConfig
+from .config import CodecConfig, HybridConfig, SplitConfig
 from .modules.conv import Layer
+from .modules.levels import LevelVQ
 from .quantize.residual import ResidualVQ
+from .quantize.split import SplitVQ
 from .segments import Segment, cut, loudness, overlap_add
 
 
@@ -26,8 +28,8 @@ class Codec(nn.Module):
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder, self.decoder = build_networks(config)
-        self.quantizer = ResidualVQ(config.n_codebooks, config.codebook_size, config.dimension, config.scaled_residuals)
+        self.quantizer = build_quantizer(config)
+        self.encoder, self.decoder = build_networks(config, self.quantizer)
 
     @property
     def sample_rate(self) -> int:
@@ -224,22 +226,37 @@ class Stream:
         return wav
 
 
-def token_space_hash(quantizer: ResidualVQ) -> bytes:
-    """SHA-256 over the codebooks [K, V, D] and, where there are any, the scales [V].
+def token_space_hash(quantizer: ResidualVQ | SplitVQ) -> bytes:
+    """SHA-256 (32 bytes) over the tensors that give codes their meaning (`token_tensors`).
 
     Each tensor is hashed as its shape in decimals joined by 'x', a newline, and its values
     as little-endian float32.
     """
     digest = hashlib.sha256()
-    for tensor in (quantizer.codebooks, quantizer.scales):
-        if tensor is not None:
-            values = tensor.detach().cpu().float().contiguous().numpy().astype("<f4")
-            digest.update("x".join(map(str, tensor.shape)).encode() + b"\n" + values.tobytes())
+    for tensor in quantizer.token_tensors():
+        values = tensor.detach().cpu().float().contiguous().numpy().astype("<f4")
+        digest.update("x".join(map(str, tensor.shape)).encode() + b"\n" + values.tobytes())
     return digest.digest()
 
 
-def build_networks(config: CodecConfig) -> tuple[nn.Module, nn.Module]:
+def build_quantizer(config: CodecConfig) -> ResidualVQ | SplitVQ:
+    """The untrained quantizer that a configuration describes."""
+    split = config.architecture
+    if not isinstance(split, SplitConfig):
+        return ResidualVQ(config.n_codebooks, config.codebook_size, config.dimension, config.scaled_residuals)
+    levels = LevelVQ(len(split.level_places), config.codebook_size, split.n_levels, split.level_taps)
+    return SplitVQ(levels, split.level_places, config.n_codebooks, config.codebook_size, config.dimension)
+
+
+def build_networks(config: CodecConfig, quantizer: ResidualVQ | SplitVQ) -> tuple[nn.Module, nn.Module]:
     """The untrained encoder and decoder that a configuration describes."""
+    if isinstance(config.architecture, SplitConfig):
+        from .modules.split import SplitEncoder
+        from .modules.split_decoder import SplitDecoder
+
+        assert isinstance(quantizer, SplitVQ)
+        parts = config.architecture, config.dimension, quantizer.levels
+        return SplitEncoder(*parts), SplitDecoder(*parts)
     if isinstance(config.architecture, HybridConfig):
         from .modules.hybrid import HybridDecoder, HybridEncoder
 

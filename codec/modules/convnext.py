@@ -36,7 +36,7 @@ class CausalBlock(nn.Module):
     def _convolve(self, padded: Tensor) -> Tensor:
         """Depthwise convolution [B, n_past + T, W] -> [B, T, W]."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
-            return self.depthwise(padded.transpose(1, 2)).transpose(1, 2)
+            return self._convolve_in_training(padded)
         # One multiply-add per tap: the library's kernel is slow in float64, and its order of
         # additions depends on the length, which would make codes depend on the block size.
         taps = self.depthwise.weight[:, 0].t().contiguous()  # [kernel, W]
@@ -47,12 +47,21 @@ class CausalBlock(nn.Module):
             h.addcmul_(padded[:, i : i + n_frames], taps[i])
         return h
 
+    def _convolve_in_training(self, padded: Tensor) -> Tensor:
+        """The same with a gradient."""
+        if self.training and padded.device.type == "cpu" and padded.dtype == torch.float32:
+            from .depthwise import DepthwiseConvolution  # compiled at first use: inference never needs it
+
+            found: Tensor = DepthwiseConvolution.apply(padded, self.depthwise.weight[:, 0], self.depthwise.bias)
+            return found
+        return self.depthwise(padded.transpose(1, 2)).transpose(1, 2)  # type: ignore[no-any-return]
+
 
 class CausalStack(nn.Module):
     """Blocks in sequence, with their left context carried from call to call.
 
-    With `bfloat16_blocks` (set by training) they compute in bfloat16 where that is safe; filterbanks and
-    the layers next to them, outside of the stack, never do.
+    With `bfloat16_blocks` (set by training) they compute in bfloat16 where that is safe; filterbanks
+    outside of the stack never do.
     """
 
     def __init__(self, width: int, depth: int, expand: int, kernel_size: int) -> None:
@@ -60,6 +69,11 @@ class CausalStack(nn.Module):
         self.width, self.bfloat16_blocks = width, False
         self.n_past = kernel_size - 1  # frames, per block
         self.blocks = nn.ModuleList(CausalBlock(width, expand, kernel_size) for _ in range(depth))
+
+    @property
+    def computes_in_bfloat16(self) -> bool:
+        """Whether blocks compute in bfloat16 now."""
+        return self.bfloat16_blocks and self.training
 
     def initial_past(self, batch_size: int) -> list[Tensor]:
         """Silence before the first frame: one [B, n_past, W] per block."""
@@ -71,7 +85,7 @@ class CausalStack(nn.Module):
         if x.shape[1] == 0:
             return x, past
         new_past = []
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16_blocks and self.training):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.computes_in_bfloat16):
             for block, before in zip(self.blocks, past, strict=True):
                 x, after = block(x, before)
                 new_past.append(after)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn as nn
 from torch import Tensor
@@ -26,6 +28,12 @@ class ResidualVQ(nn.Module):
         self.register_buffer("scales", torch.ones(codebook_size) if scaled else None)
         self.reference = True  # search in EnCodec's order of operations
         self._prepared: tuple[tuple[int, int, torch.dtype, bool], list[Search]] | None = None
+
+    def token_tensors(self) -> Iterator[Tensor]:
+        """All that gives a code its meaning, in the order in which it is hashed."""
+        yield self.codebooks
+        if self.scales is not None:
+            yield self.scales
 
     def encode(self, latents: Tensor, n_codebooks: int | None = None) -> Tensor:
         """Quantize latents, coarse to fine, in the latents' dtype.

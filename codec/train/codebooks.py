@@ -8,13 +8,29 @@ import torch.nn as nn
 from torch import Tensor
 
 from ..quantize.residual import ResidualVQ
+from .processor import has_bfloat16
 
 MIN_SCALE = 0.02  # of a residual, where latents have about unit variance
 
 
+class Assigner:
+    """Nearest-entry search over a codebook [V, D], without the exactness that inference promises.
+
+    The product is in bfloat16 where the processor multiplies in it; an entry that is nearly as close may then be taken.
+    """
+
+    def __init__(self, codebook: Tensor) -> None:
+        self.offset, self.dtype = -0.5 * codebook.square().sum(1), torch.bfloat16 if has_bfloat16() else codebook.dtype
+        self.entries = codebook.to(self.dtype).t()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[M, D] -> [M]."""
+        return (x.to(self.dtype) @ self.entries).float().add_(self.offset).argmax(dim=1)
+
+
 def assign(x: Tensor, codebook: Tensor) -> Tensor:
-    """Nearest entry without the exactness that inference promises: [M, D], [V, D] -> [M]."""
-    return torch.addmm(-0.5 * codebook.square().sum(1), x, codebook.t()).argmax(dim=1)
+    """Nearest entry, as `Assigner` finds it: [M, D], [V, D] -> [M]."""
+    return Assigner(codebook)(x)
 
 
 class CodebookTrainer(nn.Module):
@@ -75,29 +91,34 @@ class CodebookTrainer(nn.Module):
         whole sum at once, so that every codebook's commitment reaches the encoder.
         """
         batch_size, dimension, n_frames = latents.shape
-        residual = latents.transpose(1, 2).reshape(-1, dimension)  # [B*T, D]
-        total, scale = torch.zeros_like(residual), torch.ones(())
-        terms, codes = [], []
+        order = n_codebooks.argsort(descending=True, stable=True)
+        residual = latents.transpose(1, 2)[order].reshape(-1, dimension)  # [B*T, D], items of most codebooks first
+        codes = torch.zeros(len(self.quantizer.codebooks), len(residual), dtype=torch.int64)
+        total, scale = torch.zeros_like(residual), None
+        terms = []
         for q, codebook in enumerate(self.quantizer.codebooks):
-            active = (n_codebooks > q).repeat_interleave(n_frames)[:, None]  # [B*T, 1]
+            n = int((n_codebooks > q).sum()) * n_frames  # vectors that use this codebook: the first ones
+            residual = residual[:n]
             with torch.no_grad():
-                index = assign(residual.detach() / scale, codebook)
-                chosen = codebook[index] * active * scale
+                seen = residual.detach()
+                index = assign(seen if scale is None else seen / scale[:n], codebook)
+                codes[q, :n] = index
+                chosen = codebook[index] if scale is None else codebook[index] * scale[:n]
+                total[:n] += chosen
                 if q == 0 and self.quantizer.scales is not None:
                     scale = self.quantizer.scales[index, None]
             residual = residual - chosen
-            total = total + chosen
-            terms.append((residual.square() * active).mean())
-            codes.append(index.view(batch_size, n_frames))
-        quantized = total.view(batch_size, n_frames, dimension).transpose(1, 2)
+            terms.append(residual.square().sum() / latents.numel())
+        back = order.argsort()
+        quantized = total.view(batch_size, n_frames, dimension)[back].transpose(1, 2)
         quantized = latents + (quantized - latents).detach()
-        return quantized, torch.stack(terms).mean(), torch.stack(codes, dim=1)
+        return quantized, torch.stack(terms).mean(), codes.view(-1, batch_size, n_frames)[:, back].transpose(0, 1)
 
     @torch.no_grad()
-    def learn(self, latents: Tensor, n_codebooks: Tensor, codes: Tensor, generator: torch.Generator) -> None:
+    def learn(self, n_codebooks: Tensor, latents: Tensor, codes: Tensor, generator: torch.Generator) -> None:
         """Move every codebook towards the vectors that `forward` assigned to its entries.
 
-        Shapes: latents [B, D, T], n_codebooks [B], codes [B, K, T], of the global batch.
+        Shapes: n_codebooks [B], latents [B, D, T], codes [B, K, T], of the global batch.
         """
         residual = latents.transpose(1, 2).reshape(-1, latents.shape[1])  # [B*T, D]
         indices = codes.transpose(1, 2).reshape(len(residual), -1)  # [B*T, K]

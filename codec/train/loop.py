@@ -17,15 +17,16 @@ from ..model import Codec
 from . import parallel
 from .codebooks import perplexity
 from .data import PackedAudio, validation_clips
-from .losses import reconstruction_losses, si_sdr
+from .losses import reconstruction_losses, si_sdr, tile_loss
 from .metric import fit_metric
 from .metrics import log
 from .pack import pack_at
 from .pictures import draw_curves, write_examples
 from .recipe import Recipe
 from .run import Run, start_from
-from .step import draw_audio, start_codebooks, train_step
-from .store import load_checkpoint, save_checkpoint
+from .split import decimated
+from .step import draw_audio, row_samples, start_codebooks, train_step
+from .store import export_model, load_checkpoint, save_checkpoint
 
 B = TypeVar("B")  # a batch
 S = TypeVar("S")  # what a step returns
@@ -52,7 +53,7 @@ def train(
     parallel.start()
     say = report if parallel.rank() == 0 else lambda line: None
     data_folder = pack_at(data_folder, recipe.codec.sample_rate, say)
-    data = PackedAudio.open(data_folder, "train", round(recipe.data.seconds * recipe.codec.sample_rate))
+    data = PackedAudio.open(data_folder, "train", row_samples(recipe))
     clips = validation_clips(data_folder, seconds=4.0, per_group=6)
     run = Run.new(recipe)
     output.mkdir(parents=True, exist_ok=True)
@@ -134,6 +135,8 @@ def observe(run: Run, output: Path, window: list[dict[str, float]], clips: dict[
             draw_curves(output)
     if run.step % recipe.checkpoint_every == 0 or ends:
         save_checkpoint(run, output)
+    if recipe.export_every and run.step % recipe.export_every == 0:
+        export_model(run, output / f"model-{run.step:06d}")
 
 
 @torch.no_grad()
@@ -141,22 +144,24 @@ def validate(recipe: Recipe, codec: Codec, clips: dict[str, Tensor], counts: tup
     """Losses, SI-SDR (dB) and codebook perplexity on the fixed clips, per number of codebooks."""
     codec.eval()
     rows: dict[str, Any] = {}
+    rate = codec.config.core_rate
     all_codes = []
     for group, audio in clips.items():
-        latents = codec.encoder(audio)
-        codes = codec.quantizer.encode(latents)
+        codes = codec.encode(audio)
+        target = decimated(audio, codec.sample_rate // rate)
         all_codes.append(codes.transpose(0, 1).flatten(1)[None])
         for k in counts:
-            estimate = codec.decoder(codec.quantizer.decode(codes[:, :k]))[..., : audio.shape[-1]]
-            losses = reconstruction_losses(estimate, audio, codec.sample_rate, recipe.losses.windows, ())
+            estimate = decimated(codec.decode(codes[:, :k], audio.shape[-1]), codec.sample_rate // rate)
+            losses = reconstruction_losses(estimate, target, rate, recipe.losses.windows, ())
             rows[f"{group}/{k}"] = {
                 "mel": round(float(losses["mel_log"] + losses["mel_linear"]), 4),
-                "si_sdr": round(float(si_sdr(estimate, audio).mean()), 3),
+                "si_sdr": round(float(si_sdr(estimate, target).mean()), 3),
+                "tile": round(float(tile_loss(estimate, target, rate)), 3) if rate == 24_000 else 0.0,
             }
     used = perplexity(torch.cat(all_codes, dim=2), codec.config.codebook_size)
     rows["perplexity"] = [round(float(x)) for x in used]
     for k in counts:
-        for name in ("mel", "si_sdr"):
+        for name in ("mel", "si_sdr", "tile"):
             rows[f"mean/{k}/{name}"] = round(sum(rows[f"{g}/{k}"][name] for g in clips) / len(clips), 4)
     codec.train()
     return rows
@@ -164,7 +169,7 @@ def validate(recipe: Recipe, codec: Codec, clips: dict[str, Tensor], counts: tup
 
 def validated_counts(recipe: Recipe) -> tuple[int, ...]:
     """The numbers of codebooks that validation looks at."""
-    return (*(k for k in (2, 4, 8) if k < recipe.codec.n_codebooks), recipe.codec.n_codebooks)
+    return (*(k for k in recipe.validated_codebooks if k < recipe.codec.n_codebooks), recipe.codec.n_codebooks)
 
 
 class Prefetch(Generic[B]):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from ..modules.levels import FLOOR_DB, RANGE_DB, band_edges, band_means
 from ..modules.mel import mel_filterbank
 
 MEL_BANDS = {32: 5, 64: 10, 128: 20, 256: 40, 512: 80, 1024: 160, 2048: 320}  # window (samples): bands, as DAC pairs them
@@ -14,6 +16,7 @@ FLOOR = 1e-5  # of a mel magnitude, before the logarithm
 PULSE_WINDOW = 32  # samples, of the pulse loss: shorter than any block that a decoder writes
 LEVEL_WINDOW = 512  # samples, of the level loss
 LEVEL_SPANS = (4, 16, 64)  # steps of a quarter of that, over which levels are averages
+TILE_WINDOW, TILE_BANDS = 512, 24  # samples, of the tile loss
 COMPRESSION = 0.5  # exponent of magnitudes in the complex loss
 
 
@@ -98,6 +101,23 @@ def level_loss(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
     return torch.stack(found).mean()
 
 
+@lru_cache(maxsize=4)
+def _tile_bank(sample_rate: int) -> Tensor:
+    bands = list(pairwise(band_edges(sample_rate / TILE_WINDOW, TILE_BANDS, 0)))
+    return band_means(bands, TILE_WINDOW // 2 + 1) / float(_hann(TILE_WINDOW).sum()) ** 2
+
+
+def tile_loss(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
+    """L1 in dB of the levels of ear bands in short tiles, none below a floor: audio [B, 1, N] twice, 24 kHz -> scalar."""
+    levels = []
+    for audio in (estimate, target):
+        real, imaginary = spectrum(audio, TILE_WINDOW)
+        power = (real.square() + imaginary.square()) @ _tile_bank(sample_rate)
+        found = 10 * (power + 1e-10).log10()
+        levels.append(torch.maximum(found.clamp(min=FLOOR_DB), found.amax(-1, keepdim=True).detach() - RANGE_DB))
+    return _compare(*levels)
+
+
 def reconstruction_losses(
     estimate: Tensor,
     target: Tensor,
@@ -127,6 +147,8 @@ def reconstruction_losses(
         terms["complex"] += [torch.stack(distances[2:]).sum()] if with_complex else []
     if hop_length:
         terms["pulse"] = [_pulse(estimate, target, sample_rate, hop_length)]
+    if complex_windows and not terms["complex"]:  # a step that drew none of them
+        terms["complex"] = [estimate.new_zeros(())]
     losses = {name: torch.stack(values).mean() for name, values in terms.items() if values}
     losses["wave"] = _compare(estimate, target)
     return losses

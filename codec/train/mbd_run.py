@@ -24,8 +24,8 @@ from .losses import level_loss, reconstruction_losses, si_sdr
 from .optimizers import Optimizers
 from .pack import pack_at
 from .pictures import draw_curves
+from .processor import has_bfloat16
 from .recipe import DataRecipe
-from .run import has_bfloat16
 from .store import load_module, save_module
 
 LOG_EVERY = 100  # steps

@@ -2,8 +2,8 @@
 
 A matrix's update keeps the directions of its momentum and gives all of them the same length, so that none starves. The
 orthogonal matrix next to M is U V^T of M = U S V^T; five steps of an odd polynomial take every singular value to about 1
-(their `COEFFICIENTS` trade exactness for speed: 0.7 to 1.2 is as good). Here the polynomial works on the small Gram matrix
-M M^T and is applied to M once, and processes share the matrices out among themselves.
+(their `COEFFICIENTS` trade exactness for speed: 0.7 to 1.2 is as good). In float32 the polynomial works on the small Gram
+matrix M M^T and is applied to M once. Processes share the matrices out among themselves.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from . import parallel
+from .processor import has_bfloat16
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of x, x^3 and x^5
 STEPS = 5
@@ -25,6 +26,21 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """About the orthogonal matrix next to `matrix` [M, N], float32: singular values from 0.7 to 1.2."""
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     wide = wide / wide.norm().clamp(min=1e-7)
+    found = _iterated(wide.bfloat16()).float() if has_bfloat16() else _by_gram_matrix(wide)
+    return found.T if matrix.shape[0] > matrix.shape[1] else found
+
+
+def _iterated(wide: Tensor) -> Tensor:
+    """The polynomial applied step by step: it forgives the rounding of bfloat16."""
+    a, b, c = COEFFICIENTS
+    for _ in range(STEPS):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, b * gram + c * (gram @ gram), wide, beta=a)
+    return wide
+
+
+def _by_gram_matrix(wide: Tensor) -> Tensor:
+    """The same with a third of the work, by products of Gram matrices, which need float32."""
     gram = wide @ wide.T
     a, b, c = COEFFICIENTS
     product = None
@@ -35,8 +51,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
         if step < STEPS - 1:
             gram = polynomial @ gram @ polynomial
     assert product is not None
-    found = product @ wide
-    return found.T if matrix.shape[0] > matrix.shape[1] else found
+    return product @ wide
 
 
 class Muon(torch.optim.Optimizer):

@@ -25,10 +25,10 @@ def write_examples(codec: Codec, clips: dict[str, Tensor], folder: Path) -> None
     folder.mkdir(parents=True, exist_ok=True)
     for group, audio in clips.items():
         audio = audio[:EXAMPLES]
-        codes = codec.quantizer.encode(codec.encoder(audio))
+        codes = codec.encode(audio)
         versions = {"original": audio}
         for k in (max(1, codec.config.n_codebooks // 4), codec.config.n_codebooks):
-            versions[f"{k}-codebooks"] = codec.decoder(codec.quantizer.decode(codes[:, :k]))[..., : audio.shape[-1]]
+            versions[f"{k}-codebooks"] = codec.decode(codes[:, :k], audio.shape[-1])
         for name, rows in versions.items():
             for i, row in enumerate(rows):
                 soundfile.write(folder / f"{group}-{i}-{name}.flac", row[0].clamp(-1, 1).numpy(), codec.sample_rate)

@@ -35,6 +35,9 @@ class LossRecipe(Strict):
     wave: float = 5.0
     pulse: float = 0.0
     commitment: float = 0.25
+    tile: float = 0.0  # levels of ear bands in short tiles, per dB
+    level_code: float = 0.0  # squared error of coded levels, per dB^2: moves the taps of a split codec alone
+    windows_per_step: int = 0  # so many of `windows` are drawn for each step; 0: all
     windows: tuple[int, ...] = (128, 256, 512, 1024, 2048)
     complex_windows: tuple[int, ...] = (256, 1024)
 
@@ -78,9 +81,14 @@ class Recipe(Strict):
     metric_steps: tuple[int, ...] = ()  # at which latents are laid out by the loss, and codebooks start anew (metric.py)
     full_rate_probability: float = 0.5  # of all codebooks; otherwise one of `dropout_codebooks`
     dropout_codebooks: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12)
+    taps_learning_rate: float = 2e-5  # of the taps that predict levels (split codecs)
+    free_order: bool = False  # draw the numbers of level and shape codebooks apart (split codecs)
+    lost_share: float = 0.0  # of items in which a run of frames is lost (split codecs)
     bfloat16_blocks: bool = True  # blocks alone, and only where the processor has it
     validate_every: int = 1000  # steps
+    validated_codebooks: tuple[int, ...] = (2, 4, 8)  # and all
     checkpoint_every: int = 500  # steps
+    export_every: int = 0  # steps after which a model folder is kept; 0: never
 
 
 R = TypeVar("R", bound=Strict)

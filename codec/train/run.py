@@ -12,11 +12,14 @@ from torch import Tensor
 
 from ..model import Codec
 from ..modules.convnext import CausalStack
+from ..quantize.split import SplitVQ
 from .adversary import Adversary
 from .balancer import Balancer
 from .codebooks import CodebookTrainer
 from .muon import Muon
+from .processor import has_bfloat16
 from .recipe import Recipe
+from .split import SplitCodebooks
 
 SHARES = ("reconstruction", "adversarial", "feature")  # of the decoder's gradient
 
@@ -27,7 +30,7 @@ class Run:
 
     recipe: Recipe
     codec: Codec
-    codebooks: CodebookTrainer
+    codebooks: CodebookTrainer | SplitCodebooks
     optimizers: list[torch.optim.Optimizer]
     adversary: Adversary | None = None
     balancer: Balancer = field(default_factory=lambda: Balancer(SHARES))
@@ -46,7 +49,8 @@ class Run:
         if recipe.frozen_tokens:
             codec.encoder.requires_grad_(False)
         adversary = Adversary(recipe.adversary) if recipe.adversary else None
-        codebooks = CodebookTrainer(codec.quantizer, recipe.codebook_decay)
+        kind = SplitCodebooks if isinstance(codec.quantizer, SplitVQ) else CodebookTrainer
+        codebooks = kind(codec.quantizer, recipe.codebook_decay)
         run = cls(recipe, codec, codebooks, optimizers_for(recipe, codec), adversary)
         if recipe.average_decay:
             run.average = {name: p.detach().clone() for name, p in trained_parameters(codec)}
@@ -55,6 +59,11 @@ class Run:
     def parameters(self) -> list[Tensor]:
         """All that the optimizers change."""
         return [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
+
+    def network_parameters(self) -> list[Tensor]:
+        """Those of the networks alone."""
+        own = {id(p) for p in self.codec.quantizer.parameters()}
+        return [p for p in self.parameters() if id(p) not in own]
 
     def set_rate(self, share: float) -> None:
         """Let every optimizer work at `share` of its learning rate."""
@@ -85,21 +94,23 @@ class Run:
                     parameters[name].copy_(value)
 
 
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies in bfloat16; others take ten times as long for it as for float32."""
-    return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
-
-
 def trained_parameters(codec: Codec) -> Iterator[tuple[str, nn.Parameter]]:
     """Names and parameters that the optimizer changes."""
     return ((name, parameter) for name, parameter in codec.named_parameters() if parameter.requires_grad)
 
 
 def optimizers_for(recipe: Recipe, codec: Codec) -> list[torch.optim.Optimizer]:
-    """AdamW; and Muon for the matrices inside of blocks, where the recipe asks for it."""
+    """AdamW; Muon for the matrices inside of blocks, where the recipe asks for it; and AdamW for the taps of levels.
+
+    The last are parameters of the quantizer. Their gradients are squared decibels: they learn at a rate of their own.
+    """
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
+    taps: list[nn.Parameter] = []  # of a split codec's levels
     for name, parameter in trained_parameters(codec):
+        if name.startswith("quantizer."):
+            taps.append(parameter)
+            continue
         inside = ".blocks." in name and parameter.dim() == 2
         (matrices if inside and recipe.muon_learning_rate else others).append(parameter)
     rate, betas = recipe.learning_rate, (recipe.betas[0], recipe.betas[1])
@@ -111,6 +122,9 @@ def optimizers_for(recipe: Recipe, codec: Codec) -> list[torch.optim.Optimizer]:
         rate = recipe.muon_learning_rate
         group = {"params": matrices, "lr": rate, "full_lr": rate}
         optimizers.append(Muon([group], weight_decay=recipe.weight_decay))
+    if taps:
+        group = {"params": taps, "lr": recipe.taps_learning_rate, "full_lr": recipe.taps_learning_rate}
+        optimizers.append(torch.optim.AdamW([group], betas=betas, weight_decay=0.0, fused=True))
     return optimizers
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..config import SplitConfig
+from ..quantize.split import SplitVQ
 from . import parallel
 from .data import PackedAudio, augment, generator_for
-from .losses import reconstruction_losses
+from .losses import reconstruction_losses, tile_loss
 from .recipe import Recipe
 from .run import Run
+from .split import SplitCodebooks, draw_counts, draw_lost, forward, level_losses
 
-REVIVAL, DROPOUT, DATA, KMEANS = range(4)  # independent random streams of a step
+REVIVAL, DROPOUT, DATA, KMEANS, WINDOWS, NOISE = range(6)  # independent random streams of a step
 
 
 def schedule(recipe: Recipe, step: int) -> float:
@@ -23,9 +27,11 @@ def schedule(recipe: Recipe, step: int) -> float:
     return warm * min(1.0, max(0.0, left))
 
 
-def draw_codebooks(recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """How many codebooks each row of a batch uses: quantizer dropout, int64 [B]."""
-    batch_size = recipe.data.batch_size
+def draw_codebooks(run: Run, generator: torch.Generator) -> Tensor:
+    """How many codebooks each row of a batch uses: quantizer dropout, int64 [B], or [B, 2] for a split codec."""
+    recipe, batch_size = run.recipe, run.recipe.data.batch_size
+    if isinstance(run.codec.quantizer, SplitVQ):
+        return draw_counts(recipe, run.codec.quantizer, batch_size, generator)
     options = torch.tensor(recipe.dropout_codebooks)
     some = options[torch.randint(len(options), (batch_size,), generator=generator)]
     full = torch.rand(batch_size, generator=generator) < recipe.full_rate_probability
@@ -35,15 +41,24 @@ def draw_codebooks(recipe: Recipe, generator: torch.Generator) -> Tensor:
 def draw_audio(recipe: Recipe, data: PackedAudio, step: int) -> Tensor:
     """The batch [B, 1, N] of a step."""
     generator = generator_for(recipe.seed, step, DATA)
-    n_samples = round(recipe.data.seconds * recipe.codec.sample_rate)
-    audio = data.batch(recipe.data.weights, (recipe.data.batch_size, n_samples), generator)
+    audio = data.batch(recipe.data.weights, (recipe.data.batch_size, row_samples(recipe)), generator)
     return augment(audio, recipe.data, generator)
+
+
+def row_samples(recipe: Recipe) -> int:
+    """Samples of a row; a split codec's hold whole frames and half a hop of context on both sides."""
+    n_samples, hop = round(recipe.data.seconds * recipe.codec.sample_rate), recipe.codec.hop_length
+    return (n_samples // hop + 1) * hop if isinstance(recipe.codec.architecture, SplitConfig) else n_samples
 
 
 def start_codebooks(run: Run, data: PackedAudio) -> None:
     """k-means on latents of the untrained encoder: its linear path already carries the signal."""
     recipe = run.recipe
     n_batches = max(1, round(recipe.kmeans_seconds / (recipe.data.seconds * recipe.data.batch_size)))
+    if isinstance(run.codebooks, SplitCodebooks):
+        batches = (draw_audio(recipe, data, -1 - i & 0x7FFFFFFF) for i in range(n_batches))
+        run.codebooks.start(run.codec, batches, generator_for(recipe.seed, 0, KMEANS))
+        return
     with torch.no_grad():
         latents = [run.codec.encoder(draw_audio(recipe, data, -1 - i & 0x7FFFFFFF)) for i in range(n_batches)]
     vectors = torch.cat([z.transpose(1, 2).flatten(0, 1) for z in latents])
@@ -53,7 +68,7 @@ def start_codebooks(run: Run, data: PackedAudio) -> None:
 def train_step(run: Run, batch: Tensor) -> dict[str, float]:
     """One update on the global batch [B, 1, N]; returns this process's losses by name, means over micro batches."""
     recipe = run.recipe
-    n_codebooks = draw_codebooks(recipe, generator_for(recipe.seed, run.step, DROPOUT))
+    n_codebooks = draw_codebooks(run, generator_for(recipe.seed, run.step, DROPOUT))
     own, own_codebooks = parallel.own_rows(batch), parallel.own_rows(n_codebooks)
     n_parts = recipe.data.micro_batches
     if len(own) % n_parts:
@@ -61,43 +76,84 @@ def train_step(run: Run, batch: Tensor) -> dict[str, float]:
     for optimizer in run.optimizers:
         optimizer.zero_grad(set_to_none=True)
     rows: list[dict[str, float]] = []
-    latents, codes = [], []
-    for audio, k in zip(own.chunk(n_parts), own_codebooks.chunk(n_parts), strict=True):
-        losses, z, index = backward(run, audio, k, 1 / n_parts)
+    lessons: list[tuple[Tensor, ...]] = []
+    for part, (audio, k) in enumerate(zip(own.chunk(n_parts), own_codebooks.chunk(n_parts), strict=True)):
+        losses, lesson = backward(run, audio, k, part, 1 / n_parts)
         rows.append({name: value.item() for name, value in losses.items()})
-        latents.append(z)
-        codes.append(index)
+        lessons.append(lesson)
     norm = update_networks(run)
     if not recipe.frozen_tokens:
-        gathered = parallel.gather_rows(torch.cat(latents)), n_codebooks, parallel.gather_rows(torch.cat(codes))
-        run.codebooks.learn(*gathered, generator_for(recipe.seed, run.step, REVIVAL))
+        gathered = [parallel.gather_rows(torch.cat(parts)) for parts in zip(*lessons, strict=True)]
+        run.codebooks.learn(n_codebooks, *gathered, generator=generator_for(recipe.seed, run.step, REVIVAL))
     run.step += 1
     return {name: sum(row[name] for row in rows) / n_parts for name in rows[0]} | {"gradient_norm": norm}
 
 
-def backward(run: Run, audio: Tensor, n_codebooks: Tensor, share: float) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Code a micro batch and add `share` of its gradients to the networks'.
+@dataclass
+class Coded:
+    """A micro batch after the decoder."""
 
-    Shapes: audio [B, 1, N], n_codebooks [B] -> (losses by name, latents [B, D, T], codes [B, K, T]).
-    """
-    recipe, codec = run.recipe, run.codec
-    with torch.set_grad_enabled(not recipe.frozen_tokens):
+    estimate: Tensor  # [B, 1, N]
+    target: Tensor  # [B, 1, N]
+    inner: dict[str, Tensor]  # losses that do not look at the estimate, by name
+    lesson: tuple[Tensor, ...]  # what the codebooks learn from, a row per item
+
+
+def code(run: Run, audio: Tensor, n_codebooks: Tensor, generator: torch.Generator) -> Coded:
+    """Encode, quantize and decode a micro batch [B, 1, N]."""
+    codec = run.codec
+    if isinstance(run.codebooks, SplitCodebooks):
+        n_frames = audio.shape[-1] // codec.config.hop_length - 1
+        lost = draw_lost(len(audio), n_frames, run.recipe.lost_share, generator)
+        found = forward(codec, run.codebooks, audio, n_codebooks, lost, generator)
+        inner = {"commitment": found.commitment, "level_code": level_losses(found.coded)}
+        lesson = found.latents.detach(), found.shape_codes, found.coded.wanted, found.coded.codes
+        return Coded(found.estimate, found.target, inner, lesson)
+    with torch.set_grad_enabled(not run.recipe.frozen_tokens):
         latents = codec.encoder(audio)
         quantized, commitment, codes = run.codebooks(latents, n_codebooks)
     estimate = codec.decoder(quantized)[..., : audio.shape[-1]]
-    spectral = recipe.losses.windows, recipe.losses.complex_windows, codec.config.hop_length
-    losses = reconstruction_losses(estimate, audio, codec.sample_rate, *spectral)
-    total = sum((getattr(recipe.losses, name) * value for name, value in losses.items()), torch.zeros(()))
-    inner = torch.zeros(()) if recipe.frozen_tokens else recipe.losses.commitment * commitment
+    return Coded(estimate, audio, {"commitment": commitment}, (latents.detach(), codes))
+
+
+def step_windows(recipe: Recipe, generator: torch.Generator) -> tuple[int, ...]:
+    """The windows of the spectral losses at a step."""
+    windows, n = recipe.losses.windows, recipe.losses.windows_per_step
+    if not 0 < n < len(windows):
+        return windows
+    return tuple(windows[i] for i in torch.randperm(len(windows), generator=generator)[:n].sort().values.tolist())
+
+
+def backward(
+    run: Run, audio: Tensor, n_codebooks: Tensor, part: int, share: float
+) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+    """Code micro batch number `part` and add `share` of its gradients to the networks'.
+
+    Shapes: audio [B, 1, N], n_codebooks [B] or [B, 2] -> (losses by name, what the codebooks learn from).
+    """
+    recipe = run.recipe
+    generator = generator_for(recipe.seed, run.step, NOISE + part * parallel.world_size() + parallel.rank())
+    coded = code(run, audio, n_codebooks, generator)
+    weights, rate = recipe.losses, run.codec.config.core_rate
+    windows = step_windows(recipe, generator_for(recipe.seed, run.step, WINDOWS))
+    hop = run.codec.config.hop_length * rate // run.codec.sample_rate if weights.pulse else 0
+    losses = reconstruction_losses(coded.estimate, coded.target, rate, windows, weights.complex_windows, hop)
+    if weights.tile:
+        losses["tile"] = tile_loss(coded.estimate, coded.target, rate)
+    total = sum((getattr(weights, name) * value for name, value in losses.items()), torch.zeros(()))
+    inner = torch.zeros(())
+    if not recipe.frozen_tokens:
+        inner = sum((getattr(weights, name) * value for name, value in coded.inner.items()), inner)
     if run.adversary is None:
         (share * (total + inner)).backward()
     else:
-        losses |= run.adversary.losses(estimate, audio)
-        gradient = output_gradient(run, losses | {"reconstruction": total}, estimate)
-        torch.autograd.backward([estimate, *([inner] if inner.requires_grad else [])],
+        losses |= run.adversary.losses(coded.estimate, coded.target)
+        gradient = output_gradient(run, losses | {"reconstruction": total}, coded.estimate)
+        torch.autograd.backward([coded.estimate, *([inner] if inner.requires_grad else [])],
                                 [share * gradient, *([torch.tensor(share)] if inner.requires_grad else [])])  # fmt: skip
-        losses["discriminators"] = run.adversary.learn(estimate, audio)
-    return losses | {"commitment": commitment.detach(), "total": (total + inner).detach()}, latents.detach(), codes
+        losses["discriminators"] = run.adversary.learn(coded.estimate, coded.target)
+    found = losses | coded.inner | {"total": total + inner}
+    return {name: value.detach() for name, value in found.items()}, coded.lesson
 
 
 def output_gradient(run: Run, losses: dict[str, Tensor], estimate: Tensor) -> Tensor:
@@ -116,7 +172,7 @@ def update_networks(run: Run) -> float:
     """Average, clip and apply the gradients; returns their norm before clipping."""
     parameters = run.parameters()
     parallel.average_gradients(parameters)
-    norm = torch.nn.utils.clip_grad_norm_(parameters, run.recipe.clip_norm).item()
+    norm = torch.nn.utils.clip_grad_norm_(run.network_parameters(), run.recipe.clip_norm).item()
     if not math.isfinite(norm):
         raise FloatingPointError(f"step {run.step}: the gradient is not finite")
     run.set_rate(schedule(run.recipe, run.step))

@@ -1,0 +1,140 @@
+"""Codecs beside each other at equal bitrates, on clips that no training saw: for choosing between designs.
+
+    python -m ecdc.bench.designs --packed runs/audio/packed nano-24k runs/nano-48k/model-020000
+
+Bitrates are nominal, because a design in training has no entropy prior. Every codec gets its audio at its own rate, and
+what it gives is compared at `--rate`.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from ..codec.audio import resample_all
+from ..codec.checkpoints import load
+from ..codec.model import Codec
+from ..codec.train.data import validation_clips
+from ..codec.train.losses import tile_loss
+from ..codec.train.maps import sample_rate_of
+from .artifacts import hum_db, pre_echo_db
+from .corpus import KINDS, Clip
+from .metrics import Undefined, score
+from .report import interval
+
+CORE_RATE = 24_000  # Hz, at which levels are compared
+NAMES = {
+    "zimtohrli": "Zimtohrli", "visqol": "ViSQOL", "pesq": "PESQ", "mel": "mel", "si_sdr": "SI-SDR (dB)",
+    "level": "level error (dB)", "hum": "hum (dB)", "pre_echo": "pre-echo (dB)",
+}  # fmt: skip
+
+
+@lru_cache(maxsize=8)
+def codec_of(name: str) -> Codec:
+    """A codec, read once in each process."""
+    torch.set_num_threads(1)
+    return load(name)
+
+
+def measures(clip: Clip, audio: np.ndarray, frame_rate: float, keys: Sequence[str]) -> dict[str, float | None]:
+    """All figures of one decoded clip [N] at the clip's rate; None where one is undefined."""
+    rate = clip.sample_rate
+    found: dict[str, float | None] = {key: score(key, clip.audio, audio, rate, clip.kind)[0] for key in keys}
+    core = [torch.from_numpy(resample_all(x[None], rate, CORE_RATE)[None].copy()) for x in (audio, clip.audio)]
+    found["level"] = float(tile_loss(*core, CORE_RATE))
+    figures = {
+        "hum": lambda: hum_db(audio, rate, frame_rate) - hum_db(clip.audio, rate, frame_rate),
+        "pre_echo": lambda: pre_echo_db(clip.audio, audio, rate),
+    }
+    for key, figure in figures.items():
+        try:
+            found[key] = figure()
+        except Undefined:
+            found[key] = None
+    return found
+
+
+def compare(clip: Clip, names: Sequence[str], rates: Sequence[float], keys: Sequence[str]) -> list[dict[str, Any]]:
+    """A clip through every codec at every bitrate."""
+    rows = []
+    for name in names:
+        codec = codec_of(name)
+        wav = resample_all(clip.audio[None], clip.sample_rate, codec.sample_rate)
+        codes = codec.encode(torch.from_numpy(wav)[None])
+        for kbps in rates:
+            decoded = codec.decode(codes[:, : codec.config.codebooks_for(kbps)], wav.shape[1])[0].numpy()
+            audio = resample_all(decoded, codec.sample_rate, clip.sample_rate)[0]
+            audio = np.pad(audio, (0, max(0, len(clip.audio) - len(audio))))[: len(clip.audio)]
+            found = measures(clip, audio, float(codec.config.frame_rate), keys)
+            rows.append({"clip": clip.name, "kind": clip.kind, "codec": name, "kbps": kbps, **found})
+    return rows
+
+
+def clips_of(folder: Path, rate: int, seconds: float, per_group: int) -> list[Clip]:
+    """Validation clips of packed audio, as references at `rate` in Hz."""
+    clips, packed_rate = [], sample_rate_of(folder)
+    for group, rows in validation_clips(folder, seconds, per_group).items():
+        kind = next((kind for kind in KINDS if group.startswith(kind)), "audio")
+        for i, row in enumerate(rows):
+            clips.append(Clip(f"{group}-{i}", kind, resample_all(row.numpy(), packed_rate, rate)[0], rate, packed_rate))
+    return clips
+
+
+def markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """A table of means per codec and bitrate, and of paired differences from the first codec with 95 % intervals."""
+    names, rates = list(dict.fromkeys(row["codec"] for row in rows)), sorted({row["kbps"] for row in rows})
+    keys = [key for key in NAMES if any(row.get(key) is not None for row in rows)]
+    lines = ["| kbps | codec | " + " | ".join(NAMES[key] for key in keys) + " |", "|---:|---|" + "---:|" * len(keys)]
+    for kbps in rates:
+        for name in names:
+            cells = [_cell(rows, kbps, (names[0], name), key) for key in keys]
+            lines.append(f"| {kbps:g} | {Path(name).name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(rows: Sequence[dict[str, Any]], kbps: float, names: tuple[str, str], key: str) -> str:
+    one, two = ({row["clip"]: row[key] for row in rows if row["kbps"] == kbps and row["codec"] == name} for name in names)
+    pairs = np.array([(one[clip], two[clip]) for clip in two if None not in (one[clip], two[clip])], dtype=float)
+    if not len(pairs):
+        return ""
+    gain = pairs[:, 1] - pairs[:, 0]
+    tail = "" if names[0] == names[1] else f" ({gain.mean():+.2f} ± {interval(gain):.2f})"
+    return f"{pairs[:, 1].mean():.2f}{tail}"
+
+
+@click.command()
+@click.argument("codecs", nargs=-1, required=True)
+@click.option("--packed", "folder", type=click.Path(path_type=Path), required=True, help="Packed audio: its validation slice.")
+@click.option("--rate", default=24_000, show_default=True, help="At which references and decoded clips are compared, in Hz.")
+@click.option("--seconds", default=6.0, show_default=True, help="Of each clip.")
+@click.option("--per-group", default=4, show_default=True, help="Clips of each group.")
+@click.option("--kbps", "rates", type=float, multiple=True, default=(1.5, 3.0, 6.0, 12.0), show_default=True)
+@click.option("--metric", "keys", multiple=True, default=("zimtohrli", "pesq", "mel", "si_sdr"), show_default=True)
+@click.option("--jobs", default=2, show_default=True)
+@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the rows here too.")
+def main(
+    codecs: tuple[str, ...], folder: Path, rate: int, seconds: float, per_group: int,
+    rates: tuple[float, ...], keys: tuple[str, ...], jobs: int, target: Path | None,
+) -> None:  # fmt: skip
+    """Print the table."""
+    clips = clips_of(folder, rate, seconds, per_group)
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        found = pool.map(partial(compare, names=codecs, rates=rates, keys=keys), clips)
+        rows = [row for clip_rows in found for row in clip_rows]
+    click.echo(markdown(rows))
+    click.echo(f"\n{len(clips)} clips of {seconds:g} s, compared at {rate / 1000:g} kHz.")
+    if target:
+        target.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Levels: mean power in ear bands and short steps, and the quantizer that codes them with a finite memory.
+
+A frame's levels are a vector of F = steps * bands numbers in dB. They change slowly, so the quantizer
+predicts them from what it coded before. The prediction is a moving average over the entries e of the last
+`n_taps` frames,
+
+    decoded[t] = mean + e[t] + sum_{i=1..n_taps} taps[i] @ e[t - i],
+
+and not over decoded levels, so a frame depends on no code that is older than `n_taps` frames. A decoder may start
+anywhere, and a lost frame is forgotten. Further codebooks do the same for what the ones before them left over, so
+that every prefix of them decodes.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numba
+import numpy as np
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+FLOOR_DB = -88.0  # of full scale: no level lies below
+RANGE_DB = 70.0  # of a frame: no level lies further below the loudest one
+LOWEST_HZ, CORE_HZ, HIGHEST_HZ = 50.0, 12_000.0, 20_000.0
+
+
+def erb_edges(n_bands: int, low: float, high: float) -> np.ndarray:
+    """Edges [n_bands + 1] in Hz of bands that are equally wide on the ERB-rate scale (Glasberg and Moore 1990)."""
+    rates = np.linspace(21.4 * np.log10(1 + 0.00437 * low), 21.4 * np.log10(1 + 0.00437 * high), n_bands + 1)
+    return (10 ** (rates / 21.4) - 1) / 0.00437
+
+
+def band_edges(bin_hz: float, n_bands: int, n_top_bands: int) -> list[int]:
+    """Edges of the bands in bins of `bin_hz`: `n_bands` up to 12 kHz, then `n_top_bands` to 20 kHz.
+
+    Every band is at least a bin wide.
+    """
+    edges = [0]
+    for hz in erb_edges(n_bands, LOWEST_HZ, CORE_HZ)[1:]:
+        edges.append(max(edges[-1] + 1, round(hz / bin_hz)))
+    top = erb_edges(n_top_bands, CORE_HZ, HIGHEST_HZ)[1:] if n_top_bands else []
+    return edges + [round(hz / bin_hz) for hz in top]
+
+
+def band_means(bands: list[tuple[int, int]], n_bins: int) -> Tensor:
+    """Bins to the means of bands, each [start, stop): a matrix [n_bins, bands]."""
+    bank = torch.zeros(n_bins, len(bands))
+    for band, (start, stop) in enumerate(bands):
+        bank[start:stop, band] = 1 / (stop - start)
+    return bank
+
+
+class LevelAnalysis(nn.Module):
+    """Frames of samples -> levels in dB. Frames are [B, T, 2 * hop], each with half a hop of context on both sides."""
+
+    window: Tensor
+    bank: Tensor
+
+    def __init__(self, hop: int, sample_rate: int, n_steps: int, n_bands: int, n_top_bands: int) -> None:
+        super().__init__()
+        self.hop, self.n_steps, self.step = hop, n_steps, hop // n_steps
+        n_fft = 3 * self.step
+        window = torch.hann_window(n_fft, dtype=torch.float64)
+        self.register_buffer("window", window / window.sum(), persistent=False)
+        edges = band_edges(sample_rate / n_fft, n_bands, n_top_bands)
+        bank = band_means(list(pairwise(edges)), n_fft // 2 + 1).double()
+        self.register_buffer("bank", bank, persistent=False)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """[B, T, 2 * hop] -> [B, T, n_steps * n_bands], step by step, clamped to the floor and the frame's range."""
+        start = self.hop // 2 - self.step
+        blocks = frames[..., start : start + self.hop + 2 * self.step].unfold(-1, 3 * self.step, self.step)
+        spectrum = torch.fft.rfft(blocks * self.window.to(frames.dtype))
+        power = spectrum.real.square() + spectrum.imag.square()
+        return clamp_levels(10 * (power @ self.bank.to(frames.dtype) + 1e-10).log10().flatten(-2))
+
+
+def clamp_levels(levels: Tensor) -> Tensor:
+    """Levels [..., F] in dB, none below the floor or too far below the loudest."""
+    return torch.maximum(levels.clamp(min=FLOOR_DB), levels.amax(-1, keepdim=True) - RANGE_DB)
+
+
+class LevelVQ(nn.Module):
+    """Predictive residual vector quantizer of levels: codebooks [K, V, F], taps [K, n_taps, F, F], mean [F]."""
+
+    codebooks: Tensor
+    scales = None
+
+    def __init__(self, n_codebooks: int, codebook_size: int, n_levels: int, n_taps: int) -> None:
+        super().__init__()
+        self.n_taps = n_taps
+        self.register_buffer("codebooks", torch.zeros(n_codebooks, codebook_size, n_levels))
+        self.mean = nn.Parameter(torch.full((n_levels,), -60.0))
+        start = [torch.stack([a**i * torch.eye(n_levels) for i in range(1, n_taps + 1)]) for a in (0.8, *[0.3] * n_codebooks)]
+        self.taps = nn.Parameter(torch.stack(start[:n_codebooks]))
+
+    def initial_past(self, batch_size: int) -> Tensor:
+        """Entries before the first frame: zeros [B, K, n_taps, F], the latest last."""
+        n_codebooks, _, n_levels = self.codebooks.shape
+        return self.codebooks.new_zeros(batch_size, n_codebooks, self.n_taps, n_levels, dtype=torch.float64)
+
+    @torch.no_grad()
+    def encode(self, levels: Tensor, past: Tensor) -> Tensor:
+        """Levels [B, T, F] -> codes [B, K, T]; `past` (see `initial_past`) is updated in place. Exact: in float64."""
+        batch_size, n_frames, _ = levels.shape
+        codes = np.empty((batch_size, len(self.codebooks), n_frames), np.int64)
+        target = (levels.double() - self.mean.double()).cpu().numpy()
+        books = self.codebooks.double().cpu().numpy()
+        half_norms = 0.5 * np.square(books).sum(-1)
+        taps = self.taps.detach().double().cpu().numpy()
+        for b in range(batch_size):
+            rest = np.ascontiguousarray(target[b])
+            for k in range(len(books)):
+                _track(rest, books[k], half_norms[k], taps[k], past[b, k].numpy(), codes[b, k])
+        return torch.from_numpy(codes).to(levels.device)
+
+    def entries(self, codes: Tensor) -> Tensor:
+        """Codes [B, k, T] -> their entries [B, k, T, F], float32."""
+        pairs = zip(codes.unbind(1), self.codebooks, strict=False)
+        return torch.stack([nn.functional.embedding(index, book) for index, book in pairs], dim=1)
+
+    def predict(self, entries: Tensor, past: Tensor) -> Tensor:
+        """What each codebook adds to the decoded levels: entries [B, k, T, F], past [B, k, n_taps, F] -> [B, k, T, F].
+
+        The mean is part of the first one's.
+        """
+        n_frames = entries.shape[2]
+        known = torch.cat([past.to(entries.dtype), entries], dim=2)
+        parts = []
+        for k in range(entries.shape[1]):
+            total = entries[:, k] + (self.mean.to(entries.dtype) if k == 0 else 0.0)
+            for i in range(1, self.n_taps + 1):
+                start = self.n_taps - i
+                total = total + known[:, k, start : start + n_frames] @ self.taps[k, i - 1].to(entries.dtype).T
+            parts.append(total)
+        return torch.stack(parts, dim=1)
+
+
+@numba.njit(cache=True)
+def _track(rest, book, half_norms, taps, past, codes):
+    """One codebook over one item: rest [T, F] (what is left to code, updated), book [V, F], taps [n, F, F], past [n, F]."""
+    n_taps, n_levels = past.shape
+    wanted = np.empty(n_levels)
+    for t in range(len(rest)):
+        wanted[:] = rest[t]
+        for i in range(n_taps):  # taps[i] belongs to the entry of i + 1 frames ago
+            wanted -= np.dot(taps[i], past[n_taps - 1 - i])
+        scores = np.dot(book, wanted) - half_norms
+        best = np.argmax(scores)
+        codes[t] = best
+        rest[t] = wanted - book[best]
+        for i in range(n_taps - 1):
+            past[i] = past[i + 1]
+        past[n_taps - 1] = book[best]

@@ -1,0 +1,96 @@
+"""The quantizer of a split codec: codebooks of levels and codebooks of the shape, one nested order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from ..modules.levels import LevelVQ
+from .residual import ResidualVQ
+
+N_FLAGS = 2  # features that tell a decoder how many codebooks of each kind a frame has
+
+
+class SplitVQ(nn.Module):
+    """Level codebooks at the places `level_places` of the prefix, shape codebooks at all others.
+
+    Latents on the encoder's side are [B, D + L, T]: the shape's D dimensions, then the codes of the L level
+    codebooks, which the encoder has already found because the shape is coded in units of decoded levels.
+    Latents on the decoder's side are [B, D + L * F + 2, T]: the decoded shape, the entries of each level codebook
+    (zero where a codebook is missing) and the share of level and shape codebooks that the frame has.
+    """
+
+    def __init__(self, levels: LevelVQ, level_places: tuple[int, ...], n_codebooks: int, size: int, dimension: int) -> None:
+        super().__init__()
+        self.levels = levels
+        self.level_places, self.n_codebooks, self.dimension = level_places, n_codebooks, dimension
+        self.shape = ResidualVQ(n_codebooks - len(level_places), size, dimension, scaled=True)
+
+    @property
+    def reference(self) -> bool:
+        """As in ResidualVQ."""
+        return self.shape.reference
+
+    @reference.setter
+    def reference(self, value: bool) -> None:
+        self.shape.reference = value
+
+    @property
+    def codebook_size(self) -> int:
+        """V."""
+        return self.shape.codebooks.shape[1]
+
+    @property
+    def latent_size(self) -> int:
+        """Channels of a decoder's latents."""
+        n_books, _, n_levels = self.levels.codebooks.shape
+        return self.dimension + n_books * n_levels + N_FLAGS
+
+    def token_tensors(self) -> Iterator[Tensor]:
+        """All that gives a code its meaning, in the order in which it is hashed."""
+        yield from (self.levels.codebooks, self.levels.taps, self.levels.mean, self.shape.codebooks)
+        if self.shape.scales is not None:
+            yield self.shape.scales
+        yield torch.tensor(self.level_places, dtype=torch.float32)
+
+    def counts(self, n_codebooks: int) -> tuple[int, int]:
+        """How many level and shape codebooks the first `n_codebooks` hold."""
+        n_levels = sum(place < n_codebooks for place in self.level_places)
+        return n_levels, n_codebooks - n_levels
+
+    def encode(self, latents: Tensor, n_codebooks: int | None = None) -> Tensor:
+        """Latents [B, D + L, T] of the encoder -> codes [B, n_codebooks, T]."""
+        n_codebooks = self.n_codebooks if n_codebooks is None else n_codebooks
+        n_levels, n_shape = self.counts(n_codebooks)
+        level_codes = latents[:, self.dimension :].round().long()
+        codes = level_codes.new_empty(latents.shape[0], n_codebooks, latents.shape[2])
+        places = [p for p in self.level_places if p < n_codebooks]
+        others = [p for p in range(n_codebooks) if p not in places]
+        codes[:, places] = level_codes[:, :n_levels]
+        if n_shape:
+            codes[:, others] = self.shape.encode(latents[:, : self.dimension], n_shape)
+        return codes
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Codes [B, k, T] -> a decoder's latents [B, D + L * F + 2, T]; k = 0 stands for lost frames."""
+        batch_size, k, n_frames = codes.shape
+        n_levels, n_shape = self.counts(k)
+        places = [p for p in self.level_places if p < k]
+        others = [p for p in range(k) if p not in places]
+        shape = self.shape.decode(codes[:, others])
+        size = self.levels.codebooks.shape[2]
+        entries = shape.new_zeros(batch_size, len(self.level_places), n_frames, size)
+        if n_levels:
+            entries[:, :n_levels] = self.levels.entries(codes[:, places])
+        flags = shape.new_tensor([n_levels / len(self.level_places), n_shape / len(self.shape.codebooks)])
+        return join_latents(shape, entries, flags[None].expand(batch_size, -1))
+
+
+def join_latents(shape: Tensor, entries: Tensor, flags: Tensor) -> Tensor:
+    """A decoder's latents from shape [B, D, T], level entries [B, L, T, F] and flags [B, 2] or [B, 2, T]."""
+    if flags.dim() == 2:
+        flags = flags[:, :, None].expand(-1, -1, shape.shape[2])
+    return torch.cat([shape, entries.transpose(2, 3).flatten(1, 2), flags.to(shape.dtype)], dim=1)
