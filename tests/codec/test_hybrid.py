@@ -104,7 +104,7 @@ def test_codes_do_not_depend_on_what_comes_later(codec, wav):
 
 
 def test_wrong_shapes_and_rates_are_named(codec, wav):
-    with pytest.raises(ValueError, match=r"must be \[B, 1, N\], got \(1, 2, 100\)"):
+    with pytest.raises(ValueError, match=r"finite floats \[B, 1, N\], got float32 \[1, 2, 100\]"):
         codec.encode(torch.zeros(1, 2, 100))
     with pytest.raises(ValueError, match=r"starts at 0.45 kbps, got 0.1 \(legal: 0.45, 0.9, 1.35, 1.8\)"):
         codec.encode(wav, kbps=0.1)
