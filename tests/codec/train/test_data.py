@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import zipfile
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -133,6 +134,16 @@ def test_nothing_reserved_for_evaluation_is_trained_on():
         assert {name for name in names if name.startswith(prefix)} <= allowed
     for package in packages:
         assert not any(package.wants(path) for path in RESERVED_FILES.get(package.name, []))
+
+
+def test_the_table_of_training_audio_agrees_with_the_list():
+    text = (resources.files("ecdc.codec.train") / "TRAINING_AUDIO.md").read_text(encoding="utf-8")
+    cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in text[text.index("| kind |") :].splitlines()]
+    rows = {(kind, name): (licence, float(hours)) for kind, name, _, hours, _, licence in cells[2:]}
+    listed = {(p.group.removesuffix("16k"), p.name): p.licence for p in read_packages()}
+    assert {key: licence for key, (licence, _) in rows.items()} == {key: listed[key] for key in rows}
+    total = next(line for line in text.splitlines() if line.startswith("| all |"))
+    assert abs(sum(hours for _, hours in rows.values()) - float(total.strip("| ").split("|")[-1])) < 0.3
 
 
 def test_a_file_belongs_to_one_group_only():
