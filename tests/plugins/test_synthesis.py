@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from ecdc.cli.main import main
-from ecdc.codec.train.fetch import Package, Source, is_validation
+from ecdc.codec.train.sources import Package, Source, is_validation
 from ecdc.plugins.musicgen.train import captions, compose, dataset, recorded, render, words
 from ecdc.plugins.musicgen.train.labels import Labels, Part
 from ecdc.plugins.musicgen.train.theory import BASS_LINES, GENRES, INSTRUMENTS, MOODS, PROGRESSIONS, SCALES, TONICS, parse_chord
