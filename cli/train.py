@@ -34,7 +34,7 @@ def train_group() -> None:
     type=click.Path(path_type=Path),
     default=Path("runs/audio"),
     show_default=True,
-    help="Where packages, masters and packed audio go (60 GB; 6 GB with --quick).",
+    help="Where packages, masters and packed audio go (45 GB; 6 GB with --quick).",
 )
 @click.option("--quick", is_flag=True, help="Only the 0.35 GB starting set.")
 @rate_option

@@ -53,7 +53,7 @@ class PackedAudio:
         Shapes: shape (B, N) -> audio [B, 1, N] in [-1, 1].
         """
         groups = sorted(g for g in self.maps if weights.get(g, 0.0) > 0) or sorted(self.maps)
-        probability = torch.tensor([weights.get(g, 1.0) or 1.0 for g in groups])
+        probability = torch.tensor([float(weights.get(g, 1.0) or 1.0) for g in groups])
         picks = torch.multinomial(probability, shape[0], replacement=True, generator=generator)
         rows = [self._window(self.maps[groups[i]], shape[1], generator) for i in picks.tolist()]
         return torch.stack(rows)[:, None]

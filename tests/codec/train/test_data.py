@@ -61,6 +61,12 @@ def test_batch_depends_on_seed_and_step_alone(packed):
     assert not torch.equal(draw(1, 7), draw(2, 7))
 
 
+def test_whole_numbers_serve_as_weights(packed):
+    data = PackedAudio.open(packed, "train", 4800)
+    draws = [data.batch({"data": weight}, (2, 4800), generator_for(0, 0)) for weight in (2, 2.0)]
+    assert torch.equal(*draws)
+
+
 def test_augmentation_never_clips():
     audio = torch.rand(8, 1, 1000) * 2 - 1
     for step in range(20):
