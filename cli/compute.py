@@ -11,6 +11,15 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 MOST_THREADS = 8  # these networks are small: more threads wait for each other rather than work
 
 
+def threads_option(command: Callable[..., None]) -> Callable[..., None]:
+    """The option --threads."""
+    return click.option(
+        "--threads",
+        type=click.IntRange(1, 1024),
+        help=f"Threads of one process. Default: OMP_NUM_THREADS, or one per processor, at most {MOST_THREADS}.",
+    )(command)
+
+
 def compute_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options --threads and --device."""
     command = click.option(
@@ -20,11 +29,7 @@ def compute_options(command: Callable[..., None]) -> Callable[..., None]:
         show_default=True,
         help="Where networks compute. A GPU that would give other tokens is refused; auto takes the CPU then.",
     )(command)
-    return click.option(
-        "--threads",
-        type=click.IntRange(1, 1024),
-        help=f"Threads of one process. Default: OMP_NUM_THREADS, or one per processor, at most {MOST_THREADS}.",
-    )(command)
+    return threads_option(command)
 
 
 def settle_threads(threads: int | None, usual: int | None = None) -> None:

@@ -32,7 +32,7 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
     "--format",
     "form",
     metavar="NAME",
-    help="wav, flac, ogg (Vorbis), opus, mp3, aiff or au. Default: by the output's suffix, else wav. "
+    help="wav, flac, ogg (Vorbis), opus, mp3, m4a (AAC), aiff or au. Default: by the output's suffix, else wav. "
     "A rate that it lacks becomes the next one that it has.",
 )
 @click.option(
@@ -120,20 +120,21 @@ class Decoding:
     def prepare(self) -> Work:
         """Load the model, if one is named. Raises what bad input raises."""
         settle_threads(self.threads)
-        from ..codec.checkpoints import load
+        from ..codec.checkpoints import load, load_bundled
         from ..codec.device import on_device
         from ..codec.pipeline import decode_file
 
         codec = load(self.model) if self.model else None
+        bundled = functools.cache(load_bundled)  # files mostly name one codec, which is loaded and placed once
         change = _changer(self.decoder, self.steps, self.seed, self.quiet)
-        placed = lambda codec: on_device(change(codec), self.device, encoding=False)  # noqa: E731
+        placed = functools.cache(lambda codec: on_device(change(codec), self.device, encoding=False))
 
         def work(source: str, target: str, progress: Callable[[float], None], note: Callable[[str], None]) -> dict[str, Any]:
             began = time.perf_counter()
             lost: list[str] | None = [] if self.partial else None
             result = decode_file(
                 source, self.output(target, note), codec, self.rate, None, progress, self.start, self.duration, lost, placed,
-                self.max_seconds,
+                self.max_seconds, bundled,
             )  # fmt: skip
             for line in lost or ():
                 note(line)

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .common import InputError, check_output, guard, progress_bar
+from .compute import settle_threads, threads_option
 from .params import Finite
 from .text import echo, printable
 
 if TYPE_CHECKING:
+    from ..codec.protocols import TokenSource
     from ..format.api import CodeFile
     from ..plugins.generators import Sound
 
@@ -52,9 +54,9 @@ GENERATOR, MODEL = "musicgen", "musicgen-nano"
 @click.option("-o", "--output", metavar="FILE", help="Output .ecdc file, or '-'.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@threads_option
 def generate_command(
-    prompt: str | None, is_list: bool, generator: str, model: str | None, seconds: float, start: str | None,
-    melody: str | None, seed: int, output: str | None, force: bool, quiet: bool, **given: float | bool | None,
+    is_list: bool, output: str | None, force: bool, quiet: bool, threads: int | None, **given: Any,
 ) -> None:  # fmt: skip
     """Generate tokens from words (PROMPT), a melody or a beginning, straight into an .ecdc file.
 
@@ -69,28 +71,25 @@ def generate_command(
     """
     if is_list:
         return _list()
-    if output is None or (model is None and generator != GENERATOR):
+    if output is None or (given["model"] is None and given["generator"] != GENERATOR):
         raise click.UsageError("name the output with -o" if output is None else "name a model with --model")
-    if start == melody == "-":
+    inputs = [name for name in (given["start"], given["melody"]) if name]
+    if inputs == ["-", "-"]:
         raise click.UsageError("standard input can be read once")
     with guard(output if output != "-" else None), contextlib.ExitStack() as stack:
-        check_output([name for name in (start, melody) if name], output, force)
+        check_output(inputs, output, force)
+        settle_threads(threads)
         from ..format.files import output_stream
-        from ..plugins.generators import generator as find
         from ..plugins.generators import write
 
-        options = _options(given)
-        if start:
-            options["start"] = stack.enter_context(_opened(start))
-        if melody:
-            options["melody"] = _sound(stack.enter_context(_opened(melody)))
+        label, seconds = given["prompt"] or given["generator"], given["seconds"]
         try:
-            source = find(generator)(model or MODEL, prompt=prompt, seconds=seconds, seed=seed, **options)
+            source = _source(stack, **given)
             header = source.header()
         except RuntimeError as error:  # such as a model without its codec
             raise InputError(str(error)) from error
         with (
-            progress_bar(prompt or generator, seconds, quiet) as progress,
+            progress_bar(label, seconds, quiet) as progress,
             output_stream(output, force) as stream,
             _interrupts() as ends,
         ):
@@ -99,7 +98,21 @@ def generate_command(
         echo(printable(f"{output}: {header.codec}, {dict(header.tags)}"), err=True)
 
 
-def _options(given: dict[str, float | bool | None]) -> dict[str, Any]:
+def _source(
+    stack: contextlib.ExitStack, generator: str, model: str | None, start: str | None, melody: str | None, **given: Any
+) -> TokenSource:
+    """What a plugin makes of the command's options; the files that it reads from are closed with `stack`."""
+    from ..plugins.generators import generator as find
+
+    options = _options(given)
+    if start:
+        options["start"] = stack.enter_context(_opened(start))
+    if melody:
+        options["melody"] = _sound(stack.enter_context(_opened(melody)))
+    return find(generator)(model or MODEL, **options)
+
+
+def _options(given: dict[str, Any]) -> dict[str, Any]:
     """What a generator is told of the command's options: those that were used."""
     is_stereo = given.pop("is_stereo")
     options = given | {"int8": given["int8"] or None, "channels": None if is_stereo is None else 1 + bool(is_stereo)}
@@ -146,11 +159,16 @@ def _sound(opened: CodeFile | Sound) -> Sound:
         return opened
     import numpy as np
 
-    from ..codec.checkpoints import load_bundled
+    from ..codec.checkpoints import CheckpointError, load_bundled
     from ..codec.pipeline import decode_blocks
     from ..format import Reader
 
-    codec = load_bundled(opened.header.codec)
+    try:
+        codec = load_bundled(opened.header.codec)
+    except CheckpointError:
+        name = printable(opened.header.codec[:80])
+        text = f"{opened.name}: its codec {name!r} is not bundled: decode it with that codec, then give the audio"
+        raise InputError(text) from None
     with open(opened.name, "rb") as stream:
         return Sound(np.concatenate(list(decode_blocks(codec, Reader(stream))), axis=1), codec.sample_rate)
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import tempfile
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 import numpy as np
 import soundfile
 
 from ..format.files import OutputFile, output_stream
 from .errors import AudioError
-from .forms import WAV, Form, format_of
+from .forms import M4A, WAV, Form, format_of
+from .library_io import Kept, uninterrupted
 from .wave_out import WaveEncoder, sample_bytes, to_int16, to_int24, wave_header
+
+if TYPE_CHECKING:
+    from .m4a_out import M4aEncoder
 
 __all__ = ["AudioSink", "Output", "format_of", "to_int16", "wave_header", "write_audio"]
 
@@ -108,7 +110,13 @@ class AudioSink:
             return WaveEncoder(stream, *self._about, n_samples, self._bits)
         if not stream.seekable():
             stream = self._stack.enter_context(_spooled(stream))
-        encoder = _Coded(stream, self._name, *self._about, self._form, self._subtype)
+        encoder: _Coded | M4aEncoder
+        if self._form is M4A:
+            from .m4a_out import M4aEncoder
+
+            encoder = M4aEncoder(stream, self._name, *self._about)
+        else:
+            encoder = _Coded(stream, self._name, *self._about, self._form, self._subtype)
         self._stack.callback(encoder.abandon)
         return encoder
 
@@ -139,7 +147,7 @@ class _Coded:
     """
 
     def __init__(self, stream: BinaryIO, name: str, sample_rate: int, channels: int, form: Form, subtype: str) -> None:
-        self._bytes, self._subtype, self._name = _Kept(stream), subtype, name
+        self._bytes, self._subtype, self._name = Kept(stream), subtype, name
         self._file: soundfile.SoundFile | None = None
 
         def start() -> None:
@@ -177,63 +185,13 @@ class _Coded:
     def _call(self, action: Callable[[], object]) -> None:
         """Call libsndfile; raises what writing raised, else AudioError for what libsndfile says."""
         try:
-            with _uninterrupted():
+            with uninterrupted():
                 action()
         except (soundfile.LibsndfileError, AssertionError) as error:
             reason = getattr(error, "error_string", str(error)).strip()
             raise self._bytes.error or AudioError(f"{self._name}: cannot be written ({reason})") from error
         if self._bytes.error:
             raise self._bytes.error
-
-
-class _Kept:
-    """The file object that libsndfile sees: it never fails, and keeps the first error instead."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.error: BaseException | None = None
-
-    def write(self, data: bytes) -> int:
-        if self.error is None:
-            try:
-                self._stream.write(data)
-            except BaseException as error:
-                self.error = error
-        return len(data)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        try:
-            return self._stream.seek(offset, whence)
-        except BaseException as error:
-            self.error = self.error or error
-            return 0
-
-    def tell(self) -> int:
-        try:
-            return self._stream.tell()
-        except BaseException as error:
-            self.error = self.error or error
-            return 0
-
-    def read(self, size: int = -1) -> bytes:
-        return b""
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let SIGINT and SIGTERM wait: an exception inside a callback of a C library would be printed and lost."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    waiting: list[int] = []
-    before = {s: signal.signal(s, lambda number, _: waiting.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for which, handler in before.items():
-            signal.signal(which, handler or signal.SIG_DFL)
-    for number in waiting:
-        signal.raise_signal(number)
 
 
 @contextlib.contextmanager

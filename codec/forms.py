@@ -38,7 +38,7 @@ class Form:
     """An audio format that can be written."""
 
     name: str  # for people
-    container: str  # libsndfile's name
+    container: str  # libsndfile's name; "M4A" is PyAV's
     subtypes: dict[str, str]  # libsndfile's name of each sample format that `bits` can ask for; "" is the one of a lossy format
     next_rate: Callable[[int], int] = _any_rate  # a rate in Hz -> itself if the format has it, else the next that it has
     most_channels: int = 255
@@ -68,15 +68,18 @@ class Form:
 OPUS_RATES, MP3_RATES = (8_000, 12_000, 16_000, 24_000, 48_000), (
     8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000,
 )  # fmt: skip
+AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000)
 WAV = Form("WAV", "WAV", PCM)
 FLAC = Form("FLAC", "FLAC", {"16": "PCM_16", "24": "PCM_24"}, _flac_rate, 8)
 VORBIS = Form("Ogg Vorbis", "OGG", {"": "VORBIS"}, _vorbis_rate)
 OPUS = Form("Opus", "OGG", {"": "OPUS"}, _one_of(*OPUS_RATES))
 MP3 = Form("MP3", "MP3", {"": "MPEG_LAYER_III"}, _one_of(*MP3_RATES), 2)
+M4A = Form("M4A", "M4A", {"": "AAC"}, _one_of(*AAC_RATES), 2)
 AIFF = Form("AIFF", "AIFF", PCM, most_bytes=2**32 - 2**16)
 AU = Form("AU", "AU", PCM)
 FORMS = {
-    "wav": WAV, "flac": FLAC, "ogg": VORBIS, "oga": VORBIS, "opus": OPUS, "mp3": MP3, "aiff": AIFF, "aif": AIFF, "au": AU,
+    "wav": WAV, "flac": FLAC, "ogg": VORBIS, "oga": VORBIS, "opus": OPUS, "mp3": MP3, "m4a": M4A, "aiff": AIFF, "aif": AIFF,
+    "au": AU,
 }  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def test_tags_travel_through_the_container(ecdc, tone, tmp_path):
     ecdc("tag", tmp_path / "b.ecdc", "--set", "album=X", "--set", "album=Y", "--remove", "comment", check=True)
     wanted = [("title", "A"), ("artist", "Ann"), ("artist", "Bob"), ("album", "X"), ("album", "Y")]
     assert ecdc("tag", tmp_path / "b.ecdc", check=True).stdout.decode().split() == [f"{k}={v}" for k, v in wanted]
-    for suffix in ("wav", "flac", "mp3", "ogg", "opus", "aiff"):
+    for suffix in ("wav", "flac", "mp3", "ogg", "opus", "m4a", "aiff"):
         ecdc("decode", tmp_path / "b.ecdc", "-o", tmp_path / f"out.{suffix}", check=True)
         with AudioSource(tmp_path / f"out.{suffix}") as source:
             assert sorted(source.tags()) == sorted(wanted), suffix

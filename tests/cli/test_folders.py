@@ -142,6 +142,25 @@ def test_folder_to_folder_and_back(ecdc, album, tmp_path):
     assert all(soundfile.info(tmp_path / "back" / name).frames == 4800 for name in names)
 
 
+@pytest.mark.parametrize("decoder", ["conv", "mbd"])
+def test_decoders_are_loaded_once_and_share_nothing_between_files(ecdc, album, tmp_path, monkeypatch, decoder):
+    from ecdc.codec import checkpoints
+    from ecdc.codec.diffusion import choice
+
+    loaded = []
+    for module, name in ((checkpoints, "load"), (choice, "load_flow")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, real=real, name=name: [loaded.append(name), real(*args)][1])
+    ecdc("encode", album, "--output-dir", tmp_path / "out", check=True)
+    loaded.clear()
+    more = ["--decoder", decoder, *(["--steps", 1] if decoder == "mbd" else [])]
+    ecdc("decode", tmp_path / "out", "--output-dir", tmp_path / "back", *more, check=True)
+    assert sorted(loaded) == (["load", "load_flow"] if decoder == "mbd" else ["load"])
+    for name in CODED:
+        ecdc("decode", tmp_path / "out" / name, "-o", tmp_path / "alone" / name.replace(".ecdc", ".wav"), *more, check=True)
+    assert tree(tmp_path / "alone") == tree(tmp_path / "back")
+
+
 def test_beside_the_sources_and_a_second_time(ecdc, album):
     ecdc("encode", album, check=True)
     assert set(tree(album)) >= CODED

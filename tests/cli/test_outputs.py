@@ -17,6 +17,7 @@ WRITERS = {
     "encode": (["encode", "{}/tone.wav"], "ecdc"),
     "decode": (["decode", "{}/tone.ecdc"], "wav"),
     "decode flac": (["decode", "{}/tone.ecdc"], "flac"),
+    "decode m4a": (["decode", "{}/tone.ecdc"], "m4a"),
     "tag": (["tag", "{}/tone.ecdc", "--set", "a=b"], "ecdc"),
     "peel": (["peel", "{}/tone.ecdc", "--kbps", "3"], "ecdc"),
     "cut": (["cut", "{}/tone.ecdc", "--duration", "0.1"], "ecdc"),
@@ -105,7 +106,7 @@ def test_of_two_writers_without_force_the_first_wins(run, tmp_path, writer, monk
 def test_a_full_disk_is_named(run, writer, one_line):
     if not os.path.exists("/dev/full"):
         pytest.skip("needs /dev/full")
-    more = ["--format", WRITERS[writer][1]] if writer in ("decode flac", "export") else []
+    more = ["--format", WRITERS[writer][1]] if writer in ("decode flac", "decode m4a", "export") else []
     assert one_line(run(writer, "/dev/full", *more)) == "ecdc: /dev/full: no space left on the disk"
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 
@@ -14,9 +15,11 @@ import soundfile
 from ecdc.codec.audio_out import AudioSink, Output
 from ecdc.codec.errors import AudioError
 from ecdc.codec.forms import FORMS, format_of
+from ecdc.codec.library_io import Kept
+from ecdc.codec.source import AudioSource
 from ecdc.codec.wave_out import wave_header
 
-LOSSY = {"ogg", "oga", "opus", "mp3"}
+LOSSY = {"ogg", "oga", "opus", "mp3", "m4a"}
 
 
 def written(path, noise, rate=48_000, n_samples=None, pieces=7, **options):
@@ -26,17 +29,32 @@ def written(path, noise, rate=48_000, n_samples=None, pieces=7, **options):
     return path
 
 
+def read(path):
+    """The rate in Hz and the samples [C, N] of a file."""
+    if path.suffix.lower() != ".m4a":
+        audio, rate = soundfile.read(path, always_2d=True, dtype="float32")
+        return rate, audio.T
+    with AudioSource(path) as source:
+        return source.info.sample_rate, np.concatenate(list(source.blocks()), axis=1)
+
+
+def reached(name, n_samples):
+    """How many samples FFmpeg and libsndfile decode: of AAC, whole frames."""
+    return -(-n_samples // 1024) * 1024 if name == "m4a" else n_samples
+
+
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("name", sorted(FORMS))
 def test_written_files_read_back(tmp_path, noise, name, channels):
     noise = noise[:channels]
     path = written(tmp_path / f"out.{name.upper()}", noise)
-    audio, rate = soundfile.read(path, always_2d=True)
-    info = soundfile.info(path)
-    assert rate == 48_000 and info.format == FORMS[name].container and audio.shape == noise.T.shape
-    assert info.subtype == FORMS[name].subtype(None)
+    rate, audio = read(path)
+    assert rate == 48_000 and audio.shape == (noise.shape[0], reached(name, noise.shape[1]))
+    if name != "m4a":  # which libsndfile does not know
+        info = soundfile.info(path)
+        assert info.format == FORMS[name].container and info.subtype == FORMS[name].subtype(None)
     if name not in LOSSY:
-        assert np.abs(audio - noise.T).max() <= 0.5 / 32_768
+        assert np.abs(audio - noise).max() <= 0.5 / 32_768
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -44,6 +62,26 @@ def test_written_files_read_back(tmp_path, noise, name, channels):
 @pytest.mark.parametrize("name", ["flac", "ogg", "opus", "mp3"])
 def test_lengths_are_exact(tmp_path, noise, name, n_samples):
     assert soundfile.info(written(tmp_path / f"a.{name}", noise[:, :n_samples])).frames == n_samples
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 96_000])
+@pytest.mark.parametrize("n_samples", [1, 1023, 1024, 1025, 24_000])
+def test_the_edit_list_of_an_m4a_is_exact(tmp_path, n_samples, rate):
+    """It says how many samples are sound; FFmpeg decodes the rest of the last frame too, which is nearly silent."""
+    tone = 0.5 * np.sin(2 * np.pi * 440 / rate * np.arange(n_samples), dtype=np.float32)[None]
+    data = written(tmp_path / "a.m4a", tone, rate).read_bytes()
+    at = data.index(b"elst") + 4
+    version_and_flags, n_entries, duration, start = struct.unpack(">IIIi", data[at : at + 16])
+    scale = struct.unpack(">I", data[data.index(b"mvhd") + 16 :][:4])[0]
+    assert (version_and_flags, n_entries, duration, start, scale) == (0, 1, n_samples, 1024, rate)
+    audio = read(tmp_path / "a.m4a")[1]
+    assert audio.shape == (1, reached("m4a", n_samples))
+    if n_samples == 24_000 and rate == 44_100:
+        assert np.corrcoef(audio[0, :n_samples], tone[0])[0, 1] > 0.99  # neither late nor early
+
+
+def test_an_m4a_of_no_samples_is_a_file(tmp_path):
+    assert written(tmp_path / "a.m4a", np.zeros((1, 0), np.float32)).read_bytes()[4:8] == b"ftyp"
 
 
 @pytest.mark.parametrize(("bits", "step"), [("16", 2.0**-15), ("24", 2.0**-23), ("float", 2.0**-40)])
@@ -77,7 +115,8 @@ def test_every_rate_becomes_one_that_the_format_has(tmp_path, name):
         assert output.legal_rate(legal) == legal and (legal != wanted) == (len(said) > n_said)
         assert legal >= wanted or legal == output.legal_rate(2**24) or (name == "flac" and wanted > 655_350)
         path = written(output.target, np.zeros((1, 400), np.float32), legal)
-        assert (soundfile.info(path).samplerate, soundfile.info(path).frames) == (legal, 400)
+        rate, audio = read(path)
+        assert (rate, audio.shape) == (legal, (1, reached(name, 400)))
         if legal != wanted:
             with pytest.raises(AudioError, match=f"no rate of {wanted} Hz"):
                 AudioSink(path, wanted, 1, None)
@@ -135,7 +174,7 @@ print(json.dumps([size, rows]))
 """
 
 
-@pytest.mark.parametrize("name", ["wav", "flac", "ogg", "opus", "mp3", "aiff", "au"])
+@pytest.mark.parametrize("name", ["wav", "flac", "ogg", "opus", "mp3", "m4a", "aiff", "au"])
 def test_a_limit_on_the_size_of_files_is_never_overlooked(tmp_path, name):
     """Whatever the limit, sound and tags are written or the error names file and reason, and the old file stays."""
     done = subprocess.run([sys.executable, "-c", SWEEP, name, str(tmp_path)], capture_output=True, env=os.environ)
@@ -157,18 +196,16 @@ def test_full_devices_are_noticed(noise, name):
     assert error.value.filename == "/dev/full"
 
 
-@pytest.mark.parametrize("name", ["flac", "mp3"])
+@pytest.mark.parametrize("name", ["flac", "mp3", "m4a"])
 def test_a_signal_while_the_library_writes_ends_it_afterwards(tmp_path, noise, name, monkeypatch):
     """It arrives inside a callback of the C library, where an exception would be printed and lost."""
-    import ecdc.codec.audio_out as audio_out
-
-    real = audio_out._Kept.write
+    real = Kept.write
 
     def interrupted(self, data):
         signal.raise_signal(signal.SIGINT)
         return real(self, data)
 
-    monkeypatch.setattr(audio_out._Kept, "write", interrupted)
+    monkeypatch.setattr(Kept, "write", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from ecdc.codec import pipeline
+from ecdc.codec import encoding
 from ecdc.codec.audio import AudioError, resample_all
-from ecdc.codec.pipeline import decode_file, encode_file
+from ecdc.codec.pipeline import decode_blocks, decode_file, encode_file
 from ecdc.codec.prepare import fixed_blocks
 from ecdc.format import Corrupt, Header, Reader, Truncated, Writer, WrongModel
 
@@ -40,7 +40,7 @@ def test_codes_equal_those_of_the_whole_signal(tmp_path, codec, noise, stereo, m
     """Blocks of the pipeline are an implementation detail."""
     mid = torch.from_numpy(resample_all(noise, 44_100, 24_000).mean(0))[None, None]
     for frames in (750, 40, 7):
-        monkeypatch.setattr(pipeline, "BLOCK_FRAMES", frames)
+        monkeypatch.setattr(encoding, "BLOCK_FRAMES", frames)
         result = encode_file(stereo, tmp_path / "a.ecdc", codec, kbps=1.8)
         codes = codes_of(tmp_path / "a.ecdc")
         assert result.codebooks == (3, 1)
@@ -127,7 +127,7 @@ def decoded(codec, head, blocks, n_samples=None):
             writer.append(codes)
         writer.close(n_samples)
     stream.seek(0)
-    return np.concatenate(list(pipeline.decode_blocks(codec, Reader(stream))), axis=1)
+    return np.concatenate(list(decode_blocks(codec, Reader(stream))), axis=1)
 
 
 def test_pre_skip_and_gain_are_honoured(codec):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from ecdc.codec import pipeline
 from ecdc.codec.config import CodecConfig
 from ecdc.codec.model import Codec
 from ecdc.codec.pipeline import decode_file, encode_file
 from ecdc.codec.published import ENCODEC_48KHZ
+from ecdc.format import Reader
 from encodec_models import narrow
 
 SPANS = [(0, 0.5), (0.013, 0.001), (1.2345, 2), (7.5, 0.25), (11, 100), (11.99, None)]
@@ -70,14 +70,14 @@ def test_only_what_a_span_needs_is_read(codec, tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", noise(60, 24_000, 1), 24_000)
     encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", codec, 1.8)
     chunks = []
-    real = pipeline.Reader.chunks
+    real = Reader.chunks
 
     def counted(self, *args):
         for chunk in real(self, *args):
             chunks.append(chunk)
             yield chunk
 
-    monkeypatch.setattr(pipeline.Reader, "chunks", counted)
+    monkeypatch.setattr(Reader, "chunks", counted)
     decode_file(tmp_path / "a.ecdc", tmp_path / "b.wav", codec, start=Fraction("40.05"), duration=Fraction(1))
     assert len(chunks) == 2  # of five seconds each: the span's, and the one before for context
 

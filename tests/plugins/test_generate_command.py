@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import soundfile
+import torch
 from ecdc.cli.main import main
 from ecdc.format import CodeFile, Provenance
 from musicgen_models import tiny, write_codec, write_package
@@ -36,6 +37,16 @@ def test_the_same_seed_makes_the_same_file(generate, tmp_path):
     with CodeFile(tmp_path / "a.ecdc") as file:
         assert file.header.provenance is Provenance.GENERATED and dict(file.tags)["seed"] == "1"
         assert file.seconds == pytest.approx(0.4, abs=0.03)
+
+
+def test_threads(generate, tmp_path):
+    before = torch.get_num_threads()
+    try:
+        for number in (2, 1):
+            generate("--seconds", 0.1, "--threads", number, "-o", tmp_path / f"{number}.ecdc")
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("by_pipe", [False, True])
@@ -70,7 +81,7 @@ def test_what_cannot_be_is_one_line_and_no_file(generate, tmp_path):
     cases = [
         (("--continue", other), "codes are of else"),
         (("--continue", tmp_path / "none.wav"), "No such file"),
-        (("--melody", other), "else: no such model"),
+        (("--melody", other), "its codec 'else' is not bundled: decode it"),
         (("--generator", "nobody"), "nobody: no such generator"),
         (("--model", tmp_path / "no model"), "no model"),
     ]

@@ -1,0 +1,232 @@
+"""Container -> model -> audio, in bounded memory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ..format import Chunk, Header, Reader, read_v0
+from ..format.bytestream import look_ahead
+from ..format.files import input_stream, seekable
+from ..format.header import major_version
+from ..format.salvage import Salvage
+from ..format.timing import resampled_length
+from .amount import MAX_SECONDS, bounded, check_seconds
+from .audio_out import Output, write_audio
+from .blocks import BLOCK_FRAMES, Result, to_scale, to_tensor
+from .checkpoints import load_bundled
+from .exact import length_at, restored, trimmed
+from .live import Coded, coded_blocks, warm_up
+from .model import Codec
+from .prepare import Progress
+from .segments import Segment
+from .silence import Silencer
+from .span import Span, clipped, frames_of
+from .stereo import Layout
+
+
+def decode_blocks(
+    codec: Codec, reader: Reader, span: Span | None = None, salvage: Salvage | None = None
+) -> Iterator[np.ndarray]:
+    """The audio of a stream in blocks [C, n] at the codec's rate, cut to its exact length or to a span of it.
+
+    Raises FormatError where the stream is of another token space, or damaged and not read
+    through `salvage`.
+    """
+    header = reader.header
+    header.require(codec.config.name, codec.token_space)
+    layout = Layout(header.channel_coding, header.channels)
+    gain = np.float32(10 ** (header.output_gain / 5120))
+    start, stop, skip = frames_of(span, codec, reader) if span else (0, None, header.pre_skip)
+    chunks = salvage or _cut_chunks(reader, start, stop)
+    if header.segment_length:
+        blocks = _decode_segments(codec, chunks)
+    else:
+        is_file = span is not None or salvage is not None or reader.n_frames is not None
+        coded = coded_blocks(chunks, float(header.frame_rate), BLOCK_FRAMES, join=is_file)
+        blocks = _decode_stream(codec, coded, header.n_streams, start)
+
+    def length() -> int | None:
+        if salvage:
+            return salvage.n_samples
+        return span.last - span.first if span else reader.n_samples
+
+    for block in trimmed((layout.join(b) for b in blocks), skip, header.hop_length, length):
+        yield block * gain
+
+
+def _cut_chunks(reader: Reader, start: int, stop: int | None) -> Iterator[Chunk]:
+    """The chunks of the frames [start, stop), the first and the last cut to them."""
+    for chunk in reader.chunks(start, stop):
+        first = max(start - chunk.first_frame, 0)
+        codes = chunk.codes[:, first : None if stop is None else stop - chunk.first_frame]
+        yield dataclasses.replace(chunk, first_frame=chunk.first_frame + first, codes=codes)
+
+
+def _decode_stream(codec: Codec, blocks: Iterable[Coded], n_streams: int, start: int) -> Iterator[np.ndarray]:
+    """Decoded streams [S, c, n] of an unsegmented file, from frame `start` on."""
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(codec.streaming(first_frame=start)) for _ in range(n_streams)]
+        silencers = [Silencer(codec.config.hop_length) for _ in streams]
+        for codebooks, codes, last in blocks:
+            rows = to_tensor(codes.astype(np.int64), codec).split(codebooks)
+            wavs = [s.decode(k_rows[None], last=last)[0].cpu().numpy() for s, k_rows in zip(streams, rows, strict=True)]
+            for silencer, k in zip(silencers, codebooks, strict=True):
+                silencer.tell(k, codes.shape[1])
+            yield np.stack([silencer(wav) for silencer, wav in zip(silencers, wavs, strict=True)])
+
+
+def _decode_segments(codec: Codec, chunks: Iterable[Chunk]) -> Iterator[np.ndarray]:
+    """Decoded audio [1, c, n] of a file in overlapping segments."""
+    segments = (Segment(to_tensor(c.codes.astype(np.int64), codec)[None], to_scale(c.scale, codec)) for c in chunks)
+    for wav in codec.decode_segment_blocks(segments):
+        yield wav.cpu().numpy()
+
+
+def decode_file(
+    source: str | os.PathLike[str], target: str | os.PathLike[str] | Output, model: Codec | None = None,
+    sample_rate: int | None = None, form: str | None = None, progress: Progress = lambda seconds: None,
+    start: Fraction = Fraction(0), duration: Fraction | None = None, lost: list[str] | None = None,
+    decoder: Callable[[Codec], Codec] = lambda codec: codec, max_seconds: float | None = MAX_SECONDS,
+    bundled: Callable[[str], Codec] = load_bundled,
+) -> Result:  # fmt: skip
+    """Decode an `.ecdc` file into audio; '-' is standard input or output, and an Output says more about where it goes.
+
+    `model` is the codec to decode with (default: what `bundled` gives for the name in the file), `sample_rate`
+    the rate of the output in Hz (default: the original's; the next one that the format has), `form`
+    its format if the suffix does not say it, `start` and `duration` a span of the audio in seconds,
+    for which only what it needs is read: its samples are those of a full decode. `decoder` may give
+    the codec another decoder (see diffusion.choice.with_decoder). With a list in `lost` damage is no
+    error: a line about each loss goes there, and its place is silent. Files of the original EnCodec
+    (version 0) are read too. More audio than `max_seconds` is refused, unless that is None.
+    Raises FormatError, CheckpointError, AudioError, ValueError or OSError with one
+    line that says what was wrong; the target then does not exist, or is as it was before.
+    """
+    output = target if isinstance(target, Output) else Output(target, form)
+    output.check()
+
+    def codec_of(name: str) -> Codec:
+        return decoder(model or bundled(name))
+
+    with input_stream(source) as stream:
+        start_bytes, stream = look_ahead(stream, 5)
+        is_span = bool(start) or duration is not None
+        if major_version(start_bytes) == 0:
+            if is_span:
+                raise ValueError("files of version 0 have no index: decode all of it, or convert the file first")
+            return _decode_v0(stream, output, codec_of, sample_rate, max_seconds)
+        reader = Reader(seekable(stream) if is_span else stream)
+        output = _with_tags(output, reader.header)
+        job = _Job(reader, output, codec_of, sample_rate, max_seconds, progress)
+        return job.span(start, duration) if is_span else job.whole(lost)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A stream to be decoded, and into what; the fields are the arguments of `decode_file`."""
+
+    reader: Reader
+    output: Output
+    codec_of: Callable[[str], Codec]
+    sample_rate: int | None
+    max_seconds: float | None
+    progress: Progress
+
+    def whole(self, lost: list[str] | None) -> Result:
+        """Decode everything."""
+        reader, header = self.reader, self.reader.header
+        check_seconds(float((reader.n_frames or 0) / header.frame_rate), self.max_seconds)
+        codec, rate = self._ready()
+        salvage = None if lost is None else Salvage(reader)
+        known = salvage or reader
+
+        def length() -> int | None:
+            return length_at(rate, header, known.n_samples, known.original_n_samples)
+
+        decoded = bounded(decode_blocks(codec, reader, salvage=salvage), header.sample_rate, self.max_seconds)
+        result = self._written(restored(decoded, header.sample_rate, rate, length), rate, length())
+        if lost is not None and salvage:
+            lost += [item.describe(header) for item in salvage.lost]
+        return result
+
+    def span(self, start: Fraction, duration: Fraction | None) -> Result:
+        """Decode a span in seconds, and read only what it needs."""
+        codec, rate = self._ready()
+        blocks, n_wanted = _decode_span(codec, self.reader, rate, start, duration)
+        check_seconds(n_wanted / rate, self.max_seconds)
+        return self._written(blocks, rate, n_wanted)
+
+    def _ready(self) -> tuple[Codec, int]:
+        """The codec, and the rate of the output in Hz."""
+        reader, header = self.reader, self.reader.header
+        codec = self.codec_of(header.codec)
+        rate = self.output.legal_rate(self.sample_rate or header.original_sample_rate)
+        if reader.n_frames is None and not header.segment_length:
+            header.require(codec.config.name, codec.token_space)
+            warm_up(codec, header, (min(header.max_codebooks, codec.config.n_codebooks),) * header.n_streams, None)
+        return codec, rate
+
+    def _written(self, blocks: Iterable[np.ndarray], rate: int, n_samples: int | None) -> Result:
+        channels = self.reader.header.channels
+        n_written = write_audio(blocks, self.output, rate, channels, n_samples, self.progress)
+        return Result(n_written / rate, self.reader.n_bytes, channels, rate)
+
+
+def _with_tags(output: Output, header: Header) -> Output:
+    """An output whose file receives the tags of the stream when it is complete."""
+    if not header.tags or output.finish is not None:
+        return output
+
+    def finish(path: Path) -> None:
+        from .tags import write_tags
+
+        write_tags(path, output.check().name, header.tags)
+
+    return dataclasses.replace(output, finish=finish)
+
+
+def _decode_span(
+    codec: Codec, reader: Reader, rate: int, start: Fraction, duration: Fraction | None
+) -> tuple[Iterator[np.ndarray], int]:
+    """The audio blocks of a span at `rate`, and its length in samples."""
+    header = reader.header
+    n_samples = reader.n_samples
+    if n_samples is None:  # the stream was cut off: what its whole chunks decode to
+        n_samples = max(0, reader.index.n_decodable(header) - header.pre_skip)
+    original = reader.original_n_samples
+    if original is None:
+        original = resampled_length(n_samples, header.sample_rate, header.original_sample_rate)
+    n_out = length_at(rate, header, n_samples, original)
+    assert n_out is not None  # as both lengths are known
+    span = Span.of(start, duration, n_out, n_samples, (header.sample_rate, rate))
+    n_wanted = span.stop - span.start
+    blocks = restored(decode_blocks(codec, reader, span), header.sample_rate, rate, lambda: span.skip + n_wanted)
+    return clipped(blocks, span.skip, n_wanted), n_wanted
+
+
+def _decode_v0(
+    stream: BinaryIO, output: Output, codec_of: Callable[[str], Codec], sample_rate: int | None, max_seconds: float | None
+) -> Result:
+    """Decode a file of the original container; it names its model but holds no hash to check."""
+    file = read_v0(stream)
+    check_seconds(file.n_samples / file.model.sample_rate, max_seconds)
+    codec = codec_of(file.model_name)
+    if (codec.config.sample_rate, codec.config.hop_length) != (file.model.sample_rate, file.model.hop_length):
+        raise ValueError(f"the file needs {file.model_name}, got {codec.config.name}")
+    segments = [
+        Segment(to_tensor(codes.astype(np.int64), codec)[None], to_scale(scale, codec)) for codes, scale in file.segments
+    ]
+    wav = codec.decode_segments(segments, file.n_samples)[0].cpu().numpy()
+    rate = output.legal_rate(sample_rate or codec.sample_rate)
+    n_wanted = resampled_length(file.n_samples, codec.sample_rate, rate)
+    blocks = restored([wav], codec.sample_rate, rate, lambda: n_wanted)
+    n_samples = write_audio(blocks, output, rate, wav.shape[0], n_wanted, lambda seconds: None)
+    return Result(n_samples / rate, file.n_bytes, wav.shape[0], rate)

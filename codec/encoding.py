@@ -1,0 +1,180 @@
+"""Audio -> model -> container, in bounded memory.
+
+Audio passes in blocks of a fixed number of frames, whatever the size of reads, so that a
+pipe, a file and a whole signal meet the same arithmetic and give the same tokens.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from math import ceil
+
+import numpy as np
+
+from ..format import Entropy, Header, Writer
+from ..format.files import output_stream
+from ..format.priors import prior_for
+from .audio import AudioError, AudioSource
+from .blocks import BLOCK_FRAMES, Result, to_tensor
+from .live import Pace, is_pipe, pace_for, paced_blocks, warm_up
+from .model import Codec
+from .prepare import Prepared, Progress, fixed_blocks
+from .stereo import Layout, codebooks_per_stream, layout_for
+from .vbr import WINDOW_SECONDS, Allocator, Target, windows
+
+
+def seconds_of(source: str | os.PathLike[str]) -> float | None:
+    """How long the audio in a regular file lasts, if its header says so; for progress bars."""
+    if not os.path.isfile(source):  # a pipe can be read once
+        return None
+    try:
+        with AudioSource(source) as audio:
+            if audio.info.n_samples:
+                return audio.info.n_samples / audio.info.sample_rate
+    except AudioError:
+        return None
+    from .media import duration_of
+
+    with open(source, "rb") as file:
+        return duration_of(file)
+
+
+def header_for(
+    codec: Codec, layout: Layout, source: AudioSource, tags: tuple[tuple[str, str], ...] = (), entropy: str = "auto"
+) -> Header:
+    """The container header of `source` coded by `codec`; lengths are left to the end of the stream.
+
+    `entropy`: "auto" names a prior for the codes if there is one here, "none" does not.
+    """
+    config = codec.config
+    prior = prior_for(codec.token_space) if entropy == "auto" else None
+    return Header(
+        codec=config.name,
+        token_space=codec.token_space,
+        sample_rate=config.sample_rate,
+        original_sample_rate=source.info.sample_rate,
+        hop_length=config.hop_length,
+        codebook_size=config.codebook_size,
+        max_codebooks=config.n_codebooks,
+        channels=layout.channels,
+        channel_coding=layout.coding,
+        segment_length=config.segment_length or 0,
+        segment_stride=config.segment_stride or 0,
+        tags=tags,
+        entropy=Entropy.PRIOR if prior else Entropy.RAW,
+        prior=prior.hash if prior else b"",
+    )
+
+
+def encode_blocks(
+    codec: Codec, blocks: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...], pace: Pace | None = None
+) -> Iterator[np.ndarray]:
+    """Audio blocks [C, n] at the codec's rate -> codes [R, t], the rows of each stream one after the other.
+
+    `pace` says how much is coded at a time; None: BLOCK_FRAMES.
+    """
+    size = BLOCK_FRAMES * codec.config.hop_length
+    cut = fixed_blocks(blocks, size) if pace is None else paced_blocks(blocks, pace)
+    with codec.streaming(batch_size=layout.n_streams) as stream:
+        for block, last in cut:
+            wav = to_tensor(layout.split(block, codec.config.channels), codec)
+            codes = stream.encode(wav, n_codebooks=max(codebooks), last=last)  # [S, K, t]
+            yield np.concatenate([rows[:k] for rows, k in zip(codes.cpu().numpy(), codebooks, strict=True)]).astype(np.uint16)
+
+
+def encode_file(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], codec: Codec, kbps: float = 6.0,
+    channels: int | None = None, stereo: str = "mid_side", progress: Progress = lambda seconds: None,
+    vbr: Target | None = None, entropy: str = "auto", verify: bool = False, chunk_seconds: float | None = None,
+    overwrite: bool = True, track: int | None = None, lost: list[str] | None = None,
+    note: Callable[[str], None] = lambda line: None,
+) -> Result:  # fmt: skip
+    """Encode audio into an `.ecdc` file; '-' is standard input or output.
+
+    `channels` is 1, 2 or None to keep the source's, of which more than two become stereo. `track`
+    chooses among several sound tracks, from 1. With a list in `lost` damage is no error: a line about
+    it goes there, and what there is gets coded. `note` receives lines for people.
+    With `vbr` the number of codebooks follows the sound, and `kbps` is not looked at. `entropy` is as
+    in `header_for`; with `verify` every chunk is decoded again before it is written; chunks last
+    `chunk_seconds`, or the format's default.
+    Without `overwrite`, FileExistsError if the target exists when it is complete. Raises AudioError
+    or ValueError with one line that says what was wrong; the target then does not exist, or is as
+    it was before.
+    """
+    with AudioSource(source, track, lost) as audio:
+        layout = layout_for(codec.config, channels or min(audio.info.channels, 2), stereo)
+        codebooks = () if vbr else codebooks_per_stream(codec.config, layout, kbps)
+        header = header_for(codec, layout, audio, tuple(audio.tags()), entropy)
+        chunk_frames = header.default_chunk_frames if chunk_seconds is None else _chunk_frames(header, chunk_seconds)
+        allocator = Allocator(codec, layout, header, vbr, chunk_frames) if vbr else None
+        for line in _notes(audio, channels):
+            note(line)
+        live = is_pipe(source) and not codec.config.segment_length
+        if live:
+            warm_up(codec, header, codebooks or (1,) * layout.n_streams, chunk_frames)
+        pace = None if codec.config.segment_length else pace_for(codec, chunk_frames, BLOCK_FRAMES, live)
+        prepared = Prepared(audio, layout.channels, codec.sample_rate, progress, pace if live else None)
+        with output_stream(target, overwrite) as stream:
+            writer = Writer(stream, header, chunk_frames, verify)
+            _write(writer, codec, prepared, layout, allocator or codebooks, pace)
+            writer.close(prepared.n_samples, prepared.n_original)
+    rate = audio.info.sample_rate
+    return Result(prepared.n_original / rate, writer.n_bytes, layout.channels, rate, codebooks)
+
+
+def _notes(audio: AudioSource, channels: int | None) -> list[str]:
+    """What a person should know of how a source is read."""
+    lines = list(audio.notes)
+    if channels is None and audio.info.channels > 2:
+        lines.insert(0, f"{audio.info.channels} channels are folded to stereo; --channels mono makes one of them")
+    return lines
+
+
+def _write(
+    writer: Writer, codec: Codec, audio: Prepared, layout: Layout, amount: Allocator | tuple[int, ...], pace: Pace | None
+) -> None:
+    """Code all audio, with so many codebooks for each stream or as an allocator says."""
+    if isinstance(amount, Allocator):
+        _write_variable(writer, codec, audio, layout, amount, pace)
+    else:
+        _write_codes(writer, codec, audio, layout, amount, pace)
+
+
+def _chunk_frames(header: Header, seconds: float) -> int:
+    """Frames of a chunk of so many seconds, as far as the format allows."""
+    return max(1, min(ceil(seconds * header.frame_rate), header.chunk_limit))
+
+
+def _write_codes(
+    writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...], pace: Pace | None
+) -> None:
+    if codec.config.segment_length:
+        wavs = (to_tensor(layout.split(block, codec.config.channels), codec) for block in audio)
+        for segment in codec.encode_segment_blocks(wavs, n_codebooks=codebooks[0]):
+            writer.append_segment(segment.codes[0].cpu().numpy(), None if segment.scale is None else float(segment.scale))
+        return
+    for codes in encode_blocks(codec, audio, layout, codebooks, pace):
+        writer.append(codes, codebooks)
+
+
+def _write_variable(
+    writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layout: Layout, allocator: Allocator, pace: Pace | None
+) -> None:
+    """Codes at all codebooks, of which each stretch keeps what `allocator` gives it."""
+    heard: list[np.ndarray] = []
+
+    def listened() -> Iterator[np.ndarray]:
+        for block in audio:
+            heard.append(block)
+            yield block
+
+    def coded() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for codes in encode_blocks(codec, listened(), layout, allocator.codebooks, pace):
+            yield codes, np.concatenate(heard, axis=1)
+            heard.clear()
+
+    size = round(WINDOW_SECONDS * codec.config.frame_rate)
+    for codes, wav in windows(coded(), size, codec.config.hop_length):
+        for part, books in allocator.cut(codes, wav):
+            writer.append(part, books)
