@@ -6,6 +6,7 @@ playlist or a text file is never taken for sound.
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -25,6 +26,8 @@ DEMUXERS = (
 )
 PLAIN = frozenset({"aiff", "au", "caf", "voc", "wav"})  # a last packet that is short means nothing
 EXACT = frozenset({"aiff", "ape", "au", "caf", "flac", "tta", "w64", "wv"})  # their headers count samples
+ROUGH = frozenset({"avi", "caf", "flv"})  # their headers count samples or time, but for an encoder's delay and padding
+SLACK = 0.15  # seconds that ROUGH claims may be too long, and at least three frames
 TIMED = frozenset({"asf"})  # a jump in their timestamps is a loss that FFmpeg does not tell
 MAX_JUMP = 0.05  # seconds
 
@@ -124,6 +127,8 @@ class AvReader:
             self.metadata = {**stream.metadata, **container.metadata}
         self.n_tracks, self.track = len(tracks), tracks.index(stream) + 1
         stream.codec_context.options = {"err_detect": "crccheck"}
+        if stream.codec_context.name == "alac" and container.format.name == "caf":
+            stream.codec_context.options |= {"flags2": "+skip_manual"}  # its last frame is short already: no second trimming
         return stream
 
     def note(self, reason: str, seconds: float | None = None) -> None:
@@ -181,7 +186,20 @@ class _Decoding:
         self._end: float | None = None  # seconds, of the last frame
         self._pending: str | None = None  # damage if more sound follows
         self._cut = False
-        self._claimed = float(stream.duration * stream.time_base) if self._format in EXACT and stream.duration else 0.0
+        self._claimed, self._slack = self._claim(container)
+
+    def _claim(self, container: Any) -> tuple[float, float]:
+        """How long the sound is by its header, in seconds, and how much less it may be; 0 if the header does not tell."""
+        stream = self._stream
+        context = stream.codec_context
+        is_rough = self._format in ROUGH and (self._format == "avi" or not context.name.startswith("pcm_"))
+        if self._format in EXACT or self._format in ROUGH:
+            slack = max(SLACK, 3 * context.frame_size / (context.sample_rate or 1)) if is_rough else 0.0
+            if stream.duration:
+                return float(stream.duration * stream.time_base), slack
+            if self._format == "flv" and len(container.streams) == 1 and container.duration:
+                return container.duration / av.time_base, slack
+        return 0.0, 0.0
 
     def frames(self) -> Iterator[av.AudioFrame]:
         """The frames in order, as FFmpeg gives them."""
@@ -224,7 +242,7 @@ class _Decoding:
 
     def _check_end(self) -> None:
         rate = self._stream.codec_context.sample_rate or 1
-        if self._n_samples < round(self._claimed * rate) - 1:
+        if self._n_samples < round((self._claimed - self._slack) * rate) - 1:
             self._note(f"cut off: the header promises {self._claimed:.3f} s")
         elif self._cut:
             self._note("cut off in the middle of a frame")
@@ -242,6 +260,16 @@ def to_array(frame: av.AudioFrame) -> np.ndarray:
     if array.dtype.kind == "u":
         return (array.astype(np.float32) - 128) * np.float32(1 / 128)
     return array.astype(np.float32) * np.float32(2.0 ** (1 - 8 * array.dtype.itemsize))
+
+
+def knows(head: bytes) -> bool:
+    """Whether FFmpeg takes bytes for the beginning of a file of some format, even if it cannot go on from there."""
+    with av.logging.Capture() as logs:
+        try:
+            av.open(io.BytesIO(head), options={"format_whitelist": DEMUXERS}, metadata_errors="replace").close()
+        except (av.error.FFmpegError, ValueError):
+            return any("not on whitelist" not in line for _, _, line in logs)
+    return True
 
 
 def duration_of(file: Any) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
@@ -16,6 +17,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from .arriving import Arriving, open_arriving
+from .claims import claimed_end
 from .errors import AudioError, Damage
 from .forms import MAX_RATE, MIN_RATE
 from .mp3_frames import Mp3Stream, frame_bytes, id3_size, read_gapless
@@ -26,14 +28,17 @@ BLOCK_SECONDS = 1.0
 BLOCK_BYTES = 1 << 24  # of a block of float32 at most, whatever the rate and the channels
 MAX_ID3 = 1 << 28  # bytes
 MAX_BOXES = 1 << 16  # bytes of an MP4 file before it says where its samples are
+MAX_HEADERS = 1 << 20  # bytes of a pipe that must tell a format before it is spooled
+BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid")  # of MP4 and QuickTime
 ADTS = (b"\xff\xf1", b"\xff\xf9", b"\xff\xf0", b"\xff\xf8")  # of AAC
 READABLE_SUFFIXES = frozenset({
     ".wav", ".wave", ".bwf", ".rf64", ".w64", ".aiff", ".aif", ".aifc", ".caf", ".au", ".snd", ".flac", ".mp3", ".mp2", ".m4a",
     ".m4b", ".aac", ".mp4", ".mov", ".mkv", ".mka", ".webm", ".3gp", ".3g2", ".ogg", ".oga", ".opus", ".spx", ".wma", ".asf",
     ".amr", ".awb", ".ac3", ".eac3", ".ape", ".wv", ".tta", ".tak", ".mpc", ".avi",
 })  # fmt: skip
+ASF = b"\x30\x26\xb2\x75"
 FORWARD = (  # formats that FFmpeg reads forwards and loses nothing
-    b"fLaC", b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75", b"TTA1", b".snd", b"FORM", b"#!AMR", b"\x0b\x77", b"\x47\x40",
+    b"fLaC", b"\x1a\x45\xdf\xa3", ASF, b"TTA1", b".snd", b"FORM", b"#!AMR", b"\x0b\x77", b"\x47\x40",
 )  # fmt: skip
 
 
@@ -80,6 +85,7 @@ class AudioSource:
         self._id3 = b""
         self._told = False
         self._lost_end = ""  # what follows the sound and is not read
+        self._claimed_end: int | None = None  # bytes, of a pipe
         with contextlib.ExitStack() as stack:
             arriving, file = open_arriving(source)
             if file is not None:
@@ -158,9 +164,15 @@ class AudioSource:
         if stream.size is not None and head[4:8] == b"ftyp" and is_joined_mov(stream.as_seekable(), stream.size):
             self._lost_end = "another MP4 file follows in the same file"
         stream.rewind(stream.position)
+        self._note_claim(stream)
         if head.startswith(FORWARD) or head[:2] in ADTS or is_fast_mov(stream):
             return AvReader([stream], self.name, self._track)
+        if stream.size is None and not is_known_start(stream.peek(MAX_HEADERS)):
+            raise AudioError(f"{self.name}: not audio that can be read (no known format)")
         file = self._stack.enter_context(stream.as_seekable())
+        if stream.size is None:
+            self._note_cut(claimed_end(_read_at(file)), os.fstat(file.fileno()).st_size)
+            file.seek(0)
         try:
             return AvReader([file], self.name, self._track)
         except AudioError:
@@ -168,6 +180,20 @@ class AudioSource:
             if reader is None:
                 raise
             return reader
+
+    def _note_claim(self, stream: Arriving) -> None:
+        """Note where the file should end: at once if its size is known, else for the end of the pipe."""
+        if stream.size is not None:
+            self._note_cut(claimed_end(_read_at(stream.as_seekable(), stream.position)), stream.size - stream.position)
+            stream.rewind(stream.position)
+        elif stream.peek(4) == ASF:
+            self._claimed_end = claimed_end(lambda at, n: stream.peek(at + n)[at:] if at + n <= MAX_HEADERS else b"")
+            if self._claimed_end is not None:
+                self._claimed_end += stream.position
+
+    def _note_cut(self, claimed: int | None, there: int) -> None:
+        if claimed is not None and claimed > there:
+            self._lost_end = "cut off, or a part is missing"
 
     def blocks(self, n_samples: int | Callable[[], int] | None = None) -> Iterator[np.ndarray]:
         """Float32 blocks [C, n] in order, n = `n_samples` but for the last, or what fits into BLOCK_BYTES if that is less.
@@ -194,6 +220,8 @@ class AudioSource:
     def _check(self, position: int) -> None:
         """Raise AudioError at damage, or note it once."""
         damage = None if self._told else self._reader.damage
+        if self._claimed_end is not None and getattr(self._reader, "ended", False):
+            self._note_cut(self._claimed_end, self._arriving.position)
         if damage is None and self._lost_end and getattr(self._reader, "ended", False) and not self._told:
             damage = Damage(self._lost_end)
         if damage is None:
@@ -252,6 +280,28 @@ def open_sndfile(file: Any) -> Reader | None:
         return SndfileReader(soundfile.SoundFile(os.dup(file.fileno()), closefd=True))
     except (soundfile.LibsndfileError, TypeError):
         return None
+
+
+def _read_at(file: BinaryIO, begin: int = 0) -> Callable[[int, int], bytes]:
+    """What reads bytes at a position of `file`, counted from `begin`."""
+
+    def read_at(at: int, n_bytes: int) -> bytes:
+        file.seek(begin + at)
+        return file.read(n_bytes)
+
+    return read_at
+
+
+def is_known_start(head: bytes) -> bool:
+    """Whether a file that begins with `head` may be audio; a file that is no longer than that is always tried."""
+    from .media import knows
+
+    if len(head) < MAX_HEADERS or head[4:8] in BOXES or knows(head):
+        return True
+    with tempfile.TemporaryFile() as file:
+        file.write(head)
+        file.flush()
+        return open_sndfile(file) is not None
 
 
 def is_mp3(head: bytes) -> bool:

@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+from unittest import mock
 
 import av
 import numpy as np
@@ -35,7 +36,9 @@ def test_samples_are_those_that_ffmpeg_decodes(media):
     assert wanted in (None, audio.shape[1])
 
 
-@pytest.mark.parametrize("name", ["a.flac", "a.oga", "alac.m4a", "a.tta", "a.wv", "a.aiff", "a.au", "a.w64", "a.mov", "a.wav"])
+@pytest.mark.parametrize(
+    "name", ["a.flac", "a.oga", "alac.m4a", "alac.caf", "a.tta", "a.wv", "a.aiff", "a.au", "a.w64", "a.mov", "a.wav"]
+)
 def test_lossless_formats_are_read_exactly(tmp_path, name):
     pcm = np.rint(tone(5000) * 32767) / 32768
     (tmp_path / name).write_bytes(encoded(name, pcm.astype(np.float32)))
@@ -182,6 +185,38 @@ def test_a_recording_that_was_cut_off_says_so(tmp_path, name):
     with pytest.raises(AudioError, match=r"damaged at 0\.[45]"):
         read(tmp_path / name)
     assert read(tmp_path / name, lost=[]).shape[1] > 0.4 * RATE
+
+
+@pytest.mark.parametrize("name", ["a.caf", "a.avi", "mp3.avi", "a.flv", "a.wma"])
+@pytest.mark.parametrize("share", [0.5, 0.77, 0.9])
+def test_a_container_that_lacks_bytes_says_so(tmp_path, name, share):
+    """FFmpeg passes over the missing end of these, and over a missing middle, wherever the cut falls."""
+    data = encoded(name, tone(4 * RATE))
+    at = int(len(data) * share)
+    for n_bytes in (0, 1, 2, 3):
+        for damaged in (data[: at + n_bytes], data[: at // 2 + n_bytes] + data[at // 2 + len(data) // 8 :]):
+            (tmp_path / name).write_bytes(damaged)
+            with pytest.raises(AudioError, match=r"damaged at \d\.\d{3} s \(.*\); try --partial$"):
+                read(tmp_path / name)
+            with pytest.raises(AudioError, match=r"damaged at \d\.\d{3} s"):
+                read_fifo(damaged)
+    lost = []
+    assert 0 < read(tmp_path / name, lost=lost).shape[1] < 4 * RATE and len(lost) == 1
+
+
+def test_an_endless_pipe_of_no_known_format_is_not_spooled():
+    for rubbish in (bytes(1 << 22), np.random.default_rng(3).bytes(1 << 22)):
+        with (
+            pytest.raises(AudioError, match="no known format"),
+            mock.patch.object(module.Arriving, "as_seekable", side_effect=OSError),
+        ):
+            read_fifo(rubbish)
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "alac.caf", "a.avi", "a.w64", "a.flv"])
+def test_a_format_that_must_be_spooled_is_known_by_its_start(name, monkeypatch):
+    monkeypatch.setattr(module, "MAX_HEADERS", 1 << 14)
+    assert read_fifo(encoded(name)).shape[1] >= RATE
 
 
 @pytest.mark.parametrize("name", ["a.m4a", "fast.m4a"])
