@@ -99,6 +99,7 @@ class Gapless:
 
     n_samples: int  # per channel, without the encoder's delay and padding
     padding: int  # samples at the end that the encoder added
+    n_bytes: int | None = None  # of all frames, if it tells
 
 
 def read_gapless(head: bytes) -> Gapless | None:
@@ -116,7 +117,8 @@ def read_gapless(head: bytes) -> Gapless | None:
     if head[lame : lame + 4] not in (b"LAME", b"Lavf", b"Lavc") or not pads:
         return None
     per_frame = 1152 if head[1] >> 3 & 3 == 3 else 576
-    return Gapless(n_frames * per_frame - (pads >> 12) - (pads & 0xFFF), pads & 0xFFF)
+    n_bytes = int.from_bytes(head[at + 12 : at + 16], "big") if flags & 2 else None
+    return Gapless(n_frames * per_frame - (pads >> 12) - (pads & 0xFFF), pads & 0xFFF, n_bytes or None)
 
 
 def id3_size(head: bytes) -> int:

@@ -85,7 +85,8 @@ class AudioSource:
         self._id3 = b""
         self._told = False
         self._lost_end = ""  # what follows the sound and is not read
-        self._claimed_end: int | None = None  # bytes, of a pipe
+        self._claimed_end: int | None = None  # in bytes, by a header; known to be wrong or right at the end of the stream alone
+        self._claimed_samples: int | None = None  # both claims of an MP3 must lack something
         with contextlib.ExitStack() as stack:
             arriving, file = open_arriving(source)
             if file is not None:
@@ -160,7 +161,11 @@ class AudioSource:
             links = OggLinks(stream)
             return AvReader(links, self.name, self._track, damage=lambda: links.problem)
         if is_mp3(head):
-            return AvReader([Mp3Stream(stream)], self.name, self._track, gapless=read_gapless(stream.peek(4096)))
+            gapless = read_gapless(stream.peek(4096))
+            if gapless is not None and gapless.n_bytes is not None:
+                self._claimed_end = stream.position + gapless.n_bytes
+                self._claimed_samples = gapless.n_samples
+            return AvReader([Mp3Stream(stream)], self.name, self._track, gapless=gapless)
         if stream.size is not None and head[4:8] == b"ftyp" and is_joined_mov(stream.as_seekable(), stream.size):
             self._lost_end = "another MP4 file follows in the same file"
         stream.rewind(stream.position)
@@ -220,7 +225,8 @@ class AudioSource:
     def _check(self, position: int) -> None:
         """Raise AudioError at damage, or note it once."""
         damage = None if self._told else self._reader.damage
-        if self._claimed_end is not None and getattr(self._reader, "ended", False):
+        is_short = self._claimed_samples is None or position < self._claimed_samples
+        if is_short and getattr(self._reader, "ended", False):
             self._note_cut(self._claimed_end, self._arriving.position)
         if damage is None and self._lost_end and getattr(self._reader, "ended", False) and not self._told:
             damage = Damage(self._lost_end)

@@ -12,7 +12,7 @@ import soundfile
 from ecdc.codec import source as module
 from ecdc.codec import waves
 from ecdc.codec.audio import AudioError, AudioSource, wave_header
-from ecdc.codec.mp3_frames import id3_size
+from ecdc.codec.mp3_frames import frame_bytes, id3_size
 from media_files import FORMATS, RATE, encoded, ffmpeg_count, read, read_fd, read_fifo, read_stdin, tone
 
 
@@ -202,6 +202,21 @@ def test_a_container_that_lacks_bytes_says_so(tmp_path, name, share):
                 read_fifo(damaged)
     lost = []
     assert 0 < read(tmp_path / name, lost=lost).shape[1] < 4 * RATE and len(lost) == 1
+
+
+def test_an_mp3_that_ends_between_two_frames_is_cut_off_by_its_own_counts(tmp_path):
+    data, ends = encoded("a.mp3", tone(2 * RATE)), []
+    at = 10 + id3_size(data) if data[:3] == b"ID3" else 0
+    while (size := frame_bytes(data[at : at + 10])) is not None:
+        at += size
+        ends.append(at)
+    whole = read_stdin(data).shape[1]
+    for end in ends[len(ends) // 2], ends[-9]:
+        (tmp_path / "a.mp3").write_bytes(data[:end])
+        for way, source in ((read, tmp_path / "a.mp3"), (read_fifo, data[:end])):
+            with pytest.raises(AudioError, match=r"damaged at \d\.\d{3} s \(cut off"):
+                way(source)
+            assert way(source, lost=[]).shape[1] < whole
 
 
 def test_an_endless_pipe_of_no_known_format_is_not_spooled():
