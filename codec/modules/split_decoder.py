@@ -192,7 +192,7 @@ class LevelCorrection(nn.Module):
         self.register_buffer("synthesis", synthesis.float(), persistent=False)
         bands = list(pairwise(band_edges(config.level_bin_hz, config.bands, config.top_bands)))
         core, above, n_bins = bands[: config.bands], bands[config.bands :], self.n_fft // 2 + 1
-        self.register_buffer("bank", band_means(core, n_bins) / float(window.sum()) ** 2, persistent=False)
+        self.register_buffer("bank", (band_means(core, n_bins) / window.sum() ** 2).float(), persistent=False)
         self.register_buffer("spread", between_centres(core, n_bins), persistent=False)
         top = torch.zeros(len(above), n_bins + (self.factor - 1) * (n_bins - 1))
         for band, (start, stop) in enumerate(above):

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from ecdc.codec.checkpoints import load, save
 from ecdc.codec.config import CodecConfig, ConfigError, SplitConfig
 from ecdc.codec.model import Codec
 from ecdc.codec.modules.levels import FLOOR_DB, RANGE_DB, LevelAnalysis, LevelVQ, band_edges
@@ -238,3 +239,12 @@ def test_configurations_that_do_not_fit_are_refused(options, message):
 def test_more_level_codebooks_than_codebooks_are_refused():
     with pytest.raises(ConfigError, match="no place for level codebooks"):
         CodecConfig("x", SplitConfig(level_places=(0, 9)), sample_rate=48_000, n_codebooks=8, bitrates_kbps=(0.5,))
+
+
+def test_a_saved_model_loads_and_codes_alike(codec, wav, tmp_path):
+    save(codec, tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.token_space == codec.token_space
+    codes = codec.encode(wav)
+    assert torch.equal(loaded.encode(wav), codes)
+    assert torch.equal(loaded.decode(codes), codec.decode(codes))
