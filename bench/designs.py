@@ -97,7 +97,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
     for kbps in rates:
         for name in names:
             cells = [_cell(rows, kbps, (names[0], name), key) for key in keys]
-            lines.append(f"| {kbps:g} | {Path(name).name} | " + " | ".join(cells) + " |")
+            lines.append(f"| {kbps:g} | {'/'.join(Path(name).parts[-2:])} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -112,6 +112,15 @@ class SplitEncoder(nn.Module):
             self.out.weight.mul_(0.3)
             self.skip.weight.copy_(torch.eye(dimension, config.low_bins))
 
+    @torch.no_grad()
+    def change_basis(self, basis: Tensor) -> list[Tensor]:
+        """Make shapes z to `basis` [D, D] @ z; returns the parameters that changed."""
+        assert self.out.bias is not None
+        changed = [self.out.weight, self.out.bias, self.skip.weight]
+        for parameter in changed:
+            parameter.copy_(basis.to(parameter.dtype) @ parameter)
+        return changed
+
     def initial_state(self, batch_size: int) -> EncoderState:
         """The state before the first sample: silence."""
         silence = self.window.new_zeros(batch_size, self.hop // 2)

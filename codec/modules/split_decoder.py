@@ -76,6 +76,15 @@ class SplitDecoder(nn.Module):
         with torch.no_grad():
             self.skip.weight.copy_(torch.eye(low, dimension))
 
+    @torch.no_grad()
+    def change_basis(self, inverse: Tensor) -> list[Tensor]:
+        """Take shapes of another basis, of which `inverse` [D, D] leads back; returns the parameters that changed."""
+        inverse = inverse.to(self.skip.weight.dtype)
+        self.skip.weight.copy_(self.skip.weight @ inverse)
+        inner = self.inp.weight[:, : self.dimension]
+        inner.copy_(inner @ inverse)
+        return [self.skip.weight, self.inp.weight]
+
     @property
     def reach(self) -> tuple[int, int]:
         """Frames before and after its own that a decoded sample depends on."""

@@ -11,14 +11,14 @@ nothing but the quantizer's view of the latents changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
-from ..modules.hybrid import HybridDecoder, HybridEncoder
 from .losses import reconstruction_losses
 from .run import Run
+from .split import SplitCodebooks, coded_shape
 
 RANGE = 100.0  # largest eigenvalue of H over the smallest that counts: the new basis stretches by at most its root
 
@@ -30,13 +30,10 @@ def sensitivity(run: Run, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     dimension = recipe.codec.dimension
     sums, energy, n_vectors = torch.zeros(dimension, dimension), torch.zeros(dimension, dimension), 0
     for i, audio in enumerate(batches):
-        with torch.no_grad():
-            latents = codec.encoder(audio)
-            quantized = codec.quantizer.decode(codec.quantizer.encode(latents, counts[i % len(counts)]))
-        quantized.requires_grad_()
-        estimate = codec.decoder(quantized)[..., : audio.shape[-1]]
+        latents, quantized, decode = _coded(run, audio, counts[i % len(counts)])
+        estimate, target = decode(quantized.requires_grad_())
         spectral = recipe.losses.windows, recipe.losses.complex_windows
-        losses = reconstruction_losses(estimate, audio, codec.sample_rate, *spectral)
+        losses = reconstruction_losses(estimate, target, codec.config.core_rate, *spectral)
         total = sum((getattr(recipe.losses, name) * value for name, value in losses.items()), torch.zeros(()))
         (gradient,) = torch.autograd.grad(total * latents.shape[0] * latents.shape[2], quantized)
         rows, vectors = (x.transpose(1, 2).reshape(-1, dimension) for x in (gradient, latents))
@@ -44,6 +41,17 @@ def sensitivity(run: Run, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         energy += vectors.T @ vectors
         n_vectors += len(rows)
     return sums / n_vectors, energy / n_vectors
+
+
+def _coded(run: Run, audio: Tensor, n_codebooks: int) -> tuple[Tensor, Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
+    """Latents [B, D, T] of audio, the same quantized, and what decodes those: (estimate, target), each [B, 1, N]."""
+    codec = run.codec
+    if isinstance(run.codebooks, SplitCodebooks):
+        return coded_shape(codec, audio, n_codebooks)
+    with torch.no_grad():
+        latents = codec.encoder(audio)
+        quantized = codec.quantizer.decode(codec.quantizer.encode(latents, n_codebooks))
+    return latents, quantized, lambda z: (codec.decoder(z)[..., : audio.shape[-1]], audio)
 
 
 def basis_of(sensitivity: Tensor, energy: Tensor) -> Tensor:
@@ -60,8 +68,8 @@ def fit_metric(run: Run, batches: Iterable[Tensor]) -> None:
     Raises ValueError for architectures whose outer layers are not plain linear ones.
     """
     encoder, decoder = run.codec.encoder, run.codec.decoder
-    if not isinstance(encoder, HybridEncoder) or not isinstance(decoder, HybridDecoder):
-        raise ValueError("metric_steps: only the hybrid architecture can change the basis of its latents")
+    if not hasattr(encoder, "change_basis") or not hasattr(decoder, "change_basis"):
+        raise ValueError("metric_steps: the seanet architecture cannot change the basis of its latents")
     basis = basis_of(*sensitivity(run, batches))
     changed = [*encoder.change_basis(basis), *decoder.change_basis(torch.linalg.inv(basis))]
     for parameter in changed:  # what was the mean of their gradients points elsewhere now

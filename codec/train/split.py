@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from ..config import SplitConfig
 from ..model import Codec
 from ..modules.levels import LevelVQ
+from ..modules.noise import frame_noise
 from ..modules.split_decoder import Heard, SplitDecoder, add_windows
 from ..quantize.split import SplitVQ
 from .codebooks import Assigner, CodebookTrainer, kmeans
@@ -45,10 +46,21 @@ class SplitCodebooks(nn.Module):
 
     @torch.no_grad()
     def start(self, codec: Codec, batches: Iterable[Tensor], generator: torch.Generator) -> None:
-        """k-means for the level codebooks in closed loop, then for the shape: batches of audio [B, 1, (T + 1) * hop]."""
+        """k-means for the shape, and in closed loop for levels that have none yet: batches of audio [B, 1, (T + 1) * hop]."""
         encoder, quantizer = codec.encoder, self.quantizer[0].levels
         frames = torch.cat([frames_of(audio, encoder.hop) for audio in batches])
-        exact = torch.cat([encoder.analysis(part) for part in frames.split(16)])
+        if not self.levels.started:
+            self._start_levels(torch.cat([encoder.analysis(part) for part in frames.split(16)]), generator)
+        latents = []
+        for part in frames.split(16):
+            exact = encoder.analysis(part)
+            base = code_levels(quantizer, exact).parts[:, 0]
+            latents.append(encoder.shape(part, exact, base, encoder.initial_state(len(part))))
+        self.shape.start(torch.cat([z.transpose(1, 2).flatten(0, 1) for z in latents]), generator)
+
+    def _start_levels(self, exact: Tensor, generator: torch.Generator) -> None:
+        """Fit mean, codebooks and taps to levels [B, T, F]."""
+        quantizer = self.quantizer[0].levels
         quantizer.mean.copy_(exact.mean((0, 1)))
         rest = exact - quantizer.mean
         for k, codebook in enumerate(quantizer.codebooks):
@@ -62,12 +74,6 @@ class SplitCodebooks(nn.Module):
             past = quantizer.initial_past(len(rest)).to(rest)[:, k]
             rest = rest - predict_one(quantizer, k, codebook[codes], past) + (quantizer.mean if k == 0 else 0.0)
         self.levels.continue_from_quantizer()
-        latents = []
-        for part in frames.split(16):
-            exact = encoder.analysis(part)
-            base = code_levels(quantizer, exact).parts[:, 0]
-            latents.append(encoder.shape(part, exact, base, encoder.initial_state(len(part))))
-        self.shape.start(torch.cat([z.transpose(1, 2).flatten(0, 1) for z in latents]), generator)
 
     @torch.no_grad()
     def learn(
@@ -215,6 +221,32 @@ def forward(
     target = core_target(audio, config)
     cut = slice(SKIP_START * decoder.hop, -SKIP_END * decoder.hop)
     return Forward(estimate[..., cut], target[..., cut], coded, latents, shape_codes, commitment)
+
+
+def coded_shape(
+    codec: Codec, audio: Tensor, n_codebooks: int
+) -> tuple[Tensor, Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
+    """The shape's latents [B, D, T] of a batch, the same quantized, and what decodes those: (estimate, target), [B, 1, N]."""
+    decoder = codec.decoder
+    with torch.no_grad():
+        frames = frames_of(audio, codec.encoder.hop)
+        coded = code_levels(codec.quantizer.levels, codec.encoder.analysis(frames))
+        state = codec.encoder.initial_state(len(audio))
+        latents = codec.encoder.shape(frames, coded.exact, coded.parts[:, 0], state)
+        n_levels, n_shape = codec.quantizer.counts(n_codebooks)
+        n_shape = max(1, n_shape)
+        n_books = torch.tensor([[n_levels, n_shape]] * len(audio))
+        shape = codec.quantizer.shape
+        quantized = shape.decode(shape.encode(latents, n_shape))
+        lost = torch.zeros(coded.exact.shape[:2], dtype=torch.bool)
+
+    def decode(z: Tensor) -> tuple[Tensor, Tensor]:
+        heard = hear(codec, coded, z, n_books, lost)
+        estimate = core_audio(decoder, heard, frame_noise(0, z.shape[2], 2 * decoder.hop, z))
+        cut = slice(SKIP_START * decoder.hop, -SKIP_END * decoder.hop)
+        return estimate[..., cut], core_target(audio, decoder.config)[..., cut]
+
+    return latents, quantized, decode
 
 
 def hear(codec: Codec, coded: CodedLevels, quantized: Tensor, n_books: Tensor, lost: Tensor) -> Heard:

@@ -53,5 +53,5 @@ def test_other_architectures_are_refused(recipe, packed, batches):
     )
     run = Run.new(Recipe(codec=codec, data=recipe.data, kmeans_seconds=8.0))
     start_codebooks(run, PackedAudio.open(packed, "train", 1))
-    with pytest.raises(ValueError, match="only the hybrid architecture"):
+    with pytest.raises(ValueError, match="the seanet architecture cannot"):
         metric.fit_metric(run, batches)

@@ -9,9 +9,11 @@ from ecdc.codec.config import CodecConfig, ConfigError, SplitConfig
 from ecdc.codec.model import Codec
 from ecdc.codec.modules.levels import LevelVQ
 from ecdc.codec.modules.noise import frame_noise
-from ecdc.codec.train import codebooks, loop, split
+from ecdc.codec.train import codebooks, loop, metric, split
+from ecdc.codec.train.data import PackedAudio
 from ecdc.codec.train.losses import tile_loss
 from ecdc.codec.train.recipe import LossRecipe, Recipe, find_recipe, read_recipe
+from ecdc.codec.train.step import draw_audio, row_samples, start_codebooks
 
 
 @pytest.fixture
@@ -144,3 +146,22 @@ def test_a_recipe_whose_levels_do_not_fit_the_hop_is_refused(tmp_path):
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"odd\.toml.*steps and fine_blocks must divide"):
         read_recipe(path, Recipe)
+
+
+def test_latents_in_the_losses_basis_compute_what_they_did(split_recipe, packed, tmp_path):
+    run = train(dataclasses.replace(split_recipe, steps=3), packed, tmp_path)
+    data = PackedAudio.open(packed, "train", row_samples(split_recipe))
+    batches = [draw_audio(split_recipe, data, 1000 + i) for i in range(3)]
+    run.codec.eval()
+    with torch.no_grad():
+        latents, _, decode = split.coded_shape(run.codec, batches[0], 4)
+        before, _ = decode(latents)
+        level_books = run.codec.quantizer.levels.codebooks.clone()
+    metric.fit_metric(run, batches)
+    start_codebooks(run, data)
+    with torch.no_grad():
+        moved, _, decode = split.coded_shape(run.codec, batches[0], 4)
+        after, _ = decode(moved)
+    assert not torch.allclose(moved, latents, atol=1e-2)
+    assert float((after - before).norm()) < 1e-3 * float(before.norm())
+    assert torch.equal(run.codec.quantizer.levels.codebooks, level_books)
