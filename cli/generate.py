@@ -82,14 +82,13 @@ def generate_command(
         from ..format.files import output_stream
         from ..plugins.generators import write
 
-        label, seconds = given["prompt"] or given["generator"], given["seconds"]
         try:
             source = _source(stack, **given)
             header = source.header()
         except RuntimeError as error:  # such as a model without its codec
             raise InputError(str(error)) from error
         with (
-            progress_bar(label, seconds, quiet) as progress,
+            progress_bar(given["prompt"] or given["generator"], given["seconds"], quiet) as progress,
             output_stream(output, force) as stream,
             _interrupts() as ends,
         ):
@@ -167,7 +166,7 @@ def _sound(opened: CodeFile | Sound) -> Sound:
         codec = load_bundled(opened.header.codec)
     except CheckpointError:
         name = printable(opened.header.codec[:80])
-        text = f"{opened.name}: its codec {name!r} is not bundled: decode it with that codec, then give the audio"
+        text = f"{opened.name}: its codec {name!r} is not bundled: give the audio that `ecdc decode --model` makes of it"
         raise InputError(text) from None
     with open(opened.name, "rb") as stream:
         return Sound(np.concatenate(list(decode_blocks(codec, Reader(stream))), axis=1), codec.sample_rate)

@@ -81,7 +81,7 @@ def test_what_cannot_be_is_one_line_and_no_file(generate, tmp_path):
     cases = [
         (("--continue", other), "codes are of else"),
         (("--continue", tmp_path / "none.wav"), "No such file"),
-        (("--melody", other), "its codec 'else' is not bundled: decode it"),
+        (("--melody", other), "its codec 'else' is not bundled: give the audio that"),
         (("--generator", "nobody"), "nobody: no such generator"),
         (("--model", tmp_path / "no model"), "no model"),
     ]
