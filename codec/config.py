@@ -320,8 +320,8 @@ class CodecConfig(Strict):
     @property
     def core_rate(self) -> int:
         """Hz, at which the networks work: half the sampling rate for a split codec at 48 kHz."""
-        split = isinstance(self.architecture, SplitConfig)
-        return self.sample_rate // self.architecture.core_factor if split else self.sample_rate
+        split = self.architecture
+        return self.sample_rate // split.core_factor if isinstance(split, SplitConfig) else self.sample_rate
 
     @property
     def codebook_bits(self) -> int:

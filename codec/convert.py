@@ -80,7 +80,7 @@ def convert(tensors: Mapping[str, Tensor], codec: Codec, where: Path) -> dict[st
         for i, layer in enumerate(getattr(codec, side).layers):
             number += 1 if getattr(layer, "elu_alpha", None) is None else 2  # activations count as layers
             ours |= _layer(source, layer, f"{side}.layers.{number}", f"{side}.layers.{i}")
-    _, size, dimension = codec.quantizer.codebooks.shape
+    size, dimension = codec.config.codebook_size, codec.config.dimension
     names = [f"quantizer.layers.{k}.codebook.embed" for k in range(codec.config.n_codebooks)]
     ours["quantizer.codebooks"] = torch.stack([source.take(name, (size, dimension)) for name in names])
     source.finish()

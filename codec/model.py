@@ -39,7 +39,7 @@ class Codec(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where codes are decoded."""
-        return self.quantizer.codebooks.device
+        return next(self.quantizer.buffers()).device
 
     @property
     def token_space(self) -> bytes:
@@ -86,7 +86,7 @@ class Codec(nn.Module):
 
     def _checked_codes(self, codes: Codes) -> Tensor:
         """Codes as int64; raises ValueError with what came and what was wanted."""
-        return checked_codes(codes, self.config.n_codebooks, self.config.codebook_size, next(self.quantizer.buffers()).device)
+        return checked_codes(codes, self.config.n_codebooks, self.config.codebook_size, self.device)
 
     @torch.no_grad()
     def encode(self, wav: Audio, kbps: float | None = None, n_codebooks: int | None = None) -> Tensor:

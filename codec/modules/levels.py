@@ -40,7 +40,7 @@ def band_edges(bin_hz: float, n_bands: int, n_top_bands: int) -> list[int]:
     edges = [0]
     for hz in erb_edges(n_bands, LOWEST_HZ, CORE_HZ)[1:]:
         edges.append(max(edges[-1] + 1, round(hz / bin_hz)))
-    top = erb_edges(n_top_bands, CORE_HZ, HIGHEST_HZ)[1:] if n_top_bands else []
+    top = erb_edges(n_top_bands, CORE_HZ, HIGHEST_HZ)[1:] if n_top_bands else np.zeros(0)
     return edges + [round(hz / bin_hz) for hz in top]
 
 

@@ -54,6 +54,10 @@ class Heard:
 class SplitDecoder(nn.Module):
     """Latents [B, D + L * F + 2, T] of SplitVQ -> audio [B, 1, T * hop]."""
 
+    basis: Tensor
+    fine_basis: Tensor
+    edge: Tensor
+
     def __init__(self, config: SplitConfig, dimension: int, levels: LevelVQ) -> None:
         super().__init__()
         self.config, self.dimension, self.hop = config, dimension, config.core_hop
@@ -191,6 +195,12 @@ class SplitDecoder(nn.Module):
 
 class LevelCorrection(nn.Module):
     """Moves the levels of the core's windows towards the coded ones, and adds the bands above the core as noise."""
+
+    window: Tensor
+    synthesis: Tensor
+    bank: Tensor
+    spread: Tensor
+    top: Tensor
 
     def __init__(self, config: SplitConfig) -> None:
         super().__init__()

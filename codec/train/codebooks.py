@@ -7,6 +7,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from ..modules.levels import LevelVQ
 from ..quantize.residual import ResidualVQ
 from .processor import has_bfloat16
 
@@ -47,7 +48,7 @@ class CodebookTrainer(nn.Module):
     squares: Tensor
     started: Tensor
 
-    def __init__(self, quantizer: ResidualVQ, decay: float = 0.99, revive_below: float = 0.1) -> None:
+    def __init__(self, quantizer: ResidualVQ | LevelVQ, decay: float = 0.99, revive_below: float = 0.1) -> None:
         super().__init__()
         self.quantizer, self.decay, self.revive_below = quantizer, decay, revive_below
         n_codebooks, size, _ = quantizer.codebooks.shape
@@ -115,7 +116,7 @@ class CodebookTrainer(nn.Module):
         return quantized, torch.stack(terms).mean(), codes.view(-1, batch_size, n_frames)[:, back].transpose(0, 1)
 
     @torch.no_grad()
-    def learn(self, n_codebooks: Tensor, latents: Tensor, codes: Tensor, generator: torch.Generator) -> None:
+    def learn(self, generator: torch.Generator, n_codebooks: Tensor, latents: Tensor, codes: Tensor) -> None:
         """Move every codebook towards the vectors that `forward` assigned to its entries.
 
         Shapes: n_codebooks [B], latents [B, D, T], codes [B, K, T], of the global batch.

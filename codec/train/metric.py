@@ -12,6 +12,7 @@ nothing but the quantizer's view of the latents changes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,7 +68,8 @@ def fit_metric(run: Run, batches: Iterable[Tensor]) -> None:
 
     Raises ValueError for architectures whose outer layers are not plain linear ones.
     """
-    encoder, decoder = run.codec.encoder, run.codec.decoder
+    encoder: Any = run.codec.encoder
+    decoder: Any = run.codec.decoder
     if not hasattr(encoder, "change_basis") or not hasattr(decoder, "change_basis"):
         raise ValueError("metric_steps: the seanet architecture cannot change the basis of its latents")
     basis = basis_of(*sensitivity(run, batches))

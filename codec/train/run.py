@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..model import Codec
 from ..modules.convnext import CausalStack
+from ..quantize.residual import ResidualVQ
 from ..quantize.split import SplitVQ
 from .adversary import Adversary
 from .balancer import Balancer
@@ -49,8 +50,7 @@ class Run:
         if recipe.frozen_tokens:
             codec.encoder.requires_grad_(False)
         adversary = Adversary(recipe.adversary) if recipe.adversary else None
-        kind = SplitCodebooks if isinstance(codec.quantizer, SplitVQ) else CodebookTrainer
-        codebooks = kind(codec.quantizer, recipe.codebook_decay)
+        codebooks = trainer_of(codec.quantizer, recipe.codebook_decay)
         run = cls(recipe, codec, codebooks, optimizers_for(recipe, codec), adversary)
         if recipe.average_decay:
             run.average = {name: p.detach().clone() for name, p in trained_parameters(codec)}
@@ -92,6 +92,11 @@ class Run:
             with torch.no_grad():
                 for name, value in kept.items():
                     parameters[name].copy_(value)
+
+
+def trainer_of(quantizer: ResidualVQ | SplitVQ, decay: float) -> CodebookTrainer | SplitCodebooks:
+    """What trains the codebooks of a quantizer."""
+    return SplitCodebooks(quantizer, decay) if isinstance(quantizer, SplitVQ) else CodebookTrainer(quantizer, decay)
 
 
 def trained_parameters(codec: Codec) -> Iterator[tuple[str, nn.Parameter]]:

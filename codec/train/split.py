@@ -15,6 +15,7 @@ from ..config import SplitConfig
 from ..model import Codec
 from ..modules.levels import LevelVQ
 from ..modules.noise import frame_noise
+from ..modules.split import SplitEncoder
 from ..modules.split_decoder import Heard, SplitDecoder, add_windows
 from ..quantize.split import SplitVQ
 from .codebooks import Assigner, CodebookTrainer, kmeans
@@ -47,7 +48,7 @@ class SplitCodebooks(nn.Module):
     @torch.no_grad()
     def start(self, codec: Codec, batches: Iterable[Tensor], generator: torch.Generator) -> None:
         """k-means for the shape, and in closed loop for levels that have none yet: batches of audio [B, 1, (T + 1) * hop]."""
-        encoder, quantizer = codec.encoder, self.quantizer[0].levels
+        encoder, quantizer = parts_of(codec)[0], self.quantizer[0].levels
         frames = torch.cat([frames_of(audio, encoder.hop) for audio in batches])
         if not self.levels.started:
             self._start_levels(torch.cat([encoder.analysis(part) for part in frames.split(16)]), generator)
@@ -77,14 +78,14 @@ class SplitCodebooks(nn.Module):
 
     @torch.no_grad()
     def learn(
-        self, n_books: Tensor, latents: Tensor, shape_codes: Tensor, wanted: Tensor, level_codes: Tensor,
-        generator: torch.Generator,
+        self, generator: torch.Generator, n_books: Tensor, latents: Tensor, shape_codes: Tensor, wanted: Tensor,
+        level_codes: Tensor,
     ) -> None:  # fmt: skip
         """Move every codebook towards what was assigned to its entries, over the global batch.
 
         Shapes: n_books [B, 2], latents [B, D, T], shape_codes [B, K - L, T], wanted [B, L, T, F], level_codes [B, L, T].
         """
-        self.shape.learn(n_books[:, 1], latents, shape_codes, generator=generator)
+        self.shape.learn(generator, n_books[:, 1], latents, shape_codes)
         for k in range(len(self.quantizer[0].levels.codebooks)):  # whichever of them the decoder receives
             vectors, index = wanted[:, k].flatten(0, 1), level_codes[:, k].flatten()
             self.levels._move(k, vectors, index, vectors, generator)
@@ -133,6 +134,13 @@ class CodedLevels:
     codes: Tensor  # [B, L, T]
     wanted: Tensor  # [B, L, T, F]: what each codebook had to code
     parts: Tensor  # [B, L, T, F]: what each adds to the decoded levels, with a gradient for taps and mean
+
+
+def parts_of(codec: Codec) -> tuple[SplitEncoder, SplitDecoder, SplitVQ]:
+    """Encoder, decoder and quantizer of a split codec."""
+    encoder, decoder, quantizer = codec.encoder, codec.decoder, codec.quantizer
+    assert isinstance(encoder, SplitEncoder) and isinstance(decoder, SplitDecoder) and isinstance(quantizer, SplitVQ)
+    return encoder, decoder, quantizer
 
 
 def frames_of(audio: Tensor, hop: int) -> Tensor:
@@ -206,11 +214,11 @@ def forward(
 
     `lost` [B, T], bool, are frames whose codes the decoder does not have.
     """
-    config, encoder, decoder = codec.config.architecture, codec.encoder, codec.decoder
+    encoder, decoder, quantizer = parts_of(codec)
     frames = frames_of(audio, encoder.hop)
     with torch.no_grad():
         exact = encoder.analysis(frames)
-    coded = code_levels(codec.quantizer.levels, exact)
+    coded = code_levels(quantizer.levels, exact)
     base = coded.parts[:, 0].detach()
     state = encoder.initial_state(len(audio))
     latents = encoder.shape(frames, exact, base, state)
@@ -218,7 +226,7 @@ def forward(
     heard = hear(codec, coded, quantized, n_books, lost)
     noise = (torch.rand(*exact.shape[:2], 2 * decoder.hop, generator=generator) - 0.5) * 12**0.5
     estimate = core_audio(decoder, heard, noise)
-    target = core_target(audio, config)
+    target = core_target(audio, decoder.config)
     cut = slice(SKIP_START * decoder.hop, -SKIP_END * decoder.hop)
     return Forward(estimate[..., cut], target[..., cut], coded, latents, shape_codes, commitment)
 
@@ -227,16 +235,16 @@ def coded_shape(
     codec: Codec, audio: Tensor, n_codebooks: int
 ) -> tuple[Tensor, Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
     """The shape's latents [B, D, T] of a batch, the same quantized, and what decodes those: (estimate, target), [B, 1, N]."""
-    decoder = codec.decoder
+    encoder, decoder, quantizer = parts_of(codec)
     with torch.no_grad():
-        frames = frames_of(audio, codec.encoder.hop)
-        coded = code_levels(codec.quantizer.levels, codec.encoder.analysis(frames))
-        state = codec.encoder.initial_state(len(audio))
-        latents = codec.encoder.shape(frames, coded.exact, coded.parts[:, 0], state)
-        n_levels, n_shape = codec.quantizer.counts(n_codebooks)
+        frames = frames_of(audio, encoder.hop)
+        coded = code_levels(quantizer.levels, encoder.analysis(frames))
+        state = encoder.initial_state(len(audio))
+        latents = encoder.shape(frames, coded.exact, coded.parts[:, 0], state)
+        n_levels, n_shape = quantizer.counts(n_codebooks)
         n_shape = max(1, n_shape)
         n_books = torch.tensor([[n_levels, n_shape]] * len(audio))
-        shape = codec.quantizer.shape
+        shape = quantizer.shape
         quantized = shape.decode(shape.encode(latents, n_shape))
         lost = torch.zeros(coded.exact.shape[:2], dtype=torch.bool)
 
@@ -251,7 +259,7 @@ def coded_shape(
 
 def hear(codec: Codec, coded: CodedLevels, quantized: Tensor, n_books: Tensor, lost: Tensor) -> Heard:
     """What the decoder's network receives of a batch, lost frames and missing codebooks left out."""
-    quantizer = codec.quantizer
+    quantizer = parts_of(codec)[2]
     kept = (~lost)[..., None].to(quantized.dtype)  # [B, T, 1]
     flags = n_books / torch.tensor([len(quantizer.level_places), len(quantizer.shape.codebooks)])
     parts = coded.parts.detach()

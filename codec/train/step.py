@@ -84,7 +84,7 @@ def train_step(run: Run, batch: Tensor) -> dict[str, float]:
     norm = update_networks(run)
     if not recipe.frozen_tokens:
         gathered = [parallel.gather_rows(torch.cat(parts)) for parts in zip(*lessons, strict=True)]
-        run.codebooks.learn(n_codebooks, *gathered, generator=generator_for(recipe.seed, run.step, REVIVAL))
+        run.codebooks.learn(generator_for(recipe.seed, run.step, REVIVAL), n_codebooks, *gathered)
     run.step += 1
     return {name: sum(row[name] for row in rows) / n_parts for name in rows[0]} | {"gradient_norm": norm}
 

@@ -1,9 +1,11 @@
 """The split codec: levels with a finite memory, streams equal wholes, spans equal wholes, prefixes decode, latency."""
 
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from ecdc.codec.checkpoints import load, save
 from ecdc.codec.config import CodecConfig, ConfigError, SplitConfig
@@ -11,6 +13,7 @@ from ecdc.codec.model import Codec
 from ecdc.codec.modules.levels import FLOOR_DB, RANGE_DB, LevelAnalysis, LevelVQ, band_edges
 from ecdc.codec.modules.noise import frame_noise, mixed
 from ecdc.codec.modules.split_decoder import LevelCorrection, add_windows
+from ecdc.codec.pipeline import decode_file, encode_file
 
 K = 8
 SMALL = {
@@ -248,3 +251,17 @@ def test_a_saved_model_loads_and_codes_alike(codec, wav, tmp_path):
     codes = codec.encode(wav)
     assert torch.equal(loaded.encode(wav), codes)
     assert torch.equal(loaded.decode(codes), codec.decode(codes))
+
+
+def test_files_of_stereo_come_back_whole_and_in_spans(codec, tmp_path):
+    rate = 44_100
+    time = np.arange(rate) / rate
+    audio = np.stack([0.2 * np.sin(2 * np.pi * 330 * time), 0.1 * np.sin(2 * np.pi * 440 * time)], 1)
+    soundfile.write(tmp_path / "a.wav", audio, rate)
+    encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", codec, kbps=4)
+    decode_file(tmp_path / "a.ecdc", tmp_path / "b.wav", codec)
+    decode_file(tmp_path / "a.ecdc", tmp_path / "c.wav", codec, start=Fraction(1, 2), duration=Fraction(1, 4))
+    whole, found = soundfile.read(tmp_path / "b.wav")
+    part, _ = soundfile.read(tmp_path / "c.wav")
+    assert found == rate and whole.shape == audio.shape
+    assert np.abs(part - whole[rate // 2 : rate // 2 + len(part)]).max() < 1e-3

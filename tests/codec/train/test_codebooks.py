@@ -53,7 +53,7 @@ def test_scales_follow_what_the_first_codebook_leaves():
     for _ in range(100):
         x = draw()
         n_codebooks = torch.tensor([2])
-        trainer.learn(n_codebooks, x, trainer(x, n_codebooks)[2], torch.Generator())
+        trainer.learn(torch.Generator(), n_codebooks, x, trainer(x, n_codebooks)[2])
     found = torch.tensor([trainer.quantizer.scales[trainer.quantizer.codebooks[0][:, i].argmax()] for i in range(4)])
     assert torch.allclose(found, spread, rtol=0.15)
 
@@ -77,7 +77,7 @@ def test_codes_that_nobody_uses_are_revived(trainer):
     for _ in range(400):
         x = torch.randn(4, 8, 50)
         n_codebooks = torch.full((4,), 3)
-        trainer.learn(n_codebooks, x, trainer(x, n_codebooks)[2], generator)
+        trainer.learn(generator, n_codebooks, x, trainer(x, n_codebooks)[2])
     assert trainer.quantizer.codebooks[0].abs().max() < 10
 
 
