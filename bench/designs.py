@@ -49,8 +49,8 @@ def measures(clip: Clip, audio: np.ndarray, frame_rate: float, keys: Sequence[st
     """All figures of one decoded clip [N] at the clip's rate; None where one is undefined."""
     rate = clip.sample_rate
     found: dict[str, float | None] = {key: score(key, clip.audio, audio, rate, clip.kind)[0] for key in keys}
-    core = [torch.from_numpy(resample_all(x[None], rate, CORE_RATE)[None].copy()) for x in (audio, clip.audio)]
-    found["level"] = float(tile_loss(*core, CORE_RATE))
+    estimate, target = (torch.from_numpy(resample_all(x[None], rate, CORE_RATE)[None].copy()) for x in (audio, clip.audio))
+    found["level"] = float(tile_loss(estimate, target, CORE_RATE))
     figures = {
         "hum": lambda: hum_db(audio, rate, frame_rate) - hum_db(clip.audio, rate, frame_rate),
         "pre_echo": lambda: pre_echo_db(clip.audio, audio, rate),

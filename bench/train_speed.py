@@ -22,7 +22,7 @@ import torch
 
 from ..codec.train import parallel
 from ..codec.train.data import PackedAudio
-from ..codec.train.recipe import find_recipe, read_recipe
+from ..codec.train.recipe import Recipe, find_recipe, read_recipe
 from ..codec.train.run import Run
 from ..codec.train.step import draw_audio, row_samples, start_codebooks, train_step
 from .processor import processor
@@ -34,7 +34,7 @@ def measure(name: str, folder: Path, n_steps: int) -> dict[str, Any] | None:
     """The row of this group of processes, from the first of them."""
     torch.set_num_threads(1)
     parallel.start()
-    recipe = dataclasses.replace(read_recipe(find_recipe(name)), kmeans_seconds=60.0)
+    recipe: Recipe = dataclasses.replace(read_recipe(find_recipe(name)), kmeans_seconds=60.0)
     data = PackedAudio.open(folder, "train", row_samples(recipe))
     run = Run.new(recipe)
     start_codebooks(run, data)
