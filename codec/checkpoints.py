@@ -47,7 +47,10 @@ def load(name_or_path: str | os.PathLike[str], config: CodecConfig | None = None
     path = _locate(name_or_path)
     if path.is_dir():
         path = next((path / name for name in (WEIGHTS, *SHARDED, BIN, AUDIOCRAFT) if (path / name).exists()), path / WEIGHTS)
-    with torch.device("meta"):  # no memory yet, whatever sizes a configuration asks for
+    # No memory yet, whatever sizes a configuration asks for. Bundled ones are known, and torch imports its
+    # compiler, for two seconds, to build what is hollow.
+    is_bundled = path.parent.parent == BUNDLED
+    with contextlib.nullcontext() if is_bundled else torch.device("meta"):
         codec, state = (_from_folder if path.name in IN_FOLDERS else _from_file)(path, config)
     return _filled(codec, state, path).ready(reference)
 
