@@ -277,7 +277,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _filled(codec: Codec, state: Mapping[str, Tensor], path: Path) -> Codec:
-    """A codec like a hollow one, with tensors that must be all of its own: checked before any memory is taken."""
+    """A codec with tensors that must be all of its own; one that is hollow takes memory after they are checked."""
     wanted = {name: tuple(tensor.shape) for name, tensor in codec.state_dict().items()}
     for name in sorted(wanted.keys() | state.keys()):
         if name not in state:
@@ -288,7 +288,7 @@ def _filled(codec: Codec, state: Mapping[str, Tensor], path: Path) -> Codec:
             raise CheckpointError(f"{path}: {name} must be {list(wanted[name])}, got {list(state[name].shape)}")
         if not state[name].is_floating_point():
             raise CheckpointError(f"{path}: {name} must be of floating-point numbers, got {state[name].dtype}")
-    filled = Codec(codec.config)
+    filled = Codec(codec.config) if next(codec.parameters()).is_meta else codec
     filled.load_state_dict(state)
     return filled
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import numba
 import numpy as np
 import torch
 import torch.nn as nn
@@ -104,6 +103,8 @@ class LevelVQ(nn.Module):
     @torch.no_grad()
     def encode(self, levels: Tensor, past: Tensor) -> Tensor:
         """Levels [B, T, F] -> codes [B, K, T]; `past` (see `initial_past`) is updated in place. Exact: in float64."""
+        from .level_search import track  # compiled at first use: other codecs never need it
+
         batch_size, n_frames, _ = levels.shape
         codes = np.empty((batch_size, len(self.codebooks), n_frames), np.int64)
         target = (levels.double() - self.mean.double()).cpu().numpy()
@@ -113,7 +114,7 @@ class LevelVQ(nn.Module):
         for b in range(batch_size):
             rest = np.ascontiguousarray(target[b])
             for k in range(len(books)):
-                _track(rest, books[k], half_norms[k], taps[k], past[b, k].numpy(), codes[b, k])
+                track(rest, books[k], half_norms[k], taps[k], past[b, k].numpy(), codes[b, k])
         return torch.from_numpy(codes).to(levels.device)
 
     def entries(self, codes: Tensor) -> Tensor:
@@ -136,21 +137,3 @@ class LevelVQ(nn.Module):
                 total = total + known[:, k, start : start + n_frames] @ self.taps[k, i - 1].to(entries.dtype).T
             parts.append(total)
         return torch.stack(parts, dim=1)
-
-
-@numba.njit(cache=True)
-def _track(rest, book, half_norms, taps, past, codes):
-    """One codebook over one item: rest [T, F] (what is left to code, updated), book [V, F], taps [n, F, F], past [n, F]."""
-    n_taps, n_levels = past.shape
-    wanted = np.empty(n_levels)
-    for t in range(len(rest)):
-        wanted[:] = rest[t]
-        for i in range(n_taps):  # taps[i] belongs to the entry of i + 1 frames ago
-            wanted -= np.dot(taps[i], past[n_taps - 1 - i])
-        scores = np.dot(book, wanted) - half_norms
-        best = np.argmax(scores)
-        codes[t] = best
-        rest[t] = wanted - book[best]
-        for i in range(n_taps - 1):
-            past[i] = past[i + 1]
-        past[n_taps - 1] = book[best]
