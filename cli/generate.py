@@ -112,7 +112,7 @@ def _source(
 
 
 def _options(given: dict[str, Any]) -> dict[str, Any]:
-    """What a generator is told of the command's options: those that were used."""
+    """Return the options that were given on the command line, for the generator."""
     is_stereo = given.pop("is_stereo")
     options = given | {"int8": given["int8"] or None, "channels": None if is_stereo is None else 1 + bool(is_stereo)}
     return {name: value for name, value in options.items() if value is not None}

@@ -30,7 +30,9 @@ def _escaped(character: str) -> str:
 
 
 def echo(text: str, err: bool = False) -> None:
-    """Print text, of which only line breaks are left as they are; values from files must go through `printable` before.
+    """Print text: line breaks are kept, other control characters are shown as text.
+
+    Values from files must go through `printable` first.
 
     Raises OSError that names the stream if it cannot be written.
     """

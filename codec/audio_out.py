@@ -52,7 +52,7 @@ class Output:
         return form
 
     def legal_rate(self, rate: int) -> int:
-        """`rate` in Hz, or the format's next one, which `notice` is told."""
+        """Return `rate` in Hz, or the format's next legal rate; `notice` then receives a line about it."""
         form = self.check()
         legal = form.next_rate(rate)
         if legal != rate:

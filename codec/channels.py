@@ -41,8 +41,8 @@ def speakers_of(mask: int, channels: int) -> tuple[str, ...]:
 def fold_matrix(speakers: tuple[str, ...], have: int, channels: int) -> np.ndarray:
     """Weights [channels, have] that fold `have` channels to 1 or 2.
 
-    `speakers` names each channel; if it is empty or has an unknown name, the usual layout of
-    so many channels is taken, and beyond eight every channel enters both sides alike.
+    `speakers` names each channel; if it is empty or has an unknown name, the usual layout
+    for that number of channels is used. Beyond eight, every channel enters both sides alike.
     """
     if len(speakers) != have or any(name not in WEIGHTS for name in speakers):
         speakers = USUAL.get(have, ())
