@@ -39,6 +39,17 @@ class InputError(Exception):
     """An input that cannot be processed; one line for people."""
 
 
+class NamedError(InputError):
+    """What is wrong with a certain file, which the line begins with: `guard` adds no other name."""
+
+    def __init__(self, filename: str, text: str) -> None:
+        super().__init__(filename, text)
+        self.filename, self.text = filename, text
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.text}"
+
+
 def output_for(source: str, root: Path | None, suffix: str, output: str | None, output_dir: str | None) -> str:
     """Where the result of `source` goes: `output`, or its name with `suffix`, in `output_dir` or beside it."""
     if output is not None:
@@ -58,7 +69,7 @@ def check_outputs(jobs: list[tuple[str, str]], force: bool) -> None:
     for _, target in jobs:
         where = os.path.realpath(target)
         if target != "-" and where in targets:
-            raise InputError(f"{target}: two inputs would be written to this file; use --output-dir or other names")
+            raise NamedError(target, "two inputs would be written to this file; use --output-dir or other names")
         targets.add(where)
     sources = {os.path.realpath(source): source for source, _ in jobs if source != "-"}
     for source, target in jobs:
@@ -74,13 +85,13 @@ def check_output(sources: Iterable[str], target: str, force: bool) -> None:
     path = Path(target)
     for source in sources:
         if source != "-" and Path(source).exists() and path.exists() and Path(source).samefile(path):
-            raise InputError(f"{target}: is the input itself; give another output with -o")
+            raise NamedError(target, "is the input itself; give another output with -o")
     if path.is_dir():
-        raise InputError(f"{target}: is a folder; name a file with -o, or use --output-dir")
+        raise NamedError(target, "is a folder; name a file with -o, or use --output-dir")
     if path.exists() and not force and not is_special(target):
-        raise InputError(f"{target}: exists already; use --force to overwrite it")
+        raise NamedError(target, "exists already; use --force to overwrite it")
     if not path.parent.is_dir() and path.parent.exists():
-        raise InputError(f"{path.parent}: is not a folder")
+        raise NamedError(str(path.parent), "is not a folder")
 
 
 def plan(
@@ -134,7 +145,7 @@ def guard(where: str | None = None) -> Iterator[None]:
         raise interrupted() from None
     except expected_errors() as error:
         text = describe(error)
-        is_named = (where or "") in text or (isinstance(error, OSError) and error.filename)
+        is_named = (where or "") in text or getattr(error, "filename", None)
         prefix = "" if is_named else f"{where}: "
         echo(printable(f"ecdc: {prefix}{text}"), err=True)
         raise SystemExit(EXIT_FAILED) from None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .common import InputError, check_output, guard
+from .common import InputError, NamedError, check_output, guard
 from .edit import output_options
 
 FORMS = {f".{form}": form for form in ("npy", "npz", "safetensors")}
@@ -82,5 +82,5 @@ def _form_of(name: str, form: str | None) -> str:
     """The format of a token file: as told, or by its suffix."""
     found = form or FORMS.get(Path(name).suffix.lower())
     if found is None:
-        raise InputError(f"{name}: give --format, or a name that ends in {', '.join(FORMS)}")
+        raise NamedError(name, f"give --format, or a name that ends in {', '.join(FORMS)}")
     return found

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, TextIO, TypeAlias, cast
 
 FileLike: TypeAlias = "str | os.PathLike[str] | BinaryIO"  # a path, or a binary file object
 STANDARD_STREAMS = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/(self|\d+)/fd/\d+")
+OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust name what the system said
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # what os.link says where it cannot work
 
 
@@ -155,15 +156,30 @@ def is_special(file: str | os.PathLike[str]) -> bool:
 
 @contextlib.contextmanager
 def whole_file(file: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path for a library to write a file to, which appears as `file` after the block, unless that raises."""
+    """A path for a library to write a file to, which appears as `file` after the block, unless that raises.
+
+    What the system refuses is an OSError that names `file`, also where the library says it in words of its own.
+    """
     path = Path(os.path.realpath(file))
     partial = partial_path(path)
     try:
-        yield partial
-        publish(partial, path)
+        try:
+            yield partial
+        except Exception as error:
+            raise _renamed(error, partial, str(file)) from error
+        with named_errors(str(file)):
+            publish(partial, path)
     finally:
         with contextlib.suppress(OSError):  # what is on a disk that cannot be written was not made
             partial.unlink()
+
+
+def _renamed(error: Exception, partial: Path, name: str) -> Exception:
+    """An error of writing `partial` as one that names the output; others as they are."""
+    number = error.errno if isinstance(error, OSError) and error.filename in (None, str(partial), partial) else None
+    if found := OS_ERROR.search(str(error)):
+        number = int(found[1])
+    return error if number is None else OSError(number, os.strerror(number), name)
 
 
 def publish(partial: Path, path: Path, overwrite: bool = True) -> None:

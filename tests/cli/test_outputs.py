@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import soundfile
 from ecdc.codec.wave_out import wave_header
 from ecdc.format import files
+from safetensors.numpy import save_file
 
 WRITERS = {
     "encode": (["encode", "{}/tone.wav"], "ecdc"),
@@ -72,6 +74,20 @@ def test_a_link_stays_and_its_file_is_replaced(run, tmp_path, writer):
     assert link.is_symlink() and real.stat().st_size > 3
 
 
+@pytest.mark.parametrize("writer", [*WRITERS, "repair --like", "convert"])
+def test_an_output_that_exists_is_the_only_name_in_the_line(ecdc, inputs, tmp_path, monkeypatch, one_line, writer):
+    others = {"repair --like": "repair {0}/tone.ecdc --like {0}/tagged.ecdc", "convert": "convert {0}/tone.ecdc"}
+    command = others[writer].split() if writer in others else WRITERS[writer][0]
+    monkeypatch.chdir(tmp_path)
+    name = name_for(writer, "h") if writer in WRITERS else "h.ecdc"
+    for start, reason in (("", "exists already; use --force to overwrite it"), ("d", "is a folder; name a file")):
+        (tmp_path / "d").mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"old")
+        more = ["--format", "npz"] if writer == "export" and start else []
+        line = one_line(ecdc(*(part.format(inputs) for part in command), "-o", start or name, *more))
+        assert line.startswith(f"ecdc: {start or name}: {reason}"), line
+
+
 @writers
 def test_force_keeps_the_mode(run, tmp_path, writer):
     path = tmp_path / name_for(writer)
@@ -124,6 +140,28 @@ def test_a_folder_that_cannot_be_written_is_named_by_the_output(run, tmp_path, w
     monkeypatch.setattr(files, "open", refused, raising=False)
     line = one_line(run(writer, path))
     assert line == f"ecdc: {path}: Read-only file system"
+
+
+@pytest.mark.parametrize("library", ["python", "safetensors", "publish"])
+def test_what_a_library_cannot_write_is_named_by_the_output(tmp_path, library, monkeypatch):
+    """A limit on the size of files stands for a full disk; the file that was there stays."""
+    path = tmp_path / "out.bin"
+    path.write_bytes(b"old")
+    if library == "publish":
+        monkeypatch.setattr(files.Path, "replace", lambda self, to: (_ for _ in ()).throw(OSError(errno.EIO, "x", str(self))))
+    limits, heed = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        with pytest.raises(OSError) as caught, files.whole_file(path) as partial:
+            if library == "safetensors":
+                save_file({"a": np.zeros(10_000)}, partial)
+            else:
+                partial.write_bytes(bytes(10_000 if library == "python" else 10))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, heed)
+    assert caught.value.filename == str(path) and caught.value.errno == (errno.EIO if library == "publish" else errno.EFBIG)
+    assert files_in(tmp_path) == [path.name] and path.read_bytes() == b"old"
 
 
 @writers
