@@ -24,7 +24,7 @@ from .audio_out import Output, write_audio
 from .blocks import BLOCK_FRAMES, Result, to_scale, to_tensor
 from .checkpoints import load_bundled
 from .exact import length_at, restored, trimmed
-from .live import Coded, coded_blocks, warm_up
+from .live import Coded, coded_blocks, first_frames, warm_up
 from .model import Codec
 from .prepare import Progress
 from .segments import Segment
@@ -51,7 +51,8 @@ def decode_blocks(
         blocks = _decode_segments(codec, chunks)
     else:
         is_file = span is not None or salvage is not None or reader.n_frames is not None
-        coded = coded_blocks(chunks, float(header.frame_rate), BLOCK_FRAMES, join=is_file)
+        rate = float(header.frame_rate)
+        coded = coded_blocks(chunks if is_file else reader.parts(first_frames(rate)), rate, BLOCK_FRAMES, join=is_file)
         blocks = _decode_stream(codec, coded, header.n_streams, start)
 
     def length() -> int | None:

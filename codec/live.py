@@ -26,7 +26,8 @@ from ..format.chunk import decode_codes, encode_codes, read_envelope
 from .model import Codec
 
 LIVE_SECONDS = 0.3  # of audio that are coded at once while a chunk arrives
-FIRST_SECONDS = 0.5  # of a chunk that are decoded first, to be heard while the rest is decoded
+TAIL_SHARE = 6  # a chunk's last block is so much shorter, for then somebody waits
+FIRST_SECONDS = 0.25  # of a chunk that are decoded first, to be heard while the rest is decoded
 MIN_READ_SECONDS, MAX_READ_SECONDS = 0.005, 1.0
 MEMORY = 0.9  # weight of the blocks before the last one
 PROBE_FRAMES, PROBE_PARTS = 64, 8
@@ -49,8 +50,8 @@ class Pace:
 
     `chunk_frames` is the length of a chunk, `ahead` the samples after a frame's end that the
     encoder waits for. With `any_blocks` the codes do not depend on how the signal is cut, so
-    blocks follow the source: short while there is more waiting than work, up to `most_frames`
-    otherwise. Without, blocks depend on the lengths alone.
+    blocks follow the source: short while there is more waiting than work, and shorter at the
+    end of a chunk; up to `most_frames` otherwise. Without, blocks depend on the lengths alone.
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class Pace:
     def _next(self) -> None:
         stop = self._frames + self._step
         if self._is_slow or not self._any_blocks:
-            stop = min(stop, (self._frames // self._chunk + 1) * self._chunk)
+            end = (self._frames // self._chunk + 1) * self._chunk
+            tail = max(1, self._few // TAIL_SHARE) if self._any_blocks else 0
+            stop = min(stop, end - tail if end - self._frames > 2 * tail else end)
         self._frames = stop
         before, self._stop = self._stop, stop * self._hop + self._ahead
         self.n_missing += self._stop - before
@@ -129,18 +132,24 @@ Coded = tuple[tuple[int, ...], np.ndarray, bool]  # K of each stream, codes [R, 
 def coded_blocks(chunks: Iterable[Chunk], frame_rate: float, most_frames: int, join: bool) -> Iterator[Coded]:
     """Cut chunks into the blocks that are decoded at once; the last block is empty.
 
-    A long chunk gives a short block first, to be heard while the rest is decoded. Chunks of less
-    than a second are decoded one by one as they come, or, with `join`, several at a time, which
-    is faster. Other chunks give the same blocks either way, and so exactly the same audio.
+    A long chunk gives a short block first, to be heard while the rest is decoded. Without `join`, `chunks` are the
+    parts that Reader.parts(first_frames(frame_rate)) gives, each decoded as it comes. With `join` they are whole, and
+    of those that last less than a second several are decoded at a time, which is faster. Longer chunks give the same
+    blocks either way, and so exactly the same audio.
     """
     codebooks: tuple[int, ...] = ()
     for codebooks, codes, is_whole in _joined(chunks, frame_rate, most_frames if join else 0):
-        first = ceil(FIRST_SECONDS * frame_rate)
+        first = first_frames(frame_rate) if join else most_frames
         stops = [0, *range(first if is_whole and codes.shape[1] >= 2 * first else most_frames, codes.shape[1], most_frames)]
         for start, stop in pairwise([*stops, codes.shape[1]]):
             yield codebooks, codes[:, start:stop], False
     if codebooks:
         yield codebooks, np.zeros((sum(codebooks), 0), np.uint16), True
+
+
+def first_frames(frame_rate: float) -> int:
+    """Frames of a long chunk that are decoded first."""
+    return ceil(FIRST_SECONDS * frame_rate)
 
 
 def _joined(chunks: Iterable[Chunk], frame_rate: float, most_frames: int) -> Iterator[tuple[tuple[int, ...], np.ndarray, bool]]:

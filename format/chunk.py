@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from .schema import (
     Kind,
     parse,
 )
+
+if TYPE_CHECKING:
+    from .prior import Coding
 
 HEAD_SIZE: int = CHUNK.sizeof()
 CRC_SIZE: int = CRC.sizeof()
@@ -132,12 +135,15 @@ def parse_head(head: bytes, offset: int) -> Any:
     return fields
 
 
-def encode_codes(chunk: Chunk, header: Header, sequence: int) -> bytes:
-    """A CODES chunk on the wire. Raises ValueError if `header` does not allow it."""
+def encode_codes(chunk: Chunk, header: Header, sequence: int, begun: Coding | None = None) -> bytes:
+    """A CODES chunk on the wire. Raises ValueError if `header` does not allow it.
+
+    `begun` has some of its first frames, if the prior has seen them already.
+    """
     problem = _problem(chunk, header)
     if problem:
         raise ValueError(problem)
-    entropy, payload = _payload(chunk, header)
+    entropy, payload = _payload(chunk, header, begun)
     body = CODES.build(
         {
             "first_frame": chunk.first_frame,
@@ -153,32 +159,52 @@ def encode_codes(chunk: Chunk, header: Header, sequence: int) -> bytes:
     return seal(Kind.CODES, HAS_SCALE if chunk.scale is not None else 0, sequence, body)
 
 
-def _payload(chunk: Chunk, header: Header) -> tuple[Entropy, bytes]:
+def _payload(chunk: Chunk, header: Header, begun: Coding | None) -> tuple[Entropy, bytes]:
     """The codes as bytes, coded with the header's prior where that makes them fewer."""
     raw = pack_codes(chunk.codes.T.ravel(), header.bits)
     if header.entropy is Entropy.RAW or not 0 < chunk.codes.size <= MAX_PRIOR_CODES:
         return Entropy.RAW, raw
-    coded = prior_of(header).encode(list(chunk.streams()))
+    coding = begun or prior_of(header).coding(chunk.n_codebooks)
+    coding.push(chunk.codes[:, coding.n_frames :])
+    coded = coding.payload()
     return (Entropy.PRIOR, coded) if len(coded) < len(raw) else (Entropy.RAW, raw)
 
 
 def decode_codes(envelope: Envelope, header: Header) -> Chunk:
     """The codes in the envelope of a CODES chunk."""
+    (chunk,) = decode_parts(envelope, header, MAX_CHUNK_CODES)
+    return chunk
+
+
+def decode_parts(envelope: Envelope, header: Header, n_first: int) -> Iterator[Chunk]:
+    """The same codes; of a chunk of at least twice `n_first` frames these come first, and the rest when it is decoded."""
     fields = _parse_codes(envelope, header)
-    n_rows = sum(fields.n_codebooks)
-    prior = prior_of(header) if fields.entropy == Entropy.PRIOR else None
+    ks, frame = tuple(fields.n_codebooks), fields.first_frame
+    n_first = n_first if fields.n_frames >= 2 * n_first else fields.n_frames
     try:
-        if prior is None:
-            codes = unpack_codes(fields.payload, n_rows * fields.n_frames, header.bits).reshape(fields.n_frames, n_rows).T
-        else:
-            codes = np.concatenate(prior.decode(fields.payload, tuple(fields.n_codebooks), fields.n_frames))
+        for codes in _parts(fields, header, n_first):
+            chunk = Chunk(frame, codes, ks, fields.scale)
+            if problem := _problem(chunk, header):
+                raise ValueError(problem)
+            frame += chunk.n_frames
+            yield chunk
     except ValueError as error:
         raise Corrupt(envelope.offset, f"chunk {envelope.sequence}: {error}") from None
-    chunk = Chunk(fields.first_frame, codes, tuple(fields.n_codebooks), fields.scale)
-    problem = _problem(chunk, header)
-    if problem:
-        raise Corrupt(envelope.offset, f"chunk {envelope.sequence}: {problem}")
-    return chunk
+
+
+def _parts(fields: Any, header: Header, n_first: int) -> Iterator[NDArray[np.uint16]]:
+    """The codes [R, t] of a chunk's first frames, and of those after them if there are any."""
+    n_rows, n_frames = sum(fields.n_codebooks), fields.n_frames
+    if fields.entropy == Entropy.PRIOR and len(fields.n_codebooks) == 1:
+        yield from prior_of(header).decode_parts(fields.payload, tuple(fields.n_codebooks), n_frames, n_first)
+        return
+    if fields.entropy == Entropy.PRIOR:
+        codes = np.concatenate(prior_of(header).decode(fields.payload, tuple(fields.n_codebooks), n_frames))
+    else:
+        codes = unpack_codes(fields.payload, n_rows * n_frames, header.bits).reshape(n_frames, n_rows).T
+    yield codes[:, :n_first]
+    if n_first < n_frames:
+        yield codes[:, n_first:]
 
 
 def outline(envelope: Envelope, header: Header) -> Chunk:

@@ -14,6 +14,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,48 +75,78 @@ class Prior:
 
     def encode(self, streams: list[NDArray[np.uint16]]) -> bytes:
         """The payload of one chunk: codes [K, T] of each stream, with a K of its own."""
-        parts = [self.intervals(codes) for codes in streams]
-        starts, sizes = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
-        return rangecoder.encode(starts, sizes)
+        coding = self.coding(tuple(map(len, streams)))
+        coding.push(np.concatenate(streams))
+        return coding.payload()
+
+    def coding(self, n_codebooks: tuple[int, ...]) -> Coding:
+        """A chunk to be coded while its codes come; `n_codebooks` is the K of each stream."""
+        return Coding(self, n_codebooks)
 
     def decode(self, payload: bytes | memoryview, n_codebooks: tuple[int, ...], n_frames: int) -> list[NDArray[np.uint16]]:
         """The inverse of `encode`; raises ValueError for bytes that no encoder made."""
-        from . import prior_kernels as kernels
+        (codes,) = self.decode_parts(payload, n_codebooks, n_frames, n_frames)
+        return np.split(codes, np.cumsum(n_codebooks)[:-1])
 
+    def decode_parts(
+        self, payload: bytes | memoryview, n_codebooks: tuple[int, ...], n_frames: int, n_first: int
+    ) -> Iterator[NDArray[np.uint16]]:
+        """The same codes [R, t], the streams one below the other; of a single stream the first `n_first` frames come before the rest.
+
+        Raises ValueError as `decode` does, maybe after the first part.
+        """
         if max(n_codebooks) > self.n_codebooks:
             raise ValueError(f"the prior knows {self.n_codebooks} codebooks, the codes have {max(n_codebooks)}")
         if sum(n_codebooks) * n_frames > MAX_PRIOR_CODES:
             raise ValueError(f"a chunk coded with a prior holds at most {MAX_PRIOR_CODES} codes")
         state, words = rangecoder.read_payload(payload)
-        get, n_taken, streams = self.arrays.__getitem__, 0, []
+        codes, n_taken, begin = np.zeros((sum(n_codebooks), n_frames), np.uint16), 0, 0
+        for rows in np.split(codes, np.cumsum(n_codebooks)[:-1]):
+            past = self.no_past()
+            for first, stop in _cuts(n_frames, n_first if len(n_codebooks) == 1 else n_frames):
+                if len(rows) and n_taken <= len(words):
+                    state, n_taken = self._decode(state, words, n_taken, rows, first, stop, past)
+                if stop < n_frames and n_taken <= len(words):
+                    begin = stop
+                    yield codes[:, :stop]
+        if not rangecoder.finished(state, n_taken, len(words)):
+            raise ValueError("the payload does not end where its codes do")
+        yield codes[:, begin:]
+
+    def _decode(self, state: int, words: Array, n_taken: int, *where: Any) -> tuple[int, int]:
+        from . import prior_kernels as kernels
+
+        get = self.arrays.__getitem__
         tables = get("frame_embedding"), get("book_embedding"), get("table")
         layers = tuple(get(n) for n in ("mix_now", "mix_past", "mix_bias", "out_weight", "out_bias"))
         heads = tuple(get(n) for n in ("head_mix", "head_mix_bias", "head_weight", "head_bias"))
-        for k in n_codebooks:
-            codes = np.zeros((k, n_frames), np.uint16)
-            if k and n_taken <= len(words):
-                state, n_taken = kernels.decode(state, words, n_taken, codes, tables, get("dilations"), layers, heads)
-            streams.append(codes)
-        if not rangecoder.finished(state, n_taken, len(words)):
-            raise ValueError("the payload does not end where its codes do")
-        return streams
+        found: tuple[int, int] = kernels.decode(state, words, n_taken, *where, tables, get("dilations"), layers, heads)
+        return found
 
-    def intervals(self, codes: NDArray[np.uint16]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The interval of each code of codes [K, T], frame by frame: start and size, int64 [T * K] each."""
+    def no_past(self) -> NDArray[np.int32]:
+        """Zeros for what `prior_kernels.decode` remembers of past frames."""
+        dilations = self.arrays["dilations"]
+        return np.zeros((len(dilations), int(dilations.max(initial=0)) + 1, self.width), np.int32)
+
+    def intervals(self, codes: NDArray[np.uint16], past: Past | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The interval of each code of codes [K, T], frame by frame: start and size, int64 [T * K] each.
+
+        With the `past` of the same chunk that the call before left, these are the frames that follow.
+        """
         from . import prior_kernels as kernels
 
         n_codebooks, n_frames = codes.shape
         starts, sizes = (np.zeros((n_frames, n_codebooks), np.int64) for _ in range(2))
-        for first, k, logits in self.logits(codes):
+        for first, k, logits in self.logits(codes, past):
             rows = slice(first, first + len(logits))
             one, two = np.empty(len(logits), np.int64), np.empty(len(logits), np.int64)
             kernels.intervals(logits, np.ascontiguousarray(codes[k, rows]), self.arrays["table"], one, two)
             starts[rows, k], sizes[rows, k] = one, two
         return starts.ravel(), sizes.ravel()
 
-    def logits(self, codes: NDArray[np.uint16]) -> Iterator[tuple[int, int, NDArray[np.int32]]]:
+    def logits(self, codes: NDArray[np.uint16], past: Past | None = None) -> Iterator[tuple[int, int, NDArray[np.int32]]]:
         """Yield (first frame, codebook, logits int32 [t, V]) of every codebook of every block of frames."""
-        sums = self._contexts(codes) if len(codes) else np.empty((0, self.width), np.float32)
+        sums = self._contexts(codes, past or Past()) if len(codes) else np.empty((0, self.width), np.float32)
         for first in range(0, codes.shape[1], BLOCK_FRAMES):
             rows = slice(first, first + BLOCK_FRAMES)
             u = sums[rows]
@@ -125,16 +156,21 @@ class Prior:
                 yield first, k, logits.astype(np.int32)
                 u = u + self._embedded("book_embedding", k, codes[k, rows])
 
-    def _contexts(self, codes: NDArray[np.uint16]) -> Array:
-        """What the frames before each frame tell about it: sums, whole numbers in float32 [T, H]."""
+    def _contexts(self, codes: NDArray[np.uint16], past: Past) -> Array:
+        """What the frames before each frame tell about it: sums, whole numbers in float32 [T, H]. Moves `past` on."""
         n_frames = codes.shape[1]
         h = np.zeros((n_frames, self.width), np.float32)
+        before = codes if past.codes is None else np.concatenate([past.codes, codes], axis=1)
         for k in range(len(codes)):
-            h[1:] += self._embedded("frame_embedding", k, codes[k, :-1])
+            h[n_frames - before.shape[1] + 1 :] += self._embedded("frame_embedding", k, before[k, :-1])
+        past.codes = before[:, -1:]
         for i, dilation in enumerate(self.arrays["dilations"]):
             a = _quantized(h, -LARGEST)
             hidden = a @ self._floats("mix_now", i) + self.arrays["mix_bias"][i]
-            hidden[dilation:] += a[: max(n_frames - dilation, 0)] @ self._floats("mix_past", i)
+            heard = np.concatenate([past.activations[i], a]) if i in past.activations else a
+            n_paired = max(len(heard) - dilation, 0)
+            hidden[n_frames - n_paired :] += heard[:n_paired] @ self._floats("mix_past", i)
+            past.activations[i] = heard[-dilation:]
             h = h + _quantized(hidden, 0) @ self._floats("out_weight", i) + self.arrays["out_bias"][i]
             h = h.clip(-LIMIT, LIMIT).astype(np.float32)
         return h
@@ -156,6 +192,38 @@ class Prior:
             partial.write_bytes(save(self.arrays, {"token_space": self.token_space.hex()}))
 
 
+@dataclass(slots=True)
+class Past:
+    """What a prior remembers of one stream of a chunk between two blocks of frames."""
+
+    codes: NDArray[np.uint16] | None = None  # [K, 1], of the last frame
+    activations: dict[int, Array] = field(default_factory=dict)  # of each layer, as many last frames as it looks back
+
+
+class Coding:
+    """The codes of one chunk on their way into bytes: each block is modelled when it comes, so that little is left at the end."""
+
+    def __init__(self, prior: Prior, n_codebooks: tuple[int, ...]) -> None:
+        self._prior, self._n_codebooks = prior, n_codebooks
+        self._past = [Past() for _ in n_codebooks]
+        self._intervals: list[list[tuple[Array, Array]]] = [[] for _ in n_codebooks]  # of each stream
+        self.n_frames = 0  # so far
+
+    def push(self, codes: NDArray[np.uint16]) -> None:
+        """Add frames: codes [R, t], the codebooks of one stream after those of the other."""
+        if codes.shape[1]:
+            streams = np.split(codes, np.cumsum(self._n_codebooks)[:-1])
+            for rows, past, found in zip(streams, self._past, self._intervals, strict=True):
+                found.append(self._prior.intervals(rows, past))
+            self.n_frames += codes.shape[1]
+
+    def payload(self) -> bytes:
+        """The payload of all frames so far: the bytes do not depend on how they were cut."""
+        parts = [part for found in self._intervals for part in found]
+        starts, sizes = (np.concatenate([np.empty(0, np.int64), *(part[i] for part in parts)]) for i in (0, 1))
+        return rangecoder.encode(starts, sizes)
+
+
 def read_prior(path: str | os.PathLike[str]) -> Prior:
     """Read a prior's file; raises OSError, or ValueError naming the file and what is wrong in it."""
     from safetensors import SafetensorError, safe_open
@@ -169,6 +237,11 @@ def read_prior(path: str | os.PathLike[str]) -> Prior:
             return Prior(arrays, bytes.fromhex((file.metadata() or {}).get("token_space", "")))
     except (SafetensorError, ValueError, TypeError, AttributeError) as error:  # the last two: of types that numpy lacks
         raise ValueError(f"{path} is not a prior: {error}") from None
+
+
+def _cuts(n_frames: int, n_first: int) -> list[tuple[int, int]]:
+    """All frames in one span, or in two if there are more than `n_first`, which is at least 1."""
+    return [(0, n_first), (n_first, n_frames)] if n_first < n_frames else [(0, n_frames)]
 
 
 def _quantized(sums: Array, low: int) -> Array:

@@ -114,20 +114,20 @@ def _take(state: Any, shares: NDArray[np.int32]) -> tuple[Any, int]:
 
 @compile_now
 def decode(
-    state: Any, words: NDArray[np.uint32], n_taken: int, codes: NDArray[np.uint16],
-    tables: Any, dilations: Any, layers: Any, heads: Any,
+    state: Any, words: NDArray[np.uint32], n_taken: int, codes: NDArray[np.uint16], first: int, stop: int,
+    past: NDArray[np.int32], tables: Any, dilations: Any, layers: Any, heads: Any,
 ) -> tuple[Any, int]:  # fmt: skip
-    """Decode codes [K, T] of one stream; the last state and how many words were taken, one more than there are if too few."""
+    """Decode the frames [first, stop) of codes [K, T] of one stream, of which the frames before are there.
+
+    `past` is [L, longest dilation + 1, H]: zeros at the first frame, and then as the call before left it. Returns the last
+    state and how many words were taken, one more than there are if they are too few.
+    """
     frame_embedding, book_embedding, table = tables
     mix, mix_bias, weights, bias = heads
     width = frame_embedding.shape[2]
     h, a, g = np.empty(width, np.int32), np.empty(width, np.int32), np.empty(width, np.int32)
     hidden, logits, shares = np.empty(width, np.int32), np.empty(bias.shape[1], np.int32), np.empty(bias.shape[1], np.int32)
-    longest = 0
-    for dilation in dilations:
-        longest = max(longest, dilation)
-    past = np.zeros((len(dilations), longest + 1, width), np.int32)
-    for t in range(codes.shape[1]):
+    for t in range(first, stop):
         h[:] = 0
         if t:
             for k in range(len(codes)):

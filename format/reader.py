@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -17,6 +17,7 @@ from .chunk import (
     Envelope,
     codes_checksum,
     decode_codes,
+    decode_parts,
     gather,
     outline,
     parse_head,
@@ -92,7 +93,15 @@ class Reader:
 
         If the stream was cut off before that, raises Truncated after the last whole chunk.
         """
-        return self._walk(start_frame, stop_frame, decode_codes)
+        return self._walk(start_frame, stop_frame, lambda envelope, header: (decode_codes(envelope, header),))
+
+    def parts(self, n_first: int) -> Iterator[Chunk]:
+        """Yield all frames as `chunks` does, but chunks of at least twice `n_first` frames in two parts.
+
+        The first part has `n_first` frames, and comes before the rest is decoded. If the rest is damaged, that raises as
+        usual, after the first part.
+        """
+        return self._walk(0, None, lambda envelope, header: decode_parts(envelope, header, n_first))
 
     def verify(self) -> MissingPrior | None:
         """Check every byte up to the end of the stream, for which no model is needed.
@@ -102,20 +111,22 @@ class Reader:
         """
         missing: list[MissingPrior] = []
 
-        def decode(envelope: Envelope, header: Header) -> Chunk:
+        def decode(envelope: Envelope, header: Header) -> Iterable[Chunk]:
             if not missing:
                 try:
-                    return decode_codes(envelope, header)
+                    return (decode_codes(envelope, header),)
                 except MissingPrior as error:
                     missing.append(error)
-            return outline(envelope, header)
+            return (outline(envelope, header),)
 
         for _ in self._walk(0, None, decode):
             pass
         return missing[0] if missing else None
 
-    def _walk(self, start_frame: int, stop_frame: int | None, decode: Callable[[Envelope, Header], Chunk]) -> Iterator[Chunk]:
-        """`chunks`, with another way from an envelope to what it holds."""
+    def _walk(
+        self, start_frame: int, stop_frame: int | None, decode: Callable[[Envelope, Header], Iterable[Chunk]]
+    ) -> Iterator[Chunk]:
+        """`chunks`, with another way from an envelope to the parts that it holds."""
         offset, sequence, frame = self._place(start_frame)
         seen = _Seen(self._header_size) if sequence == 0 else None
         while stop_frame is None or frame < stop_frame:
@@ -127,17 +138,19 @@ class Reader:
             if envelope.kind == Kind.END:
                 self._finish(envelope, frame, seen)
                 return
-            chunk = decode(envelope, self.header) if envelope.kind == Kind.CODES else None
-            if chunk and chunk.first_frame != frame:
-                raise Corrupt(offset, f"chunk {sequence} must start at frame {frame}, got {chunk.first_frame}")
+            first_frame = frame
+            for part in decode(envelope, self.header) if envelope.kind == Kind.CODES else ():
+                if part.first_frame != frame:
+                    raise Corrupt(offset, f"chunk {sequence} must start at frame {frame}, got {part.first_frame}")
+                if seen:
+                    seen.add_codes(part)
+                frame = part.stop_frame
+                if frame > start_frame:
+                    yield part
             if seen:
-                seen.add(envelope, chunk)
+                seen.add(envelope.size, frame - first_frame)
             offset += envelope.size
             sequence += 1
-            if chunk:
-                frame = chunk.stop_frame
-                if frame > start_frame:
-                    yield chunk
 
     def codes(self, start_frame: int = 0, stop_frame: int | None = None) -> NDArray[np.uint16]:
         """The codes [R, t] of the frames [start_frame, stop_frame); None: to the end.
@@ -155,7 +168,7 @@ class Reader:
     def codebooks_in_use(self) -> set[tuple[int, ...]]:
         """Every K of each stream that the chunks have. Of a file only their heads are read, and no CRC is checked."""
         if not self._source.seekable:
-            return {chunk.n_codebooks for chunk in self._walk(0, None, outline)}
+            return {chunk.n_codebooks for chunk in self._walk(0, None, lambda *where: (outline(*where),))}
         found = set()
         end = HEAD_SIZE + SPAN.sizeof() + 1 + self.header.n_streams  # K of each stream follows the span and a byte
         for offset, size in zip(self.index.offsets[:-1], np.diff(self.index.offsets), strict=True):
@@ -254,12 +267,16 @@ class _Seen:
         self.n_frames: list[int] = []
         self.checksum: int | None = 0  # None: codes were not decoded
 
-    def add(self, envelope: Envelope, chunk: Chunk | None) -> None:
-        self.sizes.append(envelope.size)
-        self.n_frames.append(chunk.n_frames if chunk else 0)
-        if chunk and len(chunk.codes) != sum(chunk.n_codebooks):
+    def add(self, size: int, n_frames: int) -> None:
+        """A chunk has so many bytes and frames."""
+        self.sizes.append(size)
+        self.n_frames.append(n_frames)
+
+    def add_codes(self, chunk: Chunk) -> None:
+        """These codes come next."""
+        if len(chunk.codes) != sum(chunk.n_codebooks):
             self.checksum = None
-        elif chunk and self.checksum is not None:
+        elif self.checksum is not None:
             self.checksum = codes_checksum(chunk.codes, self.checksum)
 
     def agrees(self, trailer: Trailer) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from types import TracebackType
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,8 +14,12 @@ from . import timing
 from .bytestream import Source, write_all
 from .chunk import Chunk, codebooks_problem, codes_checksum, decode_codes, encode_codes, read_envelope
 from .header import Header
-from .schema import MAX_CHUNK_FRAMES
+from .priors import prior_of
+from .schema import MAX_CHUNK_FRAMES, MAX_PRIOR_CODES, Entropy
 from .trailer import Index, Trailer
+
+if TYPE_CHECKING:
+    from .prior import Coding
 
 
 class Writer:
@@ -46,6 +50,7 @@ class Writer:
         self._waiting: list[NDArray[np.uint16]] = []  # blocks [R, t] of the chunk to come
         self._waiting_frames = 0
         self._n_codebooks: tuple[int, ...] = ()  # of the waiting blocks
+        self._coding: Coding | None = None  # of the waiting blocks: what the prior has seen of them
         self._write(header.to_bytes())
         self._header_size = self.n_bytes
 
@@ -69,6 +74,7 @@ class Writer:
         self._waiting.append(block)
         self._waiting_frames += block.shape[1]
         self._write_waiting(at_least=self.chunk_frames)
+        self._code_ahead()
 
     def append_segment(self, codes: ArrayLike, scale: float | None = None, n_codebooks: Sequence[int] | None = None) -> None:
         """Add one segment: codes [R, t] as one chunk, with the scale of its decoded samples, kept as a float32."""
@@ -144,6 +150,15 @@ class Writer:
             raise ValueError(f"codes must have {sum(n_codebooks)} rows for K = {tuple(n_codebooks)}, got {len(array)}")
         return array.astype(np.uint16), tuple(n_codebooks)  # a copy: the caller may use its array again
 
+    def _code_ahead(self) -> None:
+        """Show the prior what waits, so that little work is left when the chunk is full."""
+        n_waiting, n_rows = self._waiting_frames, sum(self._n_codebooks)
+        if self.header.entropy is Entropy.RAW or not 0 < n_waiting * n_rows <= MAX_PRIOR_CODES:
+            return
+        self._coding = self._coding or prior_of(self.header).coding(self._n_codebooks)
+        block = self._waiting[-1]
+        self._coding.push(block[:, block.shape[1] - (n_waiting - self._coding.n_frames) :])
+
     def _write_waiting(self, at_least: int) -> None:
         """Write chunks while at least so many frames wait."""
         if self._waiting_frames < at_least:
@@ -151,14 +166,17 @@ class Writer:
         codes = np.concatenate(self._waiting, axis=1)
         start = 0
         while codes.shape[1] - start >= at_least:
-            self._write_chunk(codes[:, start : start + self.chunk_frames], self._n_codebooks)
+            self._write_chunk(codes[:, start : start + self.chunk_frames], self._n_codebooks, begun=self._coding)
+            self._coding = None
             start += self.chunk_frames
         self._waiting = [codes[:, start:]]
         self._waiting_frames = self._waiting[0].shape[1]
 
-    def _write_chunk(self, codes: NDArray[np.uint16], n_codebooks: tuple[int, ...], scale: float | None = None) -> None:
+    def _write_chunk(
+        self, codes: NDArray[np.uint16], n_codebooks: tuple[int, ...], scale: float | None = None, begun: Coding | None = None
+    ) -> None:
         chunk = Chunk(self._written_frames, codes, n_codebooks, None if scale is None else float(np.float32(scale)))
-        data = encode_codes(chunk, self.header, len(self._sizes))
+        data = encode_codes(chunk, self.header, len(self._sizes), begun)
         if self._verify:
             self._check(data, chunk)
         self._write(data)

@@ -47,7 +47,7 @@ def test_without_any_blocks_the_source_decides_nothing():
 
 def test_blocks_of_a_slow_source_end_where_chunks_do_and_those_of_a_fast_one_grow():
     slow, fast, stops, sizes = pace(), pace(), [], []
-    for _ in range(20):
+    for _ in range(40):
         stops.append(slow._stop)
         slow.advance(waited=1.0, worked=0.1)
         sizes.append(fast.n_missing)
@@ -55,6 +55,17 @@ def test_blocks_of_a_slow_source_end_where_chunks_do_and_those_of_a_fast_one_gro
         fast.advance(waited=0.1, worked=1.0)
     assert {7 * HOP * i + 3 for i in range(1, 10)} <= set(stops)
     assert sizes[-1] == 30 * HOP and max(np.diff([0, *stops])) <= 4 * HOP + 3
+
+
+def test_little_is_left_to_code_when_a_chunk_ends():
+    """Of a slow source: the last block of a chunk is short, unless the chunk itself is."""
+    for chunk in (8, 38, 100, 375):
+        found, slow = [], pace(chunk=chunk, most=300, few=24, ahead=0)
+        while not found or sum(found) % (chunk * HOP):
+            found.append(slow.n_missing)
+            slow.n_missing = 0
+            slow.advance(waited=1.0, worked=0.1)
+        assert sum(found) == chunk * HOP and (chunk == 8 or found[-1] == 4 * HOP) and max(found) <= 24 * HOP
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from ecdc.format import (
     rangecoder,
 )
 from ecdc.format.prior import LAYOUT, Prior, read_prior
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_prior import SPACE, likely, made
 
@@ -62,6 +63,38 @@ def test_decoding_undoes_encoding(prior, codes):
     payload = prior.encode(codes)
     found = prior.decode(payload, tuple(len(rows) for rows in codes), codes[0].shape[1])
     assert all(np.array_equal(a, b) for a, b in zip(found, codes, strict=True))
+
+
+@given(streams(), st.lists(st.integers(0, 30), max_size=6))
+@settings(deadline=None, max_examples=40)
+def test_codes_that_come_in_blocks_give_the_same_payload(prior, codes, sizes):
+    coding, whole = prior.coding(tuple(map(len, codes))), np.concatenate(codes)
+    for start, stop in pairwise([*accumulate(sizes, initial=0), whole.shape[1]]):
+        coding.push(whole[:, start:stop] if start < stop else whole[:, :0])
+    coding.push(whole[:, coding.n_frames :])
+    assert coding.payload() == prior.encode(codes)
+
+
+@given(st.lists(st.integers(1, 70), min_size=1, max_size=8), st.integers(1, 60), st.booleans())
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_streams_do_not_depend_on_how_their_codes_came(prior, here, sizes, chunk_frames, is_stereo):
+    """Neither where blocks end nor where chunks do, nor a block that is empty, changes a byte."""
+    rows = likely(prior, (3, sum(sizes)), 3)
+    ks = (2, 1) if is_stereo else (3,)
+    fields = {"channels": 2, "channel_coding": ChannelCoding.MID_SIDE} if is_stereo else {}
+    parts = [(rows[:, start:stop], ks) for start, stop in pairwise(accumulate(sizes, initial=0))]
+    empty = (rows[:, :0], ks)
+    whole = stream_of(prior, [(rows, ks)], chunk_frames, **fields)
+    assert stream_of(prior, [part for each in parts for part in (each, empty)], chunk_frames, **fields) == whole
+
+
+@given(streams(), st.integers(1, 80))
+@settings(deadline=None, max_examples=40)
+def test_the_first_frames_may_come_before_the_rest(prior, codes, n_first):
+    ks, n_frames = tuple(map(len, codes)), codes[0].shape[1]
+    parts = list(prior.decode_parts(prior.encode(codes), ks, n_frames, n_first))
+    assert np.array_equal(np.concatenate(parts, axis=1), np.concatenate(codes))
+    assert [part.shape[1] for part in parts] == ([n_first, n_frames - n_first] if n_first < n_frames and len(ks) == 1 else [n_frames])
 
 
 @given(st.lists(st.integers(-(2**22), 2**22), min_size=2, max_size=40))

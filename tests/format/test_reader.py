@@ -39,6 +39,20 @@ def test_chunks_of_a_range_are_whole():
     assert spans == [(10, 20), (20, 30), (30, 40)]
 
 
+@pytest.mark.parametrize("n_first", [1, 4, 5, 6, 100])
+def test_parts_are_the_chunks_with_the_first_frames_of_long_ones_apart(n_first):
+    parts = list(Reader(Pipe(DATA)).parts(n_first))
+    assert np.array_equal(np.hstack([part.codes for part in parts]), CODES)
+    lengths = [10] * 9 + [5]
+    wanted = [n for length in lengths for n in ((n_first, length - n_first) if length >= 2 * n_first else (length,))]
+    assert [part.n_frames for part in parts] == wanted
+    assert [part.first_frame for part in parts] == [0, *np.cumsum(wanted)[:-1]]
+    head, *chunks = pieces(DATA)
+    for data in (b"".join([head, chunks[1], chunks[0], *chunks[2:]]), DATA[:-300], b"".join([head, *chunks[:3], *chunks[4:]])):
+        with pytest.raises((Corrupt, Truncated)):
+            list(Reader(Pipe(data)).parts(n_first))
+
+
 @pytest.mark.parametrize("at_most", [1, 3, 1000])
 def test_short_reads_and_pipes_give_the_same(at_most):
     reader = Reader(Pipe(DATA, at_most))
