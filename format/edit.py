@@ -16,9 +16,11 @@ from typing import BinaryIO
 import numpy as np
 
 from .chunk import Chunk
+from .errors import MissingPrior
 from .header import Header
+from .priors import prior_of
 from .reader import Reader
-from .schema import ChannelCoding
+from .schema import ChannelCoding, Entropy
 from .timing import ceil_div, nominal_kbps, resampled_length
 from .writer import Writer
 
@@ -56,9 +58,15 @@ def codebooks_for(header: Header, kbps: float) -> tuple[int, ...]:
 
 
 def peel(reader: Reader, output: BinaryIO, n_codebooks: Sequence[int]) -> Writer:
-    """Keep the first `n_codebooks` of each stream: what encoding with so many gives, byte for byte."""
+    """Keep the first `n_codebooks` of each stream: what encoding with so many gives, byte for byte.
+
+    Raises MissingPrior, before anything is written, where codes that a prior has coded cannot be read.
+    """
     if len(n_codebooks) != reader.header.n_streams or min(n_codebooks) < 1:
         raise ValueError(f"give 1 or more codebooks for each of {reader.header.n_streams} streams, got {tuple(n_codebooks)}")
+
+    if reader.header.entropy is Entropy.PRIOR:
+        _need_prior(reader.header)
 
     def peeled(chunk: Chunk) -> Chunk:
         ks = tuple(min(have, wanted) for have, wanted in zip(chunk.n_codebooks, n_codebooks, strict=True))
@@ -66,6 +74,14 @@ def peel(reader: Reader, output: BinaryIO, n_codebooks: Sequence[int]) -> Writer
         return dataclasses.replace(chunk, codes=codes, n_codebooks=ks)
 
     return _copy(reader, output, reader.header, map(peeled, reader))
+
+
+def _need_prior(header: Header) -> None:
+    try:
+        prior_of(header)
+    except MissingPrior as error:
+        text = f"a chunk's entropy-coded codebooks are one number and cannot be dropped unread: {error.message}"
+        raise MissingPrior(error.offset, text, error.wanted) from None
 
 
 def retag(reader: Reader, output: BinaryIO, tags: Sequence[tuple[str, str]]) -> Writer:

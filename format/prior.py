@@ -91,7 +91,7 @@ class Prior:
     def decode_parts(
         self, payload: bytes | memoryview, n_codebooks: tuple[int, ...], n_frames: int, n_first: int
     ) -> Iterator[NDArray[np.uint16]]:
-        """The same codes [R, t], the streams one below the other; of a single stream the first `n_first` frames come before the rest.
+        """The same codes [R, t], the streams one below the other; the first `n_first` frames of a single stream come first.
 
         Raises ValueError as `decode` does, maybe after the first part.
         """
@@ -201,7 +201,7 @@ class Past:
 
 
 class Coding:
-    """The codes of one chunk on their way into bytes: each block is modelled when it comes, so that little is left at the end."""
+    """The codes of one chunk on their way into bytes: each block is modelled when it comes, so little is left at the end."""
 
     def __init__(self, prior: Prior, n_codebooks: tuple[int, ...]) -> None:
         self._prior, self._n_codebooks = prior, n_codebooks

@@ -8,9 +8,7 @@ from ecdc.codec.model import Codec
 
 def test_pairs_of_the_own_order_are_the_prefixes():
     torch.manual_seed(0)
-    split = SplitConfig(
-        low_bins=24, encoder_width=16, encoder_depth=1, decoder_width=16, decoder_depth=1, level_places=(0, 2)
-    )
+    split = SplitConfig(low_bins=24, encoder_width=16, encoder_depth=1, decoder_width=16, decoder_depth=1, level_places=(0, 2))
     config = CodecConfig(
         "tiny", split, sample_rate=48_000, dimension=24, n_codebooks=4, codebook_size=16, bitrates_kbps=(0.2, 0.4, 0.6, 0.8)
     )

@@ -131,6 +131,15 @@ def test_a_missing_prior_is_said_and_no_error(ecdc, coded, tmp_path, one_line):
         assert "byte " in one_line(ecdc("verify", tmp_path / "a.ecdc"))
 
 
+@pytest.mark.usefixtures("no_prior")
+def test_peeling_without_the_prior_says_why_and_a_fixed_width_file_needs_none(ecdc, coded, speech, tmp_path, one_line):
+    line = one_line(ecdc("peel", coded, "--kbps", "3", "-o", tmp_path / "small.ecdc"))
+    assert "cannot be dropped unread" in line and Reader(io.BytesIO(coded.read_bytes())).header.prior.hex() in line
+    assert not list(tmp_path.iterdir())
+    ecdc("encode", speech, "-o", tmp_path / "raw.ecdc", "--quiet", "--entropy", "none", check=True)
+    ecdc("peel", tmp_path / "raw.ecdc", "--kbps", "3", "-o", tmp_path / "small.ecdc", check=True)
+
+
 def test_a_prior_of_another_type_is_passed_over(ecdc, coded, tmp_path, monkeypatch):
     import torch
     from safetensors.torch import save_file

@@ -36,7 +36,8 @@ def likely(prior, shape, seed):
     codes = np.zeros(shape, np.uint16)
     get = prior.arrays.__getitem__
     prior_kernels.decode(
-        np.int64(state), words, 0, codes, 0, shape[1], prior.no_past(), (get("frame_embedding"), get("book_embedding"), get("table")), get("dilations"),
+        np.int64(state), words, 0, codes, 0, shape[1], prior.no_past(),
+        (get("frame_embedding"), get("book_embedding"), get("table")), get("dilations"),
         tuple(get(n) for n in ("mix_now", "mix_past", "mix_bias", "out_weight", "out_bias")),
         tuple(get(n) for n in ("head_mix", "head_mix_bias", "head_weight", "head_bias")),
     )  # fmt: skip

@@ -94,7 +94,9 @@ def test_the_first_frames_may_come_before_the_rest(prior, codes, n_first):
     ks, n_frames = tuple(map(len, codes)), codes[0].shape[1]
     parts = list(prior.decode_parts(prior.encode(codes), ks, n_frames, n_first))
     assert np.array_equal(np.concatenate(parts, axis=1), np.concatenate(codes))
-    assert [part.shape[1] for part in parts] == ([n_first, n_frames - n_first] if n_first < n_frames and len(ks) == 1 else [n_frames])
+    assert [part.shape[1] for part in parts] == (
+        [n_first, n_frames - n_first] if n_first < n_frames and len(ks) == 1 else [n_frames]
+    )
 
 
 @given(st.lists(st.integers(-(2**22), 2**22), min_size=2, max_size=40))
