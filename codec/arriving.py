@@ -33,6 +33,7 @@ class Arriving:
         self._kept: list[bytes] | None = None
         self._read_some = getattr(stream, "read1", stream.read)
         self.position = 0  # of the next byte that `read` gives
+        self.n_zeros = 0  # bytes, at the end of what `read` gave so far
         self.size: int | None = os.fstat(stream.fileno()).st_size if regular else None
 
     def peek(self, n_bytes: int) -> bytes:
@@ -49,6 +50,8 @@ class Arriving:
         part = self._ahead[:n_bytes] or self._read_some(n_bytes)
         self._ahead = self._ahead[len(part) :]
         self.position += len(part)
+        n_zeros = len(part) - len(part.rstrip(b"\0"))
+        self.n_zeros = n_zeros + (self.n_zeros if n_zeros == len(part) else 0)
         if self._kept is not None and self.position < MAX_KEPT:
             self._kept.append(part)
         return part or b""

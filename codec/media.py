@@ -26,12 +26,12 @@ DEMUXERS = (
 )
 PLAIN = frozenset({"aiff", "au", "caf", "voc", "wav"})  # a last packet that is short means nothing
 EXACT = frozenset({"aiff", "ape", "au", "caf", "flac", "tta", "w64", "wv"})  # their headers count samples
-ROUGH = frozenset({"avi", "caf", "flv"})  # their headers count samples or time, but for an encoder's delay and padding
+ROUGH = frozenset({"caf", "flv"})  # their headers count samples or time, but for an encoder's delay and padding
 SLACK = 0.15  # seconds that ROUGH claims may be too long, and at least three frames
-TIMED = frozenset({"asf"})  # a jump in their timestamps is a loss that FFmpeg does not tell
+TIMED = frozenset({"asf", "mpeg", "mpegts"})  # a jump in their timestamps is a loss that FFmpeg does not tell
 MAX_JUMP = 0.05  # seconds
 
-av.logging.set_level(av.logging.ERROR)  # FFmpeg conceals damage, and says so only here
+av.logging.set_level(av.logging.WARNING)  # FFmpeg conceals damage, and says so only here
 av.logging.set_skip_repeated(False)
 logging.getLogger("libav").addHandler(logging.NullHandler())
 T = TypeVar("T")
@@ -109,7 +109,8 @@ class AvReader:
             try:
                 return av.open(file, options=self._options, metadata_errors="replace")
             except (av.error.FFmpegError, ValueError) as error:
-                reason = logs[-1][2].strip() if logs else str(getattr(error, "strerror", "") or error)
+                said = complaints(logs)
+                reason = said[-1] if said else str(getattr(error, "strerror", "") or error)
         reason = "no known format" if "not on whitelist" in reason else f"FFmpeg: {reason}"
         raise AudioError(f"{self._name}: not audio that can be read ({reason})")
 
@@ -182,7 +183,8 @@ class _Decoding:
         self._note, self._stream = reader.note, stream
         self._format = container.format.name.split(",")[0]
         self._packets = container.demux(stream)
-        self._n_packets = self._n_samples = 0
+        self._n_packets = self._n_bytes = self._n_samples = 0
+        self._indexed = sum(entry.size for entry in stream.index_entries) if self._format == "avi" else 0  # bytes
         self._end: float | None = None  # seconds, of the last frame
         self._pending: str | None = None  # damage if more sound follows
         self._cut = False
@@ -192,7 +194,7 @@ class _Decoding:
         """How long the sound is by its header, in seconds, and how much less it may be; 0 if the header does not tell."""
         stream = self._stream
         context = stream.codec_context
-        is_rough = self._format in ROUGH and (self._format == "avi" or not context.name.startswith("pcm_"))
+        is_rough = self._format in ROUGH and not context.name.startswith("pcm_")
         if self._format in EXACT or self._format in ROUGH:
             slack = max(SLACK, 3 * context.frame_size / (context.sample_rate or 1)) if is_rough else 0.0
             if stream.duration:
@@ -206,6 +208,7 @@ class _Decoding:
         while (packet := self._guarded(lambda: next(self._packets, None), b"")) is not None:
             data = bytes(packet) if self._format == "mp3" else b""
             self._n_packets += packet.size > 0
+            self._n_bytes += packet.size
             self._cut = is_cut(data) if packet.size else self._cut
             for frame in self._guarded(packet.decode, data) or ():
                 if self._format not in PLAIN and (packet.is_corrupt or frame.is_corrupt):
@@ -222,9 +225,10 @@ class _Decoding:
                 result, error = call(), None
             except av.error.FFmpegError as raised:
                 result, error = None, raised
-        if (error is None and not logs) or data.startswith(MARKS):
+        said = complaints(logs, self._stream.index)
+        if (error is None and not said) or data.startswith(MARKS):
             return result
-        reason = f"FFmpeg: {logs[0][2].strip()}" if logs else "the data is corrupt"
+        reason = f"FFmpeg: {said[0]}" if said else "the data is corrupt"
         if self._format == "wav" or (data and not any(data)):  # may be padding; Wave knows where the samples end
             self._pending = self._pending or reason
         elif self._format != "mp3" or error is not None:
@@ -235,10 +239,11 @@ class _Decoding:
         if self._pending:
             self._note(self._pending)
         self._n_samples += frame.samples
-        if self._format in TIMED and frame.time is not None:
-            if self._end is not None and frame.time - self._end > MAX_JUMP:
+        if self._format in TIMED:
+            begin = frame.time if frame.time is not None else self._end
+            if begin is not None and self._end is not None and begin - self._end > MAX_JUMP:
                 self._note("a part is missing")
-            self._end = frame.time + frame.samples / frame.sample_rate
+            self._end = None if begin is None else begin + frame.samples / frame.sample_rate
 
     def _check_end(self) -> None:
         rate = self._stream.codec_context.sample_rate or 1
@@ -248,6 +253,8 @@ class _Decoding:
             self._note("cut off in the middle of a frame")
         elif self._format == "mov" and self._n_packets < len(self._stream.index_entries):
             self._note(f"cut off: {self._n_packets} of {len(self._stream.index_entries)} frames are there")
+        elif self._n_bytes < self._indexed:
+            self._note(f"its index promises {self._indexed} bytes of sound, {self._n_bytes} are there")
 
 
 def to_array(frame: av.AudioFrame) -> np.ndarray:
@@ -262,13 +269,19 @@ def to_array(frame: av.AudioFrame) -> np.ndarray:
     return array.astype(np.float32) * np.float32(2.0 ** (1 - 8 * array.dtype.itemsize))
 
 
+def complaints(logs: list[tuple[int, str, str]], stream: int = -1) -> list[str]:
+    """What FFmpeg says of damage: its errors, and among its warnings that packets of a stream are broken."""
+    broken = f"Packet corrupt (stream = {stream},"
+    return [text.strip() for level, _, text in logs if level <= av.logging.ERROR or text.startswith(broken)]
+
+
 def knows(head: bytes) -> bool:
     """Whether FFmpeg takes bytes for the beginning of a file of some format, even if it cannot go on from there."""
     with av.logging.Capture() as logs:
         try:
             av.open(io.BytesIO(head), options={"format_whitelist": DEMUXERS}, metadata_errors="replace").close()
         except (av.error.FFmpegError, ValueError):
-            return any("not on whitelist" not in line for _, _, line in logs)
+            return any("not on whitelist" not in line for line in complaints(logs))
     return True
 
 

@@ -16,6 +16,7 @@ KBPS = {  # (MPEG-1, layer) -> bitrates by index; None of index 0 ("free") and 1
 KBPS[False, 3] = KBPS[False, 2]
 RATES = (44_100, 48_000, 32_000)  # Hz, of MPEG-1; halved for MPEG-2 and again for 2.5
 DECODER_DELAY = 529  # samples
+LONGEST_FRAME = 4096  # bytes; of AAC and AC-3 too, and no frame is all zeros
 SMALL_TAG = 2048  # bytes
 MARKS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")
 
@@ -119,6 +120,32 @@ def read_gapless(head: bytes) -> Gapless | None:
     per_frame = 1152 if head[1] >> 3 & 3 == 3 else 576
     n_bytes = int.from_bytes(head[at + 12 : at + 16], "big") if flags & 2 else None
     return Gapless(n_frames * per_frame - (pads >> 12) - (pads & 0xFFF), pads & 0xFFF, n_bytes or None)
+
+
+def covers_sound(tag: bytes, after: bytes) -> bool:
+    """Whether an ID3v2 tag is longer than it was made: MP3 frames in it go on in the bytes `after` it.
+
+    Three frames must follow each other over its end, of one kind, so that no picture looks like that.
+    """
+    begin = max(0, len(tag) - LONGEST_FRAME)
+    data = tag[begin:] + after[: 2 * LONGEST_FRAME]
+    end = len(tag) - begin
+    for at in range(end):
+        places = [at]
+        while places[-1] < end and (size := _next_frame(data, places[-1], data[at : at + 3])):
+            places.append(places[-1] + size)
+        last = places[-1]
+        if len(places) > 2 and last >= end and _next_frame(data, last, data[at : at + 3]):
+            return True
+    return False
+
+
+def _next_frame(data: bytes, at: int, like: bytes) -> int | None:
+    """The size of the frame at a place, if it has the version, layer and rate of the head `like`."""
+    head = data[at : at + 4]
+    if len(head) < 4 or head[:2] != like[:2] or (head[2] ^ like[2]) & 0x0C:
+        return None
+    return frame_bytes(head)
 
 
 def id3_size(head: bytes) -> int:

@@ -20,7 +20,7 @@ from .arriving import Arriving, open_arriving
 from .claims import claimed_end
 from .errors import AudioError, Damage
 from .forms import MAX_RATE, MIN_RATE
-from .mp3_frames import Mp3Stream, frame_bytes, id3_size, read_gapless
+from .mp3_frames import LONGEST_FRAME, Mp3Stream, covers_sound, frame_bytes, id3_size, read_gapless
 from .ogg_links import OggLinks
 from .waves import FORMS, PcmReader, Wave, WaveFile
 
@@ -34,11 +34,14 @@ ADTS = (b"\xff\xf1", b"\xff\xf9", b"\xff\xf0", b"\xff\xf8")  # of AAC
 READABLE_SUFFIXES = frozenset({
     ".wav", ".wave", ".bwf", ".rf64", ".w64", ".aiff", ".aif", ".aifc", ".caf", ".au", ".snd", ".flac", ".mp3", ".mp2", ".m4a",
     ".m4b", ".aac", ".mp4", ".mov", ".mkv", ".mka", ".webm", ".3gp", ".3g2", ".ogg", ".oga", ".opus", ".spx", ".wma", ".asf",
-    ".amr", ".awb", ".ac3", ".eac3", ".ape", ".wv", ".tta", ".tak", ".mpc", ".avi",
+    ".amr", ".awb", ".ac3", ".eac3", ".ape", ".wv", ".tta", ".tak", ".mpc", ".avi", ".wmv", ".flv", ".mpg", ".mpeg", ".ogv",
+    ".m4v",
 })  # fmt: skip
+AC3 = b"\x0b\x77"
+FEW_ZEROS = 64  # bytes, at the end of an MP3 that promises more samples
 ASF = b"\x30\x26\xb2\x75"
 FORWARD = (  # formats that FFmpeg reads forwards and loses nothing
-    b"fLaC", b"\x1a\x45\xdf\xa3", ASF, b"TTA1", b".snd", b"FORM", b"#!AMR", b"\x0b\x77", b"\x47\x40",
+    b"fLaC", b"\x1a\x45\xdf\xa3", ASF, b"TTA1", b".snd", b"FORM", b"#!AMR", AC3, b"\x47\x40",
 )  # fmt: skip
 
 
@@ -85,7 +88,10 @@ class AudioSource:
         self._id3 = b""
         self._told = False
         self._lost_end = ""  # what follows the sound and is not read
+        self._lost_at: float | None = None  # seconds, where that is not at the end
         self._claimed_end: int | None = None  # in bytes, by a header; known to be wrong or right at the end of the stream alone
+        self._packet_bytes = 0  # of a transport stream
+        self._is_framed = False  # frames that follow each other, without a container
         self._claimed_samples: int | None = None  # both claims of an MP3 must lack something
         with contextlib.ExitStack() as stack:
             arriving, file = open_arriving(source)
@@ -132,8 +138,12 @@ class AudioSource:
         if not stream.peek(1):
             raise AudioError(f"{self.name}: is empty")
         while (head := stream.peek(10))[:3] == b"ID3" and len(head) == 10 and id3_size(head) < MAX_ID3:
-            self._id3 = self._id3 or stream.peek(10 + id3_size(head))
-            stream.skip(10 + id3_size(head))
+            size = 10 + id3_size(head)
+            tag = stream.peek(size + 2 * LONGEST_FRAME)
+            self._id3 = self._id3 or tag[:size]
+            if covers_sound(tag[:size], tag[size:]):
+                self._lost_end, self._lost_at = "its ID3 tag covers sound", 0.0
+            stream.skip(size)
         stream.keep()
         head = stream.peek(12)
         if head[:4] in FORMS and head[8:] == b"WAVE":
@@ -157,6 +167,9 @@ class AudioSource:
         from .media import AvReader
 
         head = stream.peek(12)
+        self._is_framed = is_mp3(head) or head[:2] in (*ADTS, AC3)
+        if head[:1] == b"\x47" and stream.peek(377)[::188] == b"\x47" * 3:
+            self._packet_bytes = 188
         if head[:4] == b"OggS":
             links = OggLinks(stream)
             return AvReader(links, self.name, self._track, damage=lambda: links.problem)
@@ -200,6 +213,14 @@ class AudioSource:
         if claimed is not None and claimed > there:
             self._lost_end = "cut off, or a part is missing"
 
+    def _note_end(self) -> None:
+        """Note what the last bytes of a stream tell that has no length of its own."""
+        most = LONGEST_FRAME if self._claimed_samples is None else FEW_ZEROS
+        if self._is_framed and self._arriving.n_zeros > most:
+            self._lost_end = self._lost_end or f"its last {self._arriving.n_zeros} bytes are zeros"
+        if self._packet_bytes and self._arriving.position % self._packet_bytes:
+            self._lost_end = self._lost_end or "cut off in the middle of a packet"
+
     def blocks(self, n_samples: int | Callable[[], int] | None = None) -> Iterator[np.ndarray]:
         """Float32 blocks [C, n] in order, n = `n_samples` but for the last, or what fits into BLOCK_BYTES if that is less.
 
@@ -228,8 +249,9 @@ class AudioSource:
         is_short = self._claimed_samples is None or position < self._claimed_samples
         if is_short and getattr(self._reader, "ended", False):
             self._note_cut(self._claimed_end, self._arriving.position)
+            self._note_end()
         if damage is None and self._lost_end and getattr(self._reader, "ended", False) and not self._told:
-            damage = Damage(self._lost_end)
+            damage = Damage(self._lost_end, self._lost_at)
         if damage is None:
             return
         self._told = True

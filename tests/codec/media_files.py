@@ -19,6 +19,7 @@ from ecdc.codec.source import AudioSource
 RATE = 48_000
 FORMATS = {  # name: (container, codec, rate, options of the container)
     "a.mp3": ("mp3", "libmp3lame", RATE, {}),
+    "a.mp2": ("mp2", "mp2", RATE, {}),
     "a.m4a": ("ipod", "aac", RATE, {}),
     "fast.m4a": ("ipod", "aac", RATE, {"movflags": "+faststart"}),
     "alac.m4a": ("ipod", "alac", RATE, {}),
@@ -43,6 +44,8 @@ FORMATS = {  # name: (container, codec, rate, options of the container)
     "a.avi": ("avi", "pcm_s16le", RATE, {}),
     "mp3.avi": ("avi", "libmp3lame", RATE, {}),
     "a.flv": ("flv", "aac", RATE, {}),
+    "a.ts": ("mpegts", "mp2", RATE, {}),
+    "a.mpg": ("mpeg", "mp2", RATE, {}),
     "a.au": ("au", "pcm_s16be", RATE, {}),
     "a.w64": ("w64", "pcm_s16le", RATE, {}),
     "rf64.wav": ("wav", "pcm_s24le", RATE, {"rf64": "always"}),
@@ -51,6 +54,17 @@ FORMATS = {  # name: (container, codec, rate, options of the container)
     "alaw.wav": ("wav", "pcm_alaw", RATE, {}),
     "adpcm.wav": ("wav", "adpcm_ms", RATE, {}),
     "u8.wav": ("wav", "pcm_u8", RATE, {}),
+}
+
+
+FILMS = {  # name: (container, codec of the pictures, of the sound)
+    "film.avi": ("avi", "mpeg4", "mp2"),
+    "film.flv": ("flv", "flv", "aac"),
+    "film.wmv": ("asf", "wmv2", "wmav2"),
+    "film.mkv": ("matroska", "mpeg4", "flac"),
+    "film.mp4": ("mp4", "mpeg4", "aac"),
+    "film.ts": ("mpegts", "mpeg2video", "aac"),
+    "film.mpg": ("mpeg", "mpeg2video", "mp2"),
 }
 
 
@@ -99,6 +113,31 @@ def _mux(name, container, codec, rate, options, audio, tags, layout):
         for part in [*resampler.resample(frame), *resampler.resample(None)]:
             output.mux(stream.encode(part))
         output.mux(stream.encode(None))
+
+
+def film(name, seconds=2.0, late=0.0, silent=False):
+    """The bytes of a film of 50 pictures, with a sound track of so many seconds that begins `late` seconds after them."""
+    container, pictures, sound = FILMS[name]
+    with tempfile.NamedTemporaryFile() as data:
+        with av.open(data.name, "w", format=container) as output:
+            video = output.add_stream(pictures, rate=25, width=64, height=48, pix_fmt="yuv420p")
+            if not silent:
+                audio = output.add_stream(sound, rate=RATE, layout="stereo")
+                context = audio.codec_context
+                context.bit_rate, context.format = 128_000, context.codec.audio_formats[0]
+                context.open()
+            for i in range(50):
+                picture = np.random.default_rng(i).integers(0, 255, (48, 64, 3), np.uint8)
+                output.mux(video.encode(av.VideoFrame.from_ndarray(picture).reformat(format="yuv420p")))
+            output.mux(video.encode(None))
+            if not silent:
+                frame = av.AudioFrame.from_ndarray(tone(round(seconds * RATE)), format="fltp", layout="stereo")
+                frame.sample_rate, frame.pts = RATE, round(late * RATE)
+                resampler = av.AudioResampler(context.format, "stereo", RATE, context.frame_size or 1024)
+                for part in [*resampler.resample(frame), *resampler.resample(None)]:
+                    output.mux(audio.encode(part))
+                output.mux(audio.encode(None))
+        return Path(data.name).read_bytes()
 
 
 def read(source, **options):

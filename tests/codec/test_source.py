@@ -13,7 +13,7 @@ from ecdc.codec import source as module
 from ecdc.codec import waves
 from ecdc.codec.audio import AudioError, AudioSource, wave_header
 from ecdc.codec.mp3_frames import frame_bytes, id3_size
-from media_files import FORMATS, RATE, encoded, ffmpeg_count, read, read_fd, read_fifo, read_stdin, tone
+from media_files import FILMS, FORMATS, RATE, encoded, ffmpeg_count, film, read, read_fd, read_fifo, read_stdin, tone
 
 
 @pytest.fixture(scope="module", params=list(FORMATS))
@@ -217,6 +217,76 @@ def test_an_mp3_that_ends_between_two_frames_is_cut_off_by_its_own_counts(tmp_pa
             with pytest.raises(AudioError, match=r"damaged at \d\.\d{3} s \(cut off"):
                 way(source)
             assert way(source, lost=[]).shape[1] < whole
+
+
+@pytest.mark.parametrize("name", list(FILMS))
+def test_films_give_their_sound_or_say_why_not(tmp_path, name):
+    """Sound that is as long as the pictures, shorter, longer, and later; and none."""
+    path = tmp_path / name
+    for options in ({}, {"seconds": 0.5}, {"seconds": 4.0}, {"seconds": 1.0, "late": 1.0}):
+        path.write_bytes(film(name, **options))
+        audio = read(path)
+        assert audio.shape[1] == ffmpeg_count(path, 2) and audio.shape[1] >= options.get("seconds", 2.0) * RATE - 4096
+        np.testing.assert_array_equal(read_fifo(path.read_bytes()), audio)
+    path.write_bytes(film(name, silent=True))
+    with pytest.raises(AudioError, match="holds no sound track"):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["film.avi", "film.ts", "film.flv", "film.mkv", "film.mp4", "film.wmv"])
+def test_a_film_that_lacks_a_part_says_so(tmp_path, name):
+    """Its end, as long as that is sound, or its middle."""
+    data = film(name, seconds=4.0)
+    half, path = len(data) // 2, tmp_path / name
+    for damaged in (data[: int(len(data) * 0.9) + 1], data[:half] + data[half + len(data) // 8 :]):
+        path.write_bytes(damaged)
+        with pytest.raises(AudioError, match=r"damaged at \d\.\d{3} s|cannot|not audio that can be read"):
+            read(path)
+
+
+def test_an_avi_loses_no_packet_in_silence(tmp_path):
+    """Its index says how many bytes of sound there are, so that even one packet is missed."""
+    data = bytearray(film("film.avi"))
+    at = data.find(b"01wb", 3 * len(data) // 4)
+    data[at : at + 4] = bytes(4)
+    (tmp_path / "a.avi").write_bytes(data)
+    with pytest.raises(AudioError, match=r"damaged at \d\.\d{3} s"):
+        read(tmp_path / "a.avi")
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.mp2", "a.aac", "a.ac3"])
+def test_an_end_of_zeros_is_damage_and_a_little_padding_is_none(tmp_path, name):
+    """As downloads leave it that were given their size before their bytes came."""
+    data = encoded(name, tone(2 * RATE))
+    path, half = tmp_path / name, len(data) // 2
+    for damaged in (data[:half] + bytes(len(data) - half), data[: half + 1] + bytes(9000)):
+        path.write_bytes(damaged)
+        for way, source in ((read, path), (read_fifo, damaged)):
+            with pytest.raises(AudioError, match=r"damaged at [01]\.\d{3} s"):
+                way(source)
+            assert 0 < way(source, lost=[]).shape[1] <= 1.1 * RATE
+    if name != "a.ac3":  # whose frames have checksums, also those that zeros seem to begin
+        path.write_bytes(data + bytes(3000))
+        assert read(path).shape[1] == read_stdin(data).shape[1]
+
+
+def test_an_id3_tag_that_covers_sound_is_damage(tmp_path):
+    """A tag's length is a claim as well; a tag with a picture that looks like frames is none."""
+    frames = encoded("a.mp3", tone(2 * RATE))
+    frames = frames[10 + id3_size(frames) :] if frames[:3] == b"ID3" else frames
+    picture = (b"\xff\xfb\x90\x00" + bytes(range(251))) * 40
+    wanted = read_stdin(frames).shape[1]
+
+    def tag(body, size):
+        return b"ID3\4\0\0" + bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0)) + body
+
+    assert read_stdin(tag(picture, len(picture)) + frames).shape[1] == wanted
+    for size in (700, 5000, 20_000):
+        for way in (read_stdin, read_fifo):
+            with pytest.raises(AudioError, match=r"damaged at 0\.000 s \(its ID3 tag covers sound\)"):
+                way(tag(b"TIT2", size) + frames)
+    for size in (0, 50, 3000):
+        assert read_stdin(tag(bytes(size), size) + frames).shape[1] == wanted
 
 
 def test_an_endless_pipe_of_no_known_format_is_not_spooled():
