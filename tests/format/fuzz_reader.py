@@ -24,6 +24,38 @@ SMALL = 1024  # bytes: up to here, reading never needs MEMORY
 MEMORY = 64 << 20  # bytes
 
 
+def index(data: bytes) -> None:
+    """The index of a file, and the frames that it leads to."""
+    from ecdc.format.reader import Reader
+
+    reader = Reader(io.BytesIO(data))
+    assert (reader.trailer is None) or reader.n_samples is not None
+    assert reader.n_frames is not None and reader.n_frames >= 0
+    if reader.n_frames:
+        reader.codes(reader.n_frames - 1, reader.n_frames)
+        next(reader.chunks(reader.n_frames // 2))
+
+
+def opened(data: bytes) -> None:
+    """What `ecdc.open` tells."""
+    from ecdc.format.api import CodeFile
+
+    with CodeFile(io.BytesIO(data)) as file:
+        repr(file), file.seconds, file.n_codebooks
+        file.streams()
+
+
+def repaired(data: bytes) -> None:
+    """What survives is a whole file."""
+    from cases import read_all
+    from ecdc.format.reader import Reader
+    from ecdc.format.salvage import repair
+
+    out = io.BytesIO()
+    repair(Reader(io.BytesIO(data)), out)
+    read_all(io.BytesIO(out.getvalue()))
+
+
 def ways() -> dict[str, Callable[[bytes], Any]]:
     """Every public way from bytes to what they hold."""
     from cases import Pipe, read_all
@@ -31,32 +63,14 @@ def ways() -> dict[str, Callable[[bytes], Any]]:
     from ecdc.format.header import parse_header
     from ecdc.format.reader import Reader
     from ecdc.format.salvage import Salvage
-    from ecdc.format.salvage import repair as mend
     from ecdc.format.summary import summarize
     from ecdc.format.v0 import read_v0
-
-    def index(data: bytes) -> None:
-        reader = Reader(io.BytesIO(data))
-        assert (reader.trailer is None) or reader.n_samples is not None
-        assert reader.n_frames is not None and reader.n_frames >= 0
-        if reader.n_frames:
-            reader.codes(reader.n_frames - 1, reader.n_frames)
-            next(reader.chunks(reader.n_frames // 2))
-
-    def opened(data: bytes) -> None:
-        with CodeFile(io.BytesIO(data)) as file:
-            repr(file), file.seconds, file.n_codebooks
-            file.streams()
-
-    def repaired(data: bytes) -> None:
-        out = io.BytesIO()
-        mend(Reader(io.BytesIO(data)), out)
-        read_all(io.BytesIO(out.getvalue()))
 
     return {
         "header": lambda data: parse_header(data) if len(data) > 4 else None,
         "file": lambda data: read_all(io.BytesIO(data)),
         "pipe": lambda data: read_all(Pipe(data, at_most=100)),
+        "parts": lambda data: list(Reader(Pipe(data, at_most=100)).parts(3)),
         "index": index,
         "open": opened,
         "open a pipe": lambda data: list(CodeFile(Pipe(data, at_most=7))),
