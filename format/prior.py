@@ -113,15 +113,17 @@ class Prior:
             raise ValueError("the payload does not end where its codes do")
         yield codes[:, begin:]
 
-    def _decode(self, state: int, words: Array, n_taken: int, *where: Any) -> tuple[int, int]:
+    def _decode(
+        self, state: int, words: Array, n_taken: int, codes: Array, first: int, stop: int, past: Array
+    ) -> tuple[int, int]:
         from . import prior_kernels as kernels
 
         get = self.arrays.__getitem__
         tables = get("frame_embedding"), get("book_embedding"), get("table")
         layers = tuple(get(n) for n in ("mix_now", "mix_past", "mix_bias", "out_weight", "out_bias"))
         heads = tuple(get(n) for n in ("head_mix", "head_mix_bias", "head_weight", "head_bias"))
-        found: tuple[int, int] = kernels.decode(state, words, n_taken, *where, tables, get("dilations"), layers, heads)
-        return found
+        dilations = get("dilations")
+        return kernels.decode(state, words, n_taken, codes, first, stop, past, tables, dilations, layers, heads)
 
     def no_past(self) -> NDArray[np.int32]:
         """Zeros for what `prior_kernels.decode` remembers of past frames."""
