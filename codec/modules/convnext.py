@@ -54,6 +54,11 @@ class CausalBlock(nn.Module):
 
             found: Tensor = DepthwiseConvolution.apply(padded, self.depthwise.weight[:, 0], self.depthwise.bias)
             return found
+        if self.training and padded.device.type == "cuda":
+            from .depthwise import TapByTap
+
+            taken: Tensor = TapByTap.apply(padded.float(), self.depthwise.weight[:, 0], self.depthwise.bias)
+            return taken
         return self.depthwise(padded.transpose(1, 2)).transpose(1, 2)  # type: ignore[no-any-return]
 
 
@@ -85,7 +90,7 @@ class CausalStack(nn.Module):
         if x.shape[1] == 0:
             return x, past
         new_past = []
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.computes_in_bfloat16):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.computes_in_bfloat16):
             for block, before in zip(self.blocks, past, strict=True):
                 x, after = block(x, before)
                 new_past.append(after)

@@ -49,3 +49,27 @@ def _backward(padded, taps, gradient, d_padded, d_taps, d_bias):
                 for w in range(width):
                     d_padded[b, t + i, w] += gradient[b, t, w] * taps[i, w]
                     d_taps[i, w] += gradient[b, t, w] * padded[b, t + i, w]
+
+
+class TapByTap(torch.autograd.Function):
+    """The same on any device, with a multiplication over the whole for each tap."""
+
+    @staticmethod
+    def forward(ctx, padded: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        taps = weight.t().contiguous()  # [kernel, W]
+        n_frames = padded.shape[1] - len(taps) + 1
+        out = torch.addcmul(bias, padded[:, :n_frames], taps[0])
+        for i in range(1, len(taps)):
+            out.addcmul_(padded[:, i : i + n_frames], taps[i])
+        ctx.save_for_backward(padded, taps)
+        return out
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        padded, taps = ctx.saved_tensors
+        gradient, n_frames = gradient.float().contiguous(), gradient.shape[1]
+        d_padded, d_taps = torch.zeros_like(padded), []
+        for i in range(len(taps)):
+            d_padded[:, i : i + n_frames].addcmul_(gradient, taps[i])
+            d_taps.append((gradient * padded[:, i : i + n_frames]).sum((0, 1)))
+        return d_padded, torch.stack(d_taps, 1), gradient.sum((0, 1))

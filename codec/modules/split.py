@@ -158,7 +158,7 @@ class SplitEncoder(nn.Module):
         real, imaginary = spectrum.real, spectrum.imag
         log_power = (real.square() + imaginary.square() + MAGNITUDE_FLOOR).log()
         scale = torch.exp(-0.35 * log_power)  # with it, magnitudes are raised to the power 0.3
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.stack.computes_in_bfloat16):
+        with torch.autocast(frames.device.type, torch.bfloat16, enabled=self.stack.computes_in_bfloat16):
             h = self.level(0.3 * log_power) + self.real(real * scale) + self.imaginary(imaginary * scale)
             h = h + self.exact_levels(level_features(exact)) + self.coded_levels(level_features(base))
             h, state.past = self.stack(h.to(frames.dtype), state.past)

@@ -138,7 +138,7 @@ class SplitDecoder(nn.Module):
         low = self.skip(heard.shape) / SHAPE_GAIN * base ** (1 - config.exponent)
         loudness = 0.2 * (low.abs() + 1e-4).log()
         inputs = torch.cat([heard.shape, loudness, level_features(heard.levels), level_features(heard.base), heard.flags], -1)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.stack.computes_in_bfloat16):
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.stack.computes_in_bfloat16):
             h, state.past = self.stack(self.inp(inputs).float(), state.past)
             parts = self.out(self.norm(h)).float().split(self.widths, dim=-1)
         level, shape, hiss, gate, fine_level, fine_shape, fine_hiss, share = parts

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..modules.levels import LevelVQ
 from ..quantize.residual import ResidualVQ
-from .processor import has_bfloat16
+from . import unbranched
+from .processor import has_bfloat16, on_host
 
 MIN_SCALE = 0.02  # of a residual, where latents have about unit variance
 
@@ -21,7 +22,9 @@ class Assigner:
     """
 
     def __init__(self, codebook: Tensor) -> None:
-        self.offset, self.dtype = -0.5 * codebook.square().sum(1), torch.bfloat16 if has_bfloat16() else codebook.dtype
+        self.offset, self.dtype = -0.5 * codebook.square().sum(1), codebook.dtype
+        if has_bfloat16() and on_host(codebook):
+            self.dtype = torch.bfloat16
         self.entries = codebook.to(self.dtype).t()
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -50,7 +53,7 @@ class CodebookTrainer(nn.Module):
 
     def __init__(self, quantizer: ResidualVQ | LevelVQ, decay: float = 0.99, revive_below: float = 0.1) -> None:
         super().__init__()
-        self.quantizer, self.decay, self.revive_below = quantizer, decay, revive_below
+        self.quantizer, self.decay, self.revive_below, self.min_scale = quantizer, decay, revive_below, MIN_SCALE
         n_codebooks, size, _ = quantizer.codebooks.shape
         self.register_buffer("counts", torch.ones(n_codebooks, size))
         self.register_buffer("sums", torch.zeros_like(quantizer.codebooks))
@@ -91,10 +94,12 @@ class CodebookTrainer(nn.Module):
         straight-through gradient, commitment loss, codes [B, K, T]). The gradient skips the
         whole sum at once, so that every codebook's commitment reaches the encoder.
         """
+        if not on_host(latents):
+            return unbranched.quantize(self, latents, n_codebooks)
         batch_size, dimension, n_frames = latents.shape
         order = n_codebooks.argsort(descending=True, stable=True)
         residual = latents.transpose(1, 2)[order].reshape(-1, dimension)  # [B*T, D], items of most codebooks first
-        codes = torch.zeros(len(self.quantizer.codebooks), len(residual), dtype=torch.int64)
+        codes = torch.zeros(len(self.quantizer.codebooks), len(residual), dtype=torch.int64, device=residual.device)
         total, scale = torch.zeros_like(residual), None
         terms = []
         for q, codebook in enumerate(self.quantizer.codebooks):
@@ -121,6 +126,9 @@ class CodebookTrainer(nn.Module):
 
         Shapes: n_codebooks [B], latents [B, D, T], codes [B, K, T], of the global batch.
         """
+        if not on_host(latents):
+            unbranched.learn(self, n_codebooks, latents, codes)
+            return
         residual = latents.transpose(1, 2).reshape(-1, latents.shape[1])  # [B*T, D]
         indices = codes.transpose(1, 2).reshape(len(residual), -1)  # [B*T, K]
         in_use = n_codebooks.repeat_interleave(latents.shape[2])  # [B*T]
@@ -141,7 +149,7 @@ class CodebookTrainer(nn.Module):
         _accumulate(counts.numpy(), sums.numpy(), vectors.numpy(), index.numpy(), self.decay, weight)
         if q == 0 and self.quantizer.scales is not None:
             # A moving mean per entry: it moves as far as the entry's own count does.
-            share = _sum_by(index, torch.full(index.shape, weight), len(counts)) / counts
+            share = _sum_by(index, torch.full_like(counts[:1], weight).expand(index.shape), len(counts)) / counts
             mean = _sum_by(index, left.square().mean(1), len(counts)) / torch.bincount(index, minlength=len(counts)).clamp(
                 min=1
             )
@@ -176,7 +184,7 @@ def kmeans(vectors: Tensor, codebook: Tensor, generator: torch.Generator, iterat
 
 
 def _sum_by(index: Tensor, values: Tensor, size: int) -> Tensor:
-    return torch.zeros(size).index_add_(0, index, values)
+    return values.new_zeros(size).index_add_(0, index, values)
 
 
 @numba.njit(cache=True)

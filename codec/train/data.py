@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .maps import sample_rate_of
+from .processor import on_host
 from .recipe import DataRecipe
 
 MIN_RMS = 0.003  # of full scale; quieter windows are drawn again
@@ -67,32 +68,35 @@ class PackedAudio:
         return audio
 
 
-def augment(audio: Tensor, recipe: DataRecipe, generator: torch.Generator) -> Tensor:
+def augment(audio: Tensor, recipe: DataRecipe, generator: torch.Generator | None) -> Tensor:
     """Random gain, polarity and, sometimes, the sum with another row or a band limit; never clips.
 
     Shapes: [B, 1, N] -> [B, 1, N].
     """
-    batch_size = audio.shape[0]
-    mixed = torch.rand(batch_size, 1, 1, generator=generator) < recipe.mix_probability
-    audio = torch.where(mixed, audio + audio.roll(1, dims=0) * torch.rand(batch_size, 1, 1, generator=generator), audio)
+
+    def draw() -> Tensor:
+        return torch.rand(audio.shape[0], 1, 1, generator=generator, device=audio.device)
+
+    mixed = draw() < recipe.mix_probability
+    audio = torch.where(mixed, audio + audio.roll(1, dims=0) * draw(), audio)
     low, high = recipe.gain_db
-    gain = 10 ** ((low + (high - low) * torch.rand(batch_size, 1, 1, generator=generator)) / 20)
-    sign = torch.randint(0, 2, (batch_size, 1, 1), generator=generator) * 2 - 1
+    gain = 10 ** ((low + (high - low) * draw()) / 20)
+    sign = torch.randint(0, 2, (audio.shape[0], 1, 1), generator=generator, device=audio.device) * 2 - 1
     if recipe.band_limit_probability:
         audio = _limit_bands(audio, recipe.band_limit_probability, generator)
     audio = audio * gain * sign
     return audio / audio.abs().amax(dim=-1, keepdim=True).clamp(min=1.0)
 
 
-def _limit_bands(audio: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+def _limit_bands(audio: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
     """Some rows without what lies above an edge between 1/4 and 1 of the band: telephones, old files, lossy copies."""
     batch_size = audio.shape[0]
-    chosen = torch.rand(batch_size, 1, 1, generator=generator) < probability
-    edges = 0.25 + 0.75 * torch.rand(batch_size, 1, 1, generator=generator)
-    if not chosen.any():
+    chosen, edges = torch.rand(2, batch_size, 1, 1, generator=generator, device=audio.device)
+    chosen, edges = chosen < probability, 0.25 + 0.75 * edges
+    if on_host(chosen) and not chosen.any():
         return audio
     spectra = torch.fft.rfft(audio)
-    place = torch.linspace(0, 1, spectra.shape[-1])
+    place = torch.linspace(0, 1, spectra.shape[-1], device=audio.device)
     spectra = spectra * ((edges - place) / 0.02).clamp(0, 1)  # falls within 2 % of the band
     return torch.where(chosen, torch.fft.irfft(spectra, n=audio.shape[-1]), audio)
 

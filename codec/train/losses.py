@@ -17,12 +17,19 @@ PULSE_WINDOW = 32  # samples, of the pulse loss: shorter than any block that a d
 LEVEL_WINDOW = 512  # samples, of the level loss
 LEVEL_SPANS = (4, 16, 64)  # steps of a quarter of that, over which levels are averages
 TILE_WINDOW, TILE_BANDS = 512, 24  # samples, of the tile loss
+CPU = torch.device("cpu")
 COMPRESSION = 0.5  # exponent of magnitudes in the complex loss
 
 
 @lru_cache(maxsize=32)
-def _hann(n_fft: int) -> Tensor:
-    return torch.hann_window(n_fft)
+def _hann(n_fft: int, device: torch.device = CPU) -> Tensor:
+    return torch.hann_window(n_fft).to(device)
+
+
+@lru_cache(maxsize=32)
+def _mel_bank(sample_rate: int, n_fft: int, n_mels: int, device: torch.device) -> Tensor:
+    """Mel filters as a matrix [n_fft / 2 + 1, n_mels]."""
+    return mel_filterbank(sample_rate, n_fft, n_mels).T.to(device)
 
 
 class _RealFFT(torch.autograd.Function):
@@ -52,7 +59,7 @@ def spectrum(audio: Tensor, n_fft: int) -> tuple[Tensor, Tensor]:
     Shapes: [B, 1, N] -> two of [B, T, n_fft/2 + 1], over whole windows only.
     """
     frames = audio[:, 0].unfold(-1, n_fft, n_fft // 4)
-    both = torch.view_as_real(_RealFFT.apply(frames * _hann(n_fft)))
+    both = torch.view_as_real(_RealFFT.apply(frames * _hann(n_fft, audio.device)))
     return both[..., 0].contiguous(), both[..., 1].contiguous()
 
 
@@ -64,7 +71,7 @@ def _views(audio: Tensor, sample_rate: int, n_fft: int, with_complex: bool) -> t
     """Mel magnitudes, their log10 and, where asked, the compressed spectrum's two parts."""
     real, imaginary = spectrum(audio, n_fft)
     power = real.square() + imaginary.square() + 1e-9
-    mel = power.sqrt() @ mel_filterbank(sample_rate, n_fft, MEL_BANDS[n_fft]).T
+    mel = power.sqrt() @ _mel_bank(sample_rate, n_fft, MEL_BANDS[n_fft], audio.device)
     log = mel.clamp(min=FLOOR).log10()
     if not with_complex:
         return mel, log
@@ -93,7 +100,8 @@ def level_loss(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
     for audio in (estimate, target):
         real, imaginary = spectrum(audio, LEVEL_WINDOW)
         power = real.square() + imaginary.square()
-        powers.append((power @ mel_filterbank(sample_rate, LEVEL_WINDOW, MEL_BANDS[LEVEL_WINDOW] // 4).T).transpose(1, 2))
+        bank = _mel_bank(sample_rate, LEVEL_WINDOW, MEL_BANDS[LEVEL_WINDOW] // 4, audio.device)
+        powers.append((power @ bank).transpose(1, 2))
     found = []
     for span in LEVEL_SPANS:
         pooled = [torch.nn.functional.avg_pool1d(power, span, max(1, span // 2)) for power in powers]
@@ -102,9 +110,9 @@ def level_loss(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def _tile_bank(sample_rate: int) -> Tensor:
+def _tile_bank(sample_rate: int, device: torch.device) -> Tensor:
     bands = list(pairwise(band_edges(sample_rate / TILE_WINDOW, TILE_BANDS, 0)))
-    return band_means(bands, TILE_WINDOW // 2 + 1) / float(_hann(TILE_WINDOW).sum()) ** 2
+    return (band_means(bands, TILE_WINDOW // 2 + 1) / float(_hann(TILE_WINDOW).sum()) ** 2).to(device)
 
 
 def tile_loss(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
@@ -112,7 +120,7 @@ def tile_loss(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
     levels = []
     for audio in (estimate, target):
         real, imaginary = spectrum(audio, TILE_WINDOW)
-        power = (real.square() + imaginary.square()) @ _tile_bank(sample_rate)
+        power = (real.square() + imaginary.square()) @ _tile_bank(sample_rate, audio.device)
         found = 10 * (power + 1e-10).log10()
         levels.append(torch.maximum(found.clamp(min=FLOOR_DB), found.amax(-1, keepdim=True).detach() - RANGE_DB))
     return _compare(*levels)

@@ -29,13 +29,14 @@ def sensitivity(run: Run, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     recipe, codec = run.recipe, run.codec
     counts = (recipe.codec.n_codebooks, *recipe.dropout_codebooks[-2:])
     dimension = recipe.codec.dimension
-    sums, energy, n_vectors = torch.zeros(dimension, dimension), torch.zeros(dimension, dimension), 0
+    sums = next(codec.parameters()).new_zeros(dimension, dimension)
+    energy, n_vectors = torch.zeros_like(sums), 0
     for i, audio in enumerate(batches):
         latents, quantized, decode = _coded(run, audio, counts[i % len(counts)])
         estimate, target = decode(quantized.requires_grad_())
         spectral = recipe.losses.windows, recipe.losses.complex_windows
         losses = reconstruction_losses(estimate, target, codec.config.core_rate, *spectral)
-        total = sum((getattr(recipe.losses, name) * value for name, value in losses.items()), torch.zeros(()))
+        total = sum((getattr(recipe.losses, name) * value for name, value in losses.items()), estimate.new_zeros(()))
         (gradient,) = torch.autograd.grad(total * latents.shape[0] * latents.shape[2], quantized)
         rows, vectors = (x.transpose(1, 2).reshape(-1, dimension) for x in (gradient, latents))
         sums += rows.T @ rows

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from . import parallel
-from .processor import has_bfloat16
+from .processor import has_bfloat16, on_host
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of x, x^3 and x^5
 STEPS = 5
@@ -54,6 +54,18 @@ def _by_gram_matrix(wide: Tensor) -> Tensor:
     return product @ wide
 
 
+def orthogonal_stack(matrices: Tensor) -> Tensor:
+    """`orthogonal` for matrices of one shape at once: [n, M, N], in bfloat16 inside."""
+    wide = matrices.transpose(1, 2) if matrices.shape[1] > matrices.shape[2] else matrices
+    wide = (wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)).bfloat16()
+    a, b, c = COEFFICIENTS
+    for _ in range(STEPS):
+        gram = wide @ wide.transpose(1, 2)
+        wide = torch.baddbmm(wide, b * gram + c * (gram @ gram), wide, beta=a)
+    found = wide.float()
+    return found.transpose(1, 2) if matrices.shape[1] > matrices.shape[2] else found
+
+
 class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum and decoupled weight decay, for parameters [M, N]; one per training process.
 
@@ -70,9 +82,24 @@ class Muon(torch.optim.Optimizer):
         """One update; parameters without a gradient stay."""
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
+            if parameters and not on_host(parameters[0]):
+                self._step_stacks(parameters, group)
+                continue
             for p, update in zip(parameters, self._updates(parameters, group["momentum"]), strict=True):
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(update, alpha=-group["lr"] * math.sqrt(max(1.0, p.shape[0] / p.shape[1])))
+
+    def _step_stacks(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """The same on a GPU, all matrices of a shape at once; the learning rate may be a tensor."""
+        for shape in {p.shape for p in parameters}:
+            alike = [p for p in parameters if p.shape == shape]
+            gradients = [p.grad for p in alike if p.grad is not None]
+            means = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in alike]
+            torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
+            updates = orthogonal_stack(torch.stack(torch._foreach_lerp(gradients, means, group["momentum"])))
+            updates = updates * (group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1])))
+            torch._foreach_mul_(alike, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_sub_(alike, list(updates.unbind()))
 
     def _updates(self, parameters: list[Tensor], momentum: float) -> list[Tensor]:
         """The orthogonal update of each parameter, whichever process has found it."""

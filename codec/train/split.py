@@ -18,7 +18,9 @@ from ..modules.noise import frame_noise
 from ..modules.split import SplitEncoder
 from ..modules.split_decoder import Heard, SplitDecoder, add_windows
 from ..quantize.split import SplitVQ
+from . import unbranched
 from .codebooks import Assigner, CodebookTrainer, kmeans
+from .processor import on_host
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -88,6 +90,10 @@ class SplitCodebooks(nn.Module):
         self.shape.learn(generator, n_books[:, 1], latents, shape_codes)
         for k in range(len(self.quantizer[0].levels.codebooks)):  # whichever of them the decoder receives
             vectors, index = wanted[:, k].flatten(0, 1), level_codes[:, k].flatten()
+            if not on_host(vectors):
+                everyone = torch.arange(len(index), device=index.device)
+                unbranched.move(self.levels, k, vectors, index, torch.ones_like(vectors[:, 0]), everyone)
+                continue
             self.levels._move(k, vectors, index, vectors, generator)
 
 
@@ -170,6 +176,12 @@ def code_levels(quantizer: LevelVQ, exact: Tensor) -> CodedLevels:
     past = quantizer.initial_past(len(exact)).to(exact)
     rest = (exact - quantizer.mean).detach()
     codes, wanted, parts = [], [], []
+    if not on_host(exact):
+        all_codes, all_wanted = unbranched.track_levels(quantizer, exact)
+        for k in range(len(quantizer.codebooks)):
+            entries = nn.functional.embedding(all_codes[:, k], quantizer.codebooks[k])
+            parts.append(predict_one(quantizer, k, entries, past[:, k]))
+        return CodedLevels(exact, all_codes, all_wanted, torch.stack(parts, 1))
     for k in range(len(quantizer.codebooks)):
         index, target = track(quantizer, k, rest)
         entries = nn.functional.embedding(index, quantizer.codebooks[k])
@@ -208,7 +220,7 @@ class Forward:
 
 
 def forward(
-    codec: Codec, books: SplitCodebooks, audio: Tensor, n_books: Tensor, lost: Tensor, generator: torch.Generator
+    codec: Codec, books: SplitCodebooks, audio: Tensor, n_books: Tensor, lost: Tensor, generator: torch.Generator | None
 ) -> Forward:
     """Audio [B, 1, (T + 1) * hop] through the codec, with n_books [B, 2] level and shape codebooks per item.
 
@@ -224,7 +236,7 @@ def forward(
     latents = encoder.shape(frames, exact, base, state)
     quantized, commitment, shape_codes = books.shape(latents, n_books[:, 1])
     heard = hear(codec, coded, quantized, n_books, lost)
-    noise = (torch.rand(*exact.shape[:2], 2 * decoder.hop, generator=generator) - 0.5) * 12**0.5
+    noise = (torch.rand(*exact.shape[:2], 2 * decoder.hop, generator=generator, device=exact.device) - 0.5) * 12**0.5
     estimate = core_audio(decoder, heard, noise)
     target = core_target(audio, decoder.config)
     cut = slice(SKIP_START * decoder.hop, -SKIP_END * decoder.hop)
@@ -243,10 +255,10 @@ def coded_shape(
         latents = encoder.shape(frames, coded.exact, coded.parts[:, 0], state)
         n_levels, n_shape = quantizer.counts(n_codebooks)
         n_shape = max(1, n_shape)
-        n_books = torch.tensor([[n_levels, n_shape]] * len(audio))
+        n_books = torch.tensor([[n_levels, n_shape]] * len(audio), device=audio.device)
         shape = quantizer.shape
         quantized = shape.decode(shape.encode(latents, n_shape))
-        lost = torch.zeros(coded.exact.shape[:2], dtype=torch.bool)
+        lost = torch.zeros(coded.exact.shape[:2], dtype=torch.bool, device=audio.device)
 
     def decode(z: Tensor) -> tuple[Tensor, Tensor]:
         heard = hear(codec, coded, z, n_books, lost)
@@ -261,15 +273,15 @@ def hear(codec: Codec, coded: CodedLevels, quantized: Tensor, n_books: Tensor, l
     """What the decoder's network receives of a batch, lost frames and missing codebooks left out."""
     quantizer = parts_of(codec)[2]
     kept = (~lost)[..., None].to(quantized.dtype)  # [B, T, 1]
-    flags = n_books / torch.tensor([len(quantizer.level_places), len(quantizer.shape.codebooks)])
+    flags = torch.stack([n_books[:, 0] / len(quantizer.level_places), n_books[:, 1] / len(quantizer.shape.codebooks)], 1)
     parts = coded.parts.detach()
-    if lost.any():
+    if not on_host(lost) or lost.any():
         entries = quantizer.levels.entries(coded.codes) * kept[:, None]
         past = quantizer.levels.initial_past(len(lost)).to(entries)
         with torch.no_grad():
             rows = lost.any(1)
             parts = torch.where(rows[:, None, None, None], quantizer.levels.predict(entries, past), parts)
-    active = torch.arange(parts.shape[1])[None] < n_books[:, :1]
+    active = torch.arange(parts.shape[1], device=parts.device)[None] < n_books[:, :1]
     levels = (parts * active[..., None, None]).sum(1)
     shape = quantized.transpose(1, 2) * kept
     return Heard(shape, levels, parts[:, 0], flags[:, None].expand(-1, kept.shape[1], -1) * kept)

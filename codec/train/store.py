@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ...format.files import whole_file
+from .gpu import host_copy
 from .run import Run
 
 NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
@@ -136,7 +137,8 @@ def load_checkpoint(run: Run, folder: Path) -> bool:
     run.codebooks.load_state_dict(_under(tensors, "codebooks."), strict=False)
     for i, optimizer in enumerate(run.optimizers):
         _load_optimizer(optimizer, _under(tensors, f"optimizer.{i}."))
-    run.average = {name: value for name, value in _under(tensors, "average.").items() if name in run.average}
+    average = _under(tensors, "average.")
+    run.average = {name: average[name].to(value.device) for name, value in run.average.items() if name in average}
     if run.adversary:
         run.adversary.load_state_dict(_under(tensors, "adversary."))
         run.balancer.load_state_dict(_under(tensors, "balancer."))
@@ -171,4 +173,4 @@ def export_model(run: Run, folder: Path) -> None:
     from ..checkpoints import save
 
     with run.averaged() as codec:
-        save(codec, folder, torch.float16)
+        save(host_copy(codec), folder, torch.float16)
