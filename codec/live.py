@@ -20,9 +20,10 @@ from math import ceil
 import numpy as np
 import torch
 
-from ..format import Chunk, Header
+from ..format import Chunk, Entropy, Header
 from ..format.bytestream import Source
 from ..format.chunk import decode_codes, encode_codes, read_envelope
+from ..format.priors import prior_of
 from .model import Codec
 
 LIVE_SECONDS = 0.3  # of audio that are coded at once while a chunk arrives
@@ -205,6 +206,10 @@ def warm_up(codec: Codec, header: Header, n_codebooks: tuple[int, ...], chunk_fr
                 stream.encode(silence, n_codebooks=max(n_codebooks))
         return
     decode_codes(read_envelope(Source(io.BytesIO(data))), header)
+    if header.entropy is Entropy.PRIOR:  # which so few codes may not have been worth
+        prior = prior_of(header)
+        silent = [np.zeros((k, 2), np.uint16) for k in n_codebooks]
+        prior.decode(prior.encode(silent), n_codebooks, 2)
     codes = torch.zeros(
         1, max(n_codebooks), ceil(FIRST_SECONDS * codec.config.frame_rate), dtype=torch.int64, device=codec.device
     )
