@@ -9,6 +9,7 @@ Each stands between two comments, `<!-- figures: NAME -->` and `<!-- end -->`. H
     python -m ecdc.bench.decoders --packed runs/audio/packed --json bench/results/decoders.json
     python -m ecdc.bench.artifacts --packed runs/audio/packed --json bench/results/artifacts.json
     ecdc bench speed --json bench/results/speed.json
+    python -m ecdc.bench.pairs --before ... --json bench/results/pairs.json
     ecdc bench live --json bench/results/live.json
     python -m ecdc.bench.format --json bench/results/container.json
     python -m ecdc.bench.memory --json bench/results/memory_files.json
@@ -33,7 +34,7 @@ from typing import Any
 
 import click
 
-from . import artifacts, decoders, entropy, live, mbd_peer, memory, music_table, musicgen_peer, report, seek, speed, vbr
+from . import artifacts, decoders, entropy, live, mbd_peer, memory, music_table, musicgen_peer, pairs, report, seek, speed, vbr
 from . import format as container
 from .metrics import ALL
 from .run import read_rows
@@ -68,6 +69,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "validation-speech": lambda: quality(RESULTS / "validation.jsonl", "speech"),
     "artifacts": lambda: artifacts.markdown(_json("artifacts.json")),
     "speed": lambda: speed.markdown(_json("speed.json")),
+    "pairs": lambda: pairs.markdown(_json("pairs.json")),
     "live": lambda: live.markdown(_json("live.json")),
     "container": lambda: container.markdown(_json("container.json")),
     "decoders": lambda: decoders.markdown(_json("decoders.json")),

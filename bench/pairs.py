@@ -1,0 +1,75 @@
+"""Is encoding a plain WAV no slower than with an older version: whole processes of both, in turns.
+
+git worktree add ../before d50f57a && mkdir -p build/before && ln -sfn ../../../before build/before/ecdc
+python -m ecdc.bench.pairs --before build/before --json bench/results/pairs.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+import numpy as np
+import soundfile
+
+from .memory import ECDC, STEREO, Sound, blocks
+from .processor import processor
+
+
+def encode(wav: Path, path: str | None) -> float:
+    """Seconds of `ecdc encode` as a process with one thread, of the package in the folder `path`; None: of this one."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"PYTHONPATH": path} if path else {})
+    command = [*ECDC, "encode", str(wav), "-o", str(wav.with_suffix(".ecdc")), "--force", "--quiet", "--entropy", "none"]
+    began = time.perf_counter()
+    subprocess.run(command, check=True, env=environment)
+    return time.perf_counter() - began
+
+
+def measure(before: str, seconds: float, pairs: int) -> dict[str, Any]:
+    """Times of both in seconds, each pair in the other order than the one before, as JSON holds them."""
+    rate, channels = STEREO
+    with tempfile.TemporaryDirectory() as folder:
+        wav = Path(folder) / "a.wav"
+        soundfile.write(wav, np.concatenate(list(blocks(Sound(round(seconds * rate), rate, channels)))), rate)
+        times: dict[str, list[float]] = {"before": [], "now": []}
+        for turn in range(-1, pairs):  # the first warms up
+            for name in ("before", "now") if turn % 2 else ("now", "before"):
+                spent = encode(wav, before if name == "before" else None)
+                times[name] += [round(spent, 3)] if turn >= 0 else []
+    return {"seconds": seconds, "device": processor(), "times": times}
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """What `measure` found, as a sentence."""
+    before, now = found["times"]["before"], found["times"]["now"]
+    ratios = [b / a for a, b in zip(before, now, strict=True)]
+    return (
+        f"Plain WAV, {found['seconds']:g} s in stereo, encoded by a whole process with one thread: {median(now):.2f} s, and "
+        f"{median(before):.2f} s with commit {found['before']}; median ratio of {len(now)} pairs {median(ratios):.2f}, "
+        f"{found['device']}."
+    )
+
+
+@click.command()
+@click.option("--before", required=True, help="A folder in which `import ecdc` finds the older version.")
+@click.option("--commit", default="d50f57a", show_default=True, help="What to call it.")
+@click.option("--seconds", type=click.FloatRange(1), default=60.0, show_default=True, help="Of audio.")
+@click.option("--pairs", type=click.IntRange(1), default=7, show_default=True)
+@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(before: str, commit: str, seconds: float, pairs: int, target: Path | None) -> None:
+    """Print what encoding a WAV takes, beside an older version."""
+    found = measure(before, seconds, pairs) | {"before": commit}
+    click.echo(markdown(found))
+    if target:
+        target.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
