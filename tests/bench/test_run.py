@@ -1,6 +1,7 @@
 """Runs: the same for the same seed, resumed where they stopped, and never ended by one clip or codec."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -40,18 +41,33 @@ def rows_of(clips, output, seed=0, **options):
     return running.run(plan(clips, seed), output, 1, options.get("force", False), options.get("done", lambda row: None))
 
 
-def test_the_same_seed_gives_the_same_rows_and_files(clips, tmp_path):
-    one, two = rows_of(clips, tmp_path / "a"), rows_of(clips, tmp_path / "b")
+@pytest.fixture(scope="module")
+def whole(clips, tmp_path_factory):
+    """The rows of a run in one go, and its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    return rows_of(clips, folder), folder
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Rows measured in this process, which takes no time to start; `whole` was measured in another one."""
+    monkeypatch.setattr(running, "ProcessPoolExecutor", lambda jobs, *_, **__: ThreadPoolExecutor(jobs))
+
+
+@pytest.mark.usefixtures("threads")
+def test_the_same_seed_gives_the_same_rows_and_files(clips, whole, tmp_path):
+    two, (one, folder) = rows_of(clips, tmp_path / "a"), whole
     assert one == two and len(one) == 12
-    assert (tmp_path / "a" / "rows.jsonl").read_bytes() == (tmp_path / "b" / "rows.jsonl").read_bytes()
+    assert (tmp_path / "a" / "rows.jsonl").read_bytes() == (folder / "rows.jsonl").read_bytes()
     assert running.read_rows(tmp_path / "a" / "rows.jsonl") == one
     for row in one:
         assert {"clip", "codec", "kbps", "seed", "commit", "device", "reference_rate", "bandwidth_hz", *METRICS} <= set(row)
         assert running.audio_file(tmp_path / "a", row["clip"], row["codec"]).exists()
-    assert rows_of(clips, tmp_path / "c", seed=5)[0]["mel"] != one[0]["mel"]  # the noise anchor's seed
+    assert rows_of(clips[:1], tmp_path / "c", seed=5)[0]["mel"] != one[0]["mel"]  # the noise anchor's seed
 
 
-def test_interrupted_runs_go_on(clips, tmp_path):
+@pytest.mark.usefixtures("threads")
+def test_interrupted_runs_go_on(clips, whole, tmp_path):
     seen = []
 
     def stop(row):
@@ -67,9 +83,10 @@ def test_interrupted_runs_go_on(clips, tmp_path):
         file.write('{"clip": "voice", "cod')  # as a power cut leaves it
     measured = []
     again = rows_of(clips, tmp_path, done=measured.append)
-    assert len(again) == len(measured) == 12 and again == rows_of(clips, tmp_path / "whole")
+    assert len(again) == len(measured) == 12 and again == whole[0]
 
 
+@pytest.mark.usefixtures("threads")
 def test_a_folder_keeps_its_run(clips, tmp_path):
     rows_of(clips[:1], tmp_path)
     before = (tmp_path / "rows.jsonl").read_bytes()
@@ -79,6 +96,7 @@ def test_a_folder_keeps_its_run(clips, tmp_path):
     assert len(rows_of(clips[:2], tmp_path, force=True)) == 8
 
 
+@pytest.mark.usefixtures("threads")
 def test_bad_clips_and_codecs_become_rows_with_reasons(tmp_path):
     silent, tiny = np.zeros(RATE // 2 + 1, np.float32), np.ones(1, np.float32)
     clips = [

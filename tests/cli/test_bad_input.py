@@ -203,13 +203,17 @@ def soundfile_header():
     return wave_header(24_000, 1, None)
 
 
-@pytest.mark.parametrize("way", ["ENCODE <(cat TONE)", "cat TONE | ENCODE /dev/stdin", "cat TONE | ENCODE -"], ids="abc")
-def test_every_way_in(ecdc, tone, tmp_path, way):
-    encode = f"'{sys.executable}' -m ecdc.cli encode -o '{tmp_path}/a.ecdc' --quiet"
-    run = way.replace("ENCODE", encode).replace("TONE", f"'{tone}'")
-    subprocess.run(["bash", "-c", run], check=True, env=os.environ)
+def test_every_way_in(ecdc, tone, tmp_path):
+    ways = ["ENCODE <(cat TONE)", "cat TONE | ENCODE /dev/stdin", "cat TONE | ENCODE -"]
+    children = []
+    for i, way in enumerate(ways):
+        encode = f"'{sys.executable}' -m ecdc.cli encode -o '{tmp_path}/{i}.ecdc' --quiet"
+        run = way.replace("ENCODE", encode).replace("TONE", f"'{tone}'")
+        children.append(subprocess.Popen(["bash", "-c", run], env=os.environ))
     ecdc("encode", tone, "-o", tmp_path / "b.ecdc", check=True)
-    assert (tmp_path / "a.ecdc").read_bytes()[-200:-100] == (tmp_path / "b.ecdc").read_bytes()[-200:-100]
+    wanted = (tmp_path / "b.ecdc").read_bytes()[-200:-100]
+    for i, child in enumerate(children):
+        assert child.wait(120) == 0 and (tmp_path / f"{i}.ecdc").read_bytes()[-200:-100] == wanted, ways[i]
 
 
 def test_closed_standard_input(tmp_path):

@@ -1,5 +1,6 @@
 """`ecdc decode --decoder`: any file decodes with any decoder of its tokens; spans, blocks and seeds keep their laws."""
 
+import functools
 import io
 import pickle
 from pathlib import Path
@@ -59,10 +60,17 @@ def decode(ecdc, coded):
     return call
 
 
-def test_another_decoder_gives_other_audio_of_the_same_length(decode, flow, waveforms):
+@pytest.fixture(scope="module")
+def whole(decode, flow, waveforms):
+    """All audio by a decoder of that name, decoded once."""
+    files = {"flow": flow, "waveforms": waveforms}
+    return functools.cache(lambda name: decode("--decoder", files[name], "--steps", 2, "--seed", 7))
+
+
+def test_another_decoder_gives_other_audio_of_the_same_length(decode, whole):
     conv = decode()
-    for file in (flow, waveforms):
-        audio = decode("--decoder", file, "--steps", 2)
+    for name in ("flow", "waveforms"):
+        audio = whole(name)
         assert audio.shape == conv.shape and np.isfinite(audio).all() and np.abs(audio - conv).max() > 1e-3
     assert np.array_equal(decode("--decoder", "conv"), conv)
 
@@ -72,18 +80,18 @@ def test_no_steps_are_the_convolutional_decoder(decode, flow):
 
 
 def test_a_seed_decides_the_noise(decode, flow):
-    one, again, other = (decode("--decoder", flow, "--seed", seed) for seed in (1, 1, 2))
+    one, again, other = (decode("--decoder", flow, "--steps", 1, "--duration", 1, "--seed", seed) for seed in (1, 1, 2))
     assert np.array_equal(one, again) and not np.array_equal(one, other)
 
 
 @pytest.mark.parametrize(("start", "duration"), [("0", "1.5"), ("5.2", "1"), ("5.5", "60")])
 @pytest.mark.parametrize("decoder", ["flow", "waveforms"])
-def test_a_span_is_what_the_whole_has_there(decode, request, decoder, start, duration):
+def test_a_span_is_what_the_whole_has_there(decode, whole, request, decoder, start, duration):
     options = ("--decoder", request.getfixturevalue(decoder), "--steps", 2, "--seed", 7)
-    whole, span = decode(*options), decode(*options, "--start", start, "--duration", duration)
+    audio, span = whole(decoder), decode(*options, "--start", start, "--duration", duration)
     first = round(float(start) * 44_100)
-    assert len(span) == min(len(whole) - first, round(float(duration) * 44_100)) > 0
-    assert np.allclose(span, whole[first : first + len(span)], atol=1e-4)
+    assert len(span) == min(len(audio) - first, round(float(duration) * 44_100)) > 0
+    assert np.allclose(span, audio[first : first + len(span)], atol=1e-4)
 
 
 def test_steps_and_seeds_are_of_diffusion_decoders(ecdc, coded):

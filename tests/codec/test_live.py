@@ -128,7 +128,7 @@ def wave(noise, rate=24_000):
 @pytest.mark.parametrize("chunk_seconds", [0.1, 0.5, None])
 @pytest.mark.parametrize("rate", [24_000, 44_100])
 def test_a_pipe_gives_the_bytes_of_a_file(either, noise, tmp_path, piped, rate, chunk_seconds):
-    (tmp_path / "a.wav").write_bytes(wave(noise, rate))
+    (tmp_path / "a.wav").write_bytes(wave(noise[:, :40_000], rate))
     options = {"kbps": either.config.bitrates_kbps[-1], "chunk_seconds": chunk_seconds}
     encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", either, **options)
     piped((tmp_path / "a.wav").read_bytes(), 999)
