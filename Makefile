@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint bench clean
+.PHONY: help demo test test-slow lint docs bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,11 @@ lint: $(STAMP)  ## ruff, and mypy (strict in format/)
 	@mkdir -p build/types && ln -sfn ../.. build/types/ecdc
 	MYPYPATH=build/types $(BIN)/mypy --strict -p ecdc.format
 	MYPYPATH=build/types $(BIN)/mypy -p ecdc.codec -p ecdc.plugins -p ecdc.cli -p ecdc.bench
+
+docs: $(STAMP)  ## build the documentation into build/site
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	@mkdir -p build/api/ecdc && for f in __init__.py bench cli codec format plugins; do ln -sfn ../../../$$f build/api/ecdc/$$f; done
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 bench: $(STAMP)  ## measure speed and quality on the bundled clips
 	$(BIN)/ecdc bench speed

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import av
 import click
 import numpy as np
 import soundfile
@@ -39,7 +40,9 @@ def main(output: Path, kbps: float, model: str) -> None:
     for clip in DEMO_CLIPS:
         row, pair = run_clip(clip, output, codec, kbps)
         click.echo(row)
-        pairs.append((clip.stem, *pair))
+        opus, kbps_of_opus = opus_within(pair[0], codec.sample_rate, (output / f"{clip.stem}.ecdc").stat().st_size)
+        pairs.append((clip.stem, *pair, opus))
+        click.echo(f"    Opus beside it in the picture: {kbps_of_opus:.2f} kbps without its container")
     picture = output / "spectrograms.png"
     draw(pairs, codec.sample_rate, picture)
     click.echo(
@@ -71,20 +74,55 @@ def mono_at(path: Path, sample_rate: int) -> np.ndarray:
     return resample_all(audio.mean(1)[None], rate, sample_rate)[0]
 
 
-def draw(pairs: list[tuple[str, np.ndarray, np.ndarray]], sample_rate: int, path: Path) -> None:
-    """Spectrograms, the original above the decoded, one column per clip."""
+def opus_within(audio: np.ndarray, sample_rate: int, n_bytes: int) -> tuple[np.ndarray, float]:
+    """Audio [N] through Opus at the highest bitrate whose packets take at most `n_bytes`: (decoded [N], kbps).
+
+    Opus starts at 6 kbps: if even that takes more, it is used.
+    """
+    best = opus_at(audio, sample_rate, 6000)
+    for bits_per_second in range(6500, 32_001, 500):
+        found = opus_at(audio, sample_rate, bits_per_second)
+        if found[1] > n_bytes:
+            break
+        best = found
+    return best[0], 8 * best[1] * sample_rate / len(audio) / 1000
+
+
+def opus_at(audio: np.ndarray, sample_rate: int, bits_per_second: int) -> tuple[np.ndarray, int]:
+    """Audio [N] through libopus at a bitrate: (decoded [N], bytes of all packets)."""
+    encoder, decoder = av.CodecContext.create("libopus", "w"), av.CodecContext.create("opus", "r")
+    encoder.sample_rate, encoder.layout, encoder.format, encoder.bit_rate = 48_000, "mono", "flt", bits_per_second
+    encoder.options = {"frame_duration": "60"}
+    samples = resample_all(audio[None], sample_rate, 48_000)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), "flt", "mono")
+    frame.sample_rate = 48_000
+    fifo = av.AudioFifo()
+    fifo.write(frame)
+    packets = []
+    while (part := fifo.read(2880) or fifo.read(0, partial=True)) is not None:
+        packets += encoder.encode(part)
+    packets += encoder.encode(None)
+    decoder.sample_rate, decoder.layout, decoder.extradata = 48_000, "mono", encoder.extradata
+    decoded = np.concatenate([f.to_ndarray().reshape(-1) for p in packets for f in decoder.decode(p)])
+    back = resample_all(decoded[None].astype(np.float32), 48_000, sample_rate)[0]
+    return fit_length(back, len(audio)), sum(p.size for p in packets)
+
+
+def draw(pairs: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]], sample_rate: int, path: Path) -> None:
+    """Spectrograms: the original, the decoded clip and Opus below each other, one column per clip."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, len(pairs), figsize=(6 * len(pairs), 6), sharey=True, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(3, len(pairs), figsize=(6 * len(pairs), 8), sharey=True, squeeze=False, layout="constrained")
     for column, (name, *signals) in enumerate(pairs):
-        for row, (signal, title) in enumerate(zip(signals, (f"{name}: original", "decoded"), strict=True)):
+        for row, (signal, title) in enumerate(zip(signals, (f"{name}: original", "ecdc", "Opus at as many bytes"), strict=True)):
             axis = axes[row, column]
             _, _, _, image = axis.specgram(signal + 1e-7, NFFT=1024, Fs=sample_rate, noverlap=768, vmin=-120, vmax=-20)
             axis.set_title(title)
-            axis.set_xlabel("time (s)")
+            if row == 2:
+                axis.set_xlabel("time (s)")
             axis.set_ylabel("frequency (Hz)")
     figure.colorbar(image, ax=axes, label="level (dB)")
     figure.savefig(path, dpi=110)

@@ -1,4 +1,4 @@
-"""Write the figures of README.md and of the model cards from the rows in bench/results.
+"""Write the figures of README.md, docs/figures.md and the model cards from the rows in bench/results.
 
     python -m ecdc.bench.readme            # after a bench command wrote new results; --check only compares
 
@@ -43,6 +43,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 FILES = (
     ROOT / "README.md",
+    ROOT / "docs" / "figures.md",
     ROOT / "codec" / "weights" / "nano-24k" / "CARD.md",
     ROOT / "plugins" / "musicgen" / "weights" / "musicgen-nano" / "CARD.md",
 )
@@ -58,11 +59,26 @@ def quality(path: Path, kind: str | None = None) -> str:
     return f"{table}\n\n{report.describe([row for row in rows if kind in (None, row['kind'])])}"
 
 
+FRONT = ("nano-24k 3", "nano-24k 6", "Opus 6", "Opus 12")  # of the README
+
+
+def front(path: Path) -> str:
+    """The README's short table: all clips, and PESQ of speech."""
+    rows = [row for row in read_rows(path) if row["codec"] in FRONT]
+    everything, speech = report.summarize(rows, ("visqol", "zimtohrli")), report.summarize(rows, ("pesq",), "speech")
+    lines = ["| codec | real kbps | ViSQOL (1 to 5) | Zimtohrli (1 to 5) | PESQ, speech (1 to 4.64) |", "|---|---:|---:|---:|---:|"]
+    for line, spoken in zip(everything, speech, strict=True):
+        scores = [f"{x[0]:.2f}" for x in (line["visqol"], line["zimtohrli"], spoken["pesq"])]
+        lines.append(f"| {line['codec']} | {line['kbps']:.2f} | {' | '.join(scores)} |")
+    return "\n".join(lines)
+
+
 def _json(name: str) -> Any:
     return json.loads((RESULTS / name).read_text())
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "front": lambda: front(RESULTS / "quality.jsonl"),
     "quality": lambda: quality(RESULTS / "quality.jsonl"),
     "quality-speech": lambda: quality(RESULTS / "quality.jsonl", "speech"),
     "validation": lambda: quality(RESULTS / "validation.jsonl"),
