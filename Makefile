@@ -12,7 +12,7 @@ help:  ## list the targets
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[test,bench,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[test,bench,dev,docs]"
 	@# A peer of the tests, which skip without it. Alone, because its pins would replace torch.
 	-$(BIN)/python -m pip install --quiet --no-deps audiocraft==1.3.0
 	@touch $@
@@ -33,7 +33,6 @@ lint: $(STAMP)  ## ruff, and mypy (strict in format/)
 	MYPYPATH=build/types $(BIN)/mypy -p ecdc.codec -p ecdc.plugins -p ecdc.cli -p ecdc.bench
 
 docs: $(STAMP)  ## build the documentation into build/site
-	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	@mkdir -p build/api/ecdc && for f in __init__.py bench cli codec format plugins; do ln -sfn ../../../$$f build/api/ecdc/$$f; done
 	$(BIN)/python -m mkdocs build --strict --quiet
 

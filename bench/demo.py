@@ -117,7 +117,8 @@ def draw(pairs: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]], sample_rat
 
     figure, axes = plt.subplots(3, len(pairs), figsize=(6 * len(pairs), 8), sharey=True, squeeze=False, layout="constrained")
     for column, (name, *signals) in enumerate(pairs):
-        for row, (signal, title) in enumerate(zip(signals, (f"{name}: original", "ecdc", "Opus at as many bytes"), strict=True)):
+        titles = f"{name}: original", "ecdc", "Opus at as many bytes"
+        for row, (signal, title) in enumerate(zip(signals, titles, strict=True)):
             axis = axes[row, column]
             _, _, _, image = axis.specgram(signal + 1e-7, NFFT=1024, Fs=sample_rate, noverlap=768, vmin=-120, vmax=-20)
             axis.set_title(title)

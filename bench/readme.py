@@ -66,7 +66,8 @@ def front(path: Path) -> str:
     """The README's short table: all clips, and PESQ of speech."""
     rows = [row for row in read_rows(path) if row["codec"] in FRONT]
     everything, speech = report.summarize(rows, ("visqol", "zimtohrli")), report.summarize(rows, ("pesq",), "speech")
-    lines = ["| codec | real kbps | ViSQOL (1 to 5) | Zimtohrli (1 to 5) | PESQ, speech (1 to 4.64) |", "|---|---:|---:|---:|---:|"]
+    names = "codec", "real kbps", "ViSQOL (1 to 5)", "Zimtohrli (1 to 5)", "PESQ, speech (1 to 4.64)"
+    lines = [f"| {' | '.join(names)} |", "|---" + "|---:" * 4 + "|"]
     for line, spoken in zip(everything, speech, strict=True):
         scores = [f"{x[0]:.2f}" for x in (line["visqol"], line["zimtohrli"], spoken["pesq"])]
         lines.append(f"| {line['codec']} | {line['kbps']:.2f} | {' | '.join(scores)} |")

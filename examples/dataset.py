@@ -7,10 +7,9 @@ The workers need neither a model nor a GPU, and read only the frames that they r
 
 import sys
 
+import ecdc
 import torch
 from torch.utils.data import DataLoader, Dataset
-
-import ecdc
 
 FRAMES = 75  # one second of nano-24k
 

@@ -5,9 +5,8 @@ python examples/microphone.py
 Replace `blocks` with the callback of your audio library: blocks may have any length.
 """
 
-import numpy as np
-
 import ecdc
+import numpy as np
 
 BLOCK = 480  # samples: 20 ms at 24 kHz
 

@@ -7,10 +7,9 @@ Checkpoints of audiocraft and Hugging Face folders load in the same way. Nothing
 
 import sys
 
+import ecdc
 import soundfile
 import torch
-
-import ecdc
 
 
 def main(checkpoint, source, target, kbps="6"):

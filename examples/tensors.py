@@ -3,9 +3,8 @@
 python examples/tensors.py
 """
 
-import torch
-
 import ecdc
+import torch
 
 
 def main():

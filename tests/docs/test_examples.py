@@ -69,7 +69,7 @@ def test_published(coded, tmp_path, capsys):
     architecture = SeanetConfig(n_filters=2, lstm_layers=1)
     codec = Codec(CodecConfig("encodec_24khz", architecture, n_codebooks=8, bitrates_kbps=(1.5, 3.0, 6.0)))
     save(codec, tmp_path / "model")
-    clip, rate = soundfile.read(coded / "talk.wav", dtype="float32")
+    clip = soundfile.read(coded / "talk.wav", dtype="float32")[0]
     soundfile.write(tmp_path / "in.wav", clip[:24_000], 24_000)
     example("published")(tmp_path / "model", tmp_path / "in.wav", tmp_path / "out.wav")
     assert capsys.readouterr().out.startswith("8 codebooks, 75 frames")
