@@ -29,7 +29,7 @@ test-slow: $(STAMP)  ## run the slow tests too
 lint: $(STAMP)  ## ruff, and mypy (strict in format/)
 	$(BIN)/ruff check .
 	@mkdir -p build/types && ln -sfn ../.. build/types/ecdc
-	MYPYPATH=build/types $(BIN)/mypy --strict -p ecdc.format
+	MYPYPATH=build/types $(BIN)/mypy --strict --follow-imports=silent -p ecdc.format
 	MYPYPATH=build/types $(BIN)/mypy -p ecdc.codec -p ecdc.plugins -p ecdc.cli -p ecdc.bench
 
 docs: $(STAMP)  ## build the documentation into build/site

@@ -12,7 +12,22 @@ when it is first used, so that tools which only read tokens start at once.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for editors and type checkers; at run time each is fetched when it is first used
+    from .codec import errors as errors
+    from .codec.checkpoints import load as load
+    from .codec.checkpoints import models as models
+    from .codec.model import Codec as Codec
+    from .codec.pipeline import decode_file as decode_file
+    from .codec.pipeline import encode_file as encode_file
+    from .format.api import CodeFile as CodeFile
+    from .format.api import open as open
+    from .format.api import write as write
+    from .format.errors import EcdcError as EcdcError
+    from .format.header import Header as Header
+    from .format.reader import Reader as Reader
+    from .format.writer import Writer as Writer
 
 __version__ = "0.1.0"
 
@@ -21,10 +36,15 @@ _LAZY = {
     "models": "ecdc.codec.checkpoints",
     "encode_file": "ecdc.codec.pipeline",
     "decode_file": "ecdc.codec.pipeline",
+    "Codec": "ecdc.codec.model",
     "open": "ecdc.format.api",
     "write": "ecdc.format.api",
+    "CodeFile": "ecdc.format.api",
+    "Header": "ecdc.format.header",
     "Reader": "ecdc.format.reader",
     "Writer": "ecdc.format.writer",
+    "EcdcError": "ecdc.format.errors",
+    "errors": "ecdc.codec",
 }
 
 __all__ = ["__version__", *sorted(_LAZY.keys() - {"open"})]  # `import *` leaves Python's own open() alone
@@ -33,4 +53,10 @@ __all__ = ["__version__", *sorted(_LAZY.keys() - {"open"})]  # `import *` leaves
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'ecdc' has no attribute {name!r}")
+    if name == "errors":
+        return import_module("ecdc.codec.errors")
     return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

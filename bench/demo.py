@@ -32,7 +32,7 @@ def main(output: Path, kbps: float, model: str) -> None:
     """Encode and decode the bundled clips and show what came of it."""
     output.mkdir(parents=True, exist_ok=True)
     codec = load(model)
-    encode_file(CLIPS / "speech_it.flac", output / "warm-up.ecdc", codec, kbps)  # first calls compile and allocate
+    encode_file(CLIPS / "speech_it.flac", output / "warm-up.ecdc", codec, kbps=kbps)  # first calls compile and allocate
     (output / "warm-up.ecdc").unlink()
     click.echo("| clip | seconds | channels | bytes | real kbps | encode x | decode x | SI-SDR dB | mel distance |")
     click.echo("|---|---|---|---|---|---|---|---|---|")
@@ -54,7 +54,7 @@ def run_clip(clip: Path, output: Path, codec: Codec, kbps: float) -> tuple[str, 
     """One row of the table, and the original and decoded audio [N] at the codec's rate."""
     coded, decoded = output / f"{clip.stem}.ecdc", output / f"{clip.stem}.wav"
     began = time.perf_counter()
-    result = encode_file(clip, coded, codec, kbps)
+    result = encode_file(clip, coded, codec, kbps=kbps)
     middle = time.perf_counter()
     decode_file(coded, decoded, codec)
     end = time.perf_counter()

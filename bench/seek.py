@@ -33,14 +33,15 @@ def long_file(clip: Path, path: Path, hours: float) -> None:
         n_frames = round(hours * 3600 * file.frame_rate)
     repeats = -(-n_frames // codes.shape[1])
     n_samples = n_frames * header.hop_length
-    lengths = {"original_sample_rate": header.sample_rate, "n_samples": n_samples, "original_n_samples": n_samples}
-    write(path, np.tile(codes, repeats)[:, :n_frames], header, **lengths)
+    lengths: dict[str, Any] = {"n_samples": n_samples, "original_n_samples": n_samples}
+    codes = np.tile(codes, repeats)[:, :n_frames]
+    write(path, codes, header, original_sample_rate=header.sample_rate, **lengths)
 
 
 def measure(hours: float, seconds: float, repeats: int, folder: Path) -> dict[str, Any]:
     """Times of the three commands, taking turns, as JSON holds them."""
     clip, long, short, wav = (folder / name for name in ("clip.ecdc", "long.ecdc", "short.ecdc", "out.wav"))
-    encode_file(CLIPS / "speech_it.flac", clip, load("nano-24k"), 6)
+    encode_file(CLIPS / "speech_it.flac", clip, load("nano-24k"), kbps=6)
     long_file(clip, long, hours)
     long_file(clip, short, seconds / 3600)
     cut = long.with_name("cut.ecdc")

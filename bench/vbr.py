@@ -35,7 +35,7 @@ def compare(clip: Clip, kbps: float, folder: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"clip": clip.name, "kbps": kbps}
     fixed = None
     for name in KINDS:
-        found = encode_file(wav, coded, codec, kbps, channels=1, vbr=Target(fixed.kbps) if fixed else None)
+        found = encode_file(wav, coded, codec, kbps=kbps, channels=1, vbr=Target(fixed.kbps) if fixed else None)
         fixed = fixed or found
         decode_file(coded, back, codec)
         audio = fit_length(soundfile.read(back, dtype="float32")[0], len(clip.audio))

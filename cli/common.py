@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import click
 
+from ..format.errors import EcdcError
 from .signals import interrupted
 from .text import dumps, echo, printable
 
@@ -33,9 +35,10 @@ class Time(click.ParamType):
 
 TIME = Time()
 EXIT_FAILED = 1
+DEBUG = "ECDC_DEBUG"  # environment variable: show tracebacks
 
 
-class InputError(Exception):
+class InputError(EcdcError):
     """An input that cannot be processed; one line for people."""
 
 
@@ -126,9 +129,7 @@ def describe(error: BaseException) -> str:
 
 def expected_errors() -> tuple[type[BaseException], ...]:
     """What bad input may raise; anything else is a defect of ours and keeps its traceback."""
-    from ..format import FormatError
-
-    return (InputError, FormatError, ValueError, OSError)
+    return (EcdcError, ValueError, OSError)
 
 
 @contextlib.contextmanager
@@ -144,6 +145,8 @@ def guard(where: str | None = None) -> Iterator[None]:
     except KeyboardInterrupt:
         raise interrupted() from None
     except expected_errors() as error:
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
         text = describe(error)
         is_named = (where or "") in text or getattr(error, "filename", None)
         prefix = "" if is_named else f"{where}: "

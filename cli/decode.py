@@ -133,8 +133,8 @@ class Decoding:
             began = time.perf_counter()
             lost: list[str] | None = [] if self.partial else None
             result = decode_file(
-                source, self.output(target, note), codec, self.rate, None, progress, self.start, self.duration, lost, placed,
-                self.max_seconds, bundled,
+                source, self.output(target, note), codec, sample_rate=self.rate, progress=progress, start=self.start,
+                duration=self.duration, lost=lost, decoder=placed, max_seconds=self.max_seconds, bundled=bundled,
             )  # fmt: skip
             for line in lost or ():
                 note(line)

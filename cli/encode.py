@@ -129,8 +129,9 @@ class Encoding:
             began = time.perf_counter()
             lost: list[str] | None = [] if self.partial else None
             result = encode_file(
-                source, target, codec, self.kbps, CHANNELS[self.channels], self.stereo, progress, target_rate, self.entropy,
-                self.verify, self.chunk_seconds, self.force, self.track, lost, (lambda line: None) if self.quiet else note,
+                source, target, codec, kbps=self.kbps, channels=CHANNELS[self.channels], stereo=self.stereo, progress=progress,
+                vbr=target_rate, entropy=self.entropy, verify=self.verify, chunk_seconds=self.chunk_seconds,
+                overwrite=self.force, track=self.track, lost=lost, note=(lambda line: None) if self.quiet else note,
             )  # fmt: skip
             for line in lost or ():
                 note(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import click
 
 from .. import __version__
+from .common import DEBUG
 from .signals import hold_standard_streams, interrupted, termination_as_interrupt
 from .text import printable
 
@@ -78,7 +80,8 @@ def _printable_errors() -> Iterator[None]:
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ecdc")
-def group() -> None:
+@click.option("--debug", is_flag=True, help="Show the traceback of every error.")
+def group(debug: bool) -> None:
     """ecdc: an open neural audio codec.
 
     \b
@@ -88,6 +91,8 @@ def group() -> None:
     '-' is standard input or output. Exit codes: 0 done, 1 an input could not be
     processed, 2 wrong usage, 130 interrupted (Ctrl-C or SIGTERM).
     """
+    if debug:
+        os.environ[DEBUG] = "1"  # processes that a command starts see it too
 
 
 def main(args: list[str] | None = None) -> Any:

@@ -20,7 +20,8 @@ class Result:
     n_bytes: int  # of the .ecdc side
     channels: int
     sample_rate: int  # Hz, of the audio side
-    codebooks: tuple[int, ...] = ()  # K of each stream, where one holds throughout
+    codebooks: tuple[int, ...] = ()  # K of each stream, if it does not change
+    lost: tuple[str, ...] = ()  # a line about each damage, if damage was allowed
 
     @property
     def kbps(self) -> float:

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,22 @@ IN_FOLDERS = {WEIGHTS, BIN, *SHARDED}  # files with a config.json beside them
 __all__ = ["CheckpointError", "load", "load_bundled", "models", "save"]
 
 
-def load(name_or_path: str | os.PathLike[str], config: CodecConfig | None = None, reference: bool = False) -> Codec:
+def load(
+    name_or_path: str | os.PathLike[str], config: CodecConfig | None = None, reference: bool = False, device: str = "cpu"
+) -> Codec:
     """A codec, ready for inference.
 
     `name_or_path` is a bundled model's name, a folder or file (of ours, of EnCodec's original
     release, of audiocraft, or of Hugging Face), or the name of a model on the Hugging Face
     hub; "encodec_24khz", "encodec_48khz" and "encodec_32khz" are looked up there too.
     `config` is for original files whose shape is neither of the published ones. `reference`
-    is as in `Codec.ready`. Raises CheckpointError, with one line, where there is no model.
+    is as in `Codec.ready`. `device` is "cpu", "cuda", "mps" or "auto"; one that would give other codes is refused with
+    ValueError. Raises CheckpointError, with one line, if there is no model.
     """
+    if device != "cpu":
+        from .device import on_device
+
+        return on_device(load(name_or_path, config, reference), device, encoding=True)
     path = _locate(name_or_path)
     if path.is_dir():
         path = next((path / name for name in (WEIGHTS, *SHARDED, BIN, AUDIOCRAFT) if (path / name).exists()), path / WEIGHTS)
@@ -72,6 +80,18 @@ def load_bundled(name: str) -> Codec:
         known = ", ".join(_bundled())
         raise CheckpointError(f"its codec {name[:80]!r} is not bundled (bundled: {known}): give the codec with --model")
     return load(name)
+
+
+@lru_cache(maxsize=4)
+def shared(name_or_path: str) -> Codec:
+    """`load`, but a codec that was loaded lately is given again. Nobody may change it."""
+    return load(name_or_path)
+
+
+@lru_cache(maxsize=4)
+def shared_bundled(name: str) -> Codec:
+    """`load_bundled` in the same way."""
+    return load_bundled(name)
 
 
 def save(codec: Codec, folder: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> None:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar, Self
 
+from ..format.errors import EcdcError
 
-class ConfigError(ValueError):
+
+class ConfigError(EcdcError, ValueError):
     """A configuration that does not describe a model; one line, names the key."""
 
 

@@ -22,7 +22,7 @@ from ..format.timing import resampled_length
 from .amount import MAX_SECONDS, bounded, check_seconds
 from .audio_out import Output, write_audio
 from .blocks import BLOCK_FRAMES, Result, to_scale, to_tensor
-from .checkpoints import load_bundled
+from .checkpoints import shared, shared_bundled
 from .exact import length_at, restored, trimmed
 from .live import Coded, coded_blocks, first_frames, warm_up
 from .model import Codec
@@ -93,29 +93,31 @@ def _decode_segments(codec: Codec, chunks: Iterable[Chunk]) -> Iterator[np.ndarr
 
 
 def decode_file(
-    source: str | os.PathLike[str], target: str | os.PathLike[str] | Output, model: Codec | None = None,
-    sample_rate: int | None = None, form: str | None = None, progress: Progress = lambda seconds: None,
+    source: str | os.PathLike[str], target: str | os.PathLike[str] | Output, model: Codec | str | None = None, *,
+    sample_rate: int | None = None, format: str | None = None, progress: Progress = lambda seconds: None,
     start: Fraction = Fraction(0), duration: Fraction | None = None, lost: list[str] | None = None,
-    decoder: Callable[[Codec], Codec] = lambda codec: codec, max_seconds: float | None = MAX_SECONDS,
-    bundled: Callable[[str], Codec] = load_bundled,
+    decoder: str | Callable[[Codec], Codec] = "conv", max_seconds: float | None = MAX_SECONDS,
+    bundled: Callable[[str], Codec] = shared_bundled,
 ) -> Result:  # fmt: skip
     """Decode an `.ecdc` file into audio; '-' is standard input or output, and an Output says more about where it goes.
 
-    `model` is the codec to decode with (default: what `bundled` gives for the name in the file), `sample_rate`
-    the rate of the output in Hz (default: the original's; the next one that the format has), `form`
-    its format if the suffix does not say it, `start` and `duration` a span of the audio in seconds,
-    for which only what it needs is read: its samples are those of a full decode. `decoder` may give
-    the codec another decoder (see diffusion.choice.with_decoder). With a list in `lost` damage is no
-    error: a line about each loss goes there, and its place is silent. Files of the original EnCodec
-    (version 0) are read too. More audio than `max_seconds` is refused, unless that is None.
+    `model` is the codec to decode with, or what `ecdc.load` takes (default: what `bundled` gives for
+    the name in the file), `sample_rate` the rate of the output in Hz (default: the original's; the
+    next one that the format has), `format` its format if the suffix does not say it, `start` and
+    `duration` a span of the audio in seconds, for which only what it needs is read: its samples are
+    those of a full decode. `decoder` is "conv", "mbd" or a file of one, or a function that gives the
+    codec another decoder. With a list in `lost` damage is no error: a line about each loss goes there
+    and into the result, and its place is silent. Files of the original EnCodec (version 0) are read
+    too. More audio than `max_seconds` is refused, unless that is None.
     Raises FormatError, CheckpointError, AudioError, ValueError or OSError with one
     line that says what was wrong; the target then does not exist, or is as it was before.
     """
-    output = target if isinstance(target, Output) else Output(target, form)
+    output = target if isinstance(target, Output) else Output(target, format)
     output.check()
 
     def codec_of(name: str) -> Codec:
-        return decoder(model or bundled(name))
+        codec = shared(model) if isinstance(model, str) else model or bundled(name)
+        return _with_decoder(codec, decoder) if isinstance(decoder, str) else decoder(codec)
 
     with input_stream(source) as stream:
         start_bytes, stream = look_ahead(stream, 5)
@@ -127,7 +129,16 @@ def decode_file(
         reader = Reader(seekable(stream) if is_span else stream)
         output = _with_tags(output, reader.header)
         job = _Job(reader, output, codec_of, sample_rate, max_seconds, progress)
-        return job.span(start, duration) if is_span else job.whole(lost)
+        result = job.span(start, duration) if is_span else job.whole(lost)
+    return dataclasses.replace(result, lost=tuple(lost or ()))
+
+
+def _with_decoder(codec: Codec, name: str) -> Codec:
+    if name == "conv":
+        return codec
+    from .diffusion.choice import with_decoder  # large, and seldom asked for
+
+    return with_decoder(codec, name)
 
 
 @dataclass(frozen=True, slots=True)

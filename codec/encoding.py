@@ -17,6 +17,7 @@ from ..format.files import output_stream
 from ..format.priors import prior_for
 from .audio import AudioError, AudioSource
 from .blocks import BLOCK_FRAMES, Result, to_tensor
+from .checkpoints import shared
 from .live import Pace, is_pipe, pace_for, paced_blocks, warm_up
 from .model import Codec
 from .prepare import Prepared, Progress, fixed_blocks
@@ -84,7 +85,7 @@ def encode_blocks(
 
 
 def encode_file(
-    source: str | os.PathLike[str], target: str | os.PathLike[str], codec: Codec, kbps: float = 6.0,
+    source: str | os.PathLike[str], target: str | os.PathLike[str], model: Codec | str = "nano-24k", *, kbps: float = 6.0,
     channels: int | None = None, stereo: str = "mid_side", progress: Progress = lambda seconds: None,
     vbr: Target | None = None, entropy: str = "auto", verify: bool = False, chunk_seconds: float | None = None,
     overwrite: bool = True, track: int | None = None, lost: list[str] | None = None,
@@ -92,6 +93,7 @@ def encode_file(
 ) -> Result:  # fmt: skip
     """Encode audio into an `.ecdc` file; '-' is standard input or output.
 
+    `model` is a codec, or what `ecdc.load` takes; a model that is named again is not read again.
     `channels` is 1, 2 or None to keep the source's, of which more than two become stereo. `track`
     chooses among several sound tracks, from 1. With a list in `lost` damage is no error: a line about
     it goes there, and what there is gets coded. `note` receives lines for people.
@@ -102,6 +104,7 @@ def encode_file(
     or ValueError with one line that says what was wrong; the target then does not exist, or is as
     it was before.
     """
+    codec = shared(model) if isinstance(model, str) else model
     with AudioSource(source, track, lost) as audio:
         layout = layout_for(codec.config, channels or min(audio.info.channels, 2), stereo)
         codebooks = () if vbr else codebooks_per_stream(codec.config, layout, kbps)
@@ -120,7 +123,7 @@ def encode_file(
             _write(writer, codec, prepared, layout, allocator or codebooks, pace)
             writer.close(prepared.n_samples, prepared.n_original)
     rate = audio.info.sample_rate
-    return Result(prepared.n_original / rate, writer.n_bytes, layout.channels, rate, codebooks)
+    return Result(prepared.n_original / rate, writer.n_bytes, layout.channels, rate, codebooks, tuple(lost or ()))
 
 
 def _notes(audio: AudioSource, channels: int | None) -> list[str]:

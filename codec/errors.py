@@ -1,13 +1,31 @@
-"""Errors of this layer that more than one file raises."""
+"""The errors of this layer that more than one file raises, and with them those of files."""
 
 from typing import NamedTuple
 
+from ..format.errors import (
+    Corrupt,
+    DamagedHeader,
+    EcdcError,
+    FormatError,
+    MissingPrior,
+    NotEcdc,
+    OverLimit,
+    Truncated,
+    UnsupportedVersion,
+    WrongModel,
+)
 
-class CheckpointError(ValueError):
+__all__ = [
+    "AudioError", "CheckpointError", "Corrupt", "Damage", "DamagedHeader", "EcdcError", "FormatError", "MissingPrior",
+    "NotEcdc", "OverLimit", "Truncated", "UnsupportedVersion", "WrongModel",
+]  # fmt: skip
+
+
+class CheckpointError(EcdcError, ValueError):
     """A model that cannot be loaded; one line that says what was wanted and what was found."""
 
 
-class AudioError(ValueError):
+class AudioError(EcdcError, ValueError):
     """Audio that cannot be read or written; one line: what, where, what to do."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import math
 import operator
@@ -51,6 +52,13 @@ class Codec(nn.Module):
         """How many frames before and after its own a decoded sample depends on."""
         own: tuple[int, int] | None = getattr(self.decoder, "reach", None)
         return own or (self.config.architecture.decoder_context, self.config.architecture.decoder_lookahead)
+
+    def with_decoder(self, decoder: nn.Module) -> Codec:
+        """The same codec with another decoder of its latents (protocols.Decoder); encoder and codebooks are shared."""
+        other = copy.copy(self)
+        other._modules = dict(self._modules)
+        other.decoder = decoder
+        return other
 
     def ready(self, reference: bool = False) -> Codec:
         """For inference: evaluation mode, no gradients, the encoder in the dtype that fixes tokens.

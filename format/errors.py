@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 
-class FormatError(Exception):
+class EcdcError(Exception):
+    """The root of all errors that ecdc raises on purpose. Most have a second base, such as ValueError."""
+
+
+class FormatError(EcdcError):
     """A stream cannot be read; `offset` is the byte, counted from the stream's first, where that shows.
 
     `advice` tells people what to try next, and is empty where nothing helps.

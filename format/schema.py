@@ -16,7 +16,7 @@ import construct as con
 import numpy as np
 from construct import this
 
-from .errors import Corrupt, FormatError, OverLimit, UnsupportedVersion
+from .errors import Corrupt, EcdcError, FormatError, OverLimit, UnsupportedVersion
 
 MAGIC = b"ECDC"
 SYNC = bytes.fromhex("ecdc936b")  # not text, and no part of it repeats, so that a search never half-matches
@@ -69,7 +69,7 @@ class Kind(IntEnum):
 HAS_SCALE = 0x01  # flag of a CODES chunk
 
 
-class FieldError(ValueError):
+class FieldError(EcdcError, ValueError):
     """A value that must not be written: names the field."""
 
     def __init__(self, field: str, problem: str) -> None:

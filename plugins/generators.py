@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
+from ..format.errors import EcdcError
 from ..format.header import Header
 from ..format.writer import Writer
 
@@ -57,7 +58,7 @@ class Sound:
     sample_rate: int  # Hz
 
 
-class GeneratorError(ValueError):
+class GeneratorError(EcdcError, ValueError):
     """A generator that is not there or cannot be loaded; one line."""
 
 

@@ -14,11 +14,13 @@ import soundfile
 import soxr
 from scipy.signal import correlate
 
+from ...format.errors import EcdcError
+
 MAX_SHIFT_SECONDS = 0.2  # longer than any codec's delay
 TIMEOUT_SECONDS = 120
 
 
-class Missing(RuntimeError):
+class Missing(EcdcError, RuntimeError):
     """A program or model that is not on this machine; says what brings it."""
 
 

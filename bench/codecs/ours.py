@@ -37,7 +37,7 @@ class Ours:
         wav, coded, back = (folder / name for name in ("in.wav", "a.ecdc", "out.wav"))
         soundfile.write(wav, audio, sample_rate, subtype="FLOAT")
         codec = loaded(self.model)
-        n_bytes = encode_file(wav, coded, codec, self.kbps, channels=1 if codec.config.channels == 1 else None).n_bytes
+        n_bytes = encode_file(wav, coded, codec, kbps=self.kbps, channels=1 if codec.config.channels == 1 else None).n_bytes
         decode_file(coded, back, codec)
         decoded = soundfile.read(back, dtype="float32", always_2d=True)[0].mean(1)
         return Coded(fit_length(decoded, len(audio)), n_bytes)

@@ -13,12 +13,14 @@ from typing import Protocol, cast
 
 import numpy as np
 
+from ...format.errors import EcdcError
+
 ALL = ("visqol", "visqol_speech", "zimtohrli", "pesq", "stoi", "mel", "stft", "si_sdr")
 SILENCE = 1e-4  # peak of full scale, under which a reference counts as silent
 MIN_SECONDS = 0.5  # less is too little for any of the metrics
 
 
-class Undefined(ValueError):
+class Undefined(EcdcError, ValueError):
     """The metric has no value for these signals; says why."""
 
 

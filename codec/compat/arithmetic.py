@@ -17,6 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from ...format.errors import EcdcError
 from ...format.jit import kernel
 
 RANGE_BITS = 24
@@ -28,7 +29,7 @@ BITS_PER_CODE = 64  # more than a code can bring out, or what was held back befo
 Table = NDArray[np.int64]  # [K, V]: ends of each code's part of [0, 2**24]
 
 
-class CoderError(ValueError):
+class CoderError(EcdcError, ValueError):
     """Codes that cannot be written, or bytes that no encoder wrote."""
 
 

@@ -38,11 +38,7 @@ def with_decoder(
         return codec
     path = _bundled(codec) if decoder == MBD else Path(decoder)
     made = _flow(codec, path, steps, seed) if _is_flow(path) else _published(codec, path, steps, seed, progress)
-    other = Codec.__new__(Codec)
-    other.__dict__.update(codec.__dict__)
-    other._modules = dict(codec._modules)
-    other.decoder = made
-    return other
+    return codec.with_decoder(made)
 
 
 def _bundled(codec: Codec) -> Path:

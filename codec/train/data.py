@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...format.errors import EcdcError
 from .maps import sample_rate_of
 from .processor import on_host
 from .recipe import DataRecipe
@@ -19,7 +20,7 @@ MIN_RMS = 0.003  # of full scale; quieter windows are drawn again
 MAX_DRAWS = 8
 
 
-class EmptyData(ValueError):
+class EmptyData(EcdcError, ValueError):
     """A data folder without usable audio."""
 
 

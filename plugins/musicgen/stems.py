@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from ...codec.audio import resample_all
+from ...format.errors import EcdcError
 from ..generators import Sound
 
 MODEL, KEPT = "htdemucs", ("vocals", "other")
 
 
-class SeparationError(ValueError):
+class SeparationError(EcdcError, ValueError):
     """There is no separation here; says why in one line."""
 
 

@@ -221,3 +221,12 @@ def test_closed_standard_input(tmp_path):
     done = subprocess.run(run, shell=True, capture_output=True, env=os.environ)
     assert done.returncode == 1 and done.stderr.decode().splitlines()[-1].endswith("standard input: is closed")
     assert b"Traceback" not in done.stderr and files(tmp_path) == []
+
+
+def test_debug_shows_where_an_error_comes_from(tmp_path):
+    (tmp_path / "a.ecdc").write_bytes(b"no file of ours")
+    for options, shown in (((), False), (("--debug",), True)):
+        done = subprocess.run(
+            [sys.executable, "-m", "ecdc.cli", *options, "info", "a.ecdc"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 1 and ("Traceback" in done.stderr) == shown and "a.ecdc" in done.stderr.splitlines()[-1]

@@ -28,7 +28,7 @@ def decoded(path, target, codec, **options):
 
 def check(tmp_path, codec, rate, channels, seconds=12, out_rate=None):
     soundfile.write(tmp_path / "a.wav", noise(seconds, rate, channels), rate)
-    encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", codec, codec.config.bitrates_kbps[1] * channels)
+    encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", codec, kbps=codec.config.bitrates_kbps[1] * channels)
     whole = decoded(tmp_path / "a.ecdc", tmp_path / "whole.wav", codec, sample_rate=out_rate)
     out_rate = out_rate or rate
     for start, duration in SPANS:
@@ -68,7 +68,7 @@ def test_span_with_a_recurrent_decoder_equals_the_whole(tmp_path):
 
 def test_only_what_a_span_needs_is_read(codec, tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", noise(60, 24_000, 1), 24_000)
-    encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", codec, 1.8)
+    encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", codec, kbps=1.8)
     chunks = []
     real = Reader.chunks
 
@@ -84,7 +84,7 @@ def test_only_what_a_span_needs_is_read(codec, tmp_path, monkeypatch):
 
 def test_cut_off_files_can_be_searched(codec, tmp_path):
     soundfile.write(tmp_path / "a.wav", noise(30, 24_000, 1), 24_000)
-    encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", codec, 1.8)
+    encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", codec, kbps=1.8)
     whole = decoded(tmp_path / "a.ecdc", tmp_path / "whole.wav", codec)
     data = (tmp_path / "a.ecdc").read_bytes()
     (tmp_path / "cut.ecdc").write_bytes(data[: len(data) * 2 // 3])
@@ -94,7 +94,7 @@ def test_cut_off_files_can_be_searched(codec, tmp_path):
 
 def test_spans_outside_are_refused(codec, tmp_path):
     soundfile.write(tmp_path / "a.wav", noise(1, 24_000, 1), 24_000)
-    encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", codec, 1.8)
+    encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", codec, kbps=1.8)
     for start, duration in [(1, None), (5, Fraction(1)), (0, Fraction(0))]:
         with pytest.raises(ValueError, match=r"lasts 1\.000 s"):
             decode_file(tmp_path / "a.ecdc", tmp_path / "b.wav", codec, start=Fraction(start), duration=duration)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import soxr
 
+from ....format.errors import EcdcError
 from .compose import SECONDS
 from .labels import Piece, Track
 
@@ -26,7 +27,7 @@ SOUNDFONTS = (
 MISSING = "apt-get install libfluidsynth3 fluid-soundfont-gm timgm6mb-soundfont, pip install 'ecdc[train]'"
 
 
-class SynthesisError(ValueError):
+class SynthesisError(EcdcError, ValueError):
     """A synthesiser or soundfont that is not there; one line that says what to install."""
 
 
