@@ -1,6 +1,6 @@
 """Artifacts that a listener notices at once, each as one figure of a decoded clip beside its reference.
 
-    python -m ecdc.bench.artifacts                              # or --packed runs/audio/packed; --json FILE keeps it
+    ecdc bench artifacts                              # or --packed runs/audio/packed; --json FILE keeps it
 
 They are no quality scores: a figure near that of the reference says that this artifact is absent.
 """

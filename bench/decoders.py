@@ -1,6 +1,6 @@
 """The multi-band diffusion decoder against the convolutional one, on the same tokens, clip by clip.
 
-python -m ecdc.bench.decoders                # or --packed runs/audio/packed; --json FILE keeps the figures
+ecdc bench decoders                # or --packed runs/audio/packed; --json FILE keeps the figures
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Encode and decode the bundled clips: sizes, speed, quality and a picture.
 
-python -m ecdc.bench.demo --output demo
+ecdc bench demo --output demo
 """
 
 from __future__ import annotations

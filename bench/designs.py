@@ -1,6 +1,6 @@
 """Codecs beside each other at equal bitrates, on clips that no training saw: for choosing between designs.
 
-    python -m ecdc.bench.designs --packed runs/audio/packed nano-24k runs/nano-48k/model-020000
+    ecdc bench designs --packed runs/audio/packed nano-24k runs/nano-48k/model-020000
 
 Bitrates are nominal, because a design in training has no entropy prior. Every codec gets its audio at its own rate, and
 what it gives is compared at `--rate`.

@@ -1,6 +1,6 @@
 """What entropy coding saves, by kind of sound and bitrate, and how fast it is.
 
-    python -m ecdc.bench.entropy --packed runs/audio/packed --json FILE       # or: ecdc bench entropy
+    ecdc bench entropy --packed runs/audio/packed --json FILE       # or: ecdc bench entropy
 
 Every figure is of payloads that were made and decoded again, but for "cross-entropy", which is what the prior's
 distributions would take without a coder, and "order 0", the ideal code length of adaptive counts, one table per codebook.

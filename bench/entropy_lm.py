@@ -1,6 +1,6 @@
 """EnCodec's language model, trained on the tokens that our prior learned from, for as long: what its way would save.
 
-    python -m ecdc.bench.entropy_lm --tokens runs/prior/tokens.npy --seconds 600 --output runs/lm.safetensors
+    ecdc bench entropy-lm --tokens runs/prior/tokens.npy --seconds 600 --output runs/lm.safetensors
 
 PyPI's LMModel at its published size. It tells the codes of a frame from those before it, all codebooks side by side.
 """

@@ -1,6 +1,6 @@
 """How far a listener at the end of a pipe is behind: `encode - -o - | decode - -o -`, fed in real time.
 
-    python -m ecdc.bench.live                     # or: ecdc bench live
+    ecdc bench live                     # or: ecdc bench live
 
 A clip is written into the pipe as a microphone would give it, every sample when it is due. When a
 sample comes out at the other end is compared with when it went in. The clock starts when both

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import soundfile
 
-from . import corpus, report, tokens
+from . import codebook_use, corpus, report
 from .codecs import Coder, parse
 from .codecs.ours import Ours, loaded
 from .corpus import Clip
@@ -105,7 +105,8 @@ def token_tables(clips: Sequence[Clip], coders: Sequence[Coder]) -> list[str]:
         if codec.config.channels != 1 or codec.config.segment_length or not own:
             continue
         rates = [coder.kbps for coder in coders if isinstance(coder, Ours) and coder.model == model]
-        parts.append(tokens.markdown(model, tokens.usage(codec, own), [tokens.drift(codec, own, kbps) for kbps in rates]))
+        drifts = [codebook_use.drift(codec, own, kbps) for kbps in rates]
+        parts.append(codebook_use.markdown(model, codebook_use.usage(codec, own), drifts))
     return parts
 
 

@@ -1,6 +1,6 @@
 """Multi-band diffusion, ours beside audiocraft's: time of a step, difference of the samples, memory.
 
-    python -m ecdc.bench.mbd_peer --json bench/results/mbd_peer.json
+    ecdc bench mbd-peer --json bench/results/mbd_peer.json
 
 Both have the same random weights, noise and condition. Networks of this width stand for the
 published ones, whose widths only their files tell; each kind of bottleneck is timed.

@@ -1,7 +1,7 @@
 """Memory and time of long audio: through files, one command to encode and one to decode, or through one pipe.
 
-    python -m ecdc.bench.memory                             # an hour, by way of files
-    python -m ecdc.bench.memory --pipes --minutes 600 --mono       # encode - -o - | decode - -o -
+    ecdc bench memory                             # an hour, by way of files
+    ecdc bench memory --pipes --minutes 600 --mono       # encode - -o - | decode - -o -
 
 The audio is the bundled stereo clip over and over, each time at another level. Nothing of it is
 synthetic: every sample is encoded and decoded by nano-24k. Each command is a process of its own,

@@ -1,6 +1,6 @@
 """Whether a small MusicGen does what it is asked: instruments, tempo, melody, width; and how soon it is heard.
 
-    python -m ecdc.bench.music --json bench/results/music.json      # ten minutes, and some more the first time
+    ecdc bench music --json bench/results/music.json      # ten minutes, and some more the first time
 
 Prompts are captions of pieces that no training saw: their seeds lie millions from those of the
 training set. The same pieces, played and through the codec, are the ceiling. Needs FluidSynth

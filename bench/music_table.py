@@ -1,4 +1,4 @@
-"""The table of what `python -m ecdc.bench.music` found."""
+"""The table of what `ecdc bench music` found."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """MusicGen, ours beside transformers': steps a second, drift of eight bits, bandwidth, memory.
 
-    python -m ecdc.bench.musicgen_peer --json bench/results/musicgen_peer.json
+    ecdc bench musicgen-peer --json bench/results/musicgen_peer.json
 
 Both read the same random weights, of musicgen-small's shape, from one folder. The text encoder
 and the codec are small stand-ins: what is compared is the language model and its sampling.

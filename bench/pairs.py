@@ -1,7 +1,7 @@
 """Is encoding a plain WAV no slower than with an older version: whole processes of both, in turns.
 
 git worktree add ../before d50f57a && mkdir -p build/before && ln -sfn ../../../before build/before/ecdc
-python -m ecdc.bench.pairs --before build/before --json bench/results/pairs.json
+ecdc bench pairs --before build/before --json bench/results/pairs.json
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which order of level and shape codebooks is best: a split codec decoded from every number of either, at equal bitrates.
 
-    python -m ecdc.bench.prefix_order runs/nano-48k/model-020000 --packed runs/audio/packed48
+    ecdc bench prefix-order runs/nano-48k/model-020000 --packed runs/audio/packed48
 
 The model must have been trained with `free_order`, or it knows no pairs but those of its own order.
 """

@@ -1,27 +1,27 @@
 """Write the figures of README.md, docs/figures.md and the model cards from the rows in bench/results.
 
-    python -m ecdc.bench.readme            # after a bench command wrote new results; --check only compares
+    ecdc bench figures            # after a bench command wrote new results; --check only compares
 
 Each stands between two comments, `<!-- figures: NAME -->` and `<!-- end -->`. How the results were made:
 
     ecdc bench --output runs/bench && cp runs/bench/rows.jsonl bench/results/quality.jsonl
     ecdc bench --packed runs/audio/packed --output runs/valid && cp runs/valid/rows.jsonl bench/results/validation.jsonl
-    python -m ecdc.bench.decoders --packed runs/audio/packed --json bench/results/decoders.json
-    python -m ecdc.bench.artifacts --packed runs/audio/packed --json bench/results/artifacts.json
+    ecdc bench decoders --packed runs/audio/packed --json bench/results/decoders.json
+    ecdc bench artifacts --packed runs/audio/packed --json bench/results/artifacts.json
     ecdc bench speed --json bench/results/speed.json
-    python -m ecdc.bench.pairs --before ... --json bench/results/pairs.json
+    ecdc bench pairs --before ... --json bench/results/pairs.json
     ecdc bench live --json bench/results/live.json
-    python -m ecdc.bench.format --json bench/results/container.json
-    python -m ecdc.bench.memory --json bench/results/memory_files.json
-    python -m ecdc.bench.memory --minutes 10 --decoder mbd --json bench/results/memory_mbd.json
-    python -m ecdc.bench.memory --pipes --minutes 600 --mono --json bench/results/memory_pipes.json
-    python -m ecdc.bench.seek --json bench/results/seek.json
-    python -m ecdc.bench.entropy_lm --tokens runs/prior/tokens.npy --seconds 780 --output runs/lm.safetensors
+    ecdc bench container --json bench/results/container.json
+    ecdc bench memory --json bench/results/memory_files.json
+    ecdc bench memory --minutes 10 --decoder mbd --json bench/results/memory_mbd.json
+    ecdc bench memory --pipes --minutes 600 --mono --json bench/results/memory_pipes.json
+    ecdc bench seek --json bench/results/seek.json
+    ecdc bench entropy-lm --tokens runs/prior/tokens.npy --seconds 780 --output runs/lm.safetensors
     ecdc bench entropy --packed runs/audio/packed --lm runs/lm.safetensors --json bench/results/entropy.json
-    python -m ecdc.bench.vbr --packed runs/audio/packed --seconds 12 --json bench/results/vbr.json
-    python -m ecdc.bench.mbd_peer --json bench/results/mbd_peer.json
-    python -m ecdc.bench.musicgen_peer --json bench/results/musicgen_peer.json
-    python -m ecdc.bench.music --json bench/results/music.json
+    ecdc bench vbr --packed runs/audio/packed --seconds 12 --json bench/results/vbr.json
+    ecdc bench mbd-peer --json bench/results/mbd_peer.json
+    ecdc bench musicgen-peer --json bench/results/musicgen_peer.json
+    ecdc bench music --json bench/results/music.json
 """
 
 from __future__ import annotations
@@ -34,8 +34,22 @@ from typing import Any
 
 import click
 
-from . import artifacts, decoders, entropy, live, mbd_peer, memory, music_table, musicgen_peer, pairs, report, seek, speed, vbr
-from . import format as container
+from . import (
+    artifacts,
+    container,
+    decoders,
+    entropy,
+    live,
+    mbd_peer,
+    memory,
+    music_table,
+    musicgen_peer,
+    pairs,
+    report,
+    seek,
+    speed,
+    vbr,
+)
 from .metrics import ALL
 from .run import read_rows
 

@@ -1,6 +1,6 @@
 """The cost of five seconds from the middle of ten hours, beside that of a file of five seconds.
 
-    python -m ecdc.bench.seek
+    ecdc bench seek
 
 The long file's codes are those of the bundled speech clip, over and over; both files are decoded by
 `ecdc decode` as whole processes that take turns, so start-up is part of both.

@@ -1,6 +1,6 @@
 """Time codecs side by side: one process, the same clip, repeats taken in turns.
 
-    python -m ecdc.bench.speed                    # or: ecdc bench speed
+    ecdc bench speed                    # or: ecdc bench speed
 
 A codec is added by a function in `CONTENDERS`. Medians are compared, because other work on the
 machine only ever adds time, and in bursts. Random weights are fair for speed.

@@ -1,6 +1,6 @@
 """How fast a codec trains: seconds of audio per second, in one process and in two, with the share of each part of a step.
 
-    python -m ecdc.bench.train_speed nano-48k --packed runs/audio/packed
+    ecdc bench train-speed nano-48k --packed runs/audio/packed
 
 A step counts in full: drawing, coding, all losses, gradients, optimizers and codebooks. Medians over steps.
 """

@@ -1,6 +1,6 @@
 """Variable bitrate against one K throughout, clip by clip at the same bytes.
 
-python -m ecdc.bench.vbr                     # or --packed runs/audio/packed; --json FILE keeps the figures
+ecdc bench vbr                     # or --packed runs/audio/packed; --json FILE keeps the figures
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -125,31 +126,45 @@ def listen_command(results: tuple[Path, ...], as_json: bool) -> None:
         click.echo(json.dumps(to_dict(found), indent=1) if as_json else to_markdown(found))
 
 
-@bench_command.command("speed", context_settings={"ignore_unknown_options": True}, add_help_option=False)
-@click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def speed_command(args: tuple[str, ...]) -> None:
-    """Time codecs side by side; latency and memory."""
-    with guard():
-        from ..bench.speed import main
+# name: (module of bench/, one line of help); each module has a click command `main`
+BENCHES = {
+    "speed": ("speed", "Time codecs side by side; latency and memory."),
+    "entropy": ("entropy", "What the entropy prior saves, and how fast it is."),
+    "live": ("live", "Feed a pipe in real time: time to the first sample, and lag."),
+    "decoders": ("decoders", "The decoders of one token space beside each other."),
+    "artifacts": ("artifacts", "Hum, pre-echo and lost treble."),
+    "vbr": ("vbr", "Variable bitrate beside a fixed one, at the same bytes."),
+    "container": ("container", "The container: speed, and bytes beside the codes."),
+    "seek": ("seek", "A span of a long file beside a short file."),
+    "memory": ("memory", "Peak memory of whole commands."),
+    "pairs": ("pairs", "This tree beside another commit, whole processes in turns."),
+    "designs": ("designs", "Codecs in training beside each other, on validation clips."),
+    "prefix-order": ("prefix_order", "Orders of level and shape codebooks."),
+    "train-speed": ("train_speed", "A training step: seconds, and times real time."),
+    "entropy-lm": ("entropy_lm", "Train EnCodec's language model on tokens, to compare with the prior."),
+    "mbd-peer": ("mbd_peer", "A diffusion step beside audiocraft's."),
+    "musicgen-peer": ("musicgen_peer", "A generation beside that of transformers."),
+    "music": ("music", "Whether musicgen-nano does what it is asked."),
+    "demo": ("demo", "Encode and decode two clips, with a picture."),
+    "figures": ("readme", "Write the results into the documents."),
+}
 
-        main.main(list(args), prog_name="ecdc bench speed")
+
+def _pass_on(name: str, module: str, text: str) -> click.Command:
+    """A command that hands its arguments to `main` of a module, which is imported late."""
+
+    @click.command(name, context_settings={"ignore_unknown_options": True}, add_help_option=False, help=text)
+    @click.argument("args", nargs=-1, type=click.UNPROCESSED)
+    def command(args: tuple[str, ...]) -> None:
+        with guard():
+            try:
+                main = import_module(f"..bench.{module}", __package__).main
+            except ModuleNotFoundError as error:
+                raise InputError(f"{error.name} is not installed: pip install 'ecdc[bench]'") from error
+            main.main(list(args), prog_name=f"ecdc bench {name}")
+
+    return command
 
 
-@bench_command.command("entropy", context_settings={"ignore_unknown_options": True}, add_help_option=False)
-@click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def entropy_command(args: tuple[str, ...]) -> None:
-    """What the entropy prior saves, and how fast it is."""
-    with guard():
-        from ..bench.entropy import main
-
-        main.main(list(args), prog_name="ecdc bench entropy")
-
-
-@bench_command.command("live", context_settings={"ignore_unknown_options": True}, add_help_option=False)
-@click.argument("args", nargs=-1, type=click.UNPROCESSED)
-def live_command(args: tuple[str, ...]) -> None:
-    """Feed a pipe in real time: time to the first sample, and lag."""
-    with guard():
-        from ..bench.live import main
-
-        main.main(list(args), prog_name="ecdc bench live")
+for _name, (_module, _text) in BENCHES.items():
+    bench_command.add_command(_pass_on(_name, _module, _text))

@@ -7,7 +7,7 @@ from ecdc.bench import readme
 @pytest.mark.parametrize("path", readme.FILES, ids=lambda path: path.name)
 def test_figures_are_those_of_the_results(path):
     text = path.read_text(encoding="utf-8")
-    assert readme.rendered(text) == text, "run: python -m ecdc.bench.readme"
+    assert readme.rendered(text) == text, "run: ecdc bench figures"
 
 
 def test_all_results_are_quoted_and_a_changed_figure_is_noticed():

@@ -1,6 +1,6 @@
 """Time the container beside PyPI's bit packer, and measure what it costs in bytes.
 
-    python -m ecdc.bench.format
+    ecdc bench container
 
 Our two sides are timed after one call that is not counted: it loads the compiled kernels. The
 peer packs one code at a time in Python, so it gets a shorter span and rates are compared.
