@@ -1,7 +1,7 @@
-"""Bytes as they arrive: regular files and pipes behind one forward reader that can look ahead.
+"""Read bytes as they arrive: one forward reader with look-ahead for regular files and pipes.
 
-Names are opened by Python alone. No library sees a name, so none guesses a format from a
-suffix, and a name may have any bytes in it.
+Only Python opens names. No library sees a name, so none guesses a format from a suffix, and a
+name may contain any bytes.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import BinaryIO
 from ..format.files import standard
 from .errors import AudioError
 
-PIECE = 1 << 16  # bytes asked of a pipe at once
+PIECE = 1 << 16  # bytes requested from a pipe at once
 MAX_KEPT = 1 << 20  # bytes
 
 
 class Arriving:
-    """A binary stream read forwards: `peek` looks ahead, `read` gives what is there.
+    """A binary stream that is read forwards: `peek` looks ahead, `read` returns what has arrived.
 
-    `size` is the length of a regular file in bytes, None on a pipe. The class has no `seek`:
-    who needs to seek asks for `as_seekable()`.
+    `size` is the length of a regular file in bytes, or None for a pipe. There is no `seek`: call
+    `as_seekable()` if you need it.
     """
 
     def __init__(self, stream: BinaryIO, regular: bool = False) -> None:
@@ -32,12 +32,12 @@ class Arriving:
         self._ahead = b""
         self._kept: list[bytes] | None = None
         self._read_some = getattr(stream, "read1", stream.read)
-        self.position = 0  # of the next byte that `read` gives
-        self.n_zeros = 0  # bytes, at the end of what `read` gave so far
+        self.position = 0  # of the next byte that `read` returns
+        self.n_zeros = 0  # zero bytes at the end of what `read` returned so far
         self.size: int | None = os.fstat(stream.fileno()).st_size if regular else None
 
     def peek(self, n_bytes: int) -> bytes:
-        """The next `n_bytes` without taking them, or all that remain if they are fewer."""
+        """Return the next `n_bytes` without taking them, or fewer if the stream ends."""
         while len(self._ahead) < n_bytes:
             part = self._read_some(max(n_bytes - len(self._ahead), PIECE))
             if not part:
@@ -46,7 +46,7 @@ class Arriving:
         return self._ahead[:n_bytes]
 
     def read(self, n_bytes: int) -> bytes:
-        """Take some bytes, at most `n_bytes`: what has arrived, or nothing at the end."""
+        """Take and return at most `n_bytes` that have arrived; empty at the end."""
         part = self._ahead[:n_bytes] or self._read_some(n_bytes)
         self._ahead = self._ahead[len(part) :]
         self.position += len(part)
@@ -57,16 +57,16 @@ class Arriving:
         return part or b""
 
     def keep(self) -> None:
-        """From now on remember the first bytes that a pipe gives, for `kept`."""
+        """From now on, keep the first bytes that a pipe gives, for `kept`."""
         self._kept = [] if self.size is None else None
 
     @property
     def kept(self) -> bytes:
-        """What a pipe gave since `keep`, at most MAX_KEPT bytes."""
+        """The first bytes that a pipe gave since `keep` was called, about MAX_KEPT at most."""
         return b"".join(self._kept or ()) + self._ahead
 
     def take(self, n_bytes: int) -> bytes:
-        """Take exactly `n_bytes`, or all that remain if they are fewer."""
+        """Take and return exactly `n_bytes`, or fewer if the stream ends."""
         parts, missing = [], n_bytes
         while missing and (part := self.read(min(missing, 1 << 20))):
             parts.append(part)
@@ -74,7 +74,7 @@ class Arriving:
         return b"".join(parts)
 
     def skip(self, n_bytes: int) -> None:
-        """Leave out `n_bytes`, or all that remain if they are fewer."""
+        """Skip `n_bytes`, or fewer if the stream ends."""
         if self.size is not None:
             self.position = min(self.position + n_bytes, self.size)
             self._ahead = b""
@@ -84,15 +84,15 @@ class Arriving:
             n_bytes -= len(part)
 
     def rewind(self, position: int) -> None:
-        """Go back to `position` in a regular file; on a pipe nothing was taken since, so nothing happens."""
+        """Go back to `position` in a regular file. On a pipe nothing has been taken since, so this does nothing."""
         if self.size is not None:
             self._stream.seek(position)
             self._ahead, self.position = b"", position
 
     def as_seekable(self) -> BinaryIO:
-        """The whole stream as a file that can seek, from its start: a pipe is spooled to a temporary file.
+        """Return the whole stream from its start as a seekable file; a pipe is copied to a temporary file.
 
-        Only before the first `read` of a pipe, whose spool the caller closes.
+        Call it before the first `read` of a pipe. The caller closes the temporary file.
         """
         if self.size is not None:
             self._stream.seek(0)
@@ -105,7 +105,7 @@ class Arriving:
 
 
 def open_arriving(source: str | os.PathLike[str]) -> tuple[Arriving, BinaryIO | None]:
-    """Open a path, or standard input for '-'. Also returns the file that the caller must close.
+    """Open a path, or standard input for '-'. Also return the file that the caller must close, if any.
 
     Regular files can seek; named pipes, `/dev/stdin` and `<(...)` are read as they arrive.
     Raises AudioError if there is no such file, OSError if standard input is closed.

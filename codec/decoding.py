@@ -1,4 +1,4 @@
-"""Container -> model -> audio, in bounded memory."""
+"""Decode a container to audio, in bounded memory."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from .stereo import Layout
 def decode_blocks(
     codec: Codec, reader: Reader, span: Span | None = None, salvage: Salvage | None = None
 ) -> Iterator[np.ndarray]:
-    """The audio of a stream in blocks [C, n] at the codec's rate, cut to its exact length or to a span of it.
+    """Decode a stream to blocks [C, n] at the codec's rate, cut to its exact length or to a span.
 
-    Raises FormatError where the stream is of another token space, or damaged and not read
-    through `salvage`.
+    Raises FormatError if the stream has another token space, or if it is damaged and read without
+    `salvage`.
     """
     header = reader.header
     header.require(codec.config.name, codec.token_space)
@@ -65,7 +65,7 @@ def decode_blocks(
 
 
 def _cut_chunks(reader: Reader, start: int, stop: int | None) -> Iterator[Chunk]:
-    """The chunks of the frames [start, stop), the first and the last cut to them."""
+    """Return the chunks that hold the frames [start, stop); the first and the last are cut to this range."""
     for chunk in reader.chunks(start, stop):
         first = max(start - chunk.first_frame, 0)
         codes = chunk.codes[:, first : None if stop is None else stop - chunk.first_frame]
@@ -73,7 +73,7 @@ def _cut_chunks(reader: Reader, start: int, stop: int | None) -> Iterator[Chunk]
 
 
 def _decode_stream(codec: Codec, blocks: Iterable[Coded], n_streams: int, start: int) -> Iterator[np.ndarray]:
-    """Decoded streams [S, c, n] of an unsegmented file, from frame `start` on."""
+    """Decode the streams of an unsegmented file to blocks [S, c, n], starting at frame `start`."""
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(codec.streaming(first_frame=start)) for _ in range(n_streams)]
         silencers = [Silencer(codec.config.hop_length) for _ in streams]
@@ -86,7 +86,7 @@ def _decode_stream(codec: Codec, blocks: Iterable[Coded], n_streams: int, start:
 
 
 def _decode_segments(codec: Codec, chunks: Iterable[Chunk]) -> Iterator[np.ndarray]:
-    """Decoded audio [1, c, n] of a file in overlapping segments."""
+    """Decode a file of overlapping segments to blocks [1, c, n]."""
     segments = (Segment(to_tensor(c.codes.astype(np.int64), codec)[None], to_scale(c.scale, codec)) for c in chunks)
     for wav in codec.decode_segment_blocks(segments):
         yield wav.cpu().numpy()
@@ -99,18 +99,18 @@ def decode_file(
     decoder: str | Callable[[Codec], Codec] = "conv", max_seconds: float | None = MAX_SECONDS,
     bundled: Callable[[str], Codec] = shared_bundled,
 ) -> Result:  # fmt: skip
-    """Decode an `.ecdc` file into audio; '-' is standard input or output, and an Output says more about where it goes.
+    """Decode an `.ecdc` file into audio; '-' is standard input or output, and an Output has more settings.
 
-    `model` is the codec to decode with, or what `ecdc.load` takes (default: what `bundled` gives for
-    the name in the file), `sample_rate` the rate of the output in Hz (default: the original's; the
-    next one that the format has), `format` its format if the suffix does not say it, `start` and
-    `duration` a span of the audio in seconds, for which only what it needs is read: its samples are
-    those of a full decode. `decoder` is "conv", "mbd" or a file of one, or a function that gives the
-    codec another decoder. With a list in `lost` damage is no error: a line about each loss goes there
-    and into the result, and its place is silent. Files of the original EnCodec (version 0) are read
-    too. More audio than `max_seconds` is refused, unless that is None.
-    Raises FormatError, CheckpointError, AudioError, ValueError or OSError with one
-    line that says what was wrong; the target then does not exist, or is as it was before.
+    `model` is the codec to decode with, or what `ecdc.load` takes (default: `bundled` is called with
+    the name in the file). `sample_rate` is the output rate in Hz (default: the original's, or the
+    next one that the format supports). `format` is the output format if the suffix does not give it.
+    `start` and `duration` select a span in seconds: only the necessary part is read, and its samples
+    equal those of a full decode. `decoder` is "conv", "mbd", a decoder file, or a function that
+    replaces the codec's decoder. If `lost` is a list, damage is not an error: lost parts are silent,
+    and a line about each is appended there and to the result. Files of the original EnCodec
+    (version 0) are read too. Audio longer than `max_seconds` is refused, unless that is None.
+    Raises FormatError, CheckpointError, AudioError, ValueError or OSError with one line that says
+    what is wrong; the target then does not exist, or is unchanged.
     """
     output = target if isinstance(target, Output) else Output(target, format)
     output.check()
@@ -136,14 +136,14 @@ def decode_file(
 def _with_decoder(codec: Codec, name: str) -> Codec:
     if name == "conv":
         return codec
-    from .diffusion.choice import with_decoder  # large, and seldom asked for
+    from .diffusion.choice import with_decoder  # slow to import and rarely needed
 
     return with_decoder(codec, name)
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A stream to be decoded, and into what; the fields are the arguments of `decode_file`."""
+    """One stream to decode, and its output. The fields are the arguments of `decode_file`."""
 
     reader: Reader
     output: Output
@@ -170,14 +170,14 @@ class _Job:
         return result
 
     def span(self, start: Fraction, duration: Fraction | None) -> Result:
-        """Decode a span in seconds, and read only what it needs."""
+        """Decode a span given in seconds, reading only the necessary part."""
         codec, rate = self._ready()
         blocks, n_wanted = _decode_span(codec, self.reader, rate, start, duration)
         check_seconds(n_wanted / rate, self.max_seconds)
         return self._written(blocks, rate, n_wanted)
 
     def _ready(self) -> tuple[Codec, int]:
-        """The codec, and the rate of the output in Hz."""
+        """Return the codec, and the output rate in Hz."""
         reader, header = self.reader, self.reader.header
         codec = self.codec_of(header.codec)
         rate = self.output.legal_rate(self.sample_rate or header.original_sample_rate)
@@ -193,7 +193,7 @@ class _Job:
 
 
 def _with_tags(output: Output, header: Header) -> Output:
-    """An output whose file receives the tags of the stream when it is complete."""
+    """Return an output that writes the stream's tags into its file when the file is complete."""
     if not header.tags or output.finish is not None:
         return output
 
@@ -208,16 +208,16 @@ def _with_tags(output: Output, header: Header) -> Output:
 def _decode_span(
     codec: Codec, reader: Reader, rate: int, start: Fraction, duration: Fraction | None
 ) -> tuple[Iterator[np.ndarray], int]:
-    """The audio blocks of a span at `rate`, and its length in samples."""
+    """Return the audio blocks of a span at `rate`, and its length in samples."""
     header = reader.header
     n_samples = reader.n_samples
-    if n_samples is None:  # the stream was cut off: what its whole chunks decode to
+    if n_samples is None:  # the stream is truncated: use the length of its complete chunks
         n_samples = max(0, reader.index.n_decodable(header) - header.pre_skip)
     original = reader.original_n_samples
     if original is None:
         original = resampled_length(n_samples, header.sample_rate, header.original_sample_rate)
     n_out = length_at(rate, header, n_samples, original)
-    assert n_out is not None  # as both lengths are known
+    assert n_out is not None  # because both lengths are known
     span = Span.of(start, duration, n_out, n_samples, (header.sample_rate, rate))
     n_wanted = span.stop - span.start
     blocks = restored(decode_blocks(codec, reader, span), header.sample_rate, rate, lambda: span.skip + n_wanted)
@@ -227,7 +227,7 @@ def _decode_span(
 def _decode_v0(
     stream: BinaryIO, output: Output, codec_of: Callable[[str], Codec], sample_rate: int | None, max_seconds: float | None
 ) -> Result:
-    """Decode a file of the original container; it names its model but holds no hash to check."""
+    """Decode a file of the original container, which names its model but has no hash to check."""
     file = read_v0(stream)
     check_seconds(file.n_samples / file.model.sample_rate, max_seconds)
     codec = codec_of(file.model_name)

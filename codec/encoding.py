@@ -1,7 +1,7 @@
-"""Audio -> model -> container, in bounded memory.
+"""Encode audio into a container, in bounded memory.
 
-Audio passes in blocks of a fixed number of frames, whatever the size of reads, so that a
-pipe, a file and a whole signal meet the same arithmetic and give the same tokens.
+Audio is coded in blocks of a fixed number of frames, however it is read, so a pipe, a file and
+a whole signal go through the same arithmetic and give the same tokens.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from .vbr import WINDOW_SECONDS, Allocator, Target, windows
 
 
 def seconds_of(source: str | os.PathLike[str]) -> float | None:
-    """How long the audio in a regular file lasts, if its header says so; for progress bars."""
-    if not os.path.isfile(source):  # a pipe can be read once
+    """Return the seconds of audio in a regular file if its header gives them, else None. Used for progress bars."""
+    if not os.path.isfile(source):  # a pipe can be read only once
         return None
     try:
         with AudioSource(source) as audio:
@@ -44,9 +44,9 @@ def seconds_of(source: str | os.PathLike[str]) -> float | None:
 def header_for(
     codec: Codec, layout: Layout, source: AudioSource, tags: tuple[tuple[str, str], ...] = (), entropy: str = "auto"
 ) -> Header:
-    """The container header of `source` coded by `codec`; lengths are left to the end of the stream.
+    """Return the container header for `source` coded by `codec`. Lengths are written at the end of the stream.
 
-    `entropy`: "auto" names a prior for the codes if there is one here, "none" does not.
+    `entropy`: "auto" uses a prior for the codes if one is installed, "none" does not.
     """
     config = codec.config
     prior = prior_for(codec.token_space) if entropy == "auto" else None
@@ -71,9 +71,9 @@ def header_for(
 def encode_blocks(
     codec: Codec, blocks: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...], pace: Pace | None = None
 ) -> Iterator[np.ndarray]:
-    """Audio blocks [C, n] at the codec's rate -> codes [R, t], the rows of each stream one after the other.
+    """Encode audio blocks [C, n] at the codec's rate to codes [R, t], the codebooks of each stream one after the other.
 
-    `pace` says how much is coded at a time; None: BLOCK_FRAMES.
+    `pace` sets how much is coded at once; None means BLOCK_FRAMES.
     """
     size = BLOCK_FRAMES * codec.config.hop_length
     cut = fixed_blocks(blocks, size) if pace is None else paced_blocks(blocks, pace)
@@ -93,16 +93,16 @@ def encode_file(
 ) -> Result:  # fmt: skip
     """Encode audio into an `.ecdc` file; '-' is standard input or output.
 
-    `model` is a codec, or what `ecdc.load` takes; a model that is named again is not read again.
-    `channels` is 1, 2 or None to keep the source's, of which more than two become stereo. `track`
-    chooses among several sound tracks, from 1. With a list in `lost` damage is no error: a line about
-    it goes there, and what there is gets coded. `note` receives lines for people.
-    With `vbr` the number of codebooks follows the sound, and `kbps` is not looked at. `entropy` is as
-    in `header_for`; with `verify` every chunk is decoded again before it is written; chunks last
+    `model` is a codec, or what `ecdc.load` takes; a model named again is not read again.
+    `channels` is 1, 2 or None to keep the source's, but more than two are mixed to stereo. `track`
+    chooses one of several sound tracks, from 1. If `lost` is a list, damage is not an error: a line
+    about it is appended there, and the readable audio is coded. `note` receives lines for the user.
+    With `vbr` the number of codebooks follows the sound, and `kbps` is ignored. `entropy` is as in
+    `header_for`. With `verify` every chunk is decoded before it is written. Chunks last
     `chunk_seconds`, or the format's default.
-    Without `overwrite`, FileExistsError if the target exists when it is complete. Raises AudioError
-    or ValueError with one line that says what was wrong; the target then does not exist, or is as
-    it was before.
+    Without `overwrite`, raises FileExistsError if the target exists when the file is complete. Raises
+    AudioError or ValueError with one line that says what is wrong; the target then does not exist,
+    or is unchanged.
     """
     codec = shared(model) if isinstance(model, str) else model
     with AudioSource(source, track, lost) as audio:
@@ -127,7 +127,7 @@ def encode_file(
 
 
 def _notes(audio: AudioSource, channels: int | None) -> list[str]:
-    """What a person should know of how a source is read."""
+    """Return lines that tell the user how the source is read."""
     lines = list(audio.notes)
     if channels is None and audio.info.channels > 2:
         lines.insert(0, f"{audio.info.channels} channels are folded to stereo; --channels mono makes one of them")
@@ -137,7 +137,7 @@ def _notes(audio: AudioSource, channels: int | None) -> list[str]:
 def _write(
     writer: Writer, codec: Codec, audio: Prepared, layout: Layout, amount: Allocator | tuple[int, ...], pace: Pace | None
 ) -> None:
-    """Code all audio, with so many codebooks for each stream or as an allocator says."""
+    """Encode all audio, with a fixed number of codebooks per stream or as an allocator decides."""
     if isinstance(amount, Allocator):
         _write_variable(writer, codec, audio, layout, amount, pace)
     else:
@@ -145,7 +145,7 @@ def _write(
 
 
 def _chunk_frames(header: Header, seconds: float) -> int:
-    """Frames of a chunk of so many seconds, as far as the format allows."""
+    """Return the frames of a chunk of `seconds`, within the limits of the format."""
     return max(1, min(ceil(seconds * header.frame_rate), header.chunk_limit))
 
 
@@ -164,7 +164,7 @@ def _write_codes(
 def _write_variable(
     writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layout: Layout, allocator: Allocator, pace: Pace | None
 ) -> None:
-    """Codes at all codebooks, of which each stretch keeps what `allocator` gives it."""
+    """Write codes of variable bitrate: encode with all codebooks, and keep those that `allocator` grants each stretch."""
     heard: list[np.ndarray] = []
 
     def listened() -> Iterator[np.ndarray]:

@@ -1,8 +1,8 @@
-"""Blocks for pipes: audio is coded as it arrives, and codes are decoded as soon as their chunk is there.
+"""Blocks for pipes: audio is encoded as it arrives, and codes are decoded as soon as their chunk is complete.
 
 Files are coded in long blocks, which is fastest. A listener at the end of a pipe should wait for
-one chunk and little more, so blocks of a pipe end where chunks end, and a chunk that lasts long
-is coded while it arrives.
+little more than one chunk. So blocks of a pipe end at the borders of chunks, and a long chunk is
+encoded while it arrives.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from ..format.chunk import decode_codes, encode_codes, read_envelope
 from ..format.priors import prior_of
 from .model import Codec
 
-LIVE_SECONDS = 0.3  # of audio that are coded at once while a chunk arrives
-TAIL_SHARE = 6  # a chunk's last block is so much shorter, for then somebody waits
-FIRST_SECONDS = 0.25  # of a chunk that are decoded first, to be heard while the rest is decoded
+LIVE_SECONDS = 0.3  # of audio that are encoded at once while a chunk arrives
+TAIL_SHARE = 6  # the last block of a chunk is this many times shorter, because the listener waits for it
+FIRST_SECONDS = 0.25  # of a chunk that are decoded first, to be played while the rest is decoded
 MIN_READ_SECONDS, MAX_READ_SECONDS = 0.005, 1.0
-MEMORY = 0.9  # weight of the blocks before the last one
+MEMORY = 0.9  # weight of earlier blocks relative to the last one
 PROBE_FRAMES, PROBE_PARTS = 64, 8
 
 _ahead: weakref.WeakKeyDictionary[Codec, int] = weakref.WeakKeyDictionary()
@@ -47,14 +47,13 @@ def is_pipe(source: str | os.PathLike[str]) -> bool:
 
 
 class Pace:
-    """Says where the next block of a signal ends.
+    """Decides where the next block of a signal ends.
 
-    `chunk_frames` is the length of a chunk, `ahead` the samples after a frame's end that the
-    encoder waits for. With `any_blocks` the codes do not depend on how the signal is cut, so
-    blocks follow the source: short while there is more waiting than work, and shorter at the
-    end of a chunk; up to `most_frames` otherwise. Without, blocks depend on the lengths alone.
+    `chunk_frames` is the length of a chunk, and `ahead` the number of samples after the end of a
+    frame that the encoder needs. With `any_blocks` the codes do not depend on how the signal is cut,
+    so blocks adapt to the source: short while waiting takes longer than coding, shorter still at
+    the end of a chunk, and otherwise up to `most_frames`. Without it, blocks depend on the lengths alone.
     """
-
     def __init__(
         self, hop_length: int, chunk_frames: int, most_frames: int, few_frames: int, ahead: int, any_blocks: bool
     ) -> None:
@@ -62,9 +61,9 @@ class Pace:
         self._most, self._few = most_frames, min(few_frames, most_frames)
         self._step = self._few if any_blocks else most_frames
         self._is_slow = True
-        self._waited = self._worked = 0.0  # seconds, of the last blocks
+        self._waited = self._worked = 0.0  # seconds, over the last blocks
         self._frames = self._stop = 0
-        self.n_missing = 0  # samples at the codec's rate until the block is complete
+        self.n_missing = 0  # samples at the codec's rate that the block still needs
         self._next()
 
     def _next(self) -> None:
@@ -78,9 +77,9 @@ class Pace:
         self.n_missing += self._stop - before
 
     def advance(self, waited: float, worked: float) -> None:
-        """Go on to the next block; the last one took `waited` seconds to come and `worked` seconds to be coded.
+        """Go on to the next block. The last one arrived after `waited` seconds and was coded in `worked` seconds.
 
-        Several blocks are looked at together, because after a pause of the machine some come without waiting.
+        Several blocks are averaged, because after a pause of the machine some arrive without waiting.
         """
         if self._any_blocks:
             self._waited = MEMORY * self._waited + waited
@@ -90,13 +89,13 @@ class Pace:
         self._next()
 
     def n_wanted(self, from_rate: int, codec_rate: int) -> int:
-        """How many samples at `from_rate` (Hz) to read next."""
+        """Return how many samples at `from_rate` (Hz) to read next."""
         least, most = (max(1, round(seconds * from_rate)) for seconds in (MIN_READ_SECONDS, MAX_READ_SECONDS))
         return min(max(ceil(self.n_missing * from_rate / codec_rate), least), most)
 
 
 def pace_for(codec: Codec, chunk_frames: int, most_frames: int, from_pipe: bool) -> Pace | None:
-    """The pace of a signal; None if plain blocks of `most_frames` will do: in a file, if any blocks give the same codes."""
+    """Return the pace of a signal, or None for plain blocks of `most_frames`: a file whose codes do not depend on blocks."""
     config = codec.config
     any_blocks = config.exact_dtype == "float64"
     if any_blocks and not from_pipe:
@@ -106,9 +105,9 @@ def pace_for(codec: Codec, chunk_frames: int, most_frames: int, from_pipe: bool)
 
 
 def paced_blocks(blocks: Iterable[np.ndarray], pace: Pace) -> Iterator[tuple[np.ndarray, bool]]:
-    """Blocks [..., n] of any length -> blocks as `pace` says, and whether it is the last, which may be empty.
+    """Regroup blocks [..., n] as `pace` decides. Yields each with True if it is the last, which may be empty.
 
-    No block gives nothing.
+    No blocks in, no blocks out.
     """
     held: list[np.ndarray] = []
     since = time.monotonic()
@@ -127,16 +126,16 @@ def paced_blocks(blocks: Iterable[np.ndarray], pace: Pace) -> Iterator[tuple[np.
         yield np.concatenate(held, axis=-1), True
 
 
-Coded = tuple[tuple[int, ...], np.ndarray, bool]  # K of each stream, codes [R, t], whether it is the last
+Coded = tuple[tuple[int, ...], np.ndarray, bool]  # K of each stream, codes [R, t], True if it is the last
 
 
 def coded_blocks(chunks: Iterable[Chunk], frame_rate: float, most_frames: int, join: bool) -> Iterator[Coded]:
     """Cut chunks into the blocks that are decoded at once; the last block is empty.
 
-    A long chunk gives a short block first, to be heard while the rest is decoded. Without `join`, `chunks` are the
-    parts that Reader.parts(first_frames(frame_rate)) gives, each decoded as it comes. With `join` they are whole, and
-    of those that last less than a second several are decoded at a time, which is faster. Longer chunks give the same
-    blocks either way, and so exactly the same audio.
+    A long chunk starts with a short block, which is played while the rest is decoded. Without `join`, `chunks` are the
+    parts that Reader.parts(first_frames(frame_rate)) gives, each decoded as it arrives. With `join` they are complete, and
+    several chunks shorter than a second are decoded together, which is faster. Longer chunks give the same blocks either
+    way, and so exactly the same audio.
     """
     codebooks: tuple[int, ...] = ()
     for codebooks, codes, is_whole in _joined(chunks, frame_rate, most_frames if join else 0):
@@ -149,12 +148,12 @@ def coded_blocks(chunks: Iterable[Chunk], frame_rate: float, most_frames: int, j
 
 
 def first_frames(frame_rate: float) -> int:
-    """Frames of a long chunk that are decoded first."""
+    """Return how many frames of a long chunk are decoded first."""
     return ceil(FIRST_SECONDS * frame_rate)
 
 
 def _joined(chunks: Iterable[Chunk], frame_rate: float, most_frames: int) -> Iterator[tuple[tuple[int, ...], np.ndarray, bool]]:
-    """The codes of chunks, short ones of one K joined to at most `most_frames`, and whether they are one whole chunk."""
+    """Join short chunks of equal K to at most `most_frames`. Yields K, codes, and True if they are one complete chunk."""
     held: list[Chunk] = []
     for chunk in chunks:
         is_short = chunk.n_frames < min(frame_rate, most_frames)
@@ -171,7 +170,7 @@ def _joined(chunks: Iterable[Chunk], frame_rate: float, most_frames: int) -> Ite
 
 
 def encoder_ahead(codec: Codec) -> int:
-    """Samples after a frame's end that the encoder needs to give the frame, to an eighth of a frame: measured on silence."""
+    """Return how many samples after its end a frame needs, to an eighth of a frame. Measured on silence."""
     if codec not in _ahead:
         _ahead[codec] = _probe(codec)
     return _ahead[codec]
@@ -195,7 +194,7 @@ def _probe(codec: Codec) -> int:
 def warm_up(codec: Codec, header: Header, n_codebooks: tuple[int, ...], chunk_frames: int | None) -> None:
     """Run everything once on silence, so that the first chunk does not wait for libraries to load.
 
-    `n_codebooks` is the K of each stream. For encoding give the length of a chunk, for decoding None.
+    `n_codebooks` is the K of each stream. `chunk_frames` is the length of a chunk for encoding, and None for decoding.
     """
     data = encode_codes(Chunk(0, np.zeros((sum(n_codebooks), 2), np.uint16), n_codebooks), header, 0)
     if chunk_frames is not None:
@@ -206,7 +205,7 @@ def warm_up(codec: Codec, header: Header, n_codebooks: tuple[int, ...], chunk_fr
                 stream.encode(silence, n_codebooks=max(n_codebooks))
         return
     decode_codes(read_envelope(Source(io.BytesIO(data))), header)
-    if header.entropy is Entropy.PRIOR:  # which so few codes may not have been worth
+    if header.entropy is Entropy.PRIOR:  # so few codes may have been written without the prior
         prior = prior_of(header)
         silent = [np.zeros((k, 2), np.uint16) for k in n_codebooks]
         prior.decode(prior.encode(silent), n_codebooks, 2)

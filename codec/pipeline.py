@@ -1,4 +1,4 @@
-"""The one join of models to files: audio -> tokens -> container (encoding.py), and back (decoding.py)."""
+"""Connect models to files: audio -> tokens -> container (encoding.py), and back (decoding.py)."""
 
 from .blocks import BLOCK_FRAMES, Result
 from .decoding import decode_blocks, decode_file

@@ -1,9 +1,9 @@
-"""How many codebooks each stretch of a file gets: as many as its sound is worth.
+"""Choose how many codebooks each stretch (half a second) of a file gets.
 
-A stretch is half a second. What K codebooks leave to be desired is measured, by decoding at some K and comparing mel
-spectra with the original's; between these K it is interpolated. Then the cheapest path through the stretches is found, in
-bits and distortion, with the price of a chunk's head where K changes: for a given price of distortion by dynamic
-programming, and the price by bisection, until the bits are those that there are (Shoham & Gersho 1988).
+The distortion of K codebooks is measured by decoding at some values of K and comparing mel spectra with the original's;
+for the other K it is interpolated. Then the path through the stretches with the lowest cost is found. The cost sums bits
+and distortion, plus the head of a new chunk if K changes. For a given price of a bit, dynamic programming finds the path;
+bisection finds the price at which the path fits the bit budget (Shoham & Gersho 1988).
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ from torch import Tensor
 
 from .modules.mel import mel_filterbank
 
-MEL_WINDOWS = {512: 40, 2048: 160}  # samples: bands
-FLOOR = 1e-5  # of a mel magnitude
+MEL_WINDOWS = {512: 40, 2048: 160}  # window length in samples: number of mel bands
+FLOOR = 1e-5  # smallest mel magnitude
 BISECTIONS = 40
 
 Codebooks = tuple[int, ...]  # K of each stream
-Distances = NDArray[np.float64]  # dB of mel spectra
-Edges = NDArray[np.int64]  # where stretches begin, and the last one's end
+Distances = NDArray[np.float64]  # dB between mel spectra
+Edges = NDArray[np.int64]  # start of each stretch, and the end of the last one
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a file may be coded with, from cheap to dear, and what it costs."""
+    """The levels that a file may be coded at, in rising order of bits, and their costs."""
 
     levels: tuple[Codebooks, ...]
     bits_per_frame: NDArray[np.float64]  # [L]
-    head_bits: float  # of a chunk, its entry in the index included
-    chunk_frames: int  # a chunk ends here even where K stays
+    head_bits: float  # of one chunk, including its index entry
+    chunk_frames: int  # longest chunk, even if K does not change
 
     def bits(self, path: Sequence[int], frames: NDArray[np.int64], before: int | None = None) -> float:
-        """What stretches of `frames` [S] take at the levels `path` [S], after a stretch at level `before`."""
+        """Return the bits of stretches of `frames` [S] at the levels `path` [S], after a stretch at level `before`."""
         levels = np.asarray(path)
         starts = np.flatnonzero(np.diff(levels, prepend=-1))
         runs = np.add.reduceat(frames, starts)  # frames for which K stays
         heads = np.ceil(runs / self.chunk_frames)
         if levels[0] == before:
-            heads[0] = runs[0] / self.chunk_frames  # some of them go into a chunk that is there already
+            heads[0] = runs[0] / self.chunk_frames  # the first frames may join the chunk of the stretch before
         return float((self.bits_per_frame[levels] * frames).sum() + self.head_bits * heads.sum())
 
 
 def log_mel(audio: Tensor, sample_rate: int, n_fft: int) -> Tensor:
-    """Decadic logarithms of mel magnitudes: audio [C, N] -> [C, M, T], a row every n_fft / 4 samples."""
+    """Return log10 of mel magnitudes: audio [C, N] -> [C, M, T], one frame per n_fft / 4 samples."""
     spectra = torch.stft(audio, n_fft, n_fft // 4, window=_hann(n_fft), return_complex=True, pad_mode="constant").abs()
     return (mel_filterbank(sample_rate, n_fft, MEL_WINDOWS[n_fft]) @ spectra).clamp(min=FLOOR).log10()
 
@@ -57,7 +57,7 @@ def log_mel(audio: Tensor, sample_rate: int, n_fft: int) -> Tensor:
 def mel_distances(
     estimates: Sequence[Tensor], target: Tensor, sample_rate: int, edges: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Distance of each estimate [C, N] from the target [C, N] in each stretch between `edges` [S+1], samples: [E, S], in dB."""
+    """Return the distance of each estimate [C, N] from the target [C, N] between `edges` [S+1] (samples): [E, S], in dB."""
     total = np.zeros((len(estimates), len(edges) - 1))
     for n_fft in MEL_WINDOWS:
         wanted = log_mel(target, sample_rate, n_fft)
@@ -70,9 +70,9 @@ def mel_distances(
 
 
 def interpolated(distances: Distances, measured: Sequence[int], bits: NDArray[np.float64]) -> Distances:
-    """Distances at all levels from those at the `measured` ones: [E, S] -> [S, L].
+    """Interpolate the distances at the `measured` levels to all levels: [E, S] -> [S, L].
 
-    Straight lines over the logarithm of the bits; never rising, because more codebooks may always be left unused.
+    Linear in the logarithm of the bits. Distances never rise with the level, because extra codebooks can be left unused.
     """
     falling = np.minimum.accumulate(distances, axis=0)
     places = np.log(bits[list(measured)])
@@ -82,7 +82,7 @@ def interpolated(distances: Distances, measured: Sequence[int], bits: NDArray[np
 def cheapest_path(
     distances: Distances, frames: NDArray[np.int64], choice: Choice, price: float, before: int | None = None
 ) -> list[int]:
-    """The levels [S] of the least sum of distances [S, L] times frames, and `price` times bits."""
+    """Return the levels [S] that minimize the sum of distances [S, L] times frames plus `price` times bits."""
     n_stretches, n_levels = distances.shape
     rate = choice.bits_per_frame + choice.head_bits / choice.chunk_frames
     costs = frames[:, None] * (distances + price * rate)
@@ -105,8 +105,8 @@ def cheapest_path(
 def best_path(
     distances: Distances, frames: NDArray[np.int64], choice: Choice, budget: float, before: int | None = None
 ) -> list[int]:
-    """The best levels [S] that take at most `budget` bits; the cheapest ones where nothing fits."""
-    low, high = 1e-9, 1e3  # prices of a bit, in dB times frames
+    """Return the best levels [S] that take at most `budget` bits, or the cheapest ones if nothing fits."""
+    low, high = 1e-9, 1e3  # range of the price of a bit, in dB times frames
     found = cheapest_path(distances, frames, choice, high, before)
     for _ in range(BISECTIONS):
         price = float(np.sqrt(low * high))
@@ -126,7 +126,7 @@ def _spent(
     budget: float,
     before: int | None,
 ) -> list[int]:
-    """The path with what is left of the budget spent on the stretches that are worst off: a hull has gaps between prices."""
+    """Spend what is left of the budget on the worst stretches. Bisection leaves some, as it finds only paths on the hull."""
     path = list(path)
     order = np.argsort(-distances[np.arange(len(path)), path])
     for i in order:
@@ -139,7 +139,7 @@ def _spent(
 
 
 def least_levels(distances: Distances, limit: float) -> list[int]:
-    """For each stretch the first level whose distance [S, L] is at most `limit` (dB), or the last."""
+    """Return for each stretch the first level whose distance [S, L] is at most `limit` (dB), or the last level if none is."""
     enough = distances <= limit
     return [int(row.argmax()) if row.any() else len(row) - 1 for row in enough]
 

@@ -1,4 +1,4 @@
-"""Variable bitrate: a minute of audio at a time is coded in full, measured, and written with the codebooks that it needs."""
+"""Variable bitrate: each minute of audio is coded with all codebooks, then every stretch keeps as many as it needs."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from . import rate
 from .model import Codec
 from .stereo import Layout
 
-WINDOW_SECONDS = 60  # that are looked over at once: memory and delay
-STRETCH_SECONDS = 0.5  # the least time for which K stays
-QUALITY_DB = 6.5, 3.0  # the distance that quality 0 allows, and quality 10
-PLANS, CLOSE = 10, 0.005  # how often levels are planned anew, and which share of the bits may be left
-MEASURED = 5  # numbers of codebooks at which audio is decoded and compared
+WINDOW_SECONDS = 60  # of audio analysed at once; sets memory use and delay
+STRETCH_SECONDS = 0.5  # shortest time for which K stays the same
+QUALITY_DB = 6.5, 3.0  # largest distance allowed at quality 0, and at quality 10
+PLANS, CLOSE = 10, 0.005  # most attempts to meet the budget, and the share of it that may remain unspent
+MEASURED = 5  # numbers of codebooks at which the audio is decoded and compared
 
 
 @dataclass(frozen=True)
 class Target:
-    """What decides: a mean bitrate of the whole file, or a distance (dB of mel spectra) that no stretch exceeds."""
+    """The goal: a mean bitrate for the whole file, or else a largest distance (dB between mel spectra) for every stretch."""
 
     kbps: float | None = None
     distance_db: float = 0.0
 
     @classmethod
     def of_quality(cls, quality: float) -> Target:
-        """The distance that a quality from 0 to 10 allows; raises ValueError for others."""
+        """Return the target for a quality from 0 to 10. Raises ValueError for other values."""
         if not 0 <= quality <= 10:
             raise ValueError(f"the quality must be 0 to 10, got {quality:g}")
         worst, best = QUALITY_DB
@@ -45,17 +45,17 @@ class Target:
 
 
 class Allocator:
-    """Chooses K for the codes of a file, window by window."""
+    """Choose the number of codebooks K for the codes of a file, one window at a time."""
 
     def __init__(self, codec: Codec, layout: Layout, header: Header, target: Target, chunk_frames: int) -> None:
         if not codec.config.any_codebooks or codec.config.segment_length:
             raise ValueError(f"{codec.config.name} has no variable bitrate: it has but some of the numbers of codebooks")
         self._codec, self._layout, self._target = codec, layout, target
         self._choice, self._header = _choice(codec, layout, header, chunk_frames), header
-        self._before: int | None = None  # the level of the last stretch
+        self._before: int | None = None  # the level of the previous stretch
         self._bits = 8.0 * (
             len(header.to_bytes()) + len(Trailer(0, 0, 0, Index.of(0, [], [])).to_bytes())
-        )  # of what is written and must be
+        )  # written so far, plus header and trailer, which always are
         self._frames = 0
         lowest = float(self._choice.bits_per_frame[0] * config_rate(codec)) / 1000
         if target.kbps is not None and target.kbps < lowest:
@@ -63,11 +63,11 @@ class Allocator:
 
     @property
     def codebooks(self) -> rate.Codebooks:
-        """K of each stream that codes must have at first."""
+        """The K of each stream that codes passed to `cut` must have."""
         return self._choice.levels[-1]
 
     def cut(self, codes: NDArray[np.uint16], audio: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.uint16], rate.Codebooks]]:
-        """A window, codes [R, T] at `codebooks` and their audio [C, N] -> stretches [R', t] with the K that they get."""
+        """Split a window, codes [R, T] at `codebooks` K with audio [C, N], into stretches (codes [R', t], K of each stream)."""
         edges = self._edges(codes.shape[1])
         distances = self._distances(codes, audio, edges)
         if self._target.kbps is None:
@@ -82,7 +82,7 @@ class Allocator:
             yield _taken(codes[:, start:stop], self.codebooks, books), books
 
     def _affordable(self, codes: NDArray[np.uint16], distances: rate.Distances, edges: rate.Edges) -> list[int]:
-        """The best levels for the bits that there are. What a prior saves shows once it has coded, and is then spent."""
+        """Return the best levels that fit the bit budget. The bits that a prior saves are known only after coding; spend them."""
         assert self._target.kbps is not None
         seconds = (self._frames + codes.shape[1]) / config_rate(self._codec)
         budget = 1000 * self._target.kbps * seconds - self._bits
@@ -104,7 +104,7 @@ class Allocator:
         return best
 
     def _real_bits(self, codes: NDArray[np.uint16], path: Sequence[int], edges: rate.Edges) -> float:
-        """What stretches take at the levels `path`, all chunks of the window begun anew if there is a prior."""
+        """Return the bits that the stretches take at the levels `path`. With a prior, every run of one level starts a new chunk."""
         if not self._header.entropy:
             return self._choice.bits(path, np.diff(edges), self._before)
         bits = 0
@@ -118,14 +118,14 @@ class Allocator:
         return float(bits)
 
     def _edges(self, n_frames: int) -> rate.Edges:
-        """Where stretches begin and end, frames."""
+        """Return the borders of the stretches, in frames."""
         size = max(1, round(STRETCH_SECONDS * config_rate(self._codec)))
         return np.r_[np.arange(0, max(n_frames - size // 2, 1), size), n_frames]
 
     def _distances(
         self, codes: NDArray[np.uint16], audio: NDArray[np.float32], edges: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """What each level leaves to be desired in each stretch, [S, L] dB."""
+        """Return the distance of each level from the original in each stretch: [S, L], in dB."""
         levels = self._choice.levels
         measured = sorted(set(np.geomspace(1, len(levels), MEASURED).round().astype(int) - 1))
         estimates = []
@@ -141,12 +141,12 @@ class Allocator:
 
 
 def config_rate(codec: Codec) -> float:
-    """Frames per second."""
+    """Return the frames per second."""
     return float(codec.config.frame_rate)
 
 
 def _taken(codes: NDArray[np.uint16], have: rate.Codebooks, want: rate.Codebooks) -> NDArray[np.uint16]:
-    """Codes [R, T] with the first codebooks of each stream only."""
+    """Return codes [R, T] with only the first codebooks of each stream."""
     starts = np.r_[0, np.cumsum(have)[:-1]]
     return np.concatenate([codes[start : start + k] for start, k in zip(starts, want, strict=True)])
 
@@ -163,7 +163,7 @@ def _choice(codec: Codec, layout: Layout, header: Header, chunk_frames: int) -> 
 
 
 def _head_bytes(header: Header) -> int:
-    """Bytes of a chunk apart from its codes, and of its entry in the index."""
+    """Return the bytes of a chunk without its codes, plus its index entry."""
     n_streams = header.n_streams
     chunk = Chunk(0, np.zeros((n_streams, 8), np.uint16), (1,) * n_streams)
     raw = dataclasses.replace(header, entropy=Entropy.RAW, prior=b"")
@@ -178,7 +178,7 @@ def _head_bytes(header: Header) -> int:
 def windows(
     coded: Iterable[tuple[NDArray[np.uint16], NDArray[np.float32]]], n_frames: int, hop_length: int
 ) -> Iterator[tuple[NDArray[np.uint16], NDArray[np.float32]]]:
-    """Codes [R, t] and audio [C, n] as they come -> windows of `n_frames` frames and their samples, the last as it is."""
+    """Regroup codes [R, t] and audio [C, n] of any length into windows of `n_frames` frames; the last may be shorter."""
     codes: list[NDArray[np.uint16]] = []
     audio: list[NDArray[np.float32]] = []
     waiting = 0
