@@ -23,12 +23,11 @@ from numpy.typing import NDArray
 
 from . import rangecoder
 from .files import whole_file
+from .prior_scales import EMBEDDING_SHIFT, LARGEST, LIMIT, SHIFT
 from .schema import MAX_PRIOR_CODES
 
 Array = NDArray[Any]
 
-SHIFT, EMBEDDING_SHIFT = 6, 4  # bits between a sum and an activation, and between an embedding and a sum
-LARGEST, LIMIT = 127, 1 << 20  # of weights and activations, and of the sums that go from layer to layer
 MAX_WIDTH, MAX_LAYERS, MAX_DILATION, MAX_TABLE = 256, 16, 1 << 12, 1 << 12
 MAX_TABLE_ENTRY = 1 << 16
 MAX_FILE_BYTES = 1 << 28

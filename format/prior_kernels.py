@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .jit import compile_now
-from .prior import EMBEDDING_SHIFT, LARGEST, LIMIT, SHIFT
+from .prior_scales import EMBEDDING_SHIFT, LARGEST, LIMIT, SHIFT
 from .rangecoder import LOW, PRECISION, TOTAL
 
 HALF = 1 << SHIFT - 1

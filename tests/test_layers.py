@@ -10,18 +10,70 @@ LAYERS = ("format", "codec", "plugins", "bench", "cli")
 FILES = [p for layer in LAYERS for p in sorted((ROOT / layer).rglob("*.py"))]
 
 
+def module_name(path: Path) -> str:
+    """The module that a file is."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(("ecdc", *(parts[:-1] if parts[-1] == "__init__" else parts)))
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+def imports(path: Path) -> set[str]:
+    """All modules of ours that a file imports, also inside of functions; not those for type checkers alone."""
+    return {name for name in imported_names(ast.parse(path.read_text()), path) if name in MODULES}
+
+
+def imported_names(node: ast.AST, path: Path) -> set[str]:
+    """Absolute names that a tree imports; of `from package import name` both, because either may be the module."""
+    package = module_name(path).split(".")
+    package = package if path.name == "__init__.py" else package[:-1]
+    found: set[str] = set()
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
+            continue
+        if isinstance(child, ast.ImportFrom):
+            base = package[: len(package) - child.level + 1] if child.level else []
+            source = ".".join([*base, *([child.module] if child.module else [])])
+            submodules = {f"{source}.{alias.name}" for alias in child.names}
+            found |= submodules if submodules <= MODULES.keys() else submodules | {source}
+        elif isinstance(child, ast.Import):
+            found |= {alias.name for alias in child.names}
+        found |= imported_names(child, path)
+    return found
+
+
 def imported_layers(path: Path) -> set[str]:
-    """The layers that a file imports from, relative imports resolved."""
-    package = ("ecdc", *path.relative_to(ROOT).parts[:-1])
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
-            names = (*base, *(node.module or "").split("."))
-            found |= {names[1]} if len(names) > 1 and names[0] == "ecdc" else set()
-        elif isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("ecdc.")}
-    return found & set(LAYERS)
+    """The layers that a file imports from."""
+    tree = ast.parse(path.read_text())
+    return {name.split(".")[1] for name in imported_names(tree, path) if name.startswith("ecdc.")} & set(LAYERS)
+
+
+def circles(graph: dict[str, set[str]]) -> list[str]:
+    """Nodes from which a path leads back to them."""
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = list(graph[start])
+        while waiting:
+            name = waiting.pop()
+            if name not in seen:
+                seen.add(name)
+                waiting += graph[name]
+        return seen
+
+    return [name for name in graph if name in reached(name)]
+
+
+def test_no_module_imports_itself_in_a_circle():
+    assert not circles({name: imports(path) - {name} for name, path in MODULES.items()})
+
+
+def test_circles_and_upward_imports_are_noticed(tmp_path):
+    assert set(circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
+    tree = ast.parse("def f():\n    from .. import cli\n    from ..bench.run import run\n    import ecdc.plugins\n")
+    found = imported_names(tree, ROOT / "codec" / "model.py")
+    assert {"ecdc.cli", "ecdc.bench.run", "ecdc.plugins"} <= found
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -16,7 +16,8 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ...format.prior import EMBEDDING_SHIFT, LARGEST, LIMIT, SHIFT, Prior
+from ...format.prior import Prior
+from ...format.prior_scales import EMBEDDING_SHIFT, LARGEST, LIMIT, SHIFT
 
 WEIGHT_SCALE = 64  # of an integer weight to one of these parameters
 SUM_SCALE = 1024  # of an integer sum: WEIGHT_SCALE times the 16 of an activation
