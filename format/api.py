@@ -1,11 +1,11 @@
-"""Files of codes as they are met every day: open one, ask what it holds, take frames; or write one that is whole or absent.
+"""The everyday interface to .ecdc files: open one, look at its properties, read frames; or write a complete file at once.
 
     with ecdc.open("song.ecdc") as file:
         file.seconds, file.frames, file.n_codebooks
         codes = file.codes(0, 750)  # [R, 750] uint16
     ecdc.write("copy.ecdc", codes, file.header)
 
-Reader and Writer, on which this stands, are for pipes and for streams that are still being made.
+It is built on Reader and Writer, which also handle pipes and streams that are still being written.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ from .writer import Writer
 class CodeFile:
     """An .ecdc file that is open for reading: version 1, or the original container (version 0).
 
-    Codes are [R, T] uint16, R = sum(n_codebooks): one stream gives [K, T]; two give the rows of the first and then
-    those of the second, which `streams` tells apart.
+    Codes are [R, T] uint16, R = sum(n_codebooks): for one stream [K, T]; for two streams, the codebooks of the first
+    followed by those of the second. `streams` returns them separately.
 
-    A file that was opened by its path may be pickled, and used in a forked process: it opens the path again there. So
-    lists of them suit data loaders with workers. Threads may share one. Once closed, it still has its header.
+    A file opened by its path can be pickled, and used in a forked process: it reopens the path there. Data loaders with
+    worker processes can therefore hold lists of CodeFiles. Threads may share one. After closing, `header` stays available.
     """
 
-    header: Header  # of version 0, which names no token space, with 32 zero bytes in its place
+    header: Header  # token_space is 32 zero bytes for version 0, which does not store one
     version: int  # of the container, 0 or 1
 
     def __init__(self, file: FileLike, coder: SegmentCoder | None = None) -> None:
-        """Open a path, or read a file object from where it stands; raises OSError or FormatError.
+        """Open a path, or read a file object from its current position; raises OSError or FormatError.
 
-        `coder` is for version 0 files that were coded with EnCodec's language model.
+        `coder` decodes version 0 files that were coded with EnCodec's language model.
         """
         given = hasattr(file, "read")
         self._path = None if given else Path(cast("str | os.PathLike[str]", file)).absolute()
         self._fileobj = cast(BinaryIO, file) if given else None
         self._closed, self._coder = False, coder
-        self._first_ks: tuple[int, ...] | None = None  # K of the first chunk, once it was read
+        self._first_ks: tuple[int, ...] | None = None  # K of each stream in the first chunk; None until it is read
         self._connect()
 
     @property
@@ -65,12 +65,12 @@ class CodeFile:
 
     @property
     def frames(self) -> int | None:
-        """T of the file, or of its whole chunks if it was cut off; None on a pipe before its end."""
+        """T of the file, or of its complete chunks if it was cut off; None on a pipe before its end."""
         return self._stream.n_frames
 
     @property
     def seconds(self) -> float | None:
-        """How long the audio lasts, of a file that was cut off that of its whole chunks; None on a pipe until known."""
+        """Duration of the audio, or of its complete chunks if the file was cut off; None on a pipe until known."""
         n_samples = self._stream.n_samples
         if n_samples is None and self.frames is not None:
             n_samples = self.frames * self.header.hop_length
@@ -78,22 +78,22 @@ class CodeFile:
 
     @property
     def n_samples(self) -> int | None:
-        """N that decoding gives at `sample_rate`; None while unknown."""
+        """Number of decoded samples N at `sample_rate`; None while unknown."""
         return self._stream.n_samples
 
     @property
     def original_n_samples(self) -> int | None:
-        """N at header.original_sample_rate; None while unknown."""
+        """Number of samples N at header.original_sample_rate; None while unknown."""
         return self._stream.original_n_samples
 
     @property
     def channels(self) -> int:
-        """C of the audio."""
+        """Number of audio channels C."""
         return self.header.channels
 
     @property
     def sample_rate(self) -> int:
-        """Hz, at which the codec works."""
+        """Sample rate of the codec in Hz."""
         return self.header.sample_rate
 
     @property
@@ -103,7 +103,7 @@ class CodeFile:
 
     @property
     def codebook_size(self) -> int:
-        """V: every code is below it."""
+        """Entries per codebook V: codes are in [0, V)."""
         return self.header.codebook_size
 
     @property
@@ -113,7 +113,7 @@ class CodeFile:
 
     @property
     def n_codebooks(self) -> tuple[int, ...]:
-        """K of each stream in the first chunk; zeros without one. A file may change it from chunk to chunk.
+        """K of each stream in the first chunk; zeros if there is no chunk. K may change from chunk to chunk.
 
         Raises FormatError if that chunk cannot be read, io.UnsupportedOperation on a pipe.
         """
@@ -134,23 +134,23 @@ class CodeFile:
         return self._closed
 
     def codes(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint16]:
-        """The codes [R, t] of the frames [start, stop); None: to the end. Only the chunks that hold them are read.
+        """Return the codes [R, t] of the frames [start, stop); None: to the end. Only the chunks that hold them are read.
 
-        Where K varies, each stream gives the codebooks that all of these frames have. Raises ValueError if there are no
-        such frames, FormatError if the bytes are damaged or end before them.
+        If K varies, each stream returns only the codebooks that all of these frames have. Raises ValueError if the file
+        does not have these frames, FormatError if the bytes are damaged or end too early.
         """
         return self._stream.span(start, stop).codes
 
     def streams(self, start: int = 0, stop: int | None = None) -> tuple[NDArray[np.uint16], ...]:
-        """The same codes stream by stream, each [K, t] with a K of its own."""
+        """Return the same codes as one array [K, t] per stream. K may differ between streams."""
         return self._stream.span(start, stop).streams()
 
     def chunks(self, start: int = 0, stop: int | None = None) -> Iterator[Chunk]:
-        """Yield the chunks that hold any frame of [start, stop), whole; segments come with their scale."""
+        """Yield every chunk that overlaps the frames [start, stop), uncut. A segment's chunk has its scale."""
         return self._stream.chunks(start, stop)
 
     def close(self) -> None:
-        """Close what was opened here; a file object that was given stays open."""
+        """Close the file if it was opened by its path; a file object given by the caller stays open."""
         self._closed = True
         if self._path and self._fileobj:
             self._fileobj.close()
@@ -179,7 +179,7 @@ class CodeFile:
     def _stream(self) -> Reader | _V0Stream:
         if self._closed:
             raise ValueError(f"{self.name} is closed")
-        if self._path and self._process != os.getpid():  # unpickled; or forked, where the place in the file is shared
+        if self._path and self._process != os.getpid():  # unpickled, or forked: a fork shares the file position
             self._connect()
         return self._connected
 
@@ -198,7 +198,7 @@ class CodeFile:
 
 
 class _V0Stream:
-    """A version 0 file, read whole, with what a Reader has."""
+    """A version 0 file, read completely, with the interface of a Reader."""
 
     version = 0
 
@@ -237,10 +237,10 @@ class _V0Stream:
 
 def open(
     file: FileLike, coder: SegmentCoder | None = None
-) -> CodeFile:  # only its name as `ecdc.open`: nothing in this module calls Python's own
-    """Open an .ecdc file: a path, or a binary file object, which stays the caller's to close.
+) -> CodeFile:  # the name is for `ecdc.open`; nothing in this module calls Python's own open
+    """Open an .ecdc file, given as a path or as a binary file object. The caller closes a file object.
 
-    Raises OSError if there is no such file, FormatError if it is not an .ecdc file. See CodeFile.
+    Raises OSError if the file cannot be opened, FormatError if it is not an .ecdc file. See CodeFile.
     """
     return CodeFile(file, coder)
 
@@ -254,12 +254,13 @@ def write(
     chunk_frames: int | None = None,
     **fields: Any,
 ) -> None:
-    """Write a whole .ecdc file. At a path it appears only when it is complete, in place of one that was there.
+    """Write a complete .ecdc file. If `file` is a path, the file appears, or is replaced, only when it is complete.
 
-    `codes` are [R, T] integers in [0, V), with `n_codebooks`, the K of each stream, or R shared out evenly; or a CodeFile
-    or chunks, whose K, segments and scales are kept. `fields` are those of Header, and replace what `header`, or the header
-    of a CodeFile, says; without a header, original_sample_rate is sample_rate unless given, and max_codebooks what `codes`
-    need. Raises ValueError for what the format cannot hold, before anything is at the path.
+    `codes` is one of: integers [R, T] in [0, V), with `n_codebooks` as the K of each stream (None divides R evenly);
+    a CodeFile; an iterator of chunks. For the last two, K, segments and scales are kept. `fields` are fields of Header;
+    they replace those of `header` or of the CodeFile's header. Without a header, original_sample_rate defaults to
+    sample_rate, and max_codebooks to the number that `codes` needs. If the format cannot hold the values, raises
+    ValueError and leaves the path unchanged.
     """
     chunks = cast("Iterable[Chunk]", codes) if isinstance(codes, CodeFile | Iterator) else None
     array = np.asarray(codes) if chunks is None else np.empty((0, 0), np.uint16)
@@ -273,7 +274,7 @@ def write(
 
 
 def _lengths(source: CodeFile, header: Header) -> tuple[int | None, int | None]:
-    """The lengths of `source`, for the end of a stream of the same codes; those that `header` tells stay as it says."""
+    """Return (n_samples, original_n_samples) of `source` for a copy of its codes; lengths in `header` take precedence."""
     n_samples = original = None
     if header.sample_rate == source.sample_rate:
         n_samples = source.n_samples

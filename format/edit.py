@@ -1,8 +1,8 @@
-"""Streams from streams, without a model: fewer codebooks, a part, several joined, other tags.
+"""Edit streams without a model: drop codebooks, cut out a part, join streams, change tags.
 
-Every function reads forwards and holds a chunk at a time, so that both ends may be pipes;
-of a file, `cut` goes straight to its part. What is damaged or cut off raises as in Reader,
-and the output then lacks its END chunk.
+Every function reads forwards and holds one chunk at a time, so input and output may be pipes.
+In a file, `cut` seeks directly to the part. Damaged or truncated input raises the errors of Reader,
+and the output then has no END chunk.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .schema import ChannelCoding, Entropy
 from .timing import ceil_div, nominal_kbps, resampled_length
 from .writer import Writer
 
-SIDE_SHARE = 4  # the side gets one codebook in so many
-CONTEXT_SECONDS = 2  # kept before a cut, so that a decoder has settled when its first sample comes
+SIDE_SHARE = 4  # the side stream gets one of this many codebooks
+CONTEXT_SECONDS = 2  # kept before a cut, so that the decoder's state has settled at the first sample of the part
 
 
 def share_codebooks(total: int, coding: ChannelCoding, max_codebooks: int) -> tuple[int, ...]:
-    """K of each stream out of `total` codebooks: left and right get the same, mid three of four.
+    """Divide `total` codebooks among the streams: equally for left and right, three quarters for mid.
 
-    Raises ValueError where a stream would get none.
+    Returns the K of each stream. Raises ValueError if a stream would get none.
     """
     if coding in (ChannelCoding.MONO, ChannelCoding.JOINT):
         ks: tuple[int, ...] = (min(total, max_codebooks),)
@@ -47,7 +47,10 @@ def share_codebooks(total: int, coding: ChannelCoding, max_codebooks: int) -> tu
 
 
 def codebooks_for(header: Header, kbps: float) -> tuple[int, ...]:
-    """K of each stream at a nominal bitrate of the whole; raises ValueError, naming the lowest, where it is too low."""
+    """Return the K of each stream for a total nominal bitrate in kbps.
+
+    Raises ValueError, with the lowest possible bitrate, if `kbps` is too low.
+    """
     each = nominal_kbps(header.frame_rate, 1, header.bits)
     lowest = header.n_streams * each
     if not isfinite(kbps):
@@ -58,9 +61,9 @@ def codebooks_for(header: Header, kbps: float) -> tuple[int, ...]:
 
 
 def peel(reader: Reader, output: BinaryIO, n_codebooks: Sequence[int]) -> Writer:
-    """Keep the first `n_codebooks` of each stream: what encoding with so many gives, byte for byte.
+    """Keep the first `n_codebooks` of each stream. The result equals encoding with that many, byte for byte.
 
-    Raises MissingPrior, before anything is written, where codes that a prior has coded cannot be read.
+    Raises MissingPrior, before anything is written, if the codes need an entropy prior that is not installed.
     """
     if len(n_codebooks) != reader.header.n_streams or min(n_codebooks) < 1:
         raise ValueError(f"give 1 or more codebooks for each of {reader.header.n_streams} streams, got {tuple(n_codebooks)}")
@@ -85,17 +88,17 @@ def _need_prior(header: Header) -> None:
 
 
 def retag(reader: Reader, output: BinaryIO, tags: Sequence[tuple[str, str]]) -> Writer:
-    """The same stream with these tags in place of its own."""
+    """Copy the stream with its tags replaced by `tags`."""
     return _copy(reader, output, dataclasses.replace(reader.header, tags=tuple(tags)), reader)
 
 
 def cut(reader: Reader, output: BinaryIO, start: Fraction, duration: Fraction | None = None) -> Writer:
-    """The part from `start` on, of `duration` seconds or to the end.
+    """Write the part that begins at `start` seconds and lasts `duration` seconds, or until the end.
 
-    Codes are taken as they are: the stream begins some frames before `start`, for the decoder
-    to settle, which its pre-skip tells to drop. `start` is rounded to a sample of the codec.
-    Little after the part is read. Raises ValueError where the stream has no such part; on a
-    pipe that may show at its end, when the output has its header and lacks its END chunk.
+    Codes are copied unchanged. The output begins some frames before `start`, so that the decoder can
+    settle; its pre-skip tells the decoder to drop them. `start` is rounded to a sample of the codec.
+    Little is read after the part. Raises ValueError if the stream has no such part; on a pipe this may
+    become known only at its end, when the output already has a header, but no END chunk.
     """
     header, n_samples = reader.header, reader.n_samples
     if n_samples is None and reader.n_frames is not None:
@@ -112,20 +115,20 @@ def cut(reader: Reader, output: BinaryIO, start: Fraction, duration: Fraction | 
     cut_header = dataclasses.replace(header, pre_skip=pre_skip, n_samples=length, original_n_samples=original)
     with Writer(output, cut_header) as writer:
         _append(writer, chunks)
-        if length is None:  # of a pipe
+        if length is None:  # the input is a pipe
             _check_part(header, reader.n_samples, first, last)
-            ends = [end for end in (last, reader.n_samples) if end is not None]  # one at least: it came to `last` or to END
+            ends = [end for end in (last, reader.n_samples) if end is not None]  # never empty: it read to `last` or END
             length = min(ends) - first
         writer.close(length)
     return writer
 
 
 def cat(readers: Sequence[Reader], output: BinaryIO) -> Writer:
-    """All streams one after the other, under the header of the first.
+    """Join all streams in order, under the header of the first.
 
-    Codes come in whole frames: at each joint up to a frame of silence that filled a last frame stays, and samples before
-    a part's start that are less than a frame. Raises WrongModel, naming both hashes, for another token space, and
-    ValueError for other rates, channels or segments.
+    Only whole frames can be dropped, so each joint keeps the padding of the last frame before it, and samples before the
+    start of the next part (pre-skip), each less than one frame. Raises WrongModel, with both hashes, if the token spaces
+    differ, and ValueError if rates, channels or segments differ.
     """
     header = readers[0].header
     if header.segment_length and len(readers) > 1:
@@ -141,7 +144,7 @@ def cat(readers: Sequence[Reader], output: BinaryIO) -> Writer:
             for chunk in _between(reader, skip // hop if i else 0, stop):
                 writer.append_chunk(chunk)
             n_frames = reader.n_frames if stop is None else stop
-            assert n_frames is not None and reader.n_samples is not None  # known at the end
+            assert n_frames is not None and reader.n_samples is not None  # both are known after the last chunk
             missing = n_frames * hop - skip - reader.n_samples
         writer.close(max(0, writer.n_frames * header.hop_length - header.pre_skip - missing))
     return writer
@@ -164,11 +167,11 @@ def _check_part(header: Header, n_samples: int | None, first: int, last: int | N
 
 
 def _part(reader: Reader, first: int, last: int | None) -> tuple[int, Iterable[Chunk]]:
-    """The sample where the codes begin, and the codes, to decode the samples [first, last); None: to the end."""
-    header, n_frames = reader.header, reader.n_frames  # of a pipe, None
+    """Return the chunks needed to decode the samples [first, last), and the sample at which they begin. None: to the end."""
+    header, n_frames = reader.header, reader.n_frames  # n_frames is None on a pipe
     if not header.segment_length:
         frame = max(0, first - CONTEXT_SECONDS * header.sample_rate) // header.hop_length
-        # One frame more: a decoder's windows overlap.
+        # One frame more, because a decoder's windows overlap.
         stop = None if last is None else ceil_div(last, header.hop_length) + 1
         if stop is not None and n_frames is not None and stop >= n_frames:
             stop = None
@@ -186,7 +189,7 @@ def _part(reader: Reader, first: int, last: int | None) -> tuple[int, Iterable[C
 
 
 def _between(reader: Reader, start: int, stop: int | None) -> Iterable[Chunk]:
-    """The chunks of the frames [start, stop), the first and the last cut to them, counted from `start`."""
+    """Yield the frames [start, stop) as chunks, with the first and last chunk cut to fit. Frame numbers count from `start`."""
     for chunk in reader.chunks(start, stop):
         skip = max(start - chunk.first_frame, 0)
         codes = chunk.codes[:, skip : None if stop is None else stop - chunk.first_frame]
@@ -194,7 +197,10 @@ def _between(reader: Reader, start: int, stop: int | None) -> Iterable[Chunk]:
 
 
 def _chunks_between(reader: Reader, start: int, stop: int | None) -> Iterable[Chunk]:
-    """The chunks numbered [start, stop), each a segment; reads one more, and so the length if the stream ends there."""
+    """Yield the chunks numbered [start, stop), each one segment.
+
+    One more chunk is read: if it is the END chunk, the length of the stream becomes known.
+    """
     for i, chunk in enumerate(reader):
         if i == stop:
             return
@@ -203,7 +209,7 @@ def _chunks_between(reader: Reader, start: int, stop: int | None) -> Iterable[Ch
 
 
 def _copy(source: Reader, output: BinaryIO, header: Header, chunks: Iterable[Chunk]) -> Writer:
-    """Write chunks under a header, with the lengths of `source`."""
+    """Write `chunks` under `header`, with the lengths of `source`."""
     with Writer(output, header) as writer:
         _append(writer, chunks)
         writer.close(source.n_samples, source.original_n_samples)

@@ -1,4 +1,4 @@
-"""What a stream says about itself before its first chunk."""
+"""The header of a stream: its fields, checks, reading and writing."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ N_STREAMS = {
     ChannelCoding.MID_SIDE: 2,
     ChannelCoding.JOINT: 1,
 }
-CHUNK_SECONDS = 5  # by default: 36 bytes a chunk are then 3.8 % of the payload at 1.5 kbps and 1 % at 6 kbps
+CHUNK_SECONDS = 5  # default: the 36 bytes of framing per chunk are then 3.8 % of the payload at 1.5 kbps, 1 % at 6 kbps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """Everything that a decoder must know, checked when made: ValueError names the field that is wrong.
+    """Everything that a decoder must know. Creating one checks it: ValueError names the field that is wrong.
 
-    Codes are [R, T], where R adds up the codebooks of every stream. A length of None is not known yet: the end of the
-    stream tells it. SPEC.md says what each field means.
+    Codes are [R, T], where R is the sum of the codebooks of all streams. A length of None is not known yet; the END
+    chunk then holds it. SPEC.md says what each field means.
     """
 
     codec: str  # model name
-    token_space: bytes  # SHA-256 of the codebooks: which decoders can read the codes
+    token_space: bytes  # SHA-256 of the codebooks; tells which decoders can read the codes
     sample_rate: int  # Hz, of the codec
     hop_length: int  # samples per frame
     codebook_size: int  # V
-    max_codebooks: int  # highest K of a stream
+    max_codebooks: int  # highest K of any stream
     original_sample_rate: int  # Hz
-    channels: int = 1  # of the audio that decoding gives
+    channels: int = 1  # of the decoded audio
     channel_coding: ChannelCoding = ChannelCoding.MONO
-    segment_length: int = 0  # samples coded independently of all others; 0: all of them are one
+    segment_length: int = 0  # samples per independently coded segment; 0: the audio is not segmented
     segment_stride: int = 0  # samples between the starts of two segments
-    pre_skip: int = 0  # samples that the decoder makes first and drops
+    pre_skip: int = 0  # samples that the decoder drops from the start of its output
     output_gain: int = 0  # 1/256 dB, applied after decoding
     entropy: Entropy = Entropy.RAW
     prior: bytes = b""  # SHA-256 of the entropy prior
@@ -67,12 +67,12 @@ class Header:
     def __post_init__(self) -> None:
         if not isinstance(self.channel_coding, ChannelCoding):
             raise FieldError("channel_coding", f"must be a ChannelCoding, got {self.channel_coding!r}")
-        self.to_bytes()  # the schema checks every field by itself
+        self.to_bytes()  # the schema checks each field separately
         self._check_together()
 
     @property
     def n_streams(self) -> int:
-        """How many token streams the chunks hold side by side."""
+        """Number of token streams in each chunk."""
         return N_STREAMS[self.channel_coding]
 
     @property
@@ -87,22 +87,22 @@ class Header:
 
     @property
     def segment_frames(self) -> int:
-        """The most frames that one segment has; 0 if the audio is not segmented."""
+        """Largest number of frames in one segment; 0 if the audio is not segmented."""
         return timing.frames_for(self.segment_length, self.hop_length)
 
     @property
     def default_chunk_frames(self) -> int:
-        """Frames per chunk that keep framing small and waiting short."""
+        """Frames per chunk: enough to keep framing small, few enough to keep latency short."""
         return min(timing.ceil_div(CHUNK_SECONDS * self.sample_rate, self.hop_length), self.chunk_limit)
 
     @property
     def chunk_limit(self) -> int:
-        """The most frames that a chunk can have at every K, coded with a prior if there is one."""
+        """Largest number of frames that a chunk can have at every K, and with the prior if the header names one."""
         most = MAX_PRIOR_CODES if self.entropy else MAX_CHUNK_CODES
         return min(MAX_CHUNK_FRAMES, most // (self.n_streams * self.max_codebooks))
 
     def require(self, codec: str, token_space: bytes) -> None:
-        """Raise WrongModel unless the codes belong to this token space."""
+        """Raise WrongModel unless the codes belong to this token space; `codec` is the model's name for the message."""
         if token_space != self.token_space:
             raise WrongModel(
                 offset_of("token_space"),
@@ -110,7 +110,7 @@ class Header:
             )
 
     def check_lengths(self, n_samples: int, original_n_samples: int, n_decodable: int) -> None:
-        """Raise FieldError unless these lengths can end this stream, whose codes decode to `n_decodable` samples."""
+        """Raise FieldError unless these final lengths fit the header and codes that decode to `n_decodable` samples."""
         for field, value in (("n_samples", n_samples), ("original_n_samples", original_n_samples)):
             promised = getattr(self, field)
             if promised is not None and promised != value:
@@ -121,9 +121,9 @@ class Header:
         self._check_lengths_agree(n_samples, original_n_samples)
 
     def to_bytes(self) -> bytes:
-        """The header on the wire."""
+        """Return the header as bytes."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        minor = 1 if self.entropy else 0  # the least version that knows all that the stream uses
+        minor = 1 if self.entropy else 0  # lowest version that has every feature the stream uses
         values |= {"major": MAJOR, "minor": minor, "header_size": 0, "n_streams": self.n_streams, "extra": b""}
         values["tags"] = [f"{key}={value}" for key, value in self.tags]
         size = len(HEADER.build(values)) + CRC.sizeof()
@@ -133,7 +133,7 @@ class Header:
         return data + bytes(CRC.build(crc32c(data)))
 
     def _check_together(self) -> None:
-        """What one field asks of another."""
+        """Check the rules that involve more than one field; raises FieldError."""
         if self.channel_coding is not ChannelCoding.JOINT and self.channels != self.n_streams:
             raise FieldError("channels", f"must be {self.n_streams} for {self.channel_coding.name}, got {self.channels}")
         if self.entropy == Entropy.RAW and self.prior:
@@ -159,7 +159,7 @@ class Header:
 
 
 def major_version(head: bytes) -> int:
-    """The major version in the first five bytes of a stream: v0.py reads 0, reader.py reads 1.
+    """Return the major version from the first five bytes of a stream: v0.py reads 0, reader.py reads 1.
 
     Raises NotEcdc, or Truncated if there are fewer bytes.
     """
@@ -190,7 +190,7 @@ def read_header(source: Source) -> Header:
 
 
 def parse_header(data: bytes) -> Header:
-    """The header that `data` holds, from its magic to its CRC."""
+    """Parse a header from `data`, which is all of it from the magic to the CRC."""
     body, stored = data[: -CRC.sizeof()], CRC.parse(data[-CRC.sizeof() :])
     if crc32c(body) != stored:
         raise DamagedHeader(len(body), f"the header's CRC is {stored:08x}, its bytes give {crc32c(body):08x}")
@@ -206,7 +206,7 @@ def parse_header(data: bytes) -> Header:
 
 
 def offset_of(name: str) -> int:
-    """Where a field stands, or where the fields of varying size begin if it is one of them."""
+    """Return the byte offset of a fixed-size field; for all others, that of the first variable-size field."""
     offset = 0
     for field in HEADER.subcons:
         if field.name in (name, "codec"):

@@ -1,4 +1,4 @@
-"""Which entropy priors are here: found by their hash, or by the token space that they know."""
+"""Find installed entropy priors, by their hash or by the token space whose codes they predict."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUNDLED = Path(__file__).parent / "priors"
 
 
 def prior_of(header: Header) -> Prior:
-    """The prior that a stream names; raises MissingPrior, naming it and those that are here."""
+    """Load the prior that a stream's header names; raises MissingPrior, with the hashes of the installed ones."""
     prior = _by_hash(header.prior, os.environ.get(FOLDERS, ""))
     if (prior.codebook_size, header.max_codebooks <= prior.n_codebooks) != (header.codebook_size, True):
         wanted = f"{prior.n_codebooks} codebooks of {prior.codebook_size} entries"
@@ -33,12 +33,12 @@ def prior_of(header: Header) -> Prior:
 
 
 def prior_for(token_space: bytes) -> Prior | None:
-    """A prior for the codes of this token space, if there is one here."""
+    """Return an installed prior for the codes of this token space, or None."""
     return next((prior for _, prior in known_priors() if prior.token_space == token_space), None)
 
 
 def known_priors() -> Iterator[tuple[Path, Prior]]:
-    """Every prior that is here: those that ECDC_PRIORS names come first, then the bundled ones. Other files are passed over."""
+    """Yield every installed prior: first those that ECDC_PRIORS names, then the bundled ones. Unreadable files are skipped."""
     named = [Path(text) for text in os.environ.get(FOLDERS, "").split(os.pathsep) if text]
     for place in (*named, BUNDLED):
         for path in sorted(place.glob(f"*{SUFFIX}")) if place.is_dir() else [place]:

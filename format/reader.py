@@ -1,4 +1,4 @@
-"""Stream -> codes: forwards from a pipe, or from any frame of a file."""
+"""Read codes from a stream: forwards from a pipe, or from any frame of a file."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from .trailer import Index, Trailer, parse_trailer
 
 
 class Reader:
-    """Read a stream from a binary file object, from where that stands.
+    """Read a stream from a binary file object, starting at its current position.
 
-    The header is read at once. Every other byte is checked as it is read, and whatever is wrong raises a FormatError
-    that tells where. A file is read from any frame, through its index or, if it was cut off, by a scan over its chunks;
-    a pipe is read once, forwards. Threads may share the Reader of a file.
+    The header is read at once. Every other byte is checked as it is read, and any fault raises a FormatError with the
+    byte offset. A file can be read from any frame: through its index or, if it was cut off, by a scan over its chunks.
+    A pipe is read once, forwards. Threads may share the Reader of a file.
     """
 
     version = MAJOR  # of the container
@@ -49,13 +49,13 @@ class Reader:
 
     @property
     def trailer(self) -> Trailer | None:
-        """What the END chunk says; None if it is lost, or on a pipe before it has come."""
+        """Contents of the END chunk; None if it is missing, or not read yet from a pipe."""
         self._load_index()
         return self._trailer
 
     @property
     def index(self) -> Index:
-        """Where every chunk of a file stands; of a file that was cut off, of its whole chunks.
+        """Byte offset and first frame of every chunk. For a truncated file, of the complete chunks only.
 
         Raises io.UnsupportedOperation on a pipe before its end.
         """
@@ -66,48 +66,48 @@ class Reader:
 
     @property
     def n_frames(self) -> int | None:
-        """T of the stream, or of its whole chunks if it was cut off; None on a pipe before its end."""
+        """T of the stream, or of its complete chunks if it was cut off; None on a pipe before its end."""
         index = self._load_index()
         return None if index is None else index.n_frames
 
     @property
     def n_samples(self) -> int | None:
-        """N that decoding gives at the codec's rate; None while unknown."""
+        """Number of decoded samples N at the codec's rate; None while unknown."""
         return self._length("n_samples")
 
     @property
     def original_n_samples(self) -> int | None:
-        """N at the original rate; None while unknown."""
+        """Number of samples N at the original rate; None while unknown."""
         return self._length("original_n_samples")
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of the stream; on a pipe, of what was read so far."""
+        """Size of the stream in bytes; on a pipe, the bytes read so far."""
         return self._source.offset if self._source.size is None else self._source.size
 
     def __iter__(self) -> Iterator[Chunk]:
         return self.chunks()
 
     def chunks(self, start_frame: int = 0, stop_frame: int | None = None) -> Iterator[Chunk]:
-        """Yield the chunks that hold any frame of [start_frame, stop_frame), whole; None: to the end.
+        """Yield every chunk that overlaps the frames [start_frame, stop_frame), uncut. A stop of None means the end.
 
-        If the stream was cut off before that, raises Truncated after the last whole chunk.
+        Raises Truncated after the last complete chunk if the stream was cut off before `stop_frame`.
         """
         return self._walk(start_frame, stop_frame, lambda envelope, header: (decode_codes(envelope, header),))
 
     def parts(self, n_first: int) -> Iterator[Chunk]:
-        """Yield all frames as `chunks` does, but chunks of at least twice `n_first` frames in two parts.
+        """Yield all frames as `chunks` does, but split chunks of at least 2 * `n_first` frames into two parts.
 
-        The first part has `n_first` frames, and comes before the rest is decoded. If the rest is damaged, that raises as
-        usual, after the first part.
+        The first part has `n_first` frames and is yielded before the rest is decoded. If the rest is damaged, the usual
+        error is raised after the first part.
         """
         return self._walk(0, None, lambda envelope, header: decode_parts(envelope, header, n_first))
 
     def verify(self) -> MissingPrior | None:
-        """Check every byte up to the end of the stream, for which no model is needed.
+        """Check every byte up to the end of the stream. No model is needed.
 
-        Returns the error of an entropy prior that is not here: the codes then stay unread, and their CRCs speak for them.
-        Raises FormatError for anything that is wrong.
+        Returns a MissingPrior error if the entropy prior is not installed: the codes are then not decoded, only their
+        CRCs are checked. Otherwise returns None. Raises FormatError for any fault.
         """
         missing: list[MissingPrior] = []
 
@@ -126,7 +126,7 @@ class Reader:
     def _walk(
         self, start_frame: int, stop_frame: int | None, decode: Callable[[Envelope, Header], Iterable[Chunk]]
     ) -> Iterator[Chunk]:
-        """`chunks`, with another way from an envelope to the parts that it holds."""
+        """Yield chunks as `chunks` does; `decode` turns an envelope into one or more Chunks."""
         offset, sequence, frame = self._place(start_frame)
         seen = _Seen(self._header_size) if sequence == 0 else None
         while stop_frame is None or frame < stop_frame:
@@ -153,24 +153,24 @@ class Reader:
             sequence += 1
 
     def codes(self, start_frame: int = 0, stop_frame: int | None = None) -> NDArray[np.uint16]:
-        """The codes [R, t] of the frames [start_frame, stop_frame); None: to the end.
+        """Return the codes [R, t] of the frames [start_frame, stop_frame). A stop of None means the end.
 
-        Where K varies, each stream gives the codebooks that all of these frames have: their finer ones are left out.
-        Raises ValueError if the stream has no such frames.
+        If K varies, each stream returns only the codebooks that all of these frames have; finer ones are dropped.
+        Raises ValueError if the stream does not have these frames.
         """
         return self.span(start_frame, stop_frame).codes
 
     def span(self, start_frame: int = 0, stop_frame: int | None = None) -> Chunk:
-        """The same codes as one chunk, which knows the K of each stream."""
+        """Return the same codes as one Chunk, which also holds the K of each stream."""
         check_range(start_frame, stop_frame)
         return gather(self.chunks(start_frame, stop_frame), start_frame, stop_frame)
 
     def codebooks_in_use(self) -> set[tuple[int, ...]]:
-        """Every K of each stream that the chunks have. Of a file only their heads are read, and no CRC is checked."""
+        """Return the distinct K tuples (one K per stream) of all chunks. In a file, only heads are read, without CRC checks."""
         if not self._source.seekable:
             return {chunk.n_codebooks for chunk in self._walk(0, None, lambda *where: (outline(*where),))}
         found = set()
-        end = HEAD_SIZE + SPAN.sizeof() + 1 + self.header.n_streams  # K of each stream follows the span and a byte
+        end = HEAD_SIZE + SPAN.sizeof() + 1 + self.header.n_streams  # the K of each stream follows the span and one byte
         for offset, size in zip(self.index.offsets[:-1], np.diff(self.index.offsets), strict=True):
             with self._source.lock:
                 self._source.seek(int(offset))
@@ -180,7 +180,7 @@ class Reader:
         return found
 
     def at_first_chunk(self) -> Source:
-        """The bytes from the first chunk on, for whoever reads them in another way; a pipe must not have been read yet."""
+        """Return the source, positioned at the first chunk, for another reader. A pipe must not have been read before."""
         self._source.seek(self._header_size)
         return self._source
 
@@ -189,7 +189,7 @@ class Reader:
         return known if known is not None or self.trailer is None else getattr(self.trailer, name)
 
     def _place(self, frame: int) -> tuple[int, int, int]:
-        """Byte offset, sequence number and first frame of the chunk to start from for `frame`."""
+        """Return byte offset, sequence number and first frame of the chunk that holds `frame`; without an index, of chunk 0."""
         index = self._load_index() if frame else None
         if index is None:
             return self._header_size, 0, 0
@@ -197,7 +197,7 @@ class Reader:
         return int(index.offsets[i]), i, int(index.frames[i])
 
     def _finish(self, envelope: Envelope, n_frames: int, seen: _Seen | None) -> None:
-        """Check the END chunk against all that came before it, if that was seen, and the end of the stream."""
+        """Check the END chunk against all chunks before it, if they were read, and check that nothing follows it."""
         trailer = parse_trailer(envelope, self.header, self._header_size)
         if trailer.index.n_frames != n_frames or (seen and not seen.agrees(trailer)):
             raise Corrupt(envelope.offset, "the END chunk does not describe the chunks before it")
@@ -216,7 +216,7 @@ class Reader:
         return self._index
 
     def _find_trailer(self) -> Trailer | None:
-        """The END chunk of a file, from its last bytes; None if there is none."""
+        """Find the END chunk of a file through its last bytes; return None if there is none."""
         source = self._source
         assert source.size is not None
         at = source.size - CRC_SIZE - END_SIZE.sizeof()
@@ -236,7 +236,7 @@ class Reader:
         return parse_trailer(envelope, self.header, self._header_size)
 
     def _scan(self) -> Index:
-        """The index of the whole chunks that a file starts with, from their heads alone."""
+        """Return the index of the complete chunks at the start of a file, reading only their heads."""
         source = self._source
         assert source.size is not None
         sizes: list[int] = []
@@ -259,21 +259,21 @@ class Reader:
 
 
 class _Seen:
-    """What an iteration from the first chunk has met, to hold against the END chunk."""
+    """Record of the chunks read so far, starting at the first, to compare with the END chunk."""
 
     def __init__(self, header_size: int) -> None:
         self.header_size = header_size
         self.sizes: list[int] = []
         self.n_frames: list[int] = []
-        self.checksum: int | None = 0  # None: codes were not decoded
+        self.checksum: int | None = 0  # None: some codes were not decoded
 
     def add(self, size: int, n_frames: int) -> None:
-        """A chunk has so many bytes and frames."""
+        """Record the size of a chunk in bytes and in frames."""
         self.sizes.append(size)
         self.n_frames.append(n_frames)
 
     def add_codes(self, chunk: Chunk) -> None:
-        """These codes come next."""
+        """Continue the checksum with the codes of the next chunk."""
         if len(chunk.codes) != sum(chunk.n_codebooks):
             self.checksum = None
         elif self.checksum is not None:

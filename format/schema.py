@@ -1,6 +1,6 @@
-"""The layout of every structure on the wire: the one place where field order, widths and limits are written.
+"""The byte layout of every structure: the only place that defines field order, widths and limits.
 
-Multi-byte numbers are little-endian. SPEC.md says the same in words, and its examples are parsed by a test.
+Multi-byte numbers are little-endian. SPEC.md describes the same layout, and a test parses its examples.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from construct import this
 from .errors import Corrupt, EcdcError, FormatError, OverLimit, UnsupportedVersion
 
 MAGIC = b"ECDC"
-SYNC = bytes.fromhex("ecdc936b")  # not text, and no part of it repeats, so that a search never half-matches
+SYNC = bytes.fromhex("ecdc936b")  # not text, and no prefix occurs inside it, so a search never matches half of it
 MAJOR = 1
 
-UNKNOWN = 2**64 - 1  # a length that only the END chunk tells
+UNKNOWN = 2**64 - 1  # a length that only the END chunk holds
 MAX_LENGTH = 2**48  # samples or frames: 186 years at 48 kHz
 MAX_RATE = 2**24  # Hz
 MAX_HOP = 2**24  # samples per frame
@@ -31,25 +31,25 @@ MAX_HEADER = 2**16 - 1  # bytes
 MAX_TAGS = 2**8 - 1
 DIGEST_SIZE = 32  # bytes
 MAX_CHUNK_FRAMES = 2**16 - 1
-MAX_CHUNK_CODES = 2**22  # frames times codes per frame, which bounds what one chunk can unfold to
-MAX_PRIOR_CODES = 2**18  # of a chunk coded with a prior: how long a few bytes can keep a decoder at work
-MAX_BODY = 2**23 + 2**10  # bytes: that many codes of 16 bits, and the fields before them
+MAX_CHUNK_CODES = 2**22  # frames times codes per frame; bounds the memory that one chunk can need
+MAX_PRIOR_CODES = 2**18  # in a chunk coded with a prior; bounds the time that a few bytes can cost a decoder
+MAX_BODY = 2**23 + 2**10  # bytes: MAX_CHUNK_CODES codes of 16 bits, and the fields before them
 
 
 class ChannelCoding(IntEnum):
-    """How the channels of the audio became token streams."""
+    """How the audio channels map to token streams."""
 
     MONO = 0  # one channel, one stream
-    LEFT_RIGHT = 1  # one stream each
+    LEFT_RIGHT = 1  # one stream per channel
     MID_SIDE = 2  # mid = (left + right) / 2, side = (left - right) / 2, one stream each
-    JOINT = 3  # the codec itself takes all channels: one stream
+    JOINT = 3  # the codec codes all channels together: one stream
 
 
 class Entropy(IntEnum):
-    """How codes became the bytes of a payload."""
+    """How the codes of a payload are stored."""
 
     RAW = 0  # fixed width: see bitpack.py
-    PRIOR = 1  # as likely as an entropy prior finds them: see prior.py; since minor version 1
+    PRIOR = 1  # entropy coded with a prior (see prior.py); since minor version 1
 
 
 class Provenance(IntEnum):
@@ -70,7 +70,7 @@ HAS_SCALE = 0x01  # flag of a CODES chunk
 
 
 class FieldError(EcdcError, ValueError):
-    """A value that must not be written: names the field."""
+    """A field value that the format does not allow; `field` is the field's name."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field} {problem}")
@@ -78,9 +78,9 @@ class FieldError(EcdcError, ValueError):
 
 
 class Checked(con.Subconstruct):  # type: ignore[misc]  # construct has no type information
-    """A field with a rule: FieldError when a value breaks it on writing, `error` with the offset on reading.
+    """A field with a rule. A value that breaks it raises FieldError on writing, `error` with the offset on reading.
 
-    `rule` maps a value to what is wrong with it, or None.
+    `rule` returns a description of what is wrong with a value, or None.
     """
 
     def __init__(self, field: str, subcon: Any, rule: Callable[[Any], str | None], error: type[FormatError]) -> None:
@@ -103,7 +103,7 @@ class Checked(con.Subconstruct):  # type: ignore[misc]  # construct has no type 
 
 
 def _limited(field: str, subcon: Any, low: int, high: int) -> Any:
-    """An integer from `low` to `high`."""
+    """Return a field for an integer from `low` to `high`, both included."""
 
     def rule(value: Any) -> str | None:
         return None if low <= operator.index(value) <= high else f"must be {low} to {high}, got {value}"
@@ -112,7 +112,7 @@ def _limited(field: str, subcon: Any, low: int, high: int) -> Any:
 
 
 def _length(field: str) -> Any:
-    """A number of samples, or None where the END chunk is yet to tell it."""
+    """Return a field for a number of samples, or None if only the END chunk holds it."""
 
     def rule(value: Any) -> str | None:
         known = operator.index(value) != UNKNOWN
@@ -125,7 +125,7 @@ def _length(field: str) -> Any:
 
 
 def _choice(field: str, known: type[IntEnum]) -> Any:
-    """One member of `known`."""
+    """Return a field for one member of `known`."""
 
     def rule(value: Any) -> str | None:
         return None if value in set(known) else f"{value} is not one that this version knows"
@@ -135,7 +135,7 @@ def _choice(field: str, known: type[IntEnum]) -> Any:
 
 
 def _digest(field: str, subcon: Any, *sizes: int) -> Any:
-    """The bytes of a hash, of one of these sizes."""
+    """Return a field for the bytes of a hash, whose size must be one of `sizes`."""
 
     wanted = " or ".join(map(str, sizes))
 
@@ -147,7 +147,7 @@ def _digest(field: str, subcon: Any, *sizes: int) -> Any:
 
 
 def _text(field: str, length: Any, problem_of: Callable[[str], str | None]) -> Any:
-    """UTF-8 behind its length in bytes, of the width of `length`."""
+    """Return a field for UTF-8 text, preceded by its length in bytes, which is stored as `length`."""
     high = (1 << (8 * length.sizeof())) - 1
 
     def rule(value: bytes) -> str | None:
@@ -163,7 +163,7 @@ def _text(field: str, length: Any, problem_of: Callable[[str], str | None]) -> A
 
 
 def _is_name(text: str) -> bool:
-    """Not empty, and without the control characters that would upset a terminal."""
+    """Return True if `text` is not empty and has no control characters, which would confuse a terminal."""
     return text != "" and not any(unicodedata.category(character) == "Cc" for character in text)
 
 
@@ -181,31 +181,31 @@ def _count_problem(tags: list[str]) -> str | None:
 
 
 def scale_problem(scale: float) -> str | None:
-    """What is wrong with the scale of a segment, as the float32 that stands on the wire."""
+    """Return what is wrong with the scale of a segment, given as the stored float32; None if nothing is."""
     return None if math.isfinite(scale) and scale > 0 else f"must be finite and above 0, got {scale}"
 
 
-# What every version of the container starts with. v0 has the magic and the version in the same places.
+# The start of every version 1 header. Version 0 has the magic and the version at the same offsets.
 PREFIX = con.Struct(
     "magic" / con.Const(MAGIC),
     "major" / con.Int8ul,
     "minor" / con.Int8ul,
-    "header_size" / con.Int16ul,  # bytes, from the magic to the CRC and with both
+    "header_size" / con.Int16ul,  # bytes, including the magic and the CRC
 )
 
 HEADER = con.Struct(
     *PREFIX.subcons,
     _limited("sample_rate", con.Int32ul, 1, MAX_RATE),  # Hz, of the codec
     _limited("original_sample_rate", con.Int32ul, 1, MAX_RATE),  # Hz, restored after decoding
-    _limited("channels", con.Int8ul, 1, 255),  # of the audio that decoding gives
+    _limited("channels", con.Int8ul, 1, 255),  # of the decoded audio
     _limited("n_streams", con.Int8ul, 1, 2),
     _choice("channel_coding", ChannelCoding),
-    _limited("max_codebooks", con.Int8ul, 1, 255),  # K of a stream is never higher
+    _limited("max_codebooks", con.Int8ul, 1, 255),  # highest K of any stream
     _limited("codebook_size", con.Int32ul, 2, MAX_CODEBOOK_SIZE),  # V
     _limited("hop_length", con.Int32ul, 1, MAX_HOP),  # samples per frame
-    _limited("segment_length", con.Int32ul, 0, MAX_HOP),  # samples; 0: the audio is coded as one
+    _limited("segment_length", con.Int32ul, 0, MAX_HOP),  # samples; 0: the audio is not segmented
     _limited("segment_stride", con.Int32ul, 0, MAX_HOP),  # samples from one segment's start to the next
-    _limited("pre_skip", con.Int32ul, 0, 2**32 - 1),  # samples that the decoder makes first and drops
+    _limited("pre_skip", con.Int32ul, 0, 2**32 - 1),  # samples that the decoder drops from the start of its output
     _limited("output_gain", con.Int16sl, -(2**15), 2**15 - 1),  # 1/256 dB
     _choice("entropy", Entropy),
     _choice("provenance", Provenance),
@@ -216,25 +216,25 @@ HEADER = con.Struct(
     _digest("prior", con.Prefixed(con.Int8ul, con.GreedyBytes), 0, DIGEST_SIZE),  # of the entropy prior; empty for RAW
     "tags" / Checked("tags", con.PrefixedArray(con.Int8ul, _text("tags", con.Int16ul, _tag_problem)), _count_problem, Corrupt),
     "extra" / con.GreedyBytes,  # fields of later minor versions: ignored
-)  # then the CRC-32C of all that is before it
+)  # followed by the CRC-32C of all bytes before it
 
 CHUNK = con.Struct(
     "sync" / con.Const(SYNC),
     "kind" / con.Int8ul,
     "flags" / con.Int8ul,
-    "sequence" / con.Int32ul,  # of all chunks, from 0
+    "sequence" / con.Int32ul,  # number of the chunk, from 0
     "body_size" / con.Int32ul,
-)  # then the body; then the CRC-32C of the chunk up to there
+)  # followed by the body, then the CRC-32C of head and body
 
 SPAN = con.Struct(  # the start of a CODES chunk's body
     _limited("first_frame", con.Int64ul, 0, MAX_LENGTH),
     _limited("n_frames", con.Int16ul, 1, MAX_CHUNK_FRAMES),
 )
 
-CODES = con.Struct(  # all of it
+CODES = con.Struct(  # the whole body of a CODES chunk
     *SPAN.subcons,
     _choice("entropy", Entropy),
-    "n_codebooks" / con.Bytes(this._params.n_streams),  # K, one byte for each stream
+    "n_codebooks" / con.Bytes(this._params.n_streams),  # K of each stream, one byte each
     "scale" / con.If(this._params.has_scale, Checked("scale", con.Float32l, scale_problem, Corrupt)),
     "payload" / con.GreedyBytes,
 )
@@ -245,15 +245,15 @@ END = con.Struct(  # the body of the END chunk
     "checksum" / con.Int32ul,  # CRC-32C of all codes
     "index" / con.Bytes(this._params.index_size),  # an INDEX_ENTRY for each chunk before this one
     "extra" / con.GreedyBytes,  # fields of later minor versions: ignored
-)  # then END_SIZE: the bytes of the whole chunk, by which a reader finds it from the end of a file
+)  # followed by END_SIZE: the size of the whole chunk in bytes, with which a reader finds its start from the end of a file
 END_SIZE = con.Int32ul
 
-INDEX_ENTRY = np.dtype([("size", "<u4"), ("n_frames", "<u2")])  # bytes of the chunk with its framing; 0 frames: no CODES
+INDEX_ENTRY = np.dtype([("size", "<u4"), ("n_frames", "<u2")])  # size: bytes with framing; 0 frames: not a CODES chunk
 CRC = con.Int32ul
 
 
 def parse(struct: Any, data: bytes | memoryview, offset: int, **params: int) -> Any:
-    """Parse `data`, which stands at byte `offset` of the stream, or raise a FormatError."""
+    """Parse `data`, which begins at byte `offset` of the stream; raises FormatError."""
     try:
         return struct.parse(data, **params)
     except FormatError as error:

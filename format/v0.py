@@ -1,10 +1,10 @@
-"""Meta's original container (version 0), both ways: the codes of encodec_24khz and encodec_48khz, bit-packed.
+"""Read and write Meta's original container (version 0): the codes of encodec_24khz and encodec_48khz.
 
 The layout: magic, version u8, JSON size u32; the JSON object {"m": model, "al": samples, "nc": K, "lm": entropy coded};
-then for each segment a float32 scale, if the model normalises, and its codes [K, T], time-major, padded to whole bytes;
-or, if "lm" says so, as that model's language model and arithmetic coder have them (ecdc.codec.compat), which is not for
-machines other than the writer's. Numbers are big-endian and there is no checksum. Frame counts are not stored, so they
-must be computed exactly.
+then for each segment a float32 scale, if the model normalises, and its codes [K, T], time-major, bit-packed and padded to
+whole bytes. If "lm" is true, the codes are instead coded with the model's language model and arithmetic coder
+(ecdc.codec.compat); such files are only reliable on the machine that wrote them. Numbers are big-endian and there is no
+checksum. Frame counts are not stored, so they must be computed exactly.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from .schema import MAGIC, MAX_LENGTH, scale_problem
 from .timing import frames_for, packed_bytes, segment_spans
 
 BITS = 10  # per code: both models have 1024 entries in a codebook
-MAX_JSON = 4096  # bytes; the original writes about 60
-MAX_CODED_BYTES = 4  # of an entropy coded code: the least likely one takes 23 bits
-MAX_CODES_PER_BYTE = 8192  # of entropy coded files: certain codes cost next to nothing, but hours of them are no audio
+MAX_JSON = 4096  # bytes; the reference implementation writes about 60
+MAX_CODED_BYTES = 4  # per entropy-coded code: the least likely one takes 23 bits
+MAX_CODES_PER_BYTE = 8192  # in entropy-coded files: near-certain codes cost almost no bits, but audio never has hours of them
 
 PREFIX = con.Struct("magic" / con.Const(MAGIC), "version" / con.Const(0, con.Int8ub), "json_size" / con.Int32ub)
 SCALE = con.Float32b
@@ -37,7 +37,7 @@ SCALE = con.Float32b
 
 @dataclass(frozen=True, slots=True)
 class V0Model:
-    """The facts that a v0 file leaves to its model's name."""
+    """Properties of a model, which a v0 file does not store: it has only the model's name."""
 
     sample_rate: int  # Hz
     channels: int
@@ -47,12 +47,12 @@ class V0Model:
     segment_stride: int = 0
 
     def segment_frames(self, n_samples: int) -> Iterator[int]:
-        """The frames of each segment of audio of this length."""
+        """Yield the number of frames of each segment of audio with `n_samples` samples."""
         spans = segment_spans(n_samples, self.segment_length, self.segment_stride)
         return (frames_for(stop - start, self.hop_length) for start, stop in spans)
 
     def n_frames(self, n_samples: int) -> int:
-        """Return T of all segments together, at once however many they are."""
+        """Return T of all segments together, in constant time."""
         if not self.segment_length or n_samples < self.segment_length:
             return sum(self.segment_frames(n_samples))
         n_full = (n_samples - self.segment_length) // self.segment_stride + 1
@@ -71,13 +71,13 @@ MODELS = {
 class SegmentCoder(Protocol):
     """An entropy coder of whole segments, such as ecdc.codec.compat.lm.LanguageModel."""
 
-    n_codebooks: int  # of the model that it is for
+    n_codebooks: int  # of the codec model that it was trained for
 
     def encode(self, codes: NDArray[Any]) -> bytes:
-        """The bytes of codes [K, T]; raises ValueError where it cannot write them."""
+        """Encode codes [K, T] to bytes; raises ValueError if the coder cannot represent them."""
 
     def decode(self, data: memoryview, n_codebooks: int, n_frames: int) -> tuple[NDArray[np.uint16], int]:
-        """Codes [K, T] from the start of `data`, and how many bytes they take; raises EOFError or ValueError."""
+        """Decode codes [K, T] from the start of `data`; return them and the bytes used. Raises EOFError or ValueError."""
 
 
 Segment = tuple[NDArray[np.uint16], float | None]  # codes [K, T] and scale
@@ -85,13 +85,13 @@ Segment = tuple[NDArray[np.uint16], float | None]  # codes [K, T] and scale
 
 @dataclass(frozen=True, slots=True, eq=False)
 class V0File:
-    """All that a v0 file holds."""
+    """Contents of a v0 file."""
 
     model_name: str
     n_samples: int  # at the model's rate
     n_codebooks: int  # K
     segments: list[Segment]
-    n_bytes: int = 0  # of the file that it was read from
+    n_bytes: int = 0  # size of the file that it was read from
     entropy_coded: bool = False  # by the language model
 
     @property
@@ -100,7 +100,7 @@ class V0File:
 
     @property
     def n_frames(self) -> int:
-        """T of all segments."""
+        """T of all segments together."""
         return self.model.n_frames(self.n_samples)
 
 
@@ -111,10 +111,10 @@ def write_v0(
     segments: Sequence[tuple[ArrayLike, float | None]],
     coder: SegmentCoder | None = None,
 ) -> None:
-    """Write a v0 file, byte for byte what the original writes, without its language model or, as `coder`, with it.
+    """Write a v0 file, byte for byte as the reference implementation does; with `coder`, entropy coded.
 
-    Each segment is its codes [K, T], integers in [0, 1024), and its scale, or None where the model has none. Raises
-    ValueError unless the segments are those of `n_samples`.
+    Each segment is its codes [K, T], integers in [0, 1024), and its scale, or None if the model has no scales. Raises
+    ValueError if the number or lengths of the segments do not fit `n_samples`.
     """
     if model_name not in MODELS:
         raise ValueError(f"model must be one of {', '.join(MODELS)}, got {model_name!r}")
@@ -129,7 +129,7 @@ def write_v0(
         raise ValueError(f"{n_samples} samples have segments of {wanted[:3]}... codes, got {shapes[:3]}...")
     _check_coder(coder, model_name)
     about = {"m": model_name, "al": n_samples, "nc": n_codebooks, "lm": coder is not None}
-    text = json.dumps(about).encode()  # with Python's own separators, as in the original
+    text = json.dumps(about).encode()  # with Python's default separators, as in the reference implementation
     head = PREFIX.build({"json_size": len(text)}) + text
     write_all(fileobj, b"".join([head, *(_segment_bytes(model, codes, scale, coder) for codes, scale in blocks)]))
 
@@ -137,8 +137,8 @@ def write_v0(
 def read_v0(fileobj: BinaryIO, coder: SegmentCoder | None = None) -> V0File:
     """Read a v0 file to its end.
 
-    Raises FormatError, UnsupportedVersion if a language model is needed and there is no `coder`; ValueError for the
-    language model of another codec.
+    Raises FormatError; UnsupportedVersion if the file needs a language model and `coder` is None; ValueError if `coder`
+    is for another codec.
     """
     with _without_advice():
         source = Source(fileobj)
@@ -150,7 +150,7 @@ def read_v0(fileobj: BinaryIO, coder: SegmentCoder | None = None) -> V0File:
 
 
 def scan_v0(fileobj: BinaryIO) -> V0File:
-    """read_v0, but for codes that need a language model: they are passed over, and the file has no segments."""
+    """Read a v0 file like read_v0, but skip codes that need a language model; `segments` is then empty."""
     with _without_advice():
         source = Source(fileobj)
         about = _read_about(source)
@@ -165,7 +165,7 @@ def scan_v0(fileobj: BinaryIO) -> V0File:
 
 @contextlib.contextmanager
 def _without_advice() -> Iterator[None]:
-    """Take the advice off errors: version 0 has no checksums by which a part could be saved."""
+    """Remove the advice from errors: without checksums, no part of a version 0 file can be salvaged."""
     try:
         yield
     except FormatError as error:
@@ -174,7 +174,7 @@ def _without_advice() -> Iterator[None]:
 
 
 def _check_coded_size(about: dict[str, Any], n_bytes: int, offset: int) -> None:
-    """Raise OverLimit if so many entropy coded bytes cannot hold the codes that the length asks for."""
+    """Raise OverLimit if `n_bytes` entropy-coded bytes cannot hold the codes of the stated length."""
     n_codes = about["nc"] * MODELS[about["m"]].n_frames(about["al"])
     if n_codes > MAX_CODES_PER_BYTE * (n_bytes + 1):
         raise OverLimit(offset, f"{n_bytes} bytes cannot hold {n_codes} codes")
@@ -200,10 +200,10 @@ def _check_coder(coder: SegmentCoder | None, model_name: str) -> None:
 
 
 def _read_coded(source: Source, about: dict[str, Any], coder: SegmentCoder) -> list[Segment]:
-    """The segments of an entropy coded file, which do not tell where they end."""
+    """Read the segments of an entropy-coded file. Their sizes are not stored; each is known only after decoding."""
     model, k = MODELS[about["m"]], about["nc"]
     first, n_codes = source.offset, k * model.n_frames(about["al"])
-    data = memoryview(source.read_up_to((MAX_CODED_BYTES + 16) * n_codes))  # a segment has a code at least
+    data = memoryview(source.read_up_to((MAX_CODED_BYTES + 16) * n_codes))  # 16: a segment's overhead; it has 1 or more codes
     _check_coded_size(about, len(data), first)
     segments: list[Segment] = []
     place = 0
@@ -264,7 +264,7 @@ def _checked_scale(data: bytes | memoryview, offset: int) -> float:
 
 
 def _read_about(source: Source) -> dict[str, Any]:
-    """The JSON object, with every value that is used checked: "m", "al", "nc" and "lm"."""
+    """Read the JSON object and check the values that are used: "m", "al", "nc" and "lm"."""
     head = source.read_up_to(5)
     version = major_version(head)
     if version != 0:

@@ -1,4 +1,4 @@
-"""Codes -> stream. Never seeks, so that the other end may be a pipe."""
+"""Write codes to a stream. The writer never seeks, so the output may be a pipe."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
 
 
 class Writer:
-    """Write a stream as its codes are made.
+    """Write a stream while its codes are produced.
 
-    The header is written at once, every chunk as soon as its frames are there, and the END chunk by close(). Used as a
-    context manager, it closes itself; after an exception it leaves the stream without an END chunk instead, so that no
-    reader takes it for whole. The file object is never closed.
+    The header is written at once, each chunk as soon as all its frames are known, and the END chunk by close(). As a
+    context manager, the Writer closes itself. After an exception it writes no END chunk, so that no reader takes the
+    stream for complete. The file object is never closed.
     """
 
     def __init__(self, fileobj: BinaryIO, header: Header, chunk_frames: int | None = None, verify: bool = False) -> None:
-        """`chunk_frames` is the length of every chunk but the last and those that `flush` ends; None: about five seconds.
+        """Write the header to `fileobj`.
 
-        With `verify` every chunk is decoded again, and RuntimeError raised before it is written if its codes differ.
+        `chunk_frames` is the length of every chunk except the last and those ended by `flush`; None: about five seconds.
+        With `verify`, every chunk is decoded again before it is written; if its codes differ, RuntimeError is raised.
         """
         chunk_frames = header.default_chunk_frames if chunk_frames is None else chunk_frames
         if not 1 <= chunk_frames <= MAX_CHUNK_FRAMES:
@@ -47,23 +48,23 @@ class Writer:
         self._chunk_lengths: list[int] = []  # of each chunk, in frames
         self._written_frames = 0
         self._checksum = 0
-        self._waiting: list[NDArray[np.uint16]] = []  # blocks [R, t] of the chunk to come
+        self._waiting: list[NDArray[np.uint16]] = []  # blocks [R, t] of the next chunk
         self._waiting_frames = 0
         self._n_codebooks: tuple[int, ...] = ()  # of the waiting blocks
-        self._coding: Coding | None = None  # of the waiting blocks: what the prior has seen of them
+        self._coding: Coding | None = None  # of the waiting blocks: the frames that the prior has already processed
         self._write(header.to_bytes())
         self._header_size = self.n_bytes
 
     @property
     def n_frames(self) -> int:
-        """T so far, the frames that wait for their chunk to fill included."""
+        """T so far, including the frames of the chunk that is not full yet."""
         return self._written_frames + self._waiting_frames
 
     def append(self, codes: ArrayLike, n_codebooks: Sequence[int] | None = None) -> None:
         """Add frames: codes [R, t], any integers in [0, V), for any t.
 
-        `n_codebooks` is the K of each stream, sum(n_codebooks) == R; None: R shared out evenly. A change of K starts a
-        new chunk. How the frames are cut into calls makes no other difference to the bytes.
+        `n_codebooks` is the K of each stream, with sum(n_codebooks) == R; None divides R evenly. A change of K starts a
+        new chunk. Apart from that, the bytes do not depend on how the frames are split into calls.
         """
         if self.header.segment_length:
             raise ValueError("this stream is segmented: use append_segment")
@@ -77,16 +78,16 @@ class Writer:
         self._code_ahead()
 
     def append_segment(self, codes: ArrayLike, scale: float | None = None, n_codebooks: Sequence[int] | None = None) -> None:
-        """Add one segment: codes [R, t] as one chunk, with the scale of its decoded samples, kept as a float32."""
+        """Add one segment: codes [R, t] as one chunk, and the scale of its decoded samples, stored as float32."""
         if not self.header.segment_length:
             raise ValueError("this stream is not segmented: use append")
         block, n_codebooks = self._checked(codes, n_codebooks)
         self._write_chunk(block, n_codebooks, scale)
 
     def append_chunk(self, chunk: Chunk) -> None:
-        """Add the codes of a chunk of another stream, wherever it stood there; in a segmented stream it is a segment.
+        """Add the codes of a chunk of another stream; its frame number there is ignored. In a segmented stream it is a segment.
 
-        One that is longer than `chunk_frames` stays whole: a stream in few chunks does not become one in very many.
+        A chunk longer than `chunk_frames` is not split, so that a copy does not have many more chunks than its source.
         """
         if self.header.segment_length:
             self.append_segment(chunk.codes, chunk.scale, chunk.n_codebooks)
@@ -98,13 +99,14 @@ class Writer:
             self.append(chunk.codes, chunk.n_codebooks)
 
     def flush(self) -> None:
-        """Write what waits as a chunk of its own: whoever reads along has it at once."""
+        """Write the waiting frames as a chunk now, so that a reader at the other end receives them."""
         self._write_waiting(at_least=1)
 
     def close(self, n_samples: int | None = None, original_n_samples: int | None = None) -> None:
-        """Write what waits and the END chunk.
+        """Write the waiting frames and the END chunk.
 
-        Lengths not given are those of the header; if it does not know them, all that the codes decode to.
+        A length that is not given is taken from the header; if it is unknown there too, it is the length that all codes
+        decode to. Raises FieldError if the lengths do not fit the header or the codes.
         """
         if self._closed:
             return
@@ -148,10 +150,10 @@ class Writer:
             raise ValueError(problem)
         if sum(n_codebooks) != len(array):
             raise ValueError(f"codes must have {sum(n_codebooks)} rows for K = {tuple(n_codebooks)}, got {len(array)}")
-        return array.astype(np.uint16), tuple(n_codebooks)  # a copy: the caller may use its array again
+        return array.astype(np.uint16), tuple(n_codebooks)  # a copy, because the caller may reuse its array
 
     def _code_ahead(self) -> None:
-        """Show the prior what waits, so that little work is left when the chunk is full."""
+        """Run the prior on the newest waiting frames, so that little work is left when the chunk is full."""
         n_waiting, n_rows = self._waiting_frames, sum(self._n_codebooks)
         if self.header.entropy is Entropy.RAW or not 0 < n_waiting * n_rows <= MAX_PRIOR_CODES:
             return
@@ -160,7 +162,7 @@ class Writer:
         self._coding.push(block[:, block.shape[1] - (n_waiting - self._coding.n_frames) :])
 
     def _write_waiting(self, at_least: int) -> None:
-        """Write chunks while at least so many frames wait."""
+        """Write chunks while at least `at_least` frames are waiting."""
         if self._waiting_frames < at_least:
             return
         codes = np.concatenate(self._waiting, axis=1)
@@ -193,7 +195,7 @@ class Writer:
     def _write(self, data: bytes) -> None:
         try:
             write_all(self._fileobj, data)
-        except BaseException:  # part of it may be out: nothing that follows could be read
+        except BaseException:  # part of it may have been written, so nothing after it would be readable
             self._closed = True
             raise
         self.n_bytes += len(data)
