@@ -24,7 +24,7 @@ from .segments import Segment, cut, loudness, overlap_add
 
 
 class Codec(nn.Module):
-    """Audio [B, C, N] <-> codes [B, K, T]; the same codes whatever the batch or block size."""
+    """Audio [B, C, N] <-> codes [B, K, T]. The codes do not depend on the batch or on the block size."""
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
@@ -39,33 +39,33 @@ class Codec(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where codes are decoded."""
+        """Device on which codes are decoded."""
         return next(self.quantizer.buffers()).device
 
     @property
     def token_space(self) -> bytes:
-        """SHA-256 (32 bytes) of the quantizer: what a code means. See `token_space_hash`."""
+        """SHA-256 (32 bytes) of the quantizer, which gives the codes their meaning. See `token_space_hash`."""
         return token_space_hash(self.quantizer)
 
     @property
     def reach(self) -> tuple[int, int]:
-        """How many frames before and after its own a decoded sample depends on."""
+        """How many frames before and after its own frame a decoded sample depends on."""
         own: tuple[int, int] | None = getattr(self.decoder, "reach", None)
         return own or (self.config.architecture.decoder_context, self.config.architecture.decoder_lookahead)
 
     def with_decoder(self, decoder: nn.Module) -> Codec:
-        """The same codec with another decoder of its latents (protocols.Decoder); encoder and codebooks are shared."""
+        """Return this codec with another decoder (protocols.Decoder). Encoder and codebooks are shared."""
         other = copy.copy(self)
         other._modules = dict(self._modules)
         other.decoder = decoder
         return other
 
     def ready(self, reference: bool = False) -> Codec:
-        """For inference: evaluation mode, no gradients, the encoder in the dtype that fixes tokens.
+        """Prepare for inference: evaluation mode, no gradients, the encoder in the dtype that fixes its tokens.
 
-        With `reference`, an EnCodec model computes in the original's order of operations: the
-        same codes bit for bit, but more slowly. Without, about one code in a million differs:
-        a frame close to the border of two entries.
+        With `reference`, an EnCodec model computes in the original's order of operations: slower, but
+        the codes are the same bit for bit. Without it, about one code in a million differs, namely in
+        frames that are almost equally close to two codebook entries.
         """
         self.eval().requires_grad_(False)
         for module in self.modules():
@@ -76,7 +76,7 @@ class Codec(nn.Module):
         return self
 
     def _resolve(self, kbps: float | None, n_codebooks: int | None) -> int:
-        """Codebooks for a bitrate or a count; all of them where neither is given."""
+        """Return the number of codebooks for a bitrate or a count; all of them if neither is given."""
         if kbps is not None and n_codebooks is not None:
             raise ValueError("give kbps or n_codebooks, not both")
         if kbps is not None:
@@ -89,31 +89,31 @@ class Codec(nn.Module):
         return n_codebooks
 
     def _checked_wav(self, wav: Audio) -> Tensor:
-        """Audio as the encoder takes it; raises ValueError with what came and what was wanted."""
+        """Convert audio to the encoder's tensor; raises ValueError with what was expected and what came."""
         return checked_wav(wav, self.config.channels, next(self.encoder.parameters()))
 
     def _checked_codes(self, codes: Codes) -> Tensor:
-        """Codes as int64; raises ValueError with what came and what was wanted."""
+        """Convert codes to int64; raises ValueError with what was expected and what came."""
         return checked_codes(codes, self.config.n_codebooks, self.config.codebook_size, self.device)
 
     @torch.no_grad()
     def encode(self, wav: Audio, kbps: float | None = None, n_codebooks: int | None = None) -> Tensor:
-        """Audio to codes, as one stretch.
+        """Encode audio as one piece.
 
-        Shapes: wav [B, C, N], floats of a tensor or numpy array -> codes [B, K, T], int64 in
-        [0, V), T = ceil(N / hop). The first k codebooks of an encoding are the encoding at k.
-        Raises ValueError for a wrong shape or type, for NaN and infinities, a bitrate below the
-        lowest, or a codec that works in scaled segments (use `encode_segments`).
+        Shapes: wav [B, C, N], floats in a tensor or numpy array -> codes [B, K, T], int64 in
+        [0, V), T = ceil(N / hop). The first k codebooks of an encoding equal the encoding at k.
+        Raises ValueError for a wrong shape or type, NaN or infinity, a bitrate below the lowest, or a
+        codec that works in scaled segments (use `encode_segments`).
         """
         if self.config.segment_length or self.config.normalize:
             raise ValueError(f"{self.config.name} codes scaled segments: use encode_segments and decode_segments")
         return self._encode(wav, self._resolve(kbps, n_codebooks))
 
     def decode(self, codes: Codes, n_samples: int | None = None) -> Tensor:
-        """Codes to audio: [B, k, T], integers of any type -> [B, C, T * hop], cut to `n_samples` where given.
+        """Decode codes [B, k, T], integers of any type, to audio [B, C, T * hop], cut to `n_samples` if given.
 
-        Gradients flow to parameters that want them (`ready` asks for none). May be compiled and
-        exported by torch. Raises ValueError for a wrong shape or type, and for codes that are none.
+        Gradients flow to parameters that require them (after `ready`, none do). Works with torch.compile
+        and torch.export. Raises ValueError for a wrong shape or type, and for values out of range.
         """
         if n_samples is not None and n_samples < 0:
             raise ValueError(f"n_samples must be 0 or more, got {n_samples}")
@@ -124,14 +124,14 @@ class Codec(nn.Module):
         return wav[..., :n_samples]
 
     def encode_segments(self, wav: Audio, kbps: float | None = None, n_codebooks: int | None = None) -> list[Segment]:
-        """Audio [B, C, N] to segments; a codec that does not cut its signal gives one.
+        """Encode audio [B, C, N] to segments; a codec without segments gives one.
 
         Raises ValueError as `encode` does.
         """
         return list(self.encode_segment_blocks([wav], kbps, n_codebooks))
 
     def decode_segments(self, segments: Iterable[Segment], n_samples: int | None = None) -> Tensor:
-        """Segments to audio [B, C, N], cut to `n_samples` where given. Raises ValueError where there are none."""
+        """Decode segments to audio [B, C, N], cut to `n_samples` if given. Raises ValueError if there are no segments."""
         segments = list(segments)
         if not segments:
             raise ValueError("segments must be one or more, got none")
@@ -141,7 +141,7 @@ class Codec(nn.Module):
     def encode_segment_blocks(
         self, blocks: Iterable[Audio], kbps: float | None = None, n_codebooks: int | None = None
     ) -> Iterator[Segment]:
-        """`encode_segments` over blocks [B, C, n] of any length, holding one segment at a time."""
+        """Like `encode_segments`, for blocks [B, C, n] of any length. Holds one segment at a time."""
         k, config = self._resolve(kbps, n_codebooks), self.config
         checked = (self._checked_wav(block) for block in blocks)
         if config.segment_length and config.segment_stride:
@@ -153,14 +153,14 @@ class Codec(nn.Module):
             yield Segment(self._encode(wav if scale is None else wav / scale[..., None], k), scale)
 
     def decode_segment_blocks(self, segments: Iterable[Segment]) -> Iterator[Tensor]:
-        """`decode_segments` in blocks [B, C, n], holding one segment at a time; the last may be too long."""
+        """Like `decode_segments`, in blocks [B, C, n]. Holds one segment at a time; the last block may be too long."""
         wavs = (self._decode_segment(s) for s in segments)
         return overlap_add(wavs, self.config.segment_stride) if self.config.segment_stride else wavs
 
     def _decode_segment(self, segment: Segment) -> Tensor:
         wav = self.decode(segment.codes)
         if segment.codes.shape[1] == 0:
-            return torch.zeros_like(wav)  # no codes at all: it was lost
+            return torch.zeros_like(wav)  # a lost segment has no codes
         return wav if segment.scale is None else wav * segment.scale[..., None]
 
     def _encode(self, wav: Audio, n_codebooks: int) -> Tensor:
@@ -168,17 +168,17 @@ class Codec(nn.Module):
 
     @contextlib.contextmanager
     def streaming(self, batch_size: int = 1, first_frame: int = 0) -> Iterator[Stream]:
-        """A stream that carries the context from block to block, closed on leaving.
+        """Open a stream that carries the context from block to block; it is closed at the end of the `with` block.
 
-        Decoding may begin at any frame of a signal: `first_frame` tells decoders that sample which noise is whose.
+        `first_frame`: number of the first frame to decode, which may be any frame. Sampling decoders pick their noise by it.
 
         >>> with codec.streaming() as stream:                            # doctest: +SKIP
         ...     parts = [stream.encode(x, kbps=6) for x in blocks[:-1]]
         ...     parts.append(stream.encode(blocks[-1], kbps=6, last=True))
 
-        The joined codes equal `encode` of the joined blocks, for blocks of any length. A
-        model may serve any number of streams at a time. Raises ValueError for codecs that
-        work in scaled segments: their segments are independent already.
+        The concatenated codes equal `encode` of the concatenated blocks, for blocks of any length. A
+        model can serve any number of streams at a time. Raises ValueError for codecs that work in
+        scaled segments, because their segments are independent already.
         """
         if self.config.segment_length or self.config.normalize:
             raise ValueError(f"{self.config.name} codes scaled segments, which are independent: encode them one by one")
@@ -190,7 +190,7 @@ class Codec(nn.Module):
 
 
 class Stream:
-    """One stream through a codec: blocks in, what they complete out."""
+    """One stream through a codec: takes blocks, returns what they complete."""
 
     def __init__(self, codec: Codec, batch_size: int, first_frame: int = 0) -> None:
         self.codec = codec
@@ -200,14 +200,14 @@ class Stream:
         self._decoder = decoder.initial_state(batch_size, first_frame)
 
     def close(self) -> None:
-        """End both directions; later calls raise RuntimeError."""
+        """Close encoder and decoder; later calls raise RuntimeError."""
         self._encoder = self._decoder = None
 
     @torch.no_grad()
     def encode(self, wav: Audio, kbps: float | None = None, n_codebooks: int | None = None, last: bool = False) -> Tensor:
-        """The next block [B, C, n] -> the codes [B, K, t] that it completes; t may be 0.
+        """Encode the next block [B, C, n]; returns the codes [B, K, t] that it completes, t may be 0.
 
-        With `last` the rest is filled up with silence and coded, and the encoder is closed.
+        With `last`, the rest is padded with silence and coded, and the encoder is closed.
         """
         if self._encoder is None:
             raise RuntimeError("this stream's encoder is closed")
@@ -220,10 +220,10 @@ class Stream:
 
     @torch.no_grad()
     def decode(self, codes: Codes, last: bool = False) -> Tensor:
-        """The next codes [B, k, t] -> the samples [B, C, n] that they complete.
+        """Decode the next codes [B, k, t]; returns the samples [B, C, n] that they complete.
 
-        k may change from call to call. With `last` the rest of the signal is returned too,
-        and the decoder is closed.
+        k may change from call to call. With `last`, the rest of the signal is returned too, and the
+        decoder is closed.
         """
         if self._decoder is None:
             raise RuntimeError("this stream's decoder is closed")
@@ -235,9 +235,9 @@ class Stream:
 
 
 def token_space_hash(quantizer: ResidualVQ | SplitVQ) -> bytes:
-    """SHA-256 (32 bytes) over the tensors that give codes their meaning (`token_tensors`).
+    """Return the SHA-256 (32 bytes) of the tensors that give codes their meaning (`token_tensors`).
 
-    Each tensor is hashed as its shape in decimals joined by 'x', a newline, and its values
+    What is hashed of each tensor: its shape as decimals joined by 'x', a newline, and its values
     as little-endian float32.
     """
     digest = hashlib.sha256()
@@ -248,7 +248,7 @@ def token_space_hash(quantizer: ResidualVQ | SplitVQ) -> bytes:
 
 
 def build_quantizer(config: CodecConfig) -> ResidualVQ | SplitVQ:
-    """The untrained quantizer that a configuration describes."""
+    """Build the untrained quantizer of a configuration."""
     split = config.architecture
     if not isinstance(split, SplitConfig):
         return ResidualVQ(config.n_codebooks, config.codebook_size, config.dimension, config.scaled_residuals)
@@ -257,7 +257,7 @@ def build_quantizer(config: CodecConfig) -> ResidualVQ | SplitVQ:
 
 
 def build_networks(config: CodecConfig, quantizer: ResidualVQ | SplitVQ) -> tuple[nn.Module, nn.Module]:
-    """The untrained encoder and decoder that a configuration describes."""
+    """Build the untrained encoder and decoder of a configuration."""
     if isinstance(config.architecture, SplitConfig):
         from .modules.split import SplitEncoder
         from .modules.split_decoder import SplitDecoder

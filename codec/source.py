@@ -1,7 +1,7 @@
-"""Audio opened for reading, whatever it is: a path, a pipe, any format that FFmpeg or libsndfile knows.
+"""Open audio for reading: a path or a pipe, in any format that FFmpeg or libsndfile can read.
 
-Plain WAV is read here. Everything else goes through FFmpeg; what FFmpeg does not know is tried
-with libsndfile. The bytes decide, never the name.
+Plain WAV is read here. Everything else goes to FFmpeg, and to libsndfile if FFmpeg cannot read
+it. The format is recognized by the bytes, never by the name.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from .ogg_links import OggLinks
 from .waves import FORMS, PcmReader, Wave, WaveFile
 
 BLOCK_SECONDS = 1.0
-BLOCK_BYTES = 1 << 24  # of a block of float32 at most, whatever the rate and the channels
+BLOCK_BYTES = 1 << 24  # largest float32 block, for any rate and number of channels
 MAX_ID3 = 1 << 28  # bytes
-MAX_BOXES = 1 << 16  # bytes of an MP4 file before it says where its samples are
-MAX_HEADERS = 1 << 20  # bytes of a pipe that must tell a format before it is spooled
+MAX_BOXES = 1 << 16  # of an MP4 file searched for the description of its samples
+MAX_HEADERS = 1 << 20  # of a pipe in which a format must be recognized before the pipe is copied to a file
 BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid")  # of MP4 and QuickTime
 ADTS = (b"\xff\xf1", b"\xff\xf9", b"\xff\xf0", b"\xff\xf8")  # of AAC
 READABLE_SUFFIXES = frozenset({
@@ -38,15 +38,15 @@ READABLE_SUFFIXES = frozenset({
     ".m4v",
 })  # fmt: skip
 AC3 = b"\x0b\x77"
-FEW_ZEROS = 64  # bytes, at the end of an MP3 that promises more samples
+FEW_ZEROS = 64  # bytes, allowed at the end of an MP3 that claims more samples
 ASF = b"\x30\x26\xb2\x75"
-FORWARD = (  # formats that FFmpeg reads forwards and loses nothing
+FORWARD = (  # formats that FFmpeg reads forwards without loss
     b"fLaC", b"\x1a\x45\xdf\xa3", ASF, b"TTA1", b".snd", b"FORM", b"#!AMR", AC3, b"\x47\x40",
 )  # fmt: skip
 
 
 class Reader(Protocol):
-    """One kind of audio being read."""
+    """A reader for one kind of audio."""
 
     sample_rate: int  # Hz
     channels: int
@@ -55,29 +55,29 @@ class Reader(Protocol):
 
     @property
     def damage(self) -> Damage | None:
-        """What is wrong with the part read so far."""
+        """What is wrong with the part read so far, or None."""
 
     def read(self, n_samples: int) -> np.ndarray:
-        """The next samples [C, n]; fewer than `n_samples` at the end alone."""
+        """Return the next samples [C, n]; fewer than `n_samples` only at the end."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What a file says of itself; `n_samples` is None if only reading tells."""
+    """Properties that a file declares; `n_samples` is None if it does not declare a length."""
 
     sample_rate: int  # Hz
     channels: int
     n_samples: int | None  # per channel
-    speakers: tuple[str, ...] = ()  # "FL", "FR", "FC", ...; empty if not told
+    speakers: tuple[str, ...] = ()  # "FL", "FR", "FC", ...; empty if unknown
 
 
 class AudioSource:
     """Audio opened for reading in blocks: a path, or '-' for standard input.
 
-    `track` chooses among several sound tracks, from 1. Damage is an error, unless there is a
-    list in `lost`: then a line about it goes there, and `blocks` gives what there is.
-    `notes` has lines for people about what is not coded. Raises AudioError if the source is
+    `track` chooses one of several sound tracks, from 1. Damage raises AudioError, unless `lost` is a
+    list: then a line about the damage is appended to it, and `blocks` gives the readable audio.
+    `notes` holds lines for the user about what is not coded. Raises AudioError if the source is
     missing, a folder, or not audio.
     """
 
@@ -87,12 +87,12 @@ class AudioSource:
         self.notes: list[str] = []
         self._id3 = b""
         self._told = False
-        self._lost_end = ""  # what follows the sound and is not read
-        self._lost_at: float | None = None  # seconds, where that is not at the end
-        self._claimed_end: int | None = None  # in bytes, by a header; known to be wrong or right at the end of the stream alone
-        self._packet_bytes = 0  # of a transport stream
-        self._is_framed = False  # frames that follow each other, without a container
-        self._claimed_samples: int | None = None  # both claims of an MP3 must lack something
+        self._lost_end = ""  # why sound is missing, e.g. a second file follows
+        self._lost_at: float | None = None  # seconds, if the loss is not at the end
+        self._claimed_end: int | None = None  # byte offset from a header, checked at the end of the stream
+        self._packet_bytes = 0  # of a transport stream; 0 for other formats
+        self._is_framed = False  # True for frames without a container (MP3, AAC, AC-3)
+        self._claimed_samples: int | None = None  # an MP3 is short only if it lacks both claimed bytes and claimed samples
         with contextlib.ExitStack() as stack:
             arriving, file = open_arriving(source)
             if file is not None:
@@ -110,7 +110,7 @@ class AudioSource:
             )
 
     def tags(self) -> list[tuple[str, str]]:
-        """Title, artist, album, date, track and comment as (key, value); a key may occur more than once."""
+        """Return title, artist, album, date, track and comment as (key, value) pairs; a key may occur more than once."""
         reader = self._reader
         wave = reader.wave if isinstance(reader, PcmReader) else None
         if wave and not (wave.tags or wave.id3 or self._id3):
@@ -128,7 +128,7 @@ class AudioSource:
         return tags.merge(found, *blocks, tags.from_mapping(getattr(reader, "metadata", {})))
 
     def _note_tracks(self) -> None:
-        """Say which sound track is read if there are several and none was asked for."""
+        """Add a note about the track that is read if there are several and none was chosen."""
         n_tracks: int = getattr(self._reader, "n_tracks", 1)
         if n_tracks > 1 and self._track is None:
             chosen = getattr(self._reader, "track", 1)
@@ -200,7 +200,7 @@ class AudioSource:
             return reader
 
     def _note_claim(self, stream: Arriving) -> None:
-        """Note where the file should end: at once if its size is known, else for the end of the pipe."""
+        """Compare the claimed end with the file's size: now if the size is known, else at the end of the pipe."""
         if stream.size is not None:
             self._note_cut(claimed_end(_read_at(stream.as_seekable(), stream.position)), stream.size - stream.position)
             stream.rewind(stream.position)
@@ -214,7 +214,7 @@ class AudioSource:
             self._lost_end = "cut off, or a part is missing"
 
     def _note_end(self) -> None:
-        """Note what the last bytes of a stream tell that has no length of its own."""
+        """Check the last bytes of formats that declare no length: trailing zeros, or an incomplete packet."""
         most = LONGEST_FRAME if self._claimed_samples is None else FEW_ZEROS
         if self._is_framed and self._arriving.n_zeros > most:
             self._lost_end = self._lost_end or f"its last {self._arriving.n_zeros} bytes are zeros"
@@ -222,10 +222,10 @@ class AudioSource:
             self._lost_end = self._lost_end or "cut off in the middle of a packet"
 
     def blocks(self, n_samples: int | Callable[[], int] | None = None) -> Iterator[np.ndarray]:
-        """Float32 blocks [C, n] in order, n = `n_samples` but for the last, or what fits into BLOCK_BYTES if that is less.
+        """Yield float32 blocks [C, n] in order. n is `n_samples`, at most what fits into BLOCK_BYTES; the last may be shorter.
 
-        A function is asked for `n_samples` before every block.
-        Raises AudioError at the first sample that is not finite and at damage, naming the time.
+        If `n_samples` is a function, it is called before every block.
+        Raises AudioError with the time for damage and for a sample that is not finite.
         """
         most = max(1, BLOCK_BYTES // (4 * self.info.channels))
         usual = round(BLOCK_SECONDS * self.info.sample_rate)
@@ -244,7 +244,7 @@ class AudioSource:
                 return
 
     def _check(self, position: int) -> None:
-        """Raise AudioError at damage, or note it once."""
+        """Raise AudioError for damage, or append it to `lost` once."""
         damage = None if self._told else self._reader.damage
         is_short = self._claimed_samples is None or position < self._claimed_samples
         if is_short and getattr(self._reader, "ended", False):
@@ -262,7 +262,7 @@ class AudioSource:
         self._lost.append(line)
 
     def close(self) -> None:
-        """Close the file and whatever was opened for it."""
+        """Close the file and everything opened for it."""
         self._stack.close()
 
     def __enter__(self) -> AudioSource:
@@ -274,7 +274,7 @@ class AudioSource:
 
 @contextlib.contextmanager
 def _kept_place(file: BinaryIO) -> Iterator[None]:
-    """Put a file back to where it stood: descriptors of one file share their place."""
+    """Restore the position of a file afterwards: duplicated descriptors share one position."""
     place = os.lseek(file.fileno(), 0, os.SEEK_CUR)
     try:
         file.seek(0)
@@ -284,7 +284,7 @@ def _kept_place(file: BinaryIO) -> Iterator[None]:
 
 
 class SndfileReader:
-    """Audio that libsndfile reads."""
+    """Reads audio with libsndfile."""
 
     damage: Damage | None = None
     speakers: tuple[str, ...] = ()
@@ -294,24 +294,24 @@ class SndfileReader:
         self.sample_rate, self.channels, self.n_samples = file.samplerate, file.channels, file.frames
 
     def read(self, n_samples: int) -> np.ndarray:
-        """The next samples [C, n]; fewer than `n_samples` at the end alone."""
+        """Return the next samples [C, n]; fewer than `n_samples` only at the end."""
         block: np.ndarray = self._file.read(n_samples, dtype="float32", always_2d=True).T
         return block
 
 
 def open_sndfile(file: Any) -> Reader | None:
-    """A reader by libsndfile, for formats that FFmpeg does not know; None if it does not know it either."""
+    """Return a libsndfile reader for formats that FFmpeg cannot read, or None if libsndfile cannot either."""
     import soundfile
 
     os.lseek(file.fileno(), 0, os.SEEK_SET)
-    try:  # by number, so that it cannot guess from a name
+    try:  # by descriptor, so that it cannot guess from a name
         return SndfileReader(soundfile.SoundFile(os.dup(file.fileno()), closefd=True))
     except (soundfile.LibsndfileError, TypeError):
         return None
 
 
 def _read_at(file: BinaryIO, begin: int = 0) -> Callable[[int, int], bytes]:
-    """What reads bytes at a position of `file`, counted from `begin`."""
+    """Return a function that reads bytes of `file` at a position relative to `begin`."""
 
     def read_at(at: int, n_bytes: int) -> bytes:
         file.seek(begin + at)
@@ -321,7 +321,7 @@ def _read_at(file: BinaryIO, begin: int = 0) -> Callable[[int, int], bytes]:
 
 
 def is_known_start(head: bytes) -> bool:
-    """Whether a file that begins with `head` may be audio; a file that is no longer than that is always tried."""
+    """Return True if a stream that starts with `head` may be audio. A `head` that is the whole file always may."""
     from .media import knows
 
     if len(head) < MAX_HEADERS or head[4:8] in BOXES or knows(head):
@@ -333,12 +333,12 @@ def is_known_start(head: bytes) -> bool:
 
 
 def is_mp3(head: bytes) -> bool:
-    """Whether bytes start with the header of an MPEG audio frame."""
+    """Return True if bytes start with the header of an MPEG audio frame."""
     return frame_bytes(head) is not None
 
 
 def is_fast_mov(stream: Arriving) -> bool:
-    """Whether an MP4 or QuickTime stream describes its samples before they come, so that it can be read forwards."""
+    """Return True if an MP4 or QuickTime stream describes its samples before them, so that it can be read forwards."""
     at = 0
     while at < MAX_BOXES and len(head := stream.peek(at + 8)[at:]) == 8:
         size, kind = int.from_bytes(head[:4], "big"), head[4:]
@@ -351,7 +351,7 @@ def is_fast_mov(stream: Arriving) -> bool:
 
 
 def is_joined_mov(file: BinaryIO, size: int) -> bool:
-    """Whether a file of `size` bytes holds more than one MP4 file, one after the other."""
+    """Return True if a file of `size` bytes holds several MP4 files, one after the other."""
     at = n_files = 0
     for _ in range(MAX_BOXES):
         file.seek(at)
@@ -365,7 +365,7 @@ def is_joined_mov(file: BinaryIO, size: int) -> bool:
 
 
 def is_text(head: bytes) -> bool:
-    """Whether bytes are text: nothing but printable characters and line ends, most of them ASCII."""
+    """Return True if bytes are text: only printable characters and line ends, most of them ASCII."""
     if head.startswith((b"\xff\xfe<", b"\xff\xfe#", b"\xfe\xff\0")):
         return True
     if head.startswith(b"NIST_1A") or any(byte < 0x20 and byte not in b"\t\n\f\r\x1b" for byte in head):

@@ -82,7 +82,7 @@ class Allocator:
             yield _taken(codes[:, start:stop], self.codebooks, books), books
 
     def _affordable(self, codes: NDArray[np.uint16], distances: rate.Distances, edges: rate.Edges) -> list[int]:
-        """Return the best levels that fit the bit budget. The bits that a prior saves are known only after coding; spend them."""
+        """Return the best levels that fit the bit budget. What a prior saves is known only after coding, and is then spent."""
         assert self._target.kbps is not None
         seconds = (self._frames + codes.shape[1]) / config_rate(self._codec)
         budget = 1000 * self._target.kbps * seconds - self._bits
@@ -104,7 +104,7 @@ class Allocator:
         return best
 
     def _real_bits(self, codes: NDArray[np.uint16], path: Sequence[int], edges: rate.Edges) -> float:
-        """Return the bits that the stretches take at the levels `path`. With a prior, every run of one level starts a new chunk."""
+        """Return the bits of the stretches at the levels `path`. With a prior, each run of one level starts a new chunk."""
         if not self._header.entropy:
             return self._choice.bits(path, np.diff(edges), self._before)
         bits = 0

@@ -1,4 +1,4 @@
-"""Which decoder makes the audio of a codec's tokens: its own, a multi-band diffusion that ships with it, or one of a file."""
+"""Choose the decoder of a codec: its own, the bundled multi-band diffusion decoder, or one from a file."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from .flow_file import load_flow
 
 CONV, MBD = "conv", "mbd"
 BUNDLED_FILE = "mbd.safetensors"
-WINDOW_SECONDS = 10.0  # of published decoders, whose memory would grow with the signal otherwise
+WINDOW_SECONDS = 10.0  # for published decoders, whose memory would otherwise grow with the signal
 EVERYTHING = 1 << 40  # frames
 
 
 def with_decoder(
     codec: Codec, decoder: str | Path = MBD, steps: int | None = None, seed: int = 0, progress: Progress | None = None
 ) -> Codec:
-    """The same codec with another decoder; encoder and codebooks are shared.
+    """Return the codec with another decoder; encoder and codebooks are shared.
 
-    `decoder` is "conv" for the codec's own, "mbd" for the diffusion decoder that ships with it, or a file: one of
-    `ecdc train mbd`, or a published multi-band diffusion (.th, .pt). `steps` of its sampler are its default where not
-    given, `seed` decides its noise; `progress` is told of every call of a published network. Raises CheckpointError, in
-    one line, for files that are none or belong to other tokens, ValueError for a codec that they do not fit.
+    `decoder` is "conv" for the codec's own, "mbd" for the bundled diffusion decoder, or a file: one from `ecdc train mbd`, or a
+    published multi-band diffusion (.th, .pt). `steps` of its sampler (None: the default); `seed` decides the noise; `progress`
+    is called for every call of a published network. Raises CheckpointError, in one line, if the file is not a decoder or
+    belongs to other tokens, and ValueError if it does not fit the codec.
     """
     if decoder == CONV:
         return codec
@@ -43,21 +43,21 @@ def with_decoder(
 
 def _bundled(codec: Codec) -> Path:
     path = BUNDLED / codec.config.name / BUNDLED_FILE
-    # A name only: that of a codec comes out of its file, and must not lead elsewhere.
+    # The codec's name comes from its file. It must be a plain name that does not lead to another folder.
     if path.parent.parent.resolve() != BUNDLED.resolve() or not path.exists():
         raise CheckpointError(f"{codec.config.name}: no diffusion decoder ships with this model: name a file of one")
     return path
 
 
 def _is_flow(path: Path) -> bool:
-    """Whether a file is one of `save_flow`; others are left to their own readers."""
+    """Return True if a file is one of `save_flow`; other files are left to their own readers."""
     if path.suffix != ".safetensors":
         return False
     try:
         with safe_open(path, "pt") as file:
             return "config" not in (file.metadata() or {})
     except (OSError, SafetensorError):
-        return True  # whose reader tells what is wrong
+        return True  # its reader reports what is wrong
 
 
 def _flow(codec: Codec, path: Path, steps: int | None, seed: int) -> FlowDecoder:
@@ -75,15 +75,15 @@ def _published(codec: Codec, path: Path, steps: int | None, seed: int, progress:
 
 @dataclass
 class _Waiting:
-    """Latents [B, D, t] so far."""
+    """Latents [B, D, t] received so far."""
 
     parts: list[Tensor]
 
 
 class WholeDecoder(nn.Module):
-    """A published diffusion decoder in a codec's place.
+    """A published diffusion decoder, used as a codec's decoder.
 
-    Its networks see all that a window holds, in both directions: no sample is made before the last frame is there.
+    Its networks see the whole window in both directions, so no sample is made before the last frame has arrived.
     """
 
     reach = EVERYTHING, EVERYTHING
@@ -91,17 +91,17 @@ class WholeDecoder(nn.Module):
     def __init__(self, codec: Codec, model: MultiBandDiffusion, steps: int, seed: int, progress: Progress | None) -> None:
         super().__init__()
         self.model = model
-        self._codec = [codec]  # out of sight of nn.Module: it is another's
+        self._codec = [codec]  # in a list, so that nn.Module does not register it as a submodule
         self._options: dict[str, Any] = {"steps": steps, "seed": seed, "progress": progress}
 
     def initial_state(self, batch_size: int, first_frame: int = 0) -> _Waiting:
-        """Nothing waits before the first frame, which must be that of the signal."""
+        """Return an empty state. The first frame must be the first of the signal."""
         if first_frame:
             raise ValueError("this decoder needs the whole signal")
         return _Waiting([])
 
     def forward(self, latents: Tensor, state: _Waiting | None = None, last: bool = True) -> Tensor:
-        """Decode a whole signal [B, D, T] -> [B, C, T * hop], or keep the next block of one until the last."""
+        """Decode a whole signal [B, D, T] -> [B, C, T * hop]; blocks of a stream are collected until the last one."""
         parts = [*(state.parts if state else ()), latents]
         if state is not None:
             state.parts = parts

@@ -1,4 +1,4 @@
-"""What a band of the decoder is made of: its network, its noise schedule, its band processor."""
+"""Configuration of a band of the decoder: its network, its noise schedule, its band processor."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ N_HEADS = 8  # of the transformer
 
 
 def _check(owner: Any, limits: dict[str, tuple[float, float]]) -> None:
-    """Raise ConfigError for the first value outside of its closed interval; NaN is outside of all."""
+    """Raise ConfigError for the first value outside its closed interval; NaN is always outside."""
     for key, (low, high) in limits.items():
         value = getattr(owner, key)
         if value is not None and not low <= value <= high:
@@ -41,8 +41,8 @@ class UnetConfig(Strict):
     res_blocks: int = 1  # per level and side
     dropout: float = 0.0  # in training only
     n_steps: int = 1000  # times that the network knows
-    times_everywhere: bool = True  # every level is told the time; otherwise the outermost
-    bottleneck: str = "none"  # none | transformer | bilstm; with none, only its skip passes there
+    times_everywhere: bool = True  # every level receives the time; otherwise only the outermost
+    bottleneck: str = "none"  # none | transformer | bilstm; with none, only the skip connection passes the deepest level
     cross_attention: bool = False  # the transformer attends to the condition; otherwise it is added
     condition_dim: int | None = 128  # D of the codec's latents; None: unconditional
 
@@ -70,7 +70,7 @@ class UnetConfig(Strict):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Channels of each level, outermost first; each rounds down before the next grows from it."""
+        """Channels of each level, outermost first. Each is rounded down before the next one is computed from it."""
         found = [self.hidden]
         for _ in range(self.depth - 1):
             found.append(min(int(found[-1] * self.growth), self.max_width))
@@ -84,13 +84,13 @@ class UnetConfig(Strict):
 
 @dataclass(frozen=True, slots=True)
 class ScheduleConfig(Strict):
-    """How noise takes over a signal (schedule.py)."""
+    """How noise replaces the signal over time (schedule.py)."""
 
     n_steps: int = 1000
     first_beta: float = 1e-5  # share of the variance that the first step replaces by noise
     last_beta: float = 2.9e-2
     power: float = 7.5  # betas to the power of 1/p are evenly spaced
-    clip: float | None = 5.0  # samples stay within this; None: no limit
+    clip: float | None = 5.0  # samples are limited to this magnitude; None: no limit
     rescale: float = 1.0  # training divides the signal by this
     noise_scale: float = 1.0  # and multiplies the noise by this
 
@@ -106,11 +106,11 @@ class ScheduleConfig(Strict):
 
 @dataclass(frozen=True, slots=True)
 class ProcessorConfig(Strict):
-    """How loud each mel band is within the diffusion process (bands.py)."""
+    """How loud each mel band is during diffusion (bands.py)."""
 
     n_bands: int = 8
-    power: float = 1.0  # 1: as loud as white noise is there; 0: as it came
-    n_fit: int = 10_000  # signals from which the statistics are taken
+    power: float = 1.0  # 1: as loud as white noise; 0: unchanged
+    n_fit: int = 10_000  # signals that the statistics are measured on
 
     def __post_init__(self) -> None:
         _check(self, {"n_bands": (2, 128), "power": (0, 16), "n_fit": (1, 1 << 40)})
@@ -118,7 +118,7 @@ class ProcessorConfig(Strict):
 
 @dataclass(frozen=True, slots=True)
 class BandConfig(Strict):
-    """One band: a network with its schedule, and a processor where it has one."""
+    """One band: a network, its schedule, and optionally a processor."""
 
     unet: UnetConfig
     schedule: ScheduleConfig
@@ -144,5 +144,5 @@ class DiffusionConfig(Strict):
             raise ConfigError("DiffusionConfig.bands: all must have the same channels and condition")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that `from_dict` reads back to an equal object."""
+        """Return plain values that `from_dict` reads back to an equal object."""
         return {"sample_rate": self.sample_rate, "bands": [band.to_dict() for band in self.bands]}

@@ -1,4 +1,4 @@
-"""Multi-band diffusion as a decoder: a codec's latents in, sampled audio out (arXiv 2308.02560)."""
+"""Multi-band diffusion as a decoder: from a codec's latents to sampled audio (arXiv 2308.02560)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .unet import DiffusionUnet
 from .windows import Windows
 
 DEFAULT_STEPS = 20  # network calls per band
-FADE_SECONDS = 0.02  # on either side of a border between windows
-Progress = Callable[[int, int], None]  # calls done, calls in all
+FADE_SECONDS = 0.02  # on each side of a border between windows
+Progress = Callable[[int, int], None]  # calls done, total calls
 
 
 class Band(nn.Module):
-    """One band: its network, its schedule, its processor if any."""
+    """One band: its network, its noise schedule, and its processor if it has one."""
 
     def __init__(self, config: BandConfig, sample_rate: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Band(nn.Module):
 
 @dataclass(frozen=True)
 class _Run:
-    """What the bands of one run share."""
+    """What all bands of one run share."""
 
     latents: Tensor  # [R, D, T]
     noise: Noise
@@ -50,20 +50,19 @@ class _Run:
 
 
 class MultiBandDiffusion(nn.Module):
-    """Samples the audio that a codec's latents stand for: one diffusion process per band, their outputs summed.
+    """Samples audio from a codec's latents: one diffusion process per band, whose outputs are summed.
 
-    Nothing but training keeps a process to its band.
+    Only training keeps a process within its band.
 
-    Long signals may be decoded in windows (`window_seconds`), and this holds. Every call of
-    a network goes over the whole signal, window by window, before the next call of that band
-    sees it, and noise belongs to a place in the signal. So a signal of one window (up to one
-    and a half of `window_seconds`) is decoded as a whole is, bit for bit. Of more windows,
-    each call of a network sees its window and a context that covers the convolutions' reach:
-    whatever is local, the convolutions, the stretched condition, the samplers and the band
-    processors, then gives what it gives on the whole, to rounding and at cross-fades too.
-    What is not local does not: norms take their statistics, LSTMs their memory and attention
-    its span from the window. The published networks have norms, and so their windows
-    differ from the whole as decodings of excerpts do.
+    Long signals may be decoded in windows (`window_seconds`). Each call of a network processes the
+    whole signal, window by window, before that band's next call, and noise depends on the position
+    in the signal. So a signal of one window (up to one and a half times `window_seconds`) decodes
+    bit for bit as it does without windows. With more windows, each call sees its window plus a
+    context that covers the reach of the convolutions. Local operations (convolutions, the stretched
+    condition, samplers, band processors) then give the same values as on the whole signal, up to
+    rounding, also in cross-fades. Other operations do not: norms take their statistics, LSTMs their
+    memory and attention its span from the window. The published networks have norms, so their
+    windows differ from the whole as decodings of excerpts do.
     """
 
     def __init__(self, config: DiffusionConfig) -> None:
@@ -73,10 +72,10 @@ class MultiBandDiffusion(nn.Module):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> MultiBandDiffusion:
-        """A decoder for inference from a file of ours (.safetensors) or a published one (.th, .pt).
+        """Load a decoder for inference from a file of ours (.safetensors) or a published one (.th, .pt).
 
-        Nothing that a file says is run. Raises CheckpointError, with one line, for files that
-        are no such decoder and for missing, unknown or wrongly shaped tensors.
+        No code from the file is run. Raises CheckpointError, with one line, for other files and for
+        missing, unknown or wrongly shaped tensors.
         """
         config, state = checkpoint.read(Path(path))
         with torch.device("meta"):
@@ -85,7 +84,7 @@ class MultiBandDiffusion(nn.Module):
         return model.eval().requires_grad_(False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write weights and configuration as one .safetensors file, which `load` reads."""
+        """Write weights and configuration to one .safetensors file, which `load` reads."""
         checkpoint.write(Path(path), self.config, self.state_dict())
 
     @property
@@ -95,7 +94,7 @@ class MultiBandDiffusion(nn.Module):
 
     @property
     def channels(self) -> int:
-        """C of the networks."""
+        """Number of channels C of the networks."""
         return self.config.bands[0].unet.channels
 
     @torch.no_grad()
@@ -112,17 +111,16 @@ class MultiBandDiffusion(nn.Module):
         equaliser: str | None = "item",
         progress: Progress | None = None,
     ) -> Tensor:
-        """Codes, or the latents that they stand for, to audio.
+        """Decode codes, or the latents that they stand for, to audio.
 
-        Shapes: codes [B, K, T] (integers) or latents [B, D, T] -> [B, C, N]; with a stereo
-        signal in two mono streams, [B, 2, K, T] or [B, 2, D, T] -> [B, 2, N]. N is T * hop, or
-        `n_samples` of it. `steps`: calls per network, or their times. `sampler`: ancestral
-        (published), ddim or dpm. `seed`: one for all items, one for each, or a generator that
-        draws them; an item's audio depends on its own seed and latents only, and its streams
-        share their noise. BatchNoise() draws as the published code does. `equaliser` gives each
-        mel band the loudness of the codec's own decoding: by item, "batch" as published, or
-        None. `progress` is told of every call of a network. Raises ValueError for a codec that
-        does not fit, and for wrong shapes and options.
+        Shapes: codes [B, K, T] (integers) or latents [B, D, T] -> [B, C, N]. For stereo in two mono
+        streams: [B, 2, K, T] or [B, 2, D, T] -> [B, 2, N]. N is T * hop, or `n_samples` of it.
+        `steps`: number of calls per network, or their times. `sampler`: ancestral (published), ddim or
+        dpm. `seed`: one for all items, one for each, or a generator that draws them. An item's audio
+        depends only on its own seed and latents, and its streams share their noise. BatchNoise() draws
+        as the published code does. `equaliser` gives each mel band the loudness of the codec's own
+        decoding: per item, "batch" as published, or None. `progress` is called after every call of a
+        network. Raises ValueError for a codec that does not fit, and for wrong shapes and options.
         """
         if equaliser not in ("item", "batch", None):
             raise ValueError(f"equaliser must be 'item', 'batch' or None, got {equaliser!r}")
@@ -141,7 +139,7 @@ class MultiBandDiffusion(nn.Module):
         return wav.view(shape)
 
     def generate(self, latents: Tensor, n_samples: int, **options: Any) -> Tensor:
-        """Latents [B, D, T] -> audio [B, C, n_samples], as it is sampled; options are those of `generate_blocks`."""
+        """Sample audio [B, C, n_samples] from latents [B, D, T], without equaliser. Options as for `generate_blocks`."""
         blocks = list(self.generate_blocks(latents, n_samples, **options))
         return torch.cat(blocks, dim=-1) if blocks else latents.new_zeros(len(latents), self.channels, 0)
 
@@ -158,10 +156,10 @@ class MultiBandDiffusion(nn.Module):
         n_streams: int = 1,
         progress: Progress | None = None,
     ) -> Iterator[Tensor]:
-        """`generate` in blocks [B, C, n], one per window; beside the latents only windows are held.
+        """Like `generate`, in blocks [B, C, n], one per window. Only the latents and windows are in memory.
 
-        `n_streams` rows that follow each other are the streams of one item. Options are those
-        of `decode`. Raises ValueError for wrong ones before the first block is computed.
+        Every `n_streams` consecutive latents are the streams of one item. Options are those of `decode`.
+        Raises ValueError for wrong options before the first block is computed.
         """
         self._check_latents(latents)
         windows = self._windows(n_samples, window_seconds)
@@ -174,11 +172,11 @@ class MultiBandDiffusion(nn.Module):
         run = _Run(latents.to(self._like()), noise, windows, _counter(sum(map(len, calls)) * windows.count, progress))
         streams = [self._band_blocks(i, own, run) for i, own in enumerate(calls)]
         for parts in zip(*streams, strict=True):
-            # A band's first block is computed when it is asked for: with one window, band after band.
+            # A band's first block is computed only when it is needed, so with one window the bands run one after another.
             yield sum(parts[1:], start=parts[0])
 
     def _band_blocks(self, index: int, calls: Sequence[Call], run: _Run) -> Iterator[Tensor]:
-        """The signal of one band: a chain of streams, each of which is one call of the network."""
+        """Generate the signal of one band as a chain of streams, each of which is one call of the network."""
         band: Any = self.bands[index]
         gain = band.config.schedule.noise_scale
         condition = _condition(band.unet, run)
@@ -204,7 +202,7 @@ class MultiBandDiffusion(nn.Module):
         return blocks if band.processor is None else run.windows.apply(blocks, lambda x, _: band.processor.restore(x))
 
     def _windows(self, n_samples: int, seconds: float | None) -> Windows:
-        """Windows on the grid of all bottlenecks, or one over all."""
+        """Return windows on a grid that fits all bottlenecks, or one window for the whole signal."""
         if seconds is None:
             return Windows(n_samples, max(1, n_samples))
         bands: list[Any] = list(self.bands)
@@ -241,7 +239,7 @@ class MultiBandDiffusion(nn.Module):
             raise ValueError(f"latents must be [B, {dim or 'D'}, T], got {tuple(latents.shape)}")
 
     def _latents(self, given: Tensor, codec: Codec) -> Tensor:
-        """Latents [R, D, T] of codes or latents, streams as rows."""
+        """Return the latents [R, D, T] of codes or latents, with streams as separate batch items."""
         if given.dim() not in (3, 4) or (given.dim() == 4 and self.channels > 1):
             raise ValueError(f"codes must be [B, K, T] or, of mono streams, [B, S, K, T], got {tuple(given.shape)}")
         rows = given.flatten(0, -3)
@@ -252,7 +250,7 @@ class MultiBandDiffusion(nn.Module):
         return rows
 
     def _shape(self, given: Tensor, codec: Codec, n_samples: int | None) -> tuple[int, int, int]:
-        """What is to be returned for codes or latents: [B, C, N]."""
+        """Return the shape [B, C, N] of the output for codes or latents."""
         longest = given.shape[-1] * codec.config.hop_length
         n_samples = longest if n_samples is None else n_samples
         if not 0 <= n_samples <= longest:
@@ -261,10 +259,10 @@ class MultiBandDiffusion(nn.Module):
 
 
 def _condition(unet: DiffusionUnet, run: _Run) -> Callable[[int, int], Tensor | None]:
-    """The condition of a window (first sample, n): of the whole signal, what falls into it.
+    """Return a function that gives the condition of a window (first sample, n): its part of the whole condition.
 
-    A condition that is added is stretched for the whole signal first, so that each step of
-    the bottleneck gets the same frame in every window.
+    If the condition is added, it is stretched over the whole signal first, so each step of the
+    bottleneck gets the same frame in every window.
     """
     latents, n_samples = run.latents, run.windows.n_samples
     n_frames = latents.shape[-1]
@@ -282,7 +280,7 @@ def _condition(unet: DiffusionUnet, run: _Run) -> Callable[[int, int], Tensor | 
 
 
 def _decode_blocks(codec: Codec, latents: Tensor, window_seconds: float | None) -> Tensor:
-    """The codec's own decoding [R, C, N], its blocks as long as windows."""
+    """Decode [R, C, N] with the codec's own decoder, in blocks as long as the windows."""
     decoder: Any = codec.decoder
     n_frames = latents.shape[-1]
     if window_seconds is None or n_frames == 0:
@@ -296,7 +294,7 @@ def _decode_blocks(codec: Codec, latents: Tensor, window_seconds: float | None) 
 
 
 def _counter(total: int, progress: Progress | None) -> Callable[[], None]:
-    """Counts calls of networks and tells `progress`."""
+    """Return a function that counts network calls and reports them to `progress`."""
     done = 0
 
     def tick() -> None:

@@ -1,21 +1,20 @@
-"""A multi-band diffusion decoder at frame rate: bands of MDCT coefficients, each with a rectified flow of its own.
+"""A multi-band diffusion decoder at frame rate: bands of MDCT coefficients, each with its own rectified flow.
 
-Where the published decoder diffuses waveforms with a U-Net for each band, this one works on MDCT coefficients, 75 frames a
-second, as RFWave (Liu et al. 2024) does on spectra: a hundredth of the work. Bands never see each other, so that an error in
-the bass cannot distort the treble; they share what conditions them: the latents, and what the convolutional decoder made of
-them. The flow (Liu et al. 2022, "Flow straight and fast") does not start at noise but at that decoder's own coefficients with
-noise on top, in proportion to their level.
+The published decoder diffuses waveforms with one U-Net per band. This one works on MDCT coefficients at 75 frames a second,
+as RFWave (Liu et al. 2024) does on spectra, with a hundredth of the computation. Bands do not see each other, so an error in
+the bass cannot distort the treble. They share their conditions: the latents, and the output of the convolutional decoder.
+The flow (Liu et al. 2022, "Flow straight and fast") does not start from pure noise but from that decoder's coefficients plus
+noise in proportion to their level.
 
-Each network tells where the flow ends (the velocity at time t is what is left of the way over 1 - t): the convolutional
-decoder's coefficients with a gain for each, some of the noise, and what else there is to add; untrained networks change
-nothing. Several short blocks per frame follow how energy
-moves inside of a frame, which the frame rate would smear.
+Each network predicts where the flow ends (the velocity at time t is the remaining distance over 1 - t) as the sum of the
+convolutional decoder's coefficients, each with a gain, a share of the noise, and a correction. Untrained networks change
+nothing. Several short blocks per frame follow changes of energy within a frame, which one block would smear.
 
-Coefficients are companded (square root) and divided by a local level, which the convolutional decoder gives too; so all
-that the networks see and say is about one in size, for loud frames and quiet ones alike.
+Coefficients are companded (square root) and divided by a local level of the convolutional decoder's output, so the inputs
+and outputs of the networks have a magnitude of about 1 in loud and in quiet frames.
 
-Every part is causal, and noise belongs to a frame: streamed output equals whole output, a batch its single rows, and a span
-what the whole has there.
+Every part is causal, and noise depends on the frame: streamed output equals whole output, batched output equals single
+output, and a span equals the same part of the whole.
 """
 
 from __future__ import annotations
@@ -37,28 +36,28 @@ from ..protocols import Decoder
 from .noise import ItemNoise
 
 TIME_FEATURES = 32
-LEVEL_BINS = 9  # over which a local level is averaged
-LEVEL_FLOOR = 0.03  # of a companded level: under the noise of 16-bit audio
+LEVEL_BINS = 9  # over which the local level is averaged
+LEVEL_FLOOR = 0.03  # of a companded level; below the noise of 16-bit audio
 MAX_GAIN = 2.0  # nepers of companded coefficients: 35 dB
-LEVELS = 20  # groups of bins whose levels every band is told
-# So that reading a file ends.
+LEVELS = 20  # groups of bins whose levels every band receives
+# Limits on what a file can make us allocate and compute.
 LIMITS = {"hop_length": 4096, "n_blocks": 64, "depth": 64, "width": 8192, "expand": 16, "kernel_size": 63}
 
 
 @dataclass(frozen=True, slots=True)
 class FlowConfig(Strict):
-    """The shape of the networks, and how far from the convolutional decoder's coefficients the flow starts."""
+    """The size of the networks, and the noise added to the convolutional decoder's coefficients at the start of the flow."""
 
     hop_length: int = 320  # samples per frame
     dimension: int = 128  # D of the latents
     n_blocks: int = 4  # short MDCT blocks per frame
-    edges: tuple[int, ...] = (0, 40, 80, 160, 320)  # in units of sample_rate / (2 hop), between which the bands lie
+    edges: tuple[int, ...] = (0, 40, 80, 160, 320)  # borders of the bands, in units of sample_rate / (2 hop)
     width: int = 192
     depth: int = 4
     expand: int = 3
     kernel_size: int = 7  # frames
-    spread: float = 0.6  # of the noise at the start, over the local level
-    steps: int = 2  # by default
+    spread: float = 0.6  # standard deviation of the noise at the start, relative to the local level
+    steps: int = 2  # default
 
     def __post_init__(self) -> None:
         for key, most in LIMITS.items():
@@ -72,7 +71,7 @@ class FlowConfig(Strict):
 
     @property
     def n_parameters(self) -> int:
-        """Numbers that are trained."""
+        """Number of trained parameters."""
         w = self.width
         block = w * (self.kernel_size + 2 * self.expand * w + self.expand + 5)  # convolution, norm, two layers, scale
         found = 0
@@ -85,19 +84,19 @@ class FlowConfig(Strict):
 
 @dataclass
 class FlowState:
-    """What a streaming decoder remembers between two calls."""
+    """What a streaming decoder keeps between two calls."""
 
-    first: object  # of the convolutional decoder
-    samples: Tensor  # [B, n]: of its audio, needed by frames to come
-    latents: Tensor  # [B, D, n]: whose frames wait for that audio
+    first: object  # state of the convolutional decoder
+    samples: Tensor  # [B, n]: its audio that later frames need
+    latents: Tensor  # [B, D, n]: of frames that wait for that audio
     tail: Tensor  # [B, block]: second half of the last block
-    first_frame: int  # of the stream, in the whole signal
-    pasts: list[list[list[Tensor]]]  # of each step and band
+    first_frame: int  # number of the stream's first frame in the whole signal
+    pasts: list[list[list[Tensor]]]  # for each step and band
     n_frames: int = 0  # decoded so far
 
 
 class BandFlow(nn.Module):
-    """Where the flow of one band's coefficients ends."""
+    """Predicts where the flow of one band's coefficients ends."""
 
     def __init__(self, config: FlowConfig, n_bins: int) -> None:
         super().__init__()
@@ -111,7 +110,7 @@ class BandFlow(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, condition: Tensor, time: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """x [B, T, n] and condition [B, T, n + D + LEVELS], at times [B] of the flow -> its end [B, T, n], the next past."""
+        """x [B, T, n], condition [B, T, n + D + LEVELS], times [B] of the flow -> end of the flow [B, T, n], next past."""
         h = self.inp(torch.cat([x, condition], dim=-1)) + self.time(_time_features(time))[:, None]
         h, past = self.stack(h, past)
         gain, noise, rest = self.out(self.norm(h)).chunk(3, dim=-1)
@@ -132,15 +131,15 @@ class MultiBandFlow(nn.Module):
         self.register_buffer("basis", mdct_basis(self.block).float(), persistent=False)
 
     def coefficients(self, audio: Tensor) -> Tensor:
-        """Companded MDCT coefficients of a whole signal [B, N]: [B, T, hop] with T = ceil(N / hop).
+        """Return the companded MDCT coefficients of a whole signal [B, N]: [B, T, hop] with T = ceil(N / hop).
 
-        In ascending order of frequency, and for each bin those of a frame's blocks in order of time.
+        They are ordered by frequency; within each bin, the blocks of a frame are in order of time.
         """
         missing = -audio.shape[1] % self.config.hop_length
         return self.analyse(F.pad(audio, (self.block // 2, missing + self.block // 2)))
 
     def analyse(self, samples: Tensor) -> Tensor:
-        """Coefficients [B, T, hop] of the frames that [B, n] samples complete, half a block of which stands before them."""
+        """Return coefficients [B, T, hop] of the frames that samples [B, n] complete. The samples start half a block early."""
         hop, n_blocks = self.config.hop_length, self.config.n_blocks
         n_frames = max(0, samples.shape[1] - self.block) // hop
         if not n_frames:
@@ -149,17 +148,17 @@ class MultiBandFlow(nn.Module):
         return compand(blocks.unflatten(1, (n_frames, n_blocks)).transpose(2, 3).flatten(2))
 
     def synthesise(self, coefficients: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples [B, T * hop] that no later frame touches, from half a block before the first frame on; the next tail."""
+        """Return the finished samples [B, T * hop], from half a block before the first frame on, and the next tail."""
         blocks = expand(coefficients).unflatten(2, (self.block, self.config.n_blocks)).transpose(2, 3).flatten(1, 2)
         return overlap_add(blocks @ self.basis, tail)
 
     def levels(self, coefficients: Tensor) -> Tensor:
-        """The local level of companded coefficients, each averaged over its neighbours: [B, T, hop], above zero."""
+        """Return the local level of companded coefficients, an average over neighbours: [B, T, hop], above zero."""
         power = F.avg_pool1d(coefficients.square(), LEVEL_BINS, 1, LEVEL_BINS // 2, count_include_pad=False)
         return (power + LEVEL_FLOOR**2).sqrt()
 
     def conditions(self, first: Tensor, levels: Tensor, latents: Tensor) -> list[Tensor]:
-        """What each band is told: coefficients [B, T, hop] of the convolutional decoder, their levels, latents [B, D, T]."""
+        """Return each band's condition: the convolutional decoder's coefficients [B, T, hop], levels, latents [B, D, T]."""
         z = latents.transpose(1, 2)
         groups = F.adaptive_avg_pool1d(levels.log(), LEVELS)
         relative = first / levels
@@ -168,7 +167,7 @@ class MultiBandFlow(nn.Module):
     def ends(
         self, x: Tensor, conditions: list[Tensor], time: Tensor, pasts: list[list[Tensor]]
     ) -> tuple[Tensor, list[list[Tensor]]]:
-        """Where points x [B, T, hop] over levels flow to from times [B], over levels too; and the next pasts."""
+        """Return where points x [B, T, hop] at times [B] flow to, and the next pasts. Points are relative to the levels."""
         parts, after = [], []
         for band, own, condition, past in zip(self.bands, self._bands_of(x), conditions, pasts, strict=True):
             part, past = band(own, condition, time, past)
@@ -177,13 +176,13 @@ class MultiBandFlow(nn.Module):
         return torch.cat(parts, dim=-1), after
 
     def initial_pasts(self, batch_size: int) -> list[list[Tensor]]:
-        """Silence before the first frame, for each band."""
+        """Return the past of each band before the first frame: silence."""
         return [band.stack.initial_past(batch_size) for band in self.bands]  # type: ignore[union-attr, operator]
 
     def decode_from(self, first: Tensor, latents: Tensor, time: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """For training: the end of the flow [B, T, hop] as told at times [B], and levels; both companded.
+        """For training: return the end of the flow [B, T, hop] as predicted at times [B], and the levels; both companded.
 
-        Rows at times above zero have gone so far on their own straight way, as in decoding by a few steps.
+        Items at times above zero have moved that far along their own straight path, as in decoding with a few steps.
         Shapes: coefficients [B, T, hop] of the convolutional decoder, latents [B, D, T], noise [B, T, hop].
         """
         levels = self.levels(first)
@@ -205,10 +204,10 @@ class MultiBandFlow(nn.Module):
 
 
 class FlowDecoder(nn.Module):
-    """Latents [B, D, T] -> audio [B, 1, T * hop]: a convolutional decoder, and the flow from what it gives.
+    """Latents [B, D, T] -> audio [B, 1, T * hop]: a convolutional decoder, followed by the flow.
 
-    It stands in a codec in place of that decoder. `seed` decides the noise, each row's of a batch alike; `steps` are those
-    of Euler's method along the flow. With no steps it is the convolutional decoder.
+    It replaces the convolutional decoder of a codec. `seed` decides the noise, which is the same for each item of a batch.
+    `steps` is the number of Euler steps along the flow; with 0 steps this is the convolutional decoder.
     """
 
     edge: Tensor
@@ -221,19 +220,19 @@ class FlowDecoder(nn.Module):
         seed: int = 0,
         first_reach: tuple[int, int] = (0, 0),
     ) -> None:
-        """`first_reach` is that of the convolutional decoder, as of `Codec.reach`."""
+        """`first_reach` is the reach of the convolutional decoder; see `Codec.reach`."""
         super().__init__()
         self.first, self.flow = first, flow
         self.steps = flow.config.steps if steps is None else steps
         self.noise = ItemNoise([seed])
-        # A frame's audio is of the windows around it, each of which sees audio of the frames around its own.
+        # A frame's audio comes from the windows around it, and each window sees the audio of frames around its own.
         context = self.steps * flow.config.depth * (flow.config.kernel_size - 1)
         self.reach = first_reach[0] + context + 2, first_reach[1] + 2
         window = sine_window(flow.block).float()[flow.block // 2 : flow.block]
         self.register_buffer("edge", window.square().reciprocal(), persistent=False)
 
     def initial_state(self, batch_size: int, first_frame: int = 0) -> FlowState:
-        """The state before the first frame, which is number `first_frame` of the whole signal."""
+        """Return the state before the first frame, which has the number `first_frame` in the whole signal."""
         config = self.flow.config
         zeros = self.edge.new_zeros
         return FlowState(
@@ -246,7 +245,7 @@ class FlowDecoder(nn.Module):
         )
 
     def forward(self, latents: Tensor, state: FlowState | None = None, last: bool = True) -> Tensor:
-        """Decode a whole signal, or the next block of one (`state` is then updated in place)."""
+        """Decode a whole signal, or its next block if `state` is given, which is updated in place."""
         hop, half = self.flow.config.hop_length, self.flow.block // 2
         state = state or self.initial_state(latents.shape[0])
         wav = self.first(latents, state.first, last)[:, 0]
@@ -259,7 +258,7 @@ class FlowDecoder(nn.Module):
         if n_frames:
             found = self._sample(first, waiting[..., :n_frames], state)
             part, state.tail = self.flow.synthesise(found, state.tail)
-            if state.n_frames == 0:  # nothing overlaps on the left, as in the convolutional decoder
+            if state.n_frames == 0:  # the first block has nothing to overlap with, as in the convolutional decoder
                 part = torch.cat([part[:, half : 2 * half] * self.edge, part[:, 2 * half :]], dim=1)
             state.n_frames += n_frames
             parts.append(part)
@@ -268,7 +267,7 @@ class FlowDecoder(nn.Module):
         return torch.cat(parts, dim=1)[:, None] if parts else latents.new_zeros(latents.shape[0], 1, 0)
 
     def _sample(self, first: Tensor, latents: Tensor, state: FlowState) -> Tensor:
-        """Companded coefficients [B, T, hop] at the end of the flow, from those of the convolutional decoder."""
+        """Return the companded coefficients [B, T, hop] at the end of the flow, given those of the convolutional decoder."""
         levels = self.flow.levels(first)
         conditions = self.flow.conditions(first, levels, latents)
         x = first / levels
@@ -281,13 +280,13 @@ class FlowDecoder(nn.Module):
         return x * levels
 
     def _noise(self, first_frame: int, like: Tensor) -> Tensor:
-        """Noise [1, T, hop] of the frames from `first_frame` on, the same for every row."""
+        """Return noise [1, T, hop] for the frames from `first_frame` on, the same for every batch item."""
         n_frames, hop = like.shape[1:]
         return self.noise.draw(0, 0, first_frame * hop, like.new_empty(1, 1, n_frames * hop)).view(1, n_frames, hop)
 
 
 def _time_features(time: Tensor) -> Tensor:
-    """Sines and cosines of times [B] in [0, 1]: [B, TIME_FEATURES]."""
+    """Return sines and cosines of times [B] in [0, 1]: [B, TIME_FEATURES]."""
     rates = torch.exp(torch.linspace(0.0, math.log(64.0), TIME_FEATURES // 2)) * math.pi
     phase = time[:, None] * rates
     return torch.cat([phase.sin(), phase.cos()], dim=1)

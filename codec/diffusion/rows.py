@@ -1,11 +1,12 @@
-"""The diffusion network as inference on a processor wants it: over rows, block by block, in place.
+"""Run the diffusion network for inference on a CPU: on time steps as rows, block by block, in place.
 
-As in ..modules.conv, a signal is rows [n, W] and a convolution a sum of matrix products over
-shifted views of them. A norm needs the statistics of all rows before its first output, so
-every norm is a pass over its level: a block is normalized into a scratch that stays in the
-cache, multiplied, and what comes out is measured there for the norm after it. Each level
-has one buffer, which is its skip too, and all share another one for what lies between two
-convolutions. unet.py is the slow twin: the same values but for rounding.
+As in ..modules.conv, a signal is a matrix [n, W] with one row per time step, and a convolution
+is a sum of matrix products over shifted views of it. A norm needs the statistics of all rows
+before its first output, so each norm takes one pass over its level: a block is normalized into a
+scratch buffer that stays in the cache, multiplied, and the product's statistics are measured for
+the next norm. Each level has one buffer, which is also its skip connection. All levels share one
+buffer for the values between the two convolutions of a block. unet.py is the reference
+implementation: equal values except for rounding.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from ..modules.matmul import affine, matmul
 if TYPE_CHECKING:
     from .unet import DiffusionUnet, ResBlock
 
-LEAST_NUMBERS = 1 << 17  # of the outermost level: with fewer, arranging the work takes longer than it saves
-BLOCK = 1 << 20  # numbers that are worked on at a time: few enough for a cache, many enough that starting costs little
-LEAST_ROWS = 512  # at a time, however wide: each product arranges its weights anew
-FOLD, FOLDED_ROWS = 32, 64  # rows, up to 32, are measured as one: sums in float32 are so much shorter
-Bottleneck = Callable[[Tensor], Tensor | None]  # rows [L, W] of the deepest level -> what is to be added to them
+LEAST_NUMBERS = 1 << 17  # smallest outermost level: below it, the overhead is larger than the gain
+BLOCK = 1 << 20  # numbers processed at a time: few enough for the cache, many enough to outweigh the overhead per block
+LEAST_ROWS = 512  # fewest rows of a block, for any width: each product lays out its weights again
+FOLD, FOLDED_ROWS = 32, 64  # up to 32 rows are measured as one wide row, which makes the float32 sums that much shorter
+Bottleneck = Callable[[Tensor], Tensor | None]  # rows [L, W] of the deepest level -> values to add to them
 
 
 def _is_intel() -> bool:
@@ -38,11 +39,11 @@ def _is_intel() -> bool:
         return False
 
 
-IN_PLACE = _is_intel()  # elsewhere MKL, which adds products in place, is slower than oneDNN and an addition
+IN_PLACE = _is_intel()  # on other CPUs, MKL's in-place accumulation is slower than oneDNN followed by an addition
 
 
 def suits(unet: DiffusionUnet, x: Tensor) -> bool:
-    """Whether `noise` can do this network's work on x [B, C, N], may, as without gradient and dropout, and pays."""
+    """Return True if `noise` supports this network and x [B, C, N] (no gradients, no dropout), and is faster."""
     config = unet.config
     if x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled() or unet.training:
         return False
@@ -55,7 +56,7 @@ def suits(unet: DiffusionUnet, x: Tensor) -> bool:
 
 
 def noise(unet: DiffusionUnet, x: Tensor, embeddings: list[Tensor | None], bottleneck: Bottleneck) -> Tensor:
-    """The noise in one signal [C, N] -> [C, N]; `embeddings` [W] of the time are one for each level."""
+    """Predict the noise in one signal [C, N] -> [C, N]; `embeddings` holds the time embedding [W] of each level."""
     config = unet.config
     pad = (config.kernel_size - config.stride) // 2
     below = Rows(x.shape[1], x.shape[0], pad, config.stride)
@@ -69,7 +70,7 @@ def noise(unet: DiffusionUnet, x: Tensor, embeddings: list[Tensor | None], bottl
         deepest.rows.add_(found)
     for i, j in deepest.blocks():
         deepest.measure(i, j)
-    below.rows.zero_()  # the signal itself is no skip
+    below.rows.zero_()  # the signal itself is not a skip connection
     for decoder in unet.decoders:
         above = levels.pop()
         worker.up(decoder, above, levels[-1], is_last=len(levels) == 1)
@@ -77,10 +78,10 @@ def noise(unet: DiffusionUnet, x: Tensor, embeddings: list[Tensor | None], bottl
 
 
 class Rows:
-    """Rows [n, W] of one level, and the moments of blocks of them.
+    """The time steps [n, W] of one level as rows, and the moments of blocks of them.
 
-    Around them lie rows that are zero for the convolution down, and that take what the
-    convolution up makes beyond the ends.
+    The rows are padded at both ends: with zeros for the downward convolution, and with room for
+    the output of the upward convolution beyond the ends.
     """
 
     def __init__(self, n: int, width: int, pad: int = 0, stride: int = 1, memory: Tensor | None = None) -> None:
@@ -89,24 +90,24 @@ class Rows:
         self.all = torch.empty(size, width) if memory is None else memory[: size * width].view(size, width)
         self.rows = self.all[pad : pad + n]
         self.all[:pad], self.all[pad + n :] = 0, 0
-        self._moments: list[np.ndarray] = []  # means and variances of parts: [2, parts, W]
+        self._moments: list[np.ndarray] = []  # means and variances of parts, each [2, parts, W]
         self._counts: list[int] = []  # rows of each part
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def blocks(self, least: int = LEAST_ROWS) -> Iterator[tuple[int, int]]:
-        """The rows [first, last) of each block."""
+        """Return the range of rows [first, last) of each block."""
         size = max(least, BLOCK // self.rows.shape[1])
         return ((i, min(i + size, len(self))) for i in range(0, len(self), size))
 
     def windows(self, first: int, n: int, stride: int, taps: int) -> Tensor:
-        """A view [n, taps * W] of `taps` rows each, `stride` rows apart, from row `first` on, the padding counted."""
+        """Return a view [n, taps * W]: n windows of `taps` rows, `stride` rows apart, starting at padded row `first`."""
         width = self.rows.shape[1]
         return self.all.as_strided((n, taps * width), (stride * width, 1), self.all.storage_offset() + first * width)
 
     def measure(self, first: int, last: int) -> None:
-        """Take the moments of rows that will not change before they are normalized."""
+        """Measure the moments of rows that will not change before they are normalized."""
         most = max(1, min(FOLD, (last - first) // FOLDED_ROWS))
         whole = first + (last - first) // most * most
         for start, stop, fold in ((first, whole, most), (whole, last, 1)):
@@ -117,7 +118,7 @@ class Rows:
                 self._counts += [(stop - start) // fold] * fold
 
     def normalization(self, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
-        """Gains and offsets [W] of a norm over all the rows, from moments that are then forgotten."""
+        """Return the gains and offsets [W] of a norm over all rows, from the measured moments, which are then cleared."""
         shares = np.array(self._counts)[:, None, None] / len(self)
         moments = np.concatenate(self._moments, axis=1).astype(np.float64)  # [2, parts, W]
         means, variances = moments.reshape(2, len(shares), norm.num_groups, -1)
@@ -131,14 +132,14 @@ class Rows:
 
 
 class _Worker:
-    """Layers over rows, with the memory that they share."""
+    """Runs layers over rows, and owns their shared memory."""
 
     def __init__(self) -> None:
         self._inner = torch.empty(0)
         self._scratches = [torch.empty(0)] * 2
 
     def down(self, encoder: Any, below: Rows, embedding: Tensor | None) -> Rows:
-        """An encoder's layer, and the embedding of the time after it."""
+        """Run an encoder layer, then add the time embedding."""
         stride, weight = encoder.conv.stride[0], _laid_out(encoder.conv.weight, (2, 1, 0))  # [kernel, I, O]
         n, kernel_size, pad = len(below), len(weight), encoder.conv.padding[0]
         n_out = (n + -n % stride + 2 * pad - kernel_size) // stride + 1
@@ -158,7 +159,7 @@ class _Worker:
         return out
 
     def up(self, decoder: Any, above: Rows, target: Rows, is_last: bool) -> None:
-        """A decoder's layer over `above`, which is used up, onto `target`, which is measured unless it is the last."""
+        """Run a decoder layer: `above` (overwritten) is added onto `target`, which is measured unless it is the last."""
         self._residuals(decoder.res_blocks, above, None, is_measured=True)
         stride, pad = decoder.convtr.stride[0], decoder.convtr.padding[0]
         weight = _laid_out(decoder.convtr.weight, (0, 2, 1))  # [I, kernel, O]
@@ -174,7 +175,7 @@ class _Worker:
             done = ready
 
     def _residuals(self, blocks: Any, rows: Rows, embedding: Tensor | None, is_measured: bool) -> None:
-        """Residual blocks in place, over rows that are measured; `is_measured`: so are they to be afterwards."""
+        """Run residual blocks in place on measured rows; with `is_measured`, the results are measured too."""
         for index, block in enumerate(blocks):
             is_last = index == len(blocks) - 1
             bias = block.conv2.bias if embedding is None or not is_last else block.conv2.bias + embedding
@@ -201,7 +202,7 @@ class _Worker:
     def _convolved(
         self, conv: nn.Conv1d, rows: Rows, gains: tuple[Tensor, Tensor], span: tuple[int, int], bias: Tensor | None, out: Tensor
     ) -> Tensor:
-        """A convolution of normalized rows, for the rows of a span."""
+        """Convolve normalized rows, for the rows of a span."""
         (i, j), (dilation,) = span, conv.dilation
         views = self._normalized(rows, gains, i - dilation, j + dilation)
         for tap, factors in enumerate(_laid_out(conv.weight, (2, 1, 0))):
@@ -209,7 +210,7 @@ class _Worker:
         return out
 
     def _normalized(self, rows: Rows, gains: tuple[Tensor, Tensor], first: int, last: int) -> Tensor:
-        """Rows [first, last) through a norm and a ReLU; zeros where there are none."""
+        """Return rows [first, last) after a norm and a ReLU, with zeros for rows beyond the ends."""
         start, stop = max(0, first), min(last, len(rows))
         out = self._scratch(0, last - first, rows.rows.shape[1])
         out[: start - first], out[stop - first :] = 0, 0
@@ -223,7 +224,7 @@ class _Worker:
 
 
 def _multiply(x: Tensor, weight: Tensor, out: Tensor, is_first: bool = False, bias: Tensor | None = None) -> None:
-    """Write bias + x @ weight to `out`, or add x @ weight: [n, I], [I, O] -> [n, O]."""
+    """Write bias + x @ weight to `out` if `is_first`, else add x @ weight: [n, I], [I, O] -> [n, O]."""
     if is_first and bias is not None:
         torch.addmm(bias, x, weight, out=out) if IN_PLACE else out.copy_(affine(x, weight, bias))
     elif is_first:
@@ -235,7 +236,7 @@ def _multiply(x: Tensor, weight: Tensor, out: Tensor, is_first: bool = False, bi
 
 
 def _laid_out(parameter: Tensor, order: tuple[int, int, int]) -> Tensor:
-    """A weight with its axes in another order, contiguous: its memory is arranged so once, which takes no more of it."""
+    """Return a contiguous weight with permuted axes. The parameter's memory is rearranged once, so it takes no extra memory."""
     view = parameter.detach().permute(order)
     if not view.is_contiguous():
         inverse = [order.index(axis) for axis in range(3)]

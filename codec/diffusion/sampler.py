@@ -1,7 +1,7 @@
-"""Samplers: from noise to a signal through a few calls of a network that was trained to name the noise.
+"""Samplers: turn noise into a signal with a few calls of a network that predicts the noise.
 
-All work on the same networks and schedules. Their calls are numbers computed beforehand,
-so that a signal can go through them window by window.
+All samplers work with the same networks and schedules. The numbers of each call are computed in
+advance, so a signal can be processed window by window.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from .schedule import NoiseSchedule
 
 
 class Call(Protocol):
-    """One call of the network and what its answer does to the signal."""
+    """One call of the network, and how its output changes the signal."""
 
     @property
     def time(self) -> int:
-        """At which the network is called."""
+        """The time that the network receives."""
         ...
 
     @property
     def noisy(self) -> bool:
-        """Whether fresh noise is needed."""
+        """Whether the call needs fresh noise."""
         ...
 
     def advance(self, state: Tensor, estimate: Tensor, noise: Tensor | None) -> Tensor:
-        """The next state [B, s * C, n] from this one, the noise [B, C, n] that the network sees, and fresh noise.
+        """Return the next state [B, s * C, n] from this one, the predicted noise [B, C, n], and fresh noise.
 
-        A state's first C channels are the signal; what follows, a sampler keeps for itself.
+        The first C channels of a state are the signal; the others are the sampler's own memory.
         """
         ...
 
@@ -45,7 +45,7 @@ class AncestralCall:
     time: int
     estimate_gain: float
     keep: float  # sqrt(alpha)
-    deviation: float  # of the fresh noise, but for the training's scale of it
+    deviation: float  # of the fresh noise, before `noise_scale`
     noise_scale: float
     clip: float | None
 
@@ -60,11 +60,11 @@ class AncestralCall:
 
 
 def ancestral(schedule: NoiseSchedule, times: Sequence[int]) -> list[Call]:
-    """The published sampler, as it is rather than as it might be meant.
+    """Return the calls of the published sampler, with its peculiarities.
 
-    The noise of the first call is taken to be that of the last time, whatever time it has;
-    the last call adds no noise and stops at the mean for time 0, at which the network is not
-    called; the training's `rescale` is not undone.
+    The noise level of the first call is that of the last time, whatever the call's time is. The
+    last call adds no noise and stops at the mean for time 0; the network is not called at time 0.
+    The training's `rescale` is not undone.
     """
     config = schedule.config
     ascending = schedule.signal[[0, *reversed(times)]]
@@ -92,10 +92,10 @@ def ancestral(schedule: NoiseSchedule, times: Sequence[int]) -> list[Call]:
 
 @dataclass(frozen=True)
 class ExactCall:
-    """A step along the probability flow, by the signal x0 that the network's estimate implies.
+    """A step along the probability flow, using the signal x0 that the predicted noise implies.
 
-    With signal a and noise s = sqrt(1 - a^2) now, a' and s' later: x' = s'/s x + gain D,
-    where D is x0, or extrapolated from the two latest.
+    With signal a and noise s now, a' and s' later: x' = s'/s x + gain D, where D is x0 or an
+    extrapolation from the two latest x0.
     """
 
     time: int

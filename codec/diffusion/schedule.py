@@ -1,6 +1,6 @@
-"""Noise schedules: at time t, sqrt(a) of the signal is left and sqrt(1 - a) of the noise is in, a falling from 1 to nearly 0.
+"""Noise schedules: at time t, a signal is scaled by sqrt(a) and noise by sqrt(1 - a), with a falling from 1 to nearly 0.
 
-`a` is the "alpha bar" of DDPM (arXiv 2006.11239): the product of 1 - beta over the times 0..t.
+`a` is "alpha bar" in DDPM (arXiv 2006.11239): the product of 1 - beta over the times 0..t.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from .config import ScheduleConfig
 class NoiseSchedule:
     """The tables of one schedule.
 
-    They are float32 and computed as the published sampler does, last bits included: a small
-    difference of two of them is divided by a small root, which makes rounding audible in a
-    comparison to 1e-5.
+    They are float32 and computed exactly as in the published sampler, including the last bits: a
+    small difference of two entries is divided by a small root, so rounding differences would show
+    in a comparison to 1e-5.
     """
 
     def __init__(self, config: ScheduleConfig) -> None:
@@ -28,15 +28,15 @@ class NoiseSchedule:
         self.signal = (1 - self.betas).cumprod(dim=0)  # a, for each time
 
     def signal_at(self, time: int) -> Tensor:
-        """a at one time, as a product: float32, and not to the bit what the running one gives."""
+        """Return a at one time as a float32 product, which may differ in the last bits from the cumulative product."""
         return (1 - self.betas[: time + 1]).prod()
 
     def times(self, steps: int | Sequence[int]) -> list[int]:
-        """The times of the network's calls, descending.
+        """Return the times of the network's calls, descending.
 
-        `steps` calls lie evenly from the noisiest time down and end a stride above 0, as the
-        published 20 do: 999, 949, ..., 49. A sequence is taken as it is. Raises ValueError
-        where there are too many, or where they do not descend.
+        `steps` calls are evenly spaced from the noisiest time down to one stride above 0, as the
+        published 20 are: 999, 949, ..., 49. A sequence is used as given. Raises ValueError if there are
+        too many times, or if they do not descend.
         """
         last = self.config.n_steps - 1
         if isinstance(steps, int):

@@ -1,6 +1,6 @@
-"""The diffusion network: a U-Net over waveforms whose bottleneck meets the codec's latents.
+"""The diffusion network: a U-Net over waveforms that receives the codec's latents at its bottleneck.
 
-Modules bear the published names, so that a published state dict is a state dict of these.
+Modules have the published names, so a published state dict can be loaded as it is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .config import UnetConfig
 
 
 class ResBlock(nn.Module):
-    """Two normalized, dilated convolutions added to their input: [B, W, n] -> [B, W, n]."""
+    """Two normalized, dilated convolutions, added to their input: [B, W, n] -> [B, W, n]."""
 
     def __init__(self, width: int, dilation: int, config: UnetConfig) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class DownLayer(nn.Module):
 
 
 class UpLayer(nn.Module):
-    """One level up: [B, W', n] -> [B, W, n * stride]; normalized before and not after."""
+    """One level up: [B, W', n] -> [B, W, n * stride]. The norm comes before the convolution, not after it."""
 
     def __init__(self, n_in: int, n_out: int, config: UnetConfig) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class UpLayer(nn.Module):
 
 
 class DiffusionUnet(nn.Module):
-    """Names the noise in a noisy signal, knowing how noisy it is and what the codec heard.
+    """Predicts the noise in a noisy signal, given the noise level and the codec's latents.
 
     Source: multi-band diffusion (arXiv 2308.02560, section 3.2) as published with audiocraft.
     """
@@ -90,7 +90,7 @@ class DiffusionUnet(nn.Module):
             self.conv_codec = nn.Conv1d(config.condition_dim, widths[-1], 1)
 
     def bottleneck_length(self, n_samples: int) -> int:
-        """Steps of the bottleneck for `n_samples` samples."""
+        """Return the number of steps of the bottleneck for `n_samples` samples."""
         kernel, stride = self.config.kernel_size, self.config.stride
         for _ in range(self.config.depth):
             padded = -(-n_samples // stride) * stride
@@ -99,25 +99,25 @@ class DiffusionUnet(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Samples on either side that the convolutions see of an input, rounded up to whole steps of the bottleneck.
+        """Samples of the input on each side that the convolutions see, rounded up to whole steps of the bottleneck.
 
-        Norms see more: their statistics run over all the signal. So do an LSTM and attention.
+        Norms, LSTMs and attention see the whole signal.
         """
         config = self.config
         pad = (config.kernel_size - config.stride) // 2
         far, total, spacing = max(pad, config.kernel_size - 1 - pad), 0, 1
         for _ in range(config.depth):
-            total += 2 * far * spacing  # down and up again
+            total += 2 * far * spacing  # once on the way down, once on the way up
             spacing *= config.stride
-            total += 2 * spacing * 2 * (2**config.res_blocks - 1)  # two convolutions a block, on either side
+            total += 2 * spacing * 2 * (2**config.res_blocks - 1)  # two convolutions per block, in encoder and decoder
         return -(-total // spacing) * spacing
 
     def forward(self, x: Tensor, time: int | Tensor, condition: Tensor | None = None) -> Tensor:
-        """The noise in a signal.
+        """Predict the noise in a signal.
 
         Shapes: x [B, C, N], time [B] or one number for all, condition [B, D, T] -> [B, C, N].
-        The condition is stretched over the bottleneck by nearest neighbours. Raises
-        ValueError where it is missing, or so long that more than every other frame would be dropped.
+        The condition is stretched over the bottleneck by nearest neighbours. Raises ValueError if it
+        is missing, or if it is so long that more than every other frame would be dropped.
         """
         times = torch.full((len(x),), time, device=x.device) if isinstance(time, int) else time
         if rows.suits(self, x):
@@ -132,8 +132,8 @@ class DiffusionUnet(nn.Module):
             skips.append(hidden)
         source = self._condition(condition, hidden)
         if source is not None and not self.config.cross_attention:
-            # The published code adds in place, to the tensor that is the deepest skip as well:
-            # the condition comes in twice, and without a bottleneck only through that skip.
+            # The published code adds in place to a tensor that is also the deepest skip connection:
+            # the condition is counted twice, and without a bottleneck it enters only through that skip.
             skips[-1] = hidden = hidden + source
         hidden = self._bottleneck(hidden, source)
         for decoder in self.decoders:
@@ -142,7 +142,7 @@ class DiffusionUnet(nn.Module):
         return hidden[..., : x.shape[-1]]
 
     def _fast(self, x: Tensor, time: Tensor, condition: Tensor | None) -> Tensor:
-        """`forward` of one item: [C, N] -> [C, N]."""
+        """Like `forward`, for one item with the fast path: [C, N] -> [C, N]."""
         tables = [self.embedding, *(self.embeddings if self.config.times_everywhere else [None] * (self.config.depth - 1))]
 
         def bottleneck(deepest: Tensor) -> Tensor | None:
@@ -155,7 +155,7 @@ class DiffusionUnet(nn.Module):
         return rows.noise(self, x, [None if table is None else table(time) for table in tables], bottleneck)
 
     def _condition(self, condition: Tensor | None, hidden: Tensor) -> Tensor | None:
-        """The condition as wide as the bottleneck and, where it is to be added, as long: [B, W, L]."""
+        """Return the condition at the bottleneck's width and, if it is to be added, at its length: [B, W, L]."""
         if self.config.condition_dim is None:
             return None
         if condition is None:

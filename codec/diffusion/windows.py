@@ -1,4 +1,4 @@
-"""Long signals in overlapping windows: what works on a whole signal works on a stream of blocks, in bounded memory."""
+"""Process long signals in overlapping windows: functions of a whole signal run on a stream of blocks in bounded memory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Windows:
-    """Where the windows over a signal of `n_samples` lie.
+    """The positions of the windows over a signal of `n_samples`.
 
-    Window i answers for the samples [i * step, (i + 1) * step), fades over into the next
-    one within `fade` samples on either side of their border, and sees `context` samples
-    more. The last one ends with the signal and answers for half a step to one and a half.
+    Window i is responsible for the samples [i * step, (i + 1) * step). It cross-fades with the next
+    window within `fade` samples on each side of their border, and sees `context` samples more. The
+    last window ends with the signal and is responsible for 0.5 to 1.5 steps.
     """
 
     n_samples: int
@@ -29,24 +29,24 @@ class Windows:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of windows."""
         return max(1, (2 * self.n_samples + self.step) // (2 * self.step))
 
     def gives(self, i: int) -> tuple[int, int]:
-        """The samples [first, last) that window i has a share in."""
+        """Return the samples [first, last) that window i contributes to."""
         is_last = i == self.count - 1
         return max(0, i * self.step - self.fade), self.n_samples if is_last else (i + 1) * self.step + self.fade
 
     def sees(self, i: int) -> tuple[int, int]:
-        """The samples [first, last) that window i is computed from."""
+        """Return the samples [first, last) that window i is computed from."""
         first, last = self.gives(i)
         return max(0, first - self.context), min(self.n_samples, last + self.context)
 
     def apply(self, blocks: Iterable[Tensor], function: Callable[[Tensor, int], Tensor]) -> Iterator[Tensor]:
-        """`function(window [..., n], its first sample) -> [..., n]` over a signal in blocks [..., m] of any length.
+        """Apply `function(window [..., n], its first sample) -> [..., n]` to a signal in blocks [..., m] of any length.
 
-        Yields one block per window, at most `step` and a half and a fade long. Where two
-        windows agree, their cross-fade does.
+        Yields one block per window, at most 1.5 `step` plus a fade long. If two windows agree, so does
+        their cross-fade.
         """
         source, held, start = iter(blocks), None, 0
         tail: Tensor | None = None
@@ -63,7 +63,7 @@ class Windows:
 
 
 def _slide(source: Iterator[Tensor], held: Tensor | None, start: int, first: int, last: int) -> tuple[Tensor, int]:
-    """What is held of a stream, from sample `first` on and at least to `last`."""
+    """Return the part of a stream from sample `first` to at least `last`, reading more blocks as needed."""
     parts = [] if held is None else [held[..., first - start :]]
     n_held = sum(part.shape[-1] for part in parts)
     while n_held < last - first:
@@ -73,7 +73,7 @@ def _slide(source: Iterator[Tensor], held: Tensor | None, start: int, first: int
 
 
 def _cross_fade(tail: Tensor, out: Tensor) -> Tensor:
-    """`out`, with its beginning faded in where `tail` fades out; the gains sum to 1."""
+    """Return `out` with its beginning cross-faded with `tail`; the gains sum to 1."""
     n = tail.shape[-1]
     rise = (torch.arange(n, device=out.device, dtype=out.dtype) + 0.5) / n
     return torch.cat([tail + rise * (out[..., :n] - tail), out[..., n:]], dim=-1)

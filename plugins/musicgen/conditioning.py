@@ -1,13 +1,13 @@
-"""Prompts and melodies to what the language model reads, for every branch of guidance.
+"""Turn prompts and melodies into inputs of the language model, for every branch of guidance.
 
-Items of a batch have texts of different lengths. What happens to the padding is `padding`:
+The texts of a batch have different lengths. `padding` says how the padding is treated:
 
-- "masked" hides it: every item of a batch is generated as it would be alone. The default.
-- "attended" is what the original does: zero vectors at padding take part in attention, texts
-  before the tokens push the tokens back, and melodies end in silence, so that an item
-  depends on the longest of its batch.
+- "masked" hides it: every item is generated as it would be alone. The default.
+- "attended" does what the original does: zero vectors at padding take part in attention, texts
+  in front of the tokens shift the tokens, and melodies end in silence. So an item depends on
+  the longest item of its batch.
 
-A single item is the same under both.
+A single item gives the same result with both.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ PADDINGS = ("masked", "attended")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The conditions of one row, of the model's width."""
+    """The conditions of one batch item, at the model's width."""
 
-    text: Tensor | None  # [L, D]; all zeros where there is no text
-    melody: Tensor | None  # [F, D], or [n, D] to be added to n columns, where None is no melody
+    text: Tensor | None  # [L, D]; zeros if there is no text
+    melody: Tensor | None  # [F, D], or [n, D] to be added to n columns; there, None means no melody
     summary: Tensor | None = None  # [D], of the text
-    beats: Tensor | None = None  # [n, D] to be added to n columns, of the text's tempo
+    beats: Tensor | None = None  # [n, D] to be added to n columns, from the tempo in the text
 
 
 class Conditioner:
-    """Embeds the conditions of B items once, and lays them out for a batch of rows."""
+    """Embeds the conditions of B items once, and arranges them for batches."""
 
     def __init__(
         self,
@@ -48,9 +48,9 @@ class Conditioner:
         padding: str = "masked",
         start: int = 0,
     ) -> None:
-        """`start` is the frame from which melodies and beats that are added to columns are read on.
+        """Embed all conditions. `start` is the first frame of melodies and beats that are added to columns.
 
-        Raises ValueError for conditions that the model does not take.
+        Raises ValueError for conditions that the model does not support.
         """
         if padding not in PADDINGS:
             raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
@@ -70,21 +70,21 @@ class Conditioner:
 
     @property
     def full(self) -> list[Row]:
-        """Rows with every condition."""
+        """Batch items with every condition."""
         columns = self._texts, self._melodies, self._summaries, self._beats
         return [Row(*parts) for parts in zip(*columns, strict=True)]
 
     @property
     def melody_only(self) -> list[Row]:
-        """The same rows without their texts."""
+        """The same batch items without their texts."""
         return [Row(_blank(text), melody) for text, melody in zip(self._texts, self._melodies, strict=True)]
 
     def null(self, alone: bool = False) -> list[Row]:
-        """Rows without conditions.
+        """Return batch items without conditions.
 
-        An absent text is as long as the one it stands against, because both are padded
-        together; `alone`, it is one end token. So is an absent style, while an absent melody
-        is silence, which has a pitch class.
+        The empty text is as long as the text it replaces, because both are padded together; with
+        `alone` it is one end token. The same holds for an absent style. An absent melody is silence,
+        which has a pitch class.
         """
         length, silence = ((self._lm.config.text_tokens or 1) if alone else None), self._silence
         if self._lm.style is None:
@@ -93,7 +93,7 @@ class Conditioner:
         return [Row(_blank(text, length), _blank(style, length)) for text, style in pairs]
 
     def lay_out(self, rows: Iterable[Row]) -> Conditions:
-        """Rows side by side as tensors, padded as `padding` says."""
+        """Stack batch items into tensors, padded as `padding` says."""
         texts, melodies = _column(rows := list(rows), "text"), _column(rows, "melody")
         summary = _stacked([row.summary for row in rows])
         masked = self._padding == "masked"
@@ -106,7 +106,7 @@ class Conditioner:
             kinds = [_stacked([row.melody for row in rows]), _stacked([row.beats for row in rows])]
             given, melodies = [kind for kind in kinds if kind is not None], []
             added = sum(given[1:], given[0]) if given else None
-        parts = [part for part in (melodies, texts) if part]  # the melody stands first
+        parts = [part for part in (melodies, texts) if part]  # the melody comes before the text
         if not parts:
             return Conditions(added=added, summary=summary)
         if not masked:
@@ -118,25 +118,25 @@ class Conditioner:
 
 
 def _column(rows: Sequence[Row], name: str) -> list[Tensor]:
-    """One condition of every row, or nothing where the model has none of the kind."""
+    """Return one condition of every batch item, or an empty list if the model does not have this condition."""
     return [value for row in rows if (value := getattr(row, name)) is not None]
 
 
 def _padded(parts: Sequence[Tensor], left: bool) -> tuple[Tensor, Tensor]:
-    """Parts [L, D] with zeros after or before them, [R, L, D], and the number of those [R]."""
+    """Pad parts [L, D] with zeros (before them if `left`, else after): [R, L, D], and the zeros of each [R]."""
     padded = torch.nn.utils.rnn.pad_sequence([p.flip(0) if left else p for p in parts], batch_first=True)
     missing = torch.tensor([padded.shape[1] - len(p) for p in parts])
     return padded.flip(1) if left else padded, missing
 
 
 def _stacked(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """Parts of one shape as one tensor [R, ...], with zeros for None; None where all are."""
+    """Stack parts of one shape to [R, ...], with zeros for None; None if all parts are None."""
     like = next((part for part in parts if part is not None), None)
     return None if like is None else torch.stack([torch.zeros_like(like) if part is None else part for part in parts])
 
 
 def _blank(text: Tensor | None, length: int | None = None) -> Tensor | None:
-    """The text of no text: as long, or of that length, and zero."""
+    """Return the unconditional text input: zeros of the same shape, or of the given length."""
     return None if text is None else torch.zeros_like(text[:length])
 
 
@@ -144,7 +144,7 @@ def _blank(text: Tensor | None, length: int | None = None) -> Tensor | None:
 def _embed_texts(
     lm: MusicGenLM, encoder: TextEncoder | None, prompts: Sequence[str | None]
 ) -> tuple[list[Tensor | None], list[Tensor | None]]:
-    """Each prompt as [L, D], and its summary [D] where the model has any; an absent one is an end token that says nothing.
+    """Return each prompt as [L, D], and its summary [D] if the model uses one; an absent prompt is an all-zero end token.
 
     Equal prompts are encoded once.
     """
@@ -171,7 +171,7 @@ def _embed_texts(
 
 @torch.no_grad()
 def _embed_melody(lm: MusicGenLM, wav: Tensor | None) -> Tensor | None:
-    """A melody or style [N] as [F, D]; None is silence or one zero vector, and a model without melodies has none."""
+    """Embed a melody or style [N] to [F, D]. None gives silence or one zero vector; None for a model without melodies."""
     if lm.melody is None:
         return None
     if lm.style is not None:
@@ -183,12 +183,12 @@ def _embed_melody(lm: MusicGenLM, wav: Tensor | None) -> Tensor | None:
 
 @torch.no_grad()
 def _added_melody(lm: MusicGenLM, wav: Tensor | None, start: int) -> Tensor | None:
-    """A melody [N] as what is added to the columns of a window, [n, D]; repeated where it is shorter."""
+    """Return a melody [N] as vectors [n, D] to add to the columns of a window; a shorter melody is repeated."""
     if wav is None:
         return None
     c = lm.config
     n_repeat = len(wav) / c.sample_rate * c.frame_rate
-    wav = torch.nn.functional.pad(wav, (0, max(0, c.chroma_window - len(wav))))  # or it would be centred in a window
+    wav = torch.nn.functional.pad(wav, (0, max(0, c.chroma_window - len(wav))))  # shorter audio would be centred in a window
     classes = melody_classes(wav, c.sample_rate, c.n_chroma, c.chroma_window)
     n_frames, hop = c.n_frames(c.max_seconds), c.chroma_hop * c.frame_rate / c.sample_rate
     return lm.embed_classes(frame_classes(classes, start, n_frames, hop, n_repeat))
@@ -196,7 +196,7 @@ def _added_melody(lm: MusicGenLM, wav: Tensor | None, start: int) -> Tensor | No
 
 @torch.no_grad()
 def _added_beats(lm: MusicGenLM, prompt: str | None, start: int) -> Tensor | None:
-    """The beats of a prompt's tempo as what is added to the columns of a window, [n, D]; None where it names none."""
+    """Return the beats of a prompt's tempo as vectors [n, D] to add to the columns of a window; None if it names no tempo."""
     c, bpm = lm.config, tempo_of(prompt)
     if lm.beat is None or bpm is None:
         return None
@@ -204,7 +204,7 @@ def _added_beats(lm: MusicGenLM, prompt: str | None, start: int) -> Tensor | Non
 
 
 def _aligned(melodies: Sequence[Tensor | None], padding: str) -> list[Tensor | None]:
-    """Melodies [N]; where padding counts, each is followed by silence up to the longest."""
+    """Return melodies [N]; if padding matters, each is extended with silence to the longest."""
     if padding == "masked":
         return list(melodies)
     longest = max((len(wav) for wav in melodies if wav is not None), default=0)
