@@ -1,4 +1,4 @@
-"""Chunks: the framing that all kinds share, and the codes that most of them carry."""
+"""Chunks: the framing common to all kinds, and the coding of CODES chunks."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ CRC_SIZE: int = CRC.sizeof()
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One chunk as framed on the wire: any kind, its CRC already checked, its body not yet understood."""
+    """One chunk of any kind as stored: its CRC is checked, its body is not parsed yet."""
 
-    offset: int  # of the sync word, in the stream
+    offset: int  # of the sync word, in bytes from the start of the stream
     kind: int
     flags: int
     sequence: int
@@ -62,14 +62,14 @@ class Envelope:
 class Chunk:
     """Consecutive frames of codes, decodable without any other chunk.
 
-    codes is [R, T] uint16, where R = sum(n_codebooks): the codebooks of the first stream from coarse to fine, then
-    those of the next. K may differ from stream to stream and from chunk to chunk, and K = 0 stands for silence.
+    codes is [R, T] uint16, with R = sum(n_codebooks): the codebooks of the first stream from coarse to fine, then
+    those of the next stream. K may differ between streams and between chunks; K = 0 means silence.
     """
 
     first_frame: int
     codes: NDArray[np.uint16]
     n_codebooks: tuple[int, ...]  # K of each stream
-    scale: float | None = None  # of a segment: what its decoded samples are multiplied by, in float32
+    scale: float | None = None  # of a segment: factor for its decoded samples, a float32 value
 
     @property
     def n_frames(self) -> int:
@@ -80,15 +80,15 @@ class Chunk:
         return self.first_frame + self.n_frames
 
     def streams(self) -> tuple[NDArray[np.uint16], ...]:
-        """The codes of each stream, [K, T]."""
+        """Return the codes of each stream, [K, T]."""
         return tuple(self.codes[a:b] for a, b in pairwise(accumulate(self.n_codebooks, initial=0)))
 
 
 def gather(chunks: Iterable[Chunk], start_frame: int, stop_frame: int | None) -> Chunk:
-    """The frames [start_frame, stop_frame) as one chunk without a scale, from the chunks that hold them; None: to the end.
+    """Merge `chunks` and return the frames [start_frame, stop_frame) as one chunk without a scale; None: to the end.
 
-    Where K varies, each stream gives the codebooks that all of these frames have: their finer ones are left out. Raises
-    ValueError if the chunks end earlier. No frames at all have codes [0, 0].
+    If K varies, each stream keeps only the codebooks that all of these frames have; finer ones are dropped. Raises
+    ValueError if the chunks end before `stop_frame`. Without chunks, the codes are [0, 0].
     """
     held = list(chunks)
     end = held[-1].stop_frame if held else start_frame
@@ -104,14 +104,14 @@ def gather(chunks: Iterable[Chunk], start_frame: int, stop_frame: int | None) ->
 
 
 def seal(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
-    """The whole chunk on the wire around a body."""
+    """Return a complete chunk as bytes: head, `body` and CRC."""
     head = CHUNK.build({"kind": kind, "flags": flags, "sequence": sequence, "body_size": len(body)})
     data: bytes = head + body
     return data + bytes(CRC.build(crc32c(data)))
 
 
 def read_envelope(source: Source) -> Envelope:
-    """Read the chunk that starts at the current place of `source` and check its CRC."""
+    """Read the chunk that starts at the current position of `source` and check its CRC; raises FormatError."""
     offset = source.offset
     head = source.read(HEAD_SIZE, "the next chunk's head", start=offset)
     fields = parse_head(head, offset)
@@ -125,7 +125,7 @@ def read_envelope(source: Source) -> Envelope:
 
 
 def parse_head(head: bytes, offset: int) -> Any:
-    """The fields of CHUNK from its bytes, which are not checked by a CRC yet."""
+    """Parse the fields of CHUNK from its bytes, whose CRC is not checked yet; raises Corrupt or OverLimit."""
     if head[: len(SYNC)] != SYNC:
         raise Corrupt(offset, f"a chunk must start here with {SYNC.hex()}, got {head[: len(SYNC)].hex()}")
     fields = CHUNK.parse(head)
@@ -136,9 +136,9 @@ def parse_head(head: bytes, offset: int) -> Any:
 
 
 def encode_codes(chunk: Chunk, header: Header, sequence: int, begun: Coding | None = None) -> bytes:
-    """A CODES chunk on the wire. Raises ValueError if `header` does not allow it.
+    """Return `chunk` as the bytes of a CODES chunk. Raises ValueError if `header` does not allow it.
 
-    `begun` has some of its first frames, if the prior has seen them already.
+    `begun` is a coding of its first frames, if the prior has processed some of them already.
     """
     problem = _problem(chunk, header)
     if problem:
@@ -160,7 +160,7 @@ def encode_codes(chunk: Chunk, header: Header, sequence: int, begun: Coding | No
 
 
 def _payload(chunk: Chunk, header: Header, begun: Coding | None) -> tuple[Entropy, bytes]:
-    """The codes as bytes, coded with the header's prior where that makes them fewer."""
+    """Return the codes as bytes and how they are coded: with the header's prior if that is smaller, else raw."""
     raw = pack_codes(chunk.codes.T.ravel(), header.bits)
     if header.entropy is Entropy.RAW or not 0 < chunk.codes.size <= MAX_PRIOR_CODES:
         return Entropy.RAW, raw
@@ -171,13 +171,16 @@ def _payload(chunk: Chunk, header: Header, begun: Coding | None) -> tuple[Entrop
 
 
 def decode_codes(envelope: Envelope, header: Header) -> Chunk:
-    """The codes in the envelope of a CODES chunk."""
+    """Decode the envelope of a CODES chunk; raises FormatError."""
     (chunk,) = decode_parts(envelope, header, MAX_CHUNK_CODES)
     return chunk
 
 
 def decode_parts(envelope: Envelope, header: Header, n_first: int) -> Iterator[Chunk]:
-    """The same codes; of a chunk of at least twice `n_first` frames these come first, and the rest when it is decoded."""
+    """Decode like decode_codes, but yield a chunk of at least 2 * `n_first` frames in two parts.
+
+    The first part has `n_first` frames and is yielded before the rest is decoded.
+    """
     fields = _parse_codes(envelope, header)
     ks, frame = tuple(fields.n_codebooks), fields.first_frame
     n_first = n_first if fields.n_frames >= 2 * n_first else fields.n_frames
@@ -193,7 +196,7 @@ def decode_parts(envelope: Envelope, header: Header, n_first: int) -> Iterator[C
 
 
 def _parts(fields: Any, header: Header, n_first: int) -> Iterator[NDArray[np.uint16]]:
-    """The codes [R, t] of a chunk's first frames, and of those after them if there are any."""
+    """Yield the codes [R, t] of a chunk's first `n_first` frames, then those of the frames after them, if any."""
     n_rows, n_frames = sum(fields.n_codebooks), fields.n_frames
     if fields.entropy == Entropy.PRIOR and len(fields.n_codebooks) == 1:
         yield from prior_of(header).decode_parts(fields.payload, tuple(fields.n_codebooks), n_frames, n_first)
@@ -208,7 +211,7 @@ def _parts(fields: Any, header: Header, n_first: int) -> Iterator[NDArray[np.uin
 
 
 def outline(envelope: Envelope, header: Header) -> Chunk:
-    """What `decode_codes` gives but for the codes: of them there is no row. No prior is needed."""
+    """Return the same Chunk as `decode_codes`, but with codes [0, T]. No prior is needed."""
     fields = _parse_codes(envelope, header)
     problem = codebooks_problem(tuple(fields.n_codebooks), header)
     if problem:
@@ -217,7 +220,7 @@ def outline(envelope: Envelope, header: Header) -> Chunk:
 
 
 def _parse_codes(envelope: Envelope, header: Header) -> Any:
-    """The fields of a CODES chunk, whose codes are still in its payload."""
+    """Parse the fields of a CODES chunk; the payload stays coded."""
     if envelope.flags & ~HAS_SCALE:
         raise UnsupportedVersion(envelope.offset, f"chunk {envelope.sequence} has unknown flags {envelope.flags:#04x}")
     has_scale = bool(envelope.flags & HAS_SCALE)
@@ -230,19 +233,19 @@ def _parse_codes(envelope: Envelope, header: Header) -> Any:
 
 
 def codes_checksum(codes: NDArray[np.uint16], checksum: int = 0) -> int:
-    """Continue the CRC-32C of all codes of a stream: time-major, each as two bytes, least significant first."""
+    """Continue `checksum`, the CRC-32C of all codes of a stream: time-major, each as two bytes, least significant first."""
     return crc32c(np.ascontiguousarray(codes.T, "<u2").tobytes(), checksum)
 
 
 def codebooks_problem(ks: tuple[int, ...], header: Header) -> str | None:
-    """What `header` does not allow in the K of each stream."""
+    """Return what `header` does not allow in the K of each stream, or None."""
     if len(ks) == header.n_streams and all(0 <= k <= header.max_codebooks for k in ks):
         return None
     return f"K must be 0 to {header.max_codebooks} for each of {header.n_streams} streams, got {ks}"
 
 
 def _problem(chunk: Chunk, header: Header) -> str | None:
-    """What `header` does not allow in a chunk."""
+    """Return what `header` does not allow in a chunk, or None."""
     codes, ks = chunk.codes, chunk.n_codebooks
     problem = codebooks_problem(ks, header)
     if problem:

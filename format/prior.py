@@ -1,11 +1,11 @@
-"""An entropy prior: how likely each code is, given the codes before it, in integers.
+"""The entropy prior: an integer network that predicts the probability of each code from the codes before it.
 
-A frame's codes depend on the frames of the chunk before it, through causal layers with growing dilations, and each code
-also on the coarser codes of its own frame. All weights are 8-bit integers and all sums exact 32-bit ones, so every
-machine finds the same frequencies, for which rangecoder.py codes. SPEC.md, section 5, defines the arithmetic.
+The codes of a frame depend on the earlier frames of the same chunk, through causal layers with growing dilations. Each
+code also depends on the coarser codes of its own frame. All weights are 8-bit integers and all sums exact 32-bit integers,
+so every machine computes the same frequencies, which rangecoder.py uses. SPEC.md, section 5, defines the arithmetic.
 
-The encoder knows all codes of a chunk and multiplies matrices of float32, in which every integer below 2**24 is exact:
-its sums are those of the decoder's integer kernels, in whatever order they are added.
+The encoder knows all codes of a chunk, so it multiplies float32 matrices. float32 holds every integer below 2**24 exactly:
+the sums equal those of the decoder's integer kernels, in any order of addition.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Array = NDArray[Any]
 MAX_WIDTH, MAX_LAYERS, MAX_DILATION, MAX_TABLE = 256, 16, 1 << 12, 1 << 12
 MAX_TABLE_ENTRY = 1 << 16
 MAX_FILE_BYTES = 1 << 28
-BLOCK_FRAMES = 64  # of an encoder's matrices at a time
+BLOCK_FRAMES = 64  # frames per matrix product in the encoder
 
 # name -> dtype and shape; K codebooks, V entries, H width, L layers, E table entries
 LAYOUT: dict[str, tuple[str, str]] = {
@@ -47,15 +47,15 @@ LAYOUT: dict[str, tuple[str, str]] = {
     "head_mix_bias": ("int32", "K H"),
     "head_weight": ("int8", "K H V"),
     "head_bias": ("int32", "K V"),
-    "table": ("int32", "E"),  # of exponentials, falling
+    "table": ("int32", "E"),  # exponentials, in descending order
 }
 
 
 class Prior:
-    """The distribution of codes; raises ValueError for arrays that cannot be one."""
+    """The network that predicts codes; raises ValueError for arrays that do not form one."""
 
     def __init__(self, arrays: Mapping[str, Array], token_space: bytes) -> None:
-        """`arrays` as LAYOUT names them; `token_space`: SHA-256 of the codebooks whose codes it knows."""
+        """Check and keep `arrays`, which LAYOUT describes; `token_space` is the SHA-256 of the codebooks it was trained on."""
         _check(arrays)
         self.arrays = {name: np.ascontiguousarray(arrays[name]) for name in LAYOUT}
         self.token_space = token_space
@@ -73,26 +73,27 @@ class Prior:
         return digest.digest()
 
     def encode(self, streams: list[NDArray[np.uint16]]) -> bytes:
-        """The payload of one chunk: codes [K, T] of each stream, with a K of its own."""
+        """Return the payload of one chunk from the codes [K, T] of each stream; K may differ between streams."""
         coding = self.coding(tuple(map(len, streams)))
         coding.push(np.concatenate(streams))
         return coding.payload()
 
     def coding(self, n_codebooks: tuple[int, ...]) -> Coding:
-        """A chunk to be coded while its codes come; `n_codebooks` is the K of each stream."""
+        """Start to code a chunk whose codes arrive in blocks; `n_codebooks` is the K of each stream."""
         return Coding(self, n_codebooks)
 
     def decode(self, payload: bytes | memoryview, n_codebooks: tuple[int, ...], n_frames: int) -> list[NDArray[np.uint16]]:
-        """The inverse of `encode`; raises ValueError for bytes that no encoder made."""
+        """Return the codes [K, T] of each stream, the inverse of `encode`; raises ValueError if no encoder made the bytes."""
         (codes,) = self.decode_parts(payload, n_codebooks, n_frames, n_frames)
         return np.split(codes, np.cumsum(n_codebooks)[:-1])
 
     def decode_parts(
         self, payload: bytes | memoryview, n_codebooks: tuple[int, ...], n_frames: int, n_first: int
     ) -> Iterator[NDArray[np.uint16]]:
-        """The same codes [R, t], the streams one below the other; the first `n_first` frames of a single stream come first.
+        """Yield the same codes as arrays [R, t], with the codebooks of all streams in order.
 
-        Raises ValueError as `decode` does, maybe after the first part.
+        A single stream is yielded in two parts if it has more than `n_first` frames: first these, then the rest. Raises
+        ValueError as `decode` does, possibly after the first part.
         """
         if max(n_codebooks) > self.n_codebooks:
             raise ValueError(f"the prior knows {self.n_codebooks} codebooks, the codes have {max(n_codebooks)}")
@@ -125,14 +126,14 @@ class Prior:
         return kernels.decode(state, words, n_taken, codes, first, stop, past, tables, dilations, layers, heads)
 
     def no_past(self) -> NDArray[np.int32]:
-        """Zeros for what `prior_kernels.decode` remembers of past frames."""
+        """Return the initial state of `prior_kernels.decode`: zeros for the activations of past frames."""
         dilations = self.arrays["dilations"]
         return np.zeros((len(dilations), int(dilations.max(initial=0)) + 1, self.width), np.int32)
 
     def intervals(self, codes: NDArray[np.uint16], past: Past | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The interval of each code of codes [K, T], frame by frame: start and size, int64 [T * K] each.
+        """Return the interval of each code of codes [K, T], frame by frame: start and size, each int64 [T * K].
 
-        With the `past` of the same chunk that the call before left, these are the frames that follow.
+        `past` is the state after the previous frames of the same chunk; it is updated. None: these are the first frames.
         """
         from . import prior_kernels as kernels
 
@@ -146,7 +147,7 @@ class Prior:
         return starts.ravel(), sizes.ravel()
 
     def logits(self, codes: NDArray[np.uint16], past: Past | None = None) -> Iterator[tuple[int, int, NDArray[np.int32]]]:
-        """Yield (first frame, codebook, logits int32 [t, V]) of every codebook of every block of frames."""
+        """Yield (first frame, codebook, logits int32 [t, V]) for every codebook of every block of frames."""
         sums = self._contexts(codes, past or Past()) if len(codes) else np.empty((0, self.width), np.float32)
         for first in range(0, codes.shape[1], BLOCK_FRAMES):
             rows = slice(first, first + BLOCK_FRAMES)
@@ -158,7 +159,7 @@ class Prior:
                 u = u + self._embedded("book_embedding", k, codes[k, rows])
 
     def _contexts(self, codes: NDArray[np.uint16], past: Past) -> Array:
-        """What the frames before each frame tell about it: sums, whole numbers in float32 [T, H]. Moves `past` on."""
+        """Return the layers' output for each frame, computed from earlier frames: integers in float32 [T, H]; update `past`."""
         n_frames = codes.shape[1]
         h = np.zeros((n_frames, self.width), np.float32)
         before = codes if past.codes is None else np.concatenate([past.codes, codes], axis=1)
@@ -177,7 +178,7 @@ class Prior:
         return h
 
     def _embedded(self, name: str, k: int, codes: NDArray[np.uint16]) -> Array:
-        """Embeddings of codes [t] as sums, float32 [t, H]."""
+        """Return the embeddings of codes [t], scaled like sums: float32 [t, H]."""
         rows: Array = self.arrays[name][k][codes].astype(np.float32) * (1 << EMBEDDING_SHIFT)
         return rows
 
@@ -195,14 +196,14 @@ class Prior:
 
 @dataclass(slots=True)
 class Past:
-    """What a prior remembers of one stream of a chunk between two blocks of frames."""
+    """State of a prior for one stream of a chunk, kept from one block of frames to the next."""
 
-    codes: NDArray[np.uint16] | None = None  # [K, 1], of the last frame
-    activations: dict[int, Array] = field(default_factory=dict)  # of each layer, as many last frames as it looks back
+    codes: NDArray[np.uint16] | None = None  # [K, 1], the last frame
+    activations: dict[int, Array] = field(default_factory=dict)  # layer -> its last `dilation` frames
 
 
 class Coding:
-    """The codes of one chunk on their way into bytes: each block is modelled when it comes, so little is left at the end."""
+    """Codes one chunk in blocks: the prior runs on each block as it arrives, so that little work is left at the end."""
 
     def __init__(self, prior: Prior, n_codebooks: tuple[int, ...]) -> None:
         self._prior, self._n_codebooks = prior, n_codebooks
@@ -211,7 +212,7 @@ class Coding:
         self.n_frames = 0  # so far
 
     def push(self, codes: NDArray[np.uint16]) -> None:
-        """Add frames: codes [R, t], the codebooks of one stream after those of the other."""
+        """Add frames: codes [R, t], the codebooks of the first stream, then those of the second."""
         if codes.shape[1]:
             streams = np.split(codes, np.cumsum(self._n_codebooks)[:-1])
             for rows, past, found in zip(streams, self._past, self._intervals, strict=True):
@@ -219,14 +220,14 @@ class Coding:
             self.n_frames += codes.shape[1]
 
     def payload(self) -> bytes:
-        """The payload of all frames so far: the bytes do not depend on how they were cut."""
+        """Return the payload of all frames so far. The bytes do not depend on the sizes of the blocks."""
         parts = [part for found in self._intervals for part in found]
         starts, sizes = (np.concatenate([np.empty(0, np.int64), *(part[i] for part in parts)]) for i in (0, 1))
         return rangecoder.encode(starts, sizes)
 
 
 def read_prior(path: str | os.PathLike[str]) -> Prior:
-    """Read a prior's file; raises OSError, or ValueError naming the file and what is wrong in it."""
+    """Read a prior from a file; raises OSError, or ValueError that names the file and what is wrong in it."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
@@ -236,17 +237,17 @@ def read_prior(path: str | os.PathLike[str]) -> Prior:
         with safe_open(path, "np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys() if name in LAYOUT}  # noqa: SIM118
             return Prior(arrays, bytes.fromhex((file.metadata() or {}).get("token_space", "")))
-    except (SafetensorError, ValueError, TypeError, AttributeError) as error:  # the last two: of types that numpy lacks
+    except (SafetensorError, ValueError, TypeError, AttributeError) as error:  # the last two: types that numpy lacks
         raise ValueError(f"{path} is not a prior: {error}") from None
 
 
 def _cuts(n_frames: int, n_first: int) -> list[tuple[int, int]]:
-    """All frames in one span, or in two if there are more than `n_first`, which is at least 1."""
+    """Return spans of frames: [0, n_first) and the rest, or a single span for at most `n_first` (>= 1) frames."""
     return [(0, n_first), (n_first, n_frames)] if n_first < n_frames else [(0, n_frames)]
 
 
 def _quantized(sums: Array, low: int) -> Array:
-    """Activations of sums, both whole numbers in float32."""
+    """Return the activations of sums, both integers in float32: rounded, between `low` and LARGEST."""
     rounded: Array = (
         np.floor((sums + np.float32(1 << SHIFT - 1)) / np.float32(1 << SHIFT)).clip(low, LARGEST).astype(np.float32)
     )
@@ -254,7 +255,7 @@ def _quantized(sums: Array, low: int) -> Array:
 
 
 def _check(arrays: Mapping[str, Array]) -> None:
-    """Raise ValueError where an array is missing, of another type or shape, or beyond its limits."""
+    """Raise ValueError if an array is missing, has a wrong type or shape, or exceeds its limits."""
     sizes: dict[str, int] = {}
     for name, (dtype, axes) in LAYOUT.items():
         if name not in arrays:

@@ -1,6 +1,6 @@
-"""The arithmetic of prior.py that runs code by code. Import it when a prior is used: it imports numba.
+"""The kernels of prior.py that process one code at a time. Import this module only when needed: it imports numba.
 
-Every sum is exact in 32 bits: activations are at most 127, weights 127, and prior.py limits how many of them meet.
+Every sum is exact in 32 bits: activations and weights are at most 127, and prior.py limits the number of terms.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from .prior_scales import EMBEDDING_SHIFT, LARGEST, LIMIT, SHIFT
 from .rangecoder import LOW, PRECISION, TOTAL
 
 HALF = 1 << SHIFT - 1
-RESOLUTION_SHIFT = 5  # bits between a logit and a place in the table of exponentials
+RESOLUTION_SHIFT = 5  # shift from a logit difference to an index of the table of exponentials
 _RECIPROCAL = 28  # bits
 _MASK = TOTAL - 1
 
 
 @compile_now
 def _add_product(out: NDArray[np.int32], weights: NDArray[np.int8], x: NDArray[np.int32]) -> None:
-    """out [o] += x [i] @ weights [i, o]."""
+    """Add x [i] @ weights [i, o] to out [o]."""
     for i in range(len(x)):
         value = x[i]
         if value != 0:
@@ -32,7 +32,7 @@ def _add_product(out: NDArray[np.int32], weights: NDArray[np.int8], x: NDArray[n
 
 @compile_now
 def _quantize(sums: NDArray[np.int32], out: NDArray[np.int32], low: int) -> None:
-    """Activations of sums: rounded, between `low` and LARGEST."""
+    """Write the activations of `sums` to `out`: rounded, between `low` and LARGEST."""
     for i in range(len(sums)):
         out[i] = min(max((sums[i] + HALF) >> SHIFT, low), LARGEST)
 
@@ -45,7 +45,7 @@ def _add_embedding(sums: NDArray[np.int32], embedding: NDArray[np.int8]) -> None
 
 @compile_now
 def frequencies(logits: NDArray[np.int32], table: NDArray[np.int32], out: NDArray[np.int32]) -> None:
-    """Frequencies [V] in proportion to exponentials of logits [V]: at least 1 each, TOTAL together."""
+    """Write frequencies [V] proportional to the exponentials of logits [V] to `out`: each at least 1, with sum TOTAL."""
     best = 0
     for v in range(len(logits)):
         if logits[v] > logits[best]:
@@ -69,7 +69,7 @@ def intervals(
     logits: NDArray[np.int32], symbols: NDArray[np.uint16], table: NDArray[np.int32],
     starts: NDArray[np.int64], sizes: NDArray[np.int64],
 ) -> None:  # fmt: skip
-    """The interval of each of n symbols under its logits [n, V], into starts and sizes [n]."""
+    """Write the interval of each of n symbols, given its logits [n, V], to starts [n] and sizes [n]."""
     shares = np.empty(logits.shape[1], np.int32)
     for i in range(len(symbols)):
         frequencies(logits[i], table, shares)
@@ -82,7 +82,7 @@ def intervals(
 
 @compile_now
 def _frame_context(t: int, h: Any, past: Any, dilations: Any, layers: Any) -> None:
-    """Run the layers over the sums h [H] of frame t, in place; past [L, n, H]: activations of the last n frames."""
+    """Run the layers on the sums h [H] of frame t, in place; past [L, n, H] holds the activations of the last n frames."""
     mix_now, mix_past, mix_bias, out_weight, out_bias = layers
     hidden = np.empty(mix_bias.shape[1], np.int32)
     active = np.empty(mix_bias.shape[1], np.int32)
@@ -103,7 +103,7 @@ def _frame_context(t: int, h: Any, past: Any, dilations: Any, layers: Any) -> No
 
 @compile_now
 def _take(state: Any, shares: NDArray[np.int32]) -> tuple[Any, int]:
-    """The symbol that `state` shows, and the state after it, before it takes a word."""
+    """Return the state after the next symbol, before it takes a word, and that symbol."""
     slot = state & _MASK
     symbol, start = 0, np.int64(0)
     while start + shares[symbol] <= slot:
@@ -117,10 +117,10 @@ def decode(
     state: Any, words: NDArray[np.uint32], n_taken: int, codes: NDArray[np.uint16], first: int, stop: int,
     past: NDArray[np.int32], tables: Any, dilations: Any, layers: Any, heads: Any,
 ) -> tuple[Any, int]:  # fmt: skip
-    """Decode the frames [first, stop) of codes [K, T] of one stream, of which the frames before are there.
+    """Decode the frames [first, stop) of one stream into codes [K, T], whose earlier frames are decoded already.
 
-    `past` is [L, longest dilation + 1, H]: zeros at the first frame, and then as the call before left it. Returns the last
-    state and how many words were taken, one more than there are if they are too few.
+    `past` is [L, longest dilation + 1, H]: zeros for the first frame, then as the previous call left it. Returns the last
+    state and the number of words taken; this is one more than there are words if there are too few.
     """
     frame_embedding, book_embedding, table = tables
     mix, mix_bias, weights, bias = heads

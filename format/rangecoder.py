@@ -1,11 +1,11 @@
-"""An entropy coder over integer distributions: the range variant of asymmetric numeral systems (Duda 2013).
+"""Entropy coder for integer distributions: the range variant of asymmetric numeral systems (Duda 2013).
 
-A symbol whose frequency is f of 2**PRECISION costs log2(2**PRECISION / f) bits, to within a few thousandths of a percent.
-The whole state is one integer in [LOW, 2**63); nothing here is a float, so the same distributions give the same bytes on
+A symbol of frequency f out of 2**PRECISION costs log2(2**PRECISION / f) bits, to within a few thousandths of a percent.
+The whole state is one integer in [LOW, 2**63). No floats are used, so the same distributions give the same bytes on
 every machine. Symbols are encoded last to first and decoded first to last.
 
 Bytes: the encoder's last state as 8 bytes, then 32-bit words in the order in which a decoder takes them; all little-endian.
-After the last symbol a decoder's state is LOW and no word is left, which `decode_all` and `finished` check.
+After the last symbol, a decoder's state must be LOW and no word may be left; `decode_all` and `finished` check this.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from .jit import kernel
 
-PRECISION = 24  # bits: frequencies of a distribution add up to 2**PRECISION
+PRECISION = 24  # bits: the frequencies of a distribution add up to 2**PRECISION
 TOTAL = 1 << PRECISION
-LOW = 1 << 31  # of the state between two symbols
+LOW = 1 << 31  # lowest state between two symbols
 STATE_BYTES, WORD_BYTES = 8, 4
 _EXCESS = 63 - PRECISION  # a state at or above f << _EXCESS would outgrow 63 bits
 
@@ -27,7 +27,7 @@ _EXCESS = 63 - PRECISION  # a state at or above f << _EXCESS would outgrow 63 bi
 def encode(starts: NDArray[np.int64], frequencies: NDArray[np.int64]) -> bytes:
     """Encode n symbols, each given by its interval [start, start + frequency) of [0, TOTAL).
 
-    Raises ValueError where an interval is empty, all of the range, or outside of it.
+    Raises ValueError if an interval is empty, is the whole range, or lies outside of it.
     """
     starts, frequencies = np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(frequencies, np.int64)
     if starts.ndim != 1 or starts.shape != frequencies.shape:
@@ -40,7 +40,7 @@ def encode(starts: NDArray[np.int64], frequencies: NDArray[np.int64]) -> bytes:
 
 
 def read_payload(data: bytes | memoryview) -> tuple[int, NDArray[np.uint32]]:
-    """The first state and the words of a payload; raises ValueError where it cannot be one."""
+    """Split a payload into its first state and its words; raises ValueError if it cannot be a payload."""
     if len(data) < STATE_BYTES or (len(data) - STATE_BYTES) % WORD_BYTES:
         raise ValueError(f"coded payloads take {STATE_BYTES} bytes and a multiple of {WORD_BYTES}, got {len(data)}")
     state = int.from_bytes(data[:STATE_BYTES], "little")
@@ -50,15 +50,15 @@ def read_payload(data: bytes | memoryview) -> tuple[int, NDArray[np.uint32]]:
 
 
 def finished(state: int, n_taken: int, n_words: int) -> bool:
-    """Whether a decoder that has taken `n_taken` of `n_words` words ends as every encoder began."""
+    """Return True if a decoder ended properly: in the state in which encoders begin, with every word taken."""
     return state == LOW and n_taken == n_words
 
 
 def decode_all(data: bytes | memoryview, tables: NDArray[np.int64], n_symbols: int | None = None) -> NDArray[np.uint16]:
-    """Decode n symbols whose distributions are known beforehand: tables [m, V+1] of cumulated frequencies, 0 to TOTAL.
+    """Decode n symbols with known distributions: tables [m, V+1] of cumulative frequencies, from 0 to TOTAL.
 
-    Symbol i has table i mod m; n is m unless `n_symbols` tells it. Raises ValueError for bytes that no encoder made of such
-    symbols.
+    Symbol i uses table i mod m; n is `n_symbols`, or m if that is None. Raises ValueError for bytes that no encoder makes
+    of such symbols.
     """
     state, words = read_payload(data)
     symbols = np.empty(len(tables) if n_symbols is None else n_symbols, np.uint16)
@@ -69,7 +69,7 @@ def decode_all(data: bytes | memoryview, tables: NDArray[np.int64], n_symbols: i
 
 
 def encode_ref(starts: NDArray[np.int64], frequencies: NDArray[np.int64]) -> bytes:
-    """encode, with Python's integers."""
+    """Reference for `encode`, with Python's integers."""
     state, words = LOW, []
     for start, frequency in zip(reversed(starts.tolist()), reversed(frequencies.tolist()), strict=True):
         if state >= frequency << _EXCESS:
@@ -80,7 +80,7 @@ def encode_ref(starts: NDArray[np.int64], frequencies: NDArray[np.int64]) -> byt
 
 
 def decode_all_ref(data: bytes | memoryview, tables: NDArray[np.int64]) -> NDArray[np.uint16]:
-    """decode_all, with Python's integers."""
+    """Reference for `decode_all`, with Python's integers."""
     state, words = read_payload(data)
     left, symbols = words.tolist(), []
     for table in tables.tolist():
@@ -99,7 +99,7 @@ def decode_all_ref(data: bytes | memoryview, tables: NDArray[np.int64]) -> NDArr
 
 @kernel
 def _encode(starts: NDArray[np.int64], frequencies: NDArray[np.int64], words: NDArray[np.uint32]) -> tuple[int, int]:
-    """The last state, and where in `words` those begin that were filled in from its end; -1 for an interval that is none."""
+    """Fill `words` from its end; return the last state and the index of the first word, or -1 for an invalid interval."""
     state, first = LOW, len(words)
     for i in range(len(starts) - 1, -1, -1):
         frequency, start = frequencies[i], starts[i]
@@ -118,7 +118,7 @@ def _encode(starts: NDArray[np.int64], frequencies: NDArray[np.int64], words: ND
 def _decode_all(
     state: Any, words: NDArray[np.uint32], tables: NDArray[np.int64], symbols: NDArray[np.uint16]
 ) -> tuple[Any, int]:
-    """The last state, and how many words were taken; one more than there are if there were too few."""
+    """Decode into `symbols`; return the last state and the number of words taken, len(words) + 1 if there are too few."""
     n_taken, row = 0, 0
     for i in range(len(symbols)):
         table = tables[row]
@@ -127,7 +127,7 @@ def _decode_all(
         low, left = 0, len(table) - 1  # the symbol is one of the `left` from `low` on
         while left > 1:
             half = left >> 1
-            low += half if table[low + half] <= slot else 0  # without a branch, which could not be foretold
+            low += half if table[low + half] <= slot else 0  # no branch: the CPU could not predict it
             left -= half
         symbols[i] = low
         state = (table[low + 1] - table[low]) * (state >> PRECISION) + slot - table[low]
