@@ -1,4 +1,4 @@
-"""The `.ecdc` container: bytes <-> numpy arrays of codes, without a model. SPEC.md describes the bytes.
+"""The `.ecdc` container: convert between bytes and numpy arrays of codes, without a model. SPEC.md describes the bytes.
 
 >>> import hashlib, io
 >>> import numpy as np
@@ -15,7 +15,7 @@
 array([[ 3,  4,  5],
        [13, 14, 15]], dtype=uint16)
 
-Names load when they are first used: a program that wants one part pays for that part.
+Names are imported when first used, so a program loads only the parts that it needs.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Named arrays and one text in files of numpy and safetensors. Nothing is unpickled, and no size is believed unchecked."""
+"""Named arrays and one text in numpy and safetensors files. Nothing is unpickled, and every size is checked."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 from .bytestream import Source, write_all
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
-MAX_BYTES = 2**30 + 2**20  # of a file: 2^27 codes, the most that tokens.py takes, as int64, and the text about them
-MAX_TEXT = 2**24  # bytes of a header as JSON, which is at most 65 535 on the wire
+MAX_BYTES = 2**30 + 2**20  # of a file: 2^27 codes (the limit of tokens.py) as int64, and the text
+MAX_TEXT = 2**24  # bytes of a header as JSON; in a stream it has at most 65 535
 NAMES = ("codes", "segment_frames", "segment_scale")
 TEXT = "header"  # the member of an .npz that holds the text
-METADATA = "ecdc"  # the name under which a .safetensors holds it
+METADATA = "ecdc"  # the metadata key that holds the text in a .safetensors
 SAFETENSORS_TYPES = frozenset({"U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F32"})
 
 
 def save_arrays(output: BinaryIO, form: str, arrays: Arrays, text: str) -> None:
-    """Write arrays and the text about them as npy, which takes `codes` only, npz or safetensors; never seeks."""
+    """Write arrays and `text` as npz or safetensors, or only `codes` as npy, without seeking."""
     if form == "npy":
         write_all(output, _npy_bytes(arrays["codes"]))
     elif form == "npz":
@@ -37,7 +37,7 @@ def save_arrays(output: BinaryIO, form: str, arrays: Arrays, text: str) -> None:
 
 
 def load_arrays(fileobj: BinaryIO, form: str) -> tuple[Arrays, str | None]:
-    """The arrays, `codes` among them, and the text about them, None if there is none; ValueError says what is wrong."""
+    """Read the arrays, always including `codes`, and the text, or None without one; raises ValueError."""
     data = Source(fileobj).read_up_to(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise ValueError(f"a token file must be at most {MAX_BYTES} bytes")
@@ -56,13 +56,13 @@ def _npy_bytes(array: NDArray[Any]) -> bytes:
 
 
 def _parse_npy(data: bytes, name: str) -> NDArray[Any]:
-    """The array of a .npy, of plain numbers or text, as large as its bytes are and no larger."""
+    """Parse a .npy of numbers or text; raises ValueError unless its size equals that of its bytes."""
     stream = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(stream)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, fortran_order, dtype = read(stream)
-    except Exception:  # of numpy, the tokenizer and the parser of Python that it lets loose on the header: many kinds
+    except Exception:  # many kinds: numpy parses the header with Python's tokenizer and parser
         raise ValueError(f"{name}: is not an array in numpy's format") from None
     if dtype.kind not in "iufU" or dtype.itemsize == 0:
         raise ValueError(f"{name}: must be an array of numbers, got {str(dtype)[:40]}")
@@ -73,7 +73,7 @@ def _parse_npy(data: bytes, name: str) -> NDArray[Any]:
 
 
 def _save_npz(output: BinaryIO, arrays: Arrays) -> None:
-    """As numpy.savez, but without the time of day in it, so that equal tokens give equal bytes."""
+    """Write like numpy.savez, but without a timestamp, so that equal tokens give equal bytes."""
     with zipfile.ZipFile(_Forward(output), "w") as archive:
         for name, array in arrays.items():
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), _npy_bytes(array))
@@ -97,7 +97,7 @@ def _load_npz(data: bytes) -> tuple[Arrays, str | None]:
 
 
 def _wanted(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
-    """The members that hold what we know, with their sizes checked: a small archive may unfold to any size."""
+    """Yield the members with known names, after checking their sizes, because a small archive can expand to any size."""
     left = MAX_BYTES
     for info in archive.infolist():
         if info.filename.removesuffix(".npy") not in (*NAMES, TEXT):
@@ -128,7 +128,7 @@ def _load_safetensors(data: bytes) -> tuple[Arrays, str | None]:
 
 
 class _Forward:
-    """An output that says of itself that it cannot seek: zipfile then writes the same bytes to files and to pipes."""
+    """An output that cannot seek, so that zipfile writes the same bytes to files and to pipes."""
 
     def __init__(self, output: BinaryIO) -> None:
         self._output = output
@@ -138,7 +138,7 @@ class _Forward:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing waits here."""
+        """Do nothing: nothing is buffered."""
 
     def close(self) -> None:
-        """The output is the caller's to close."""
+        """Do nothing: the caller closes the output."""

@@ -1,7 +1,7 @@
-"""Codes of a fixed width <-> bytes.
+"""Pack codes of a fixed width into bytes, and unpack them.
 
-The codes are laid end to end, the first in the least significant bits, as one long little-endian integer; the unused
-high bits of its last byte are zero. The original `.ecdc` container packs its codes in the same way.
+The codes form one long little-endian integer, with the first code in the least significant bits; the unused high bits of
+its last byte are zero. The original `.ecdc` container packs its codes in the same way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .jit import kernel
 from .timing import packed_bytes
 
 MAX_BITS = 16
-PLAIN_CODES = 8192  # up to here numpy takes a fraction of a millisecond: far less than importing numba
+PLAIN_CODES = 8192  # up to this number numpy takes a fraction of a millisecond, far less than importing numba
 
 
 def pack_codes(codes: NDArray[np.uint16], bits: int) -> bytes:
@@ -34,7 +34,7 @@ def pack_codes(codes: NDArray[np.uint16], bits: int) -> bytes:
 
 
 def unpack_codes(data: bytes | memoryview, n_codes: int, bits: int) -> NDArray[np.uint16]:
-    """Unpack `n_codes` codes [n], uint16, from exactly the bytes that pack_codes makes of them.
+    """Unpack `n_codes` codes [n], uint16, from exactly the bytes that pack_codes returns for them.
 
     Raises ValueError if the length differs or an unused bit is set.
     """
@@ -56,13 +56,13 @@ def unpack_codes(data: bytes | memoryview, n_codes: int, bits: int) -> NDArray[n
 
 
 def pack_codes_ref(codes: NDArray[np.uint16], bits: int) -> bytes:
-    """pack_codes, as the sum that defines it."""
+    """Reference for pack_codes: the sum that defines it."""
     number = sum(int(code) << (i * bits) for i, code in enumerate(codes))
     return number.to_bytes(packed_bytes(len(codes), bits), "little")
 
 
 def unpack_codes_ref(data: bytes | memoryview, n_codes: int, bits: int) -> NDArray[np.uint16]:
-    """unpack_codes, as the digits of that sum."""
+    """Reference for unpack_codes: the digits of that sum."""
     number = int.from_bytes(data, "little")
     return np.array([(number >> (i * bits)) & ((1 << bits) - 1) for i in range(n_codes)], np.uint16)
 
@@ -73,13 +73,13 @@ def _check_bits(bits: int) -> None:
 
 
 def _is_plain(n_codes: int) -> bool:
-    """Whether numba is not worth importing for so many codes."""
+    """Return True if numpy is used, because importing numba would take longer."""
     return n_codes <= PLAIN_CODES and "numba" not in sys.modules
 
 
 @kernel
 def _pack(codes: NDArray[np.uint16], bits: int, out: NDArray[np.uint8]) -> None:
-    held, n_held, j = 0, 0, 0  # bits not yet written, how many they are, bytes written
+    held, n_held, j = 0, 0, 0  # bits not yet written, their number, bytes written
     for code in codes:
         held |= int(code) << n_held
         n_held += bits
@@ -94,7 +94,7 @@ def _pack(codes: NDArray[np.uint16], bits: int, out: NDArray[np.uint8]) -> None:
 
 @kernel
 def _unpack(data: NDArray[np.uint8], bits: int, codes: NDArray[np.uint16]) -> None:
-    held, n_held, j = 0, 0, 0  # bits not yet used, how many they are, bytes read
+    held, n_held, j = 0, 0, 0  # bits not yet used, their number, bytes read
     mask = (1 << bits) - 1
     for i in range(len(codes)):
         while n_held < bits:

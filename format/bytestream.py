@@ -1,4 +1,4 @@
-"""File objects as they are: pipes that give less than was asked, files that start in the middle of others."""
+"""Exact reads and writes on any file object: pipes with short reads, streams that start in the middle of a file."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import BinaryIO, cast
 
 from .errors import Truncated
 
-PIECE = 1 << 20  # bytes asked for at once, so that a damaged length cannot claim memory that no bytes justify
+PIECE = 1 << 20  # bytes per read, so that a damaged length cannot allocate more memory than there are bytes
 
 
 class Source:
-    """A binary file object, read in exact amounts and with its place known.
+    """A binary file object with exact reads and a known position.
 
-    `offset` counts from where the file object stood at the start; `size`, the bytes from there to its end, is None on
-    a pipe. A thread that shares the source with others holds `lock` from its seek to the end of its read.
+    `offset` counts from the initial position of the file object. `size` is the number of bytes from there to the end;
+    None on a pipe. A thread that shares the source must hold `lock` from its seek to the end of its read.
     """
 
     def __init__(self, fileobj: BinaryIO) -> None:
@@ -34,7 +34,7 @@ class Source:
         return self.size is not None
 
     def seek(self, offset: int) -> None:
-        """Go to `offset`; on a pipe, raise io.UnsupportedOperation unless that is the current place."""
+        """Go to `offset`; on a pipe, raise io.UnsupportedOperation unless that is the current position."""
         if self.seekable:
             self._fileobj.seek(self._start + offset)
         elif offset != self.offset:
@@ -42,7 +42,7 @@ class Source:
         self.offset = offset
 
     def read(self, size: int, what: str, start: int | None = None) -> bytes:
-        """Read exactly `size` bytes or raise Truncated, at `start` if the thing to read began before this place."""
+        """Read exactly `size` bytes, or raise Truncated for `what` at offset `start`; None: the current position."""
         data = self.read_up_to(size)
         if len(data) < size:
             at = self.offset - len(data)
@@ -50,11 +50,11 @@ class Source:
         return data
 
     def at_end(self) -> bool:
-        """Whether nothing follows; a pipe loses a byte if something does."""
+        """Return True if no byte follows. On a pipe, this consumes one byte if there is one."""
         return not self.read_up_to(1)
 
     def read_up_to(self, size: int) -> bytes:
-        """Read `size` bytes, or all that remain if they are fewer."""
+        """Read `size` bytes, or all that remain if there are fewer."""
         parts = []
         missing = size
         while missing:
@@ -70,7 +70,7 @@ class Source:
 
 
 class Rewound:
-    """A pipe with the bytes that were already read from it in front again."""
+    """A pipe to which the bytes already read from it are prepended."""
 
     def __init__(self, first: bytes, rest: BinaryIO) -> None:
         self._first, self._rest = first, rest
@@ -89,7 +89,7 @@ class Rewound:
 
 
 def look_ahead(fileobj: BinaryIO, size: int) -> tuple[bytes, BinaryIO]:
-    """The next `size` bytes, or fewer at the end, and a file object that still stands before them."""
+    """Return the next `size` bytes (fewer at the end), and a file object that still yields them."""
     source = Source(fileobj)
     data = source.read_up_to(size)
     if not source.seekable:
@@ -99,7 +99,7 @@ def look_ahead(fileobj: BinaryIO, size: int) -> tuple[bytes, BinaryIO]:
 
 
 def write_all(fileobj: BinaryIO, data: bytes) -> None:
-    """Write all of `data`, also where an unbuffered file object takes it in parts, and flush it onwards."""
+    """Write all of `data`, even if an unbuffered file object accepts only parts at a time, and flush it."""
     view = memoryview(data)
     while view:
         written = fileobj.write(view)

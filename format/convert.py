@@ -1,4 +1,4 @@
-"""The original container (version 0) into version 1 and back: the same codes, nothing decoded."""
+"""Convert the original container (version 0) to version 1 and back, with the same codes and without decoding audio."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .v0 import MODELS, Segment, SegmentCoder, write_v0
 
 
 def to_v1(file: CodeFile, output: BinaryIO, token_space: bytes) -> None:
-    """Write a version 0 file as version 1; it does not say which codebooks it means, `token_space` (SHA-256) does."""
+    """Write a version 0 file as version 1. `token_space` is the SHA-256 of its codebooks, which version 0 does not store."""
     if file.version != 0:
         raise ValueError(f"version 0 is wanted, got version {file.version}")
     api.write(output, file, token_space=token_space)
 
 
 def to_v0(file: CodeFile, output: BinaryIO, coder: SegmentCoder | None = None) -> None:
-    """Write a version 1 file of encodec_24khz or encodec_48khz as version 0, entropy coded if there is a `coder`.
+    """Write a version 1 file of encodec_24khz or encodec_48khz as version 0, entropy coded if a `coder` is given.
 
-    Its tags, token space and original sample rate are left behind: version 0 has no place for them. All codes are held in
-    memory. Raises ValueError for what else version 0 has no place for.
+    Tags, token space and original sample rate are dropped, because version 0 cannot store them. All codes are held in
+    memory. Raises ValueError for anything else that version 0 cannot store.
     """
     header = file.header
     model = MODELS.get(header.codec)
@@ -37,7 +37,7 @@ def to_v0(file: CodeFile, output: BinaryIO, coder: SegmentCoder | None = None) -
     found = sorted({chunk.n_codebooks for chunk in chunks})
     if len(found) != 1:
         raise ValueError(f"version 0 has one number of codebooks throughout, got {found[:4]}")
-    assert file.n_samples is not None  # every chunk was read
+    assert file.n_samples is not None  # known, because every chunk was read
     segments: list[Segment] = [(chunk.codes, chunk.scale) for chunk in chunks]
     if not header.segment_length:
         segments = [(np.concatenate([chunk.codes for chunk in chunks], axis=1), None)]

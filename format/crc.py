@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from .jit import kernel
 
-POLYNOMIAL = 0x82F63B78  # 0x1EDC6F41 with its bits reversed, as bytes are taken least significant bit first
-PLAIN_BYTES = 8192  # up to here the plain loop takes a millisecond: far less than importing numba
+POLYNOMIAL = 0x82F63B78  # 0x1EDC6F41 with its bits reversed, because bytes are read least significant bit first
+PLAIN_BYTES = 8192  # up to this size the plain loop takes a millisecond, far less than importing numba
 
 
 def crc32c(data: bytes | memoryview, crc: int = 0) -> int:
-    """The CRC-32C of `data`, continuing from the `crc` of the bytes before it.
+    """Return the CRC-32C of `data`, continued from `crc`, that of the bytes before it.
 
     crc32c(b, crc32c(a)) == crc32c(a + b), and crc32c(b"123456789") == 0xE3069283.
     """
@@ -27,7 +27,7 @@ def crc32c(data: bytes | memoryview, crc: int = 0) -> int:
 
 
 def crc32c_ref(data: bytes | memoryview, crc: int = 0) -> int:
-    """The same, a byte at a time."""
+    """Reference for `crc32c`: one byte at a time."""
     table = _plain_table()
     crc ^= 0xFFFFFFFF
     for byte in data:
@@ -37,7 +37,7 @@ def crc32c_ref(data: bytes | memoryview, crc: int = 0) -> int:
 
 @kernel
 def _crc32c(data: NDArray[np.uint8], tables: NDArray[np.int64], crc: int) -> int:
-    """Eight bytes a step: tables[k, b] is what byte b contributes when k more bytes follow it in the step."""
+    """Process eight bytes per step: tables[k, b] is the contribution of byte b if k more bytes follow it in the step."""
     crc ^= 0xFFFFFFFF
     whole = len(data) // 8 * 8
     for i in range(0, whole, 8):
@@ -63,7 +63,7 @@ def _plain_table() -> tuple[int, ...]:
 
 @functools.cache
 def _tables() -> NDArray[np.int64]:
-    tables = np.empty((8, 256), np.int64)  # signed, so that numba never mixes signs, which it turns into floats
+    tables = np.empty((8, 256), np.int64)  # signed, because numba turns mixed signs into floats
     tables[0] = _plain_table()
     for k in range(1, 8):
         tables[k] = tables[0][tables[k - 1] & 0xFF] ^ (tables[k - 1] >> 8)

@@ -1,4 +1,4 @@
-"""What can be wrong with a stream, one class per answer that a user needs."""
+"""Errors that a stream can cause: one class for each different reaction of the user."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ class EcdcError(Exception):
 
 
 class FormatError(EcdcError):
-    """A stream cannot be read; `offset` is the byte, counted from the stream's first, where that shows.
+    """A stream cannot be read. `offset` is where the fault was found, in bytes from the start of the stream.
 
-    `advice` tells people what to try next, and is empty where nothing helps.
+    `advice` tells the user what to try next; it is empty if nothing helps.
     """
 
     advice = ""
 
     def __init__(self, offset: int, message: str) -> None:
-        super().__init__(offset, message)  # both, so that the error survives pickling between processes
+        super().__init__(offset, message)  # both arguments, so that the error can be pickled between processes
         self.offset = offset
         self.message = message
 
@@ -25,15 +25,15 @@ class FormatError(EcdcError):
 
 
 class NotEcdc(FormatError):
-    """The bytes are some other format."""
+    """The bytes are not in .ecdc format."""
 
 
 class UnsupportedVersion(FormatError):
-    """The stream is ours, but asks for something that this version does not know."""
+    """The stream is in .ecdc format, but uses something that this version does not support."""
 
 
 class Truncated(FormatError):
-    """The stream ends too early; everything before the offset is whole."""
+    """The stream ends too early; everything before the offset is complete."""
 
     advice = "try --partial or repair"
 
@@ -45,7 +45,7 @@ class Corrupt(FormatError):
 
 
 class DamagedHeader(Corrupt):
-    """The header's bytes contradict its checksum; the chunks after it may be whole."""
+    """The header's bytes contradict its checksum; the chunks after it may be intact."""
 
     advice = "try repair --like a file of the same model and settings"
 
@@ -55,7 +55,7 @@ class OverLimit(FormatError):
 
 
 class MissingPrior(FormatError):
-    """The codes are coded with an entropy prior that is not here; `wanted` is its SHA-256."""
+    """The codes need an entropy prior that is not installed; `wanted` is its SHA-256."""
 
     def __init__(self, offset: int, message: str, wanted: bytes = b"") -> None:
         super().__init__(offset, message)
@@ -63,4 +63,4 @@ class MissingPrior(FormatError):
 
 
 class WrongModel(FormatError):
-    """The codes belong to another token space than the model at hand."""
+    """The codes belong to another token space than the given model."""

@@ -1,8 +1,8 @@
-"""Where bytes come from and go to: files that appear only when whole, pipes, and '-' for the standard ones.
+"""Open inputs and outputs: files that appear only when complete, pipes, and '-' for the standard streams.
 
-One rule for everything that is written: a symbolic link stays and what it points to is replaced; a file that is replaced
-hands its mode and owner on; without `overwrite` the first of two writers wins and the other is told; an output that is not a
-plain file (a device, a named pipe) is written to as it stands.
+Every output follows the same rules. A symbolic link is kept and its target is replaced. A file that replaces another
+takes over its mode and owner. Without `overwrite`, the first of two writers wins and the other gets an error. An output
+that is not a plain file (a device, a named pipe) is written to directly.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from typing import Any, BinaryIO, TextIO, TypeAlias, cast
 
 FileLike: TypeAlias = "str | os.PathLike[str] | BinaryIO"  # a path, or a binary file object
 STANDARD_STREAMS = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/(self|\d+)/fd/\d+")
-OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust name what the system said
-NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # what os.link says where it cannot work
+OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust report an error of the system
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)  # os.link is not supported
 
 
 @contextlib.contextmanager
 def input_stream(name: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to read, or standard input for '-'; raises OSError, also for a folder."""
+    """Open a file for reading, or standard input for '-'; raises OSError, also for a folder."""
     if str(name) == "-":
         yield standard(sys.stdin, "standard input")
         return
@@ -42,53 +42,53 @@ def input_stream(name: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def standard(stream: TextIO | None, name: str) -> BinaryIO:
-    """The bytes of a standard stream; raises OSError if the process was started without it."""
+    """Return the binary buffer of a standard stream; raises OSError if the process was started without that stream."""
     if stream is None:
         raise OSError(errno.EBADF, "is closed", name)
     return stream.buffer
 
 
 class OutputFile(io.BufferedIOBase):
-    """A binary stream to write to, whose errors name the output: OSError with `filename`. With `pipe` it does not seek."""
+    """A binary output stream whose errors name the output: OSError with `filename`. With `pipe`, it cannot seek."""
 
     def __init__(self, stream: BinaryIO, name: str, pipe: bool = False) -> None:
         self._stream, self.name, self._pipe = stream, name, pipe
 
     def write(self, data: Any) -> int:
-        """Write all or part of `data`; returns the number of bytes taken."""
+        """Write all or part of `data`; return the number of bytes written."""
         with named_errors(self.name):
             return self._stream.write(data)
 
     def flush(self) -> None:
-        """Hand everything to the system."""
+        """Pass all buffered bytes to the system."""
         with named_errors(self.name):
             self._stream.flush()
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place; raises io.UnsupportedOperation on a pipe."""
+        """Go to a position; raises io.UnsupportedOperation on a pipe."""
         if self._pipe:
             raise io.UnsupportedOperation("a pipe does not seek")
         with named_errors(self.name):
             return self._stream.seek(offset, whence)
 
     def tell(self) -> int:
-        """The place where the next byte goes."""
+        """Return the position of the next byte; raises io.UnsupportedOperation on a pipe."""
         if self._pipe:
             raise io.UnsupportedOperation("a pipe has no position")
         return self._stream.tell()
 
     def seekable(self) -> bool:
-        """Whether `seek` works."""
+        """Return True if `seek` works."""
         return not self._pipe and self._stream.seekable()
 
     def writable(self) -> bool:
-        """Always."""
+        """Return True, always."""
         return True
 
 
 @contextlib.contextmanager
 def named_errors(name: str) -> Iterator[None]:
-    """Let every OSError of the system say `name` in place of what the system calls the file."""
+    """Make every OSError of the system name the file `name` instead of the system's name for it."""
     try:
         yield
     except OSError as error:
@@ -101,9 +101,10 @@ def named_errors(name: str) -> Iterator[None]:
 def output_stream(file: FileLike, overwrite: bool = True, finish: Callable[[Path], object] | None = None) -> Iterator[BinaryIO]:
     """Open an output; a plain file appears under its name only when everything is written. '-' is standard output.
 
-    `file` may also be a binary file object, which is written to and not closed. Until it is whole, a file is a hidden one
-    beside its place, which is removed after an exception; `finish` receives its path when it is closed, just before it
-    appears. Raises OSError that names the output, FileExistsError if a file is there at the end and `overwrite` is False.
+    `file` may also be a binary file object, which is written to and not closed. A file is first written as a hidden file
+    beside its final path, and removed after an exception; `finish` receives the hidden file's path after it is closed, just
+    before it is renamed. Raises OSError that names the output, and FileExistsError if the file exists at the end and
+    `overwrite` is False.
     """
     if not isinstance(file, str | os.PathLike):
         yield file
@@ -135,7 +136,7 @@ def output_stream(file: FileLike, overwrite: bool = True, finish: Callable[[Path
 
 @contextlib.contextmanager
 def named_errors_at_exit(stream: BinaryIO, name: str) -> Iterator[None]:
-    """Close `stream` at the end; an error of closing it says `name`, those of the block stay as they are."""
+    """Close `stream` after the block. An error while closing names `name`; errors of the block are not changed."""
     try:
         yield
     except BaseException:
@@ -147,7 +148,7 @@ def named_errors_at_exit(stream: BinaryIO, name: str) -> Iterator[None]:
 
 
 def is_special(file: str | os.PathLike[str]) -> bool:
-    """Whether a name stands for something to write into as it is: a named pipe, a device, /dev/stdout."""
+    """Return True if `file` must be written to directly: a named pipe, a device, /dev/stdout."""
     if STANDARD_STREAMS.fullmatch(os.fspath(file)):
         return True
     path = Path(file)
@@ -156,9 +157,9 @@ def is_special(file: str | os.PathLike[str]) -> bool:
 
 @contextlib.contextmanager
 def whole_file(file: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path for a library to write a file to, which appears as `file` after the block, unless that raises.
+    """Yield a temporary path for a library to write to; after the block it is renamed to `file`, unless the block raised.
 
-    What the system refuses is an OSError that names `file`, also where the library says it in words of its own.
+    Errors of the system become an OSError that names `file`, even if the library reports them in its own words.
     """
     path = Path(os.path.realpath(file))
     partial = partial_path(path)
@@ -175,7 +176,7 @@ def whole_file(file: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _renamed(error: Exception, partial: Path, name: str) -> Exception:
-    """An error of writing `partial` as one that names the output; others as they are."""
+    """Turn an error of writing `partial` into an OSError that names the output; return other errors unchanged."""
     number = error.errno if isinstance(error, OSError) and error.filename in (None, str(partial), partial) else None
     if found := OS_ERROR.search(str(error)):
         number = int(found[1])
@@ -183,9 +184,9 @@ def _renamed(error: Exception, partial: Path, name: str) -> Exception:
 
 
 def publish(partial: Path, path: Path, overwrite: bool = True) -> None:
-    """Put a file that is whole in the place of `path`, with the mode and owner of what was there, safe from a power cut.
+    """Rename a complete file to `path`, with the mode and owner of the file that it replaces, safely even at a power cut.
 
-    Raises FileExistsError if `path` exists and `overwrite` is False. `partial` may be left behind.
+    Raises FileExistsError if `path` exists and `overwrite` is False. `partial` may still exist afterwards.
     """
     _sync(partial)
     if overwrite:
@@ -197,12 +198,12 @@ def publish(partial: Path, path: Path, overwrite: bool = True) -> None:
         partial.replace(path)
     else:
         _appear(partial, path)
-    with contextlib.suppress(OSError):  # not every system can do this for a folder
+    with contextlib.suppress(OSError):  # not every system can sync a folder
         _sync(path.parent)
 
 
 def _appear(partial: Path, path: Path) -> None:
-    """Rename unless `path` exists, in one step; where the disk has no hard links, in two."""
+    """Rename unless `path` exists: in one atomic step, or in two if the disk has no hard links."""
     try:
         try:
             os.link(partial, path)
@@ -217,12 +218,12 @@ def _appear(partial: Path, path: Path) -> None:
 
 
 def _private(path: str, flags: int) -> int:
-    """Open for the owner alone: what takes the place of a private file is private from the beginning."""
+    """Open for the owner only, so that the replacement of a private file is private from the beginning."""
     return os.open(path, flags, 0o600)
 
 
 def _sync(path: Path) -> None:
-    """Wait until the disk has the bytes of a file, or the names in a folder."""
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -231,9 +232,9 @@ def _sync(path: Path) -> None:
 
 
 def partial_path(path: Path) -> Path:
-    """A hidden file beside `path`, to be written and then renamed; its name is short enough for every disk.
+    """Return the name of a hidden file beside `path`, to be written and then renamed. It is short enough for every disk.
 
-    The name tells the machine and the process that write it, see `remove_leftovers`.
+    The name contains the machine and the process that write the file; `remove_leftovers` uses them.
     """
     start = path.name.encode("utf-8", "surrogateescape")[:100].decode("utf-8", "ignore")
     return path.with_name(f".{start}.{_machine()}-{os.getpid():x}-{secrets.token_hex(4)}.partial")
@@ -244,7 +245,7 @@ def _machine() -> str:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the partial files in `folder` of processes of this machine that were killed and run no more."""
+    """Remove partial files in `folder` that belong to processes of this machine that no longer run."""
     pattern = re.compile(rf"\..*\.{_machine()}-([0-9a-f]+)-[0-9a-f]{{8}}\.partial", re.DOTALL)
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(folder)):
@@ -265,10 +266,10 @@ def _is_running(pid: int) -> bool:
 
 
 def seekable(stream: BinaryIO) -> BinaryIO:
-    """A pipe's bytes in a temporary file; a file as it is."""
+    """Copy a pipe's bytes to a temporary file and return that; return a file unchanged."""
     if stream.seekable():
         return stream
-    spool = tempfile.TemporaryFile()  # noqa: SIM115 - it goes with its last reference
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 - it is deleted with its last reference
     shutil.copyfileobj(stream, spool)
     spool.seek(0)
     return cast(BinaryIO, spool)

@@ -1,4 +1,4 @@
-"""Numba kernels that cost nothing until they are called."""
+"""Numba kernels that are compiled when they are first called."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ R = TypeVar("R")
 
 
 def kernel(function: Callable[P, R], **options: Any) -> Callable[P, R]:
-    """Compile `function` with numba, and its `options`, when it is first called.
+    """Compile `function` with numba and its `options` at the first call.
 
-    Importing numba takes longer than reading a small file, so it waits until a kernel is needed. The compiled code is
-    kept on disk, beside the source or in the user's cache.
+    Importing numba takes longer than reading a small file, so it is imported only when a kernel is needed. The compiled
+    code is cached on disk, beside the source or in the user's cache.
     """
     compiled: Callable[P, R] | None = None
 
@@ -29,12 +29,12 @@ def kernel(function: Callable[P, R], **options: Any) -> Callable[P, R]:
 
 
 def compile_now(function: Callable[P, R], **options: Any) -> Callable[P, R]:
-    """Compile `function` at once: for kernels that call each other, in a module that is imported when it is needed."""
+    """Compile `function` at once. Use it for kernels that call each other, in a module that is imported only when needed."""
     import numba
 
     njit: Any = numba.njit
     try:
         compiled: Callable[P, R] = njit(cache=True, error_model="numpy", **options)(function)
-    except RuntimeError:  # no folder that a cache could be written to
+    except RuntimeError:  # no writable folder for the cache
         compiled = njit(error_model="numpy", **options)(function)
     return compiled

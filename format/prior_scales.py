@@ -1,4 +1,4 @@
 """The integer scales of a prior's arithmetic, which prior.py and prior_kernels.py share."""
 
 SHIFT, EMBEDDING_SHIFT = 6, 4  # bits between a sum and an activation, and between an embedding and a sum
-LARGEST, LIMIT = 127, 1 << 20  # of weights and activations, and of the sums that go from layer to layer
+LARGEST, LIMIT = 127, 1 << 20  # largest weight or activation, and largest sum passed from layer to layer

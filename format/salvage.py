@@ -1,4 +1,4 @@
-"""What survives of a damaged stream: every whole chunk in its place, and silence of exact length where others were."""
+"""Recover a damaged stream: keep every intact chunk at its position, and replace lost ones by silence of equal length."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from .trailer import Index, Trailer, parse_trailer
 from .writer import Writer
 
 PIECE = 1 << 16  # bytes read at a time
-MIN_CODES_SIZE = HEAD_SIZE + SPAN.sizeof() + 2 + CRC_SIZE  # of a CODES chunk without a payload
-MAX_CHECKED = 64  # bytes put through a CRC for each byte of the stream, or sync words could be stacked to take for ever
+MIN_CODES_SIZE = HEAD_SIZE + SPAN.sizeof() + 2 + CRC_SIZE  # bytes of a CODES chunk without a payload
+MAX_CHECKED = 64  # CRC-checked bytes per byte of the stream; without a limit, nested sync words could take quadratic time
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Frames that no whole chunk holds. None of them: the end of the stream is missing."""
+    """A range of lost frames. If n_frames is 0, the end of the stream is missing."""
 
     first_frame: int
     n_frames: int
-    offset: int  # bytes, where the search for the next chunk began
+    offset: int  # in bytes, where the search for the next chunk began
 
     def describe(self, header: Header) -> str:
-        """In seconds, for people."""
+        """Return a message for people, with times in seconds."""
         start = float(self.first_frame / header.frame_rate)
         if not self.n_frames:
             return f"byte {self.offset}: the stream was cut off; it is whole up to {start:.2f} s"
@@ -43,9 +43,9 @@ class Lost:
 
 
 class Headless:
-    """A stream whose own header is damaged, to be read under that of another stream of the same model and settings.
+    """A stream with a damaged header, read with the header of another stream of the same model and settings.
 
-    Tags and lengths are not taken over: they are the other stream's.
+    Tags and lengths are not copied, because they belong to the other stream.
     """
 
     def __init__(self, fileobj: BinaryIO, header: Header) -> None:
@@ -53,16 +53,16 @@ class Headless:
         self._source = Source(fileobj)
 
     def at_first_chunk(self) -> Source:
-        """All bytes: where the first chunk begins is not known."""
+        """Return the source at its first byte, because the offset of the first chunk is not known."""
         return self._source
 
 
 class Salvage:
-    """Iterate over the chunks of a stream, whatever happened to it after its header.
+    """Iterate over the chunks of a stream that may be damaged anywhere after its header.
 
-    Lost frames come as chunks without codes (K = 0), which stand for silence. Afterwards, `lost`
-    tells them and `trailer` is the END chunk, or None. Reads forwards, so a pipe will do; holds
-    one chunk. Raises Corrupt where the bytes make no sense that could be bounded.
+    Lost frames are yielded as chunks without codes (K = 0), which mean silence. Afterwards, `lost`
+    lists them, and `trailer` is the END chunk or None. Reads forwards, so a pipe can be used, and holds
+    one chunk at a time. Raises Corrupt if the number of lost frames or the work cannot be bounded.
     """
 
     def __init__(self, reader: Reader | Headless) -> None:
@@ -71,23 +71,24 @@ class Salvage:
         self.trailer: Trailer | None = None
         self.n_whole = 0  # chunks of codes that were read so far
         self._source = reader.at_first_chunk()
-        self._header_size = self._source.offset or None  # None: of a Headless
+        self._header_size = self._source.offset or None  # None: the reader is Headless
         self._buffer = bytearray()
         self._offset = self._source.offset  # of the buffer's first byte
         self._n_checked = 0
-        self._decodable: int | None = None  # samples, once all is read
+        self._decodable: int | None = None  # in samples; None until all is read
 
     @property
     def n_samples(self) -> int | None:
-        """None until all is read; then as the END chunk tells, or what the codes decode to if it is lost or tells more.
+        """Number of samples; None until all is read.
 
-        It can tell more of a segmented stream: how lost frames were shared out over segments is not known.
+        It is taken from the END chunk, or is what the codes decode to if the END chunk is lost or has a larger number. That
+        can happen in a segmented stream, where the division of lost frames into segments is not known.
         """
         return self.trailer.n_samples if self.trailer and self._end_tells() else self._decodable
 
     @property
     def original_n_samples(self) -> int | None:
-        """The same at the original rate."""
+        """The same length at the original rate."""
         if self._decodable is None:
             return None
         if self.trailer and self._end_tells():
@@ -121,12 +122,12 @@ class Salvage:
             frame = found.stop_frame
 
     def _decodable_of(self, lengths: list[int]) -> int:
-        """Samples that chunks of so many frames decode to."""
+        """Return the number of samples that chunks of these lengths, in frames, decode to."""
         n_decodable = Index.of(0, [0] * len(lengths), lengths).n_decodable(self.header)
         return max(0, n_decodable - self.header.pre_skip)
 
     def _silence(self, lost: Lost) -> Iterator[Chunk]:
-        """Chunks for lost frames, no more of them than the bytes in between could have held."""
+        """Yield silent chunks for lost frames; raises Corrupt if the skipped bytes could not have held so many frames."""
         at_once = self.header.segment_frames or MAX_CHUNK_FRAMES
         most = at_once * ((self._offset - lost.offset) // MIN_CODES_SIZE + 1)
         if lost.n_frames > most:
@@ -137,12 +138,12 @@ class Salvage:
             yield Chunk(first, np.empty((0, n_frames), np.uint16), (0,) * self.header.n_streams)
 
     def _next_chunk(self, frame: int) -> Chunk | Trailer | None:
-        """The next whole chunk of codes from `frame` on, or the END chunk; None at the end of the bytes."""
+        """Return the next intact chunk of codes at or after `frame`, or the END chunk; None at the end of the bytes."""
         while True:
             at = self._buffer.find(SYNC)
             if at < 0:
                 self._drop(max(0, len(self._buffer) - len(SYNC) + 1))
-                # Where a chunk ended, just the next head: on a live pipe more may be long in coming.
+                # After a complete chunk, read only the next head: on a live pipe, more bytes may take long to arrive.
                 if not self._read_more(PIECE if self._buffer else HEAD_SIZE):
                     return None
                 continue
@@ -154,7 +155,7 @@ class Salvage:
             self._drop(envelope.size if envelope else 1)
 
     def _envelope(self) -> Envelope | None:
-        """The chunk that the buffer begins with, if its CRC is right."""
+        """Return the chunk at the start of the buffer if it is complete and its CRC is right, else None."""
         if not self._fill(HEAD_SIZE):
             return None
         try:
@@ -173,14 +174,14 @@ class Salvage:
         return Envelope(self._offset, head.kind, head.flags, head.sequence, data[HEAD_SIZE:-CRC_SIZE])
 
     def _understood(self, envelope: Envelope, frame: int) -> Chunk | Trailer | None:
-        """What an envelope holds; None if that is nothing that could come now. Taken out of the buffer otherwise."""
+        """Return the contents of an envelope and drop a chunk of codes from the buffer; None if they do not fit here."""
         try:
             if envelope.kind == Kind.END:
                 trailer = parse_trailer(envelope, self.header, self._header_size)
                 return trailer if trailer.index.n_frames >= frame else None
             chunk = decode_codes(envelope, self.header) if envelope.kind == Kind.CODES else None
         except MissingPrior:
-            raise  # nothing is damaged
+            raise  # this is not damage
         except FormatError:
             return None
         if chunk is None or chunk.first_frame < frame or not chunk.n_frames:
@@ -189,7 +190,7 @@ class Salvage:
         return chunk
 
     def _fill(self, size: int) -> bool:
-        """Read until the buffer holds `size` bytes; whether it does."""
+        """Read until the buffer holds `size` bytes; return False if the stream ends before."""
         while len(self._buffer) < size:
             if not self._read_more(size - len(self._buffer)):
                 return False
@@ -206,10 +207,10 @@ class Salvage:
 
 
 def repair(reader: Reader | Headless, output: BinaryIO) -> list[Lost]:
-    """Write a valid stream of what survives, silent where chunks were lost; returns what was.
+    """Write a valid stream of the intact chunks, with silence in place of lost ones; return the lost ranges.
 
-    Where the end is missing, or tells of more than can be restored, the stream is as long as its codes. Raises ValueError
-    if the header is another stream's and no chunk fits it.
+    If the END chunk is missing, or has a larger length than can be restored, the stream is as long as its codes. Raises
+    ValueError if `reader` is Headless and no chunk fits its header.
     """
     salvage = Salvage(reader)
     header = dataclasses.replace(reader.header, n_samples=None, original_n_samples=None)

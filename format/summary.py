@@ -1,4 +1,4 @@
-"""What a stream holds, as a flat row for people and programs; no model, no decoding."""
+"""Summarize a stream as a flat dict for people and programs, without a model and without decoding."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from .v0 import scan_v0
 
 
 def open_summary(name: str) -> dict[str, Any]:
-    """Summarize the file `name`, '-' being standard input.
+    """Summarize the file `name`; '-' means standard input.
 
-    Raises FormatError where it is not a whole stream up to its header, OSError where it cannot be opened.
+    Raises FormatError if it does not begin with a complete header, OSError if it cannot be opened.
     """
     with input_stream(name) as stream:
         return summarize(stream)
 
 
 def summarize(stream: BinaryIO) -> dict[str, Any]:
-    """The row of a stream: version, codec, lengths, channels, rates, codebooks and real bitrate.
+    """Return a stream's version, codec, lengths, channels, rates, codebooks and real bitrate.
 
-    Of a file the header, the index and the chunks' heads are read, so that hours take no longer than seconds; `whole`
-    tells whether it ends as it should, not whether every byte is what it was.
+    In a file, only the header, the index and the chunks' heads are read, so long files take little time. `whole` is True
+    if the END chunk is present; it does not mean that every byte is intact.
     """
     start, stream = look_ahead(stream, 5)
     if major_version(start) == 0:
         return _summarize_v0(stream)
     reader = Reader(stream)
     codebooks: set[tuple[int, ...]] = set()
-    with contextlib.suppress(Truncated):  # of a pipe
+    with contextlib.suppress(Truncated):  # a pipe may be cut off
         codebooks = reader.codebooks_in_use()
     header = reader.header
     n_frames = reader.n_frames or 0
@@ -82,12 +82,12 @@ def _summarize_v0(stream: BinaryIO) -> dict[str, Any]:
         "entropy": "language model" if file.entropy_coded else "raw",
         "bytes": file.n_bytes,
         "kbps": _kbps(file.n_bytes, seconds),
-        "whole": not file.entropy_coded or None,  # None: only the language model could tell
+        "whole": not file.entropy_coded or None,  # None: unknown without the language model
     }
 
 
 def _by_key(tags: Iterable[tuple[str, str]]) -> dict[str, str | list[str]]:
-    """The value of each key; of a key that repeats, a list of them."""
+    """Return a dict of tags; a key that occurs more than once has a list of values."""
     found: dict[str, str | list[str]] = {}
     for key, value in tags:
         before = found.get(key)

@@ -1,8 +1,8 @@
-"""Codes as arrays in files of numpy and safetensors, for programs that know those: both ways, without a model.
+"""Convert streams to and from numpy and safetensors files, for programs that read those. No model is needed.
 
-A file holds `codes`, uint16: [K, T] of one stream, [S, K, T] of several with the same K. Streams of different K stand one
-above the other, [R, T]. .npz and .safetensors also hold the header, as JSON, and the segments where there are any; a .npy
-holds codes and nothing else.
+A file holds `codes`, uint16: [K, T] for one stream, [S, K, T] for several with the same K. Streams of different K are
+concatenated to [R, T]. .npz and .safetensors also hold the header, as JSON, and the segments, if any; a .npy holds only
+the codes.
 """
 
 from __future__ import annotations
@@ -32,27 +32,28 @@ _ENUMS: dict[str, type[IntEnum]] = {"ChannelCoding": ChannelCoding, "Entropy": E
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tokens:
-    """A whole stream in memory. codes is [R, T] uint16: the rows of the first stream, then those of the next."""
+    """A whole stream in memory. codes is [R, T] uint16: the codebooks of the first stream, then those of the next."""
 
     header: Header
     codes: NDArray[np.uint16]
     n_codebooks: tuple[int, ...]  # K of each stream
     n_samples: int | None = None  # at the codec's rate; None: all that the codes decode to
     original_n_samples: int | None = None
-    segments: tuple[tuple[int, float | None], ...] = ()  # frames and scale of each, where the header has segments
+    segments: tuple[tuple[int, float | None], ...] = ()  # frames and scale of each, if the header has segments
 
     @property
     def array(self) -> NDArray[np.uint16]:
-        """[K, T], or [S, K, T], or [R, T] where the streams differ in K."""
+        """Codes as [K, T] for one stream, [S, K, T] for several, or [R, T] if their K differ."""
         ks, n_frames = self.n_codebooks, self.codes.shape[1]
         return self.codes.reshape(len(ks), ks[0], n_frames) if len(ks) > 1 and len(set(ks)) == 1 else self.codes
 
 
 def collect(file: CodeFile, trim: bool = False) -> Tokens:
-    """All codes of an open file, which may be a pipe, with every byte checked.
+    """Read all codes of an open file, which may be a pipe, and check every byte.
 
-    Raises ValueError where K varies in time, unless `trim` asks for the first codebooks that all frames of all streams
-    have; where no codebook is in all frames; for more than MAX_TOKENS codes; and for version 0, which has no token space.
+    With `trim`, only the codebooks that all frames of all streams have are kept. Raises ValueError if K varies in time and
+    `trim` is False, if some frames have no codes, for more than MAX_TOKENS codes, and for version 0, which has no token
+    space.
     """
     if file.version == 0:
         raise ValueError("a version 0 file does not name its token space: convert it to version 1 first")
@@ -77,7 +78,7 @@ def collect(file: CodeFile, trim: bool = False) -> Tokens:
 
 
 def write(tokens: Tokens, output: BinaryIO) -> Writer:
-    """Write tokens as an .ecdc stream; ValueError where its header does not allow them."""
+    """Write tokens as an .ecdc stream; raises ValueError if the header does not allow them."""
     header = tokens.header
     if bool(header.segment_length) != bool(tokens.segments) and tokens.codes.shape[1]:
         raise ValueError("a segmented header needs the frames of its segments, and only that: use .npz or .safetensors")
@@ -95,22 +96,23 @@ def write(tokens: Tokens, output: BinaryIO) -> Writer:
 
 
 def save(tokens: Tokens, output: BinaryIO, form: str) -> None:
-    """Write tokens as one of FORMS; never seeks. ValueError where a .npy cannot hold them."""
+    """Write tokens as one of FORMS, without seeking; raises ValueError if a .npy cannot hold them."""
     if form == "npy" and (tokens.segments or len(set(tokens.n_codebooks)) > 1):
         raise ValueError("a .npy cannot tell segments, or streams of different K, apart: use .npz or .safetensors")
     arrays: Arrays = {"codes": np.ascontiguousarray(tokens.array)}
     if tokens.segments:
         arrays["segment_frames"] = np.array([n for n, _ in tokens.segments], np.int64)
-        arrays["segment_scale"] = np.array([scale or 0 for _, scale in tokens.segments], np.float32)  # 0: it has none
+        arrays["segment_scale"] = np.array([scale or 0 for _, scale in tokens.segments], np.float32)  # 0: no scale
     about = {"n_codebooks": list(tokens.n_codebooks), "lengths": [tokens.n_samples, tokens.original_n_samples]}
     save_arrays(output, form, arrays, json.dumps(header_fields(tokens.header) | about, ensure_ascii=False))
 
 
 def load(fileobj: BinaryIO, form: str, like: CodeFile | None = None, fields: dict[str, str] | None = None) -> Tokens:
-    """Tokens from one of FORMS, any integers in place of uint16. Sizes above the limits and bad values are ValueErrors.
+    """Read tokens from one of FORMS; codes may have any integer type. Raises ValueError for bad values and excessive sizes.
 
-    The header is the file's own, or that of `like`; `fields` are texts that replace or, for a .npy, make up its fields.
-    Lengths are the file's own; or those of `like` where that has as many frames; else all that the codes decode to.
+    The header comes from `like` if given, else from the file. `fields` (texts) replace fields of it; for a .npy they can
+    provide all of them. Lengths come from `like` if it has as many frames, else from the file if `like` is not given;
+    otherwise they are those that all codes decode to.
     """
     arrays, text = load_arrays(fileobj, form)
     about = {} if text is None else _parse_about(text)
@@ -132,7 +134,7 @@ def load(fileobj: BinaryIO, form: str, like: CodeFile | None = None, fields: dic
 
 
 def header_fields(header: Header) -> dict[str, Any]:
-    """A header as JSON can hold it: hashes in hexadecimal, choices by name."""
+    """Return a header as JSON-compatible values: hashes in hexadecimal, enum members by name."""
     values = {field.name: getattr(header, field.name) for field in dataclasses.fields(Header)}
     names = {name: value.name.lower() for name, value in values.items() if isinstance(value, IntEnum)}
     hashes = {name: value.hex() for name, value in values.items() if isinstance(value, bytes)}
@@ -140,9 +142,9 @@ def header_fields(header: Header) -> dict[str, Any]:
 
 
 def header_from(values: dict[str, Any]) -> Header:
-    """The header of such values, where numbers may be texts; ValueError names the field that is wrong.
+    """Make a header from such values; numbers may be texts. ValueError names the field that is wrong.
 
-    Without an original_sample_rate it is sample_rate.
+    original_sample_rate defaults to sample_rate.
     """
     types = {field.name: str(field.type) for field in dataclasses.fields(Header)}
     unknown = sorted(values.keys() - types.keys())
@@ -157,7 +159,7 @@ def header_from(values: dict[str, Any]) -> Header:
 
 
 def _field(name: str, kind: str, value: Any) -> Any:
-    """A field of a header from what JSON or a command line makes of it."""
+    """Convert a field from its form in JSON or on a command line; raises ValueError."""
     with contextlib.suppress(ValueError, KeyError):
         if kind in _ENUMS and isinstance(value, str):
             return _ENUMS[kind][value.upper()]
@@ -175,7 +177,7 @@ def _field(name: str, kind: str, value: Any) -> Any:
 
 
 def _rows(array: NDArray[Any], header: Header, ks: Any) -> tuple[tuple[int, ...], NDArray[np.uint16]]:
-    """K of each stream and codes [R, T] from an array of any shape that a file may hold."""
+    """Return the K of each stream and codes [R, T], from an array of any allowed shape; raises ValueError."""
     n_streams = header.n_streams
     if array.dtype.kind not in "iu" or array.ndim not in (2, 3) or (array.ndim == 3 and len(array) != n_streams):
         wanted = "[K, T]" if n_streams == 1 else f"[{n_streams}, K, T]"

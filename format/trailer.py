@@ -1,4 +1,4 @@
-"""The END chunk: what is known only when all codes are written."""
+"""The END chunk: lengths, checksum and index, which are known only after all codes are written."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .schema import END, END_SIZE, INDEX_ENTRY, FieldError, Kind, parse
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Index:
-    """Where every chunk before END stands. All arrays are [n + 1] int64 for n chunks; the last value is the end."""
+    """Position of every chunk before END. All arrays are [n + 1] int64 for n chunks; the last value is the end."""
 
     offsets: NDArray[np.int64]  # bytes from the start of the stream
-    frames: NDArray[np.int64]  # first frame; a chunk without frames repeats the next one's
+    frames: NDArray[np.int64]  # first frame; for a chunk without frames, that of the next chunk
 
     @classmethod
     def of(
         cls, header_size: int, sizes: Sequence[int] | NDArray[np.uint32], n_frames: Sequence[int] | NDArray[np.uint16]
     ) -> Index:
-        """From the bytes and the frames of each chunk."""
+        """Make an index from the sizes of the chunks in bytes and in frames."""
         return cls(_cumulate(header_size, sizes), _cumulate(0, n_frames))
 
     @property
@@ -34,11 +34,11 @@ class Index:
         return int(self.frames[-1])
 
     def find(self, frame: int) -> int:
-        """The number of the chunk that holds `frame`; the number of chunks if none does."""
+        """Return the number of the chunk that holds `frame`, or n, the number of chunks, if there is none."""
         return int(np.searchsorted(self.frames, frame, side="right")) - 1
 
     def n_decodable(self, header: Header) -> int:
-        """How many samples all codes decode to, the pre-skip and the padding included."""
+        """Return how many samples all codes decode to, including pre-skip and padding."""
         if not header.segment_length:
             return self.n_frames * header.hop_length
         lengths = np.diff(self.frames)
@@ -50,7 +50,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trailer:
-    """What the END chunk says."""
+    """Contents of the END chunk."""
 
     n_samples: int  # at the codec's rate
     original_n_samples: int
@@ -58,7 +58,7 @@ class Trailer:
     index: Index
 
     def to_bytes(self) -> bytes:
-        """The END chunk on the wire."""
+        """Return the END chunk as bytes."""
         entries = np.empty(len(self.index.offsets) - 1, INDEX_ENTRY)
         entries["size"], entries["n_frames"] = np.diff(self.index.offsets), np.diff(self.index.frames)
         body = END.build(
@@ -76,9 +76,9 @@ class Trailer:
 
 
 def parse_trailer(envelope: Envelope, header: Header, header_size: int | None) -> Trailer:
-    """Read the envelope of an END chunk and check it against the header and against the place where it stands.
+    """Parse the envelope of an END chunk and check it against the header and its own offset; raises FormatError.
 
-    With None for `header_size`, of a stream whose own header is lost, the place is not checked.
+    Give None for `header_size` if the stream's own header is lost; the offset is then not checked.
     """
     offset = envelope.offset
     if envelope.flags:
