@@ -27,8 +27,8 @@ from .waves import FORMS, PcmReader, Wave, WaveFile
 BLOCK_SECONDS = 1.0
 BLOCK_BYTES = 1 << 24  # largest float32 block, for any rate and number of channels
 MAX_ID3 = 1 << 28  # bytes
-MAX_BOXES = 1 << 16  # of an MP4 file searched for the description of its samples
-MAX_HEADERS = 1 << 20  # of a pipe in which a format must be recognized before the pipe is copied to a file
+MAX_BOXES = 1 << 16  # bytes of an MP4 file searched for the description of its samples
+MAX_HEADERS = 1 << 20  # bytes of a pipe in which a format must be recognized before the pipe is copied to a file
 BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid")  # of MP4 and QuickTime
 ADTS = (b"\xff\xf1", b"\xff\xf9", b"\xff\xf0", b"\xff\xf8")  # of AAC
 READABLE_SUFFIXES = frozenset({

@@ -1,6 +1,6 @@
-"""Token generators: found by entry point, written by the container's writer, and nothing more is known of them.
+"""Token generators: found by entry point, and written to the container. Nothing else needs to be known about them.
 
-A package adds one by an entry point in the group `ecdc.generators`, which names a function
+A package adds one with an entry point in the group `ecdc.generators`, which names a function
 like `Opener` below. In its pyproject.toml:
 
     [project.entry-points."ecdc.generators"]
@@ -20,16 +20,16 @@ from ..format.errors import EcdcError
 from ..format.header import Header
 from ..format.writer import Writer
 
-if TYPE_CHECKING:  # whoever lists generators need not wait for torch
+if TYPE_CHECKING:  # listing generators must not import torch
     from ..codec.model import Codec
     from ..codec.protocols import TokenSource
 
 GROUP = "ecdc.generators"
-CHUNK_SECONDS, FIRST_SECONDS = 1.0, 0.25  # short, so that a listener at the end of a pipe hears early; the first even shorter
+CHUNK_SECONDS, FIRST_SECONDS = 1.0, 0.25  # short, so that a listener at the end of a pipe hears sound early
 
 
 class Opener(Protocol):
-    """What an entry point names."""
+    """The function that an entry point names."""
 
     def __call__(
         self,
@@ -41,34 +41,34 @@ class Opener(Protocol):
         seed: int = 0,
         **options: Any,
     ) -> TokenSource:
-        """A source that makes `seconds` of audio by the model of that name or path; `codec`: in place of its own.
+        """Return a source of `seconds` of audio from the model of that name or path; `codec` replaces its own.
 
-        `ecdc generate` also gives those of these options that were asked for: `channels`, 1 or 2; `start`, what to
-        continue, as a CodeFile or a Sound; `melody`, a Sound; `guidance`, `temperature` and `top_p`, numbers; `top_k`, a
-        whole one; `int8` and `separate`, true or false. Raises ValueError, in one line, for what the model cannot do.
+        `ecdc generate` also passes those of these options that the user set: `channels`, 1 or 2; `start`, the music to
+        continue, a CodeFile or a Sound; `melody`, a Sound; `guidance`, `temperature` and `top_p`, numbers; `top_k`, an
+        integer; `int8` and `separate`, booleans. Raises ValueError, in one line, for what the model cannot do.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Sound:
-    """Audio that a generator is given."""
+    """Audio passed to a generator."""
 
     audio: np.ndarray  # float32 [C, N]
     sample_rate: int  # Hz
 
 
 class GeneratorError(EcdcError, ValueError):
-    """A generator that is not there or cannot be loaded; one line."""
+    """A generator is missing or cannot be loaded; one line."""
 
 
 def generators() -> dict[str, EntryPoint]:
-    """The installed generators by name, without importing any of them."""
+    """Return the installed generators by name, without importing them."""
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
 def generator(name: str) -> Opener:
-    """The function that opens a source; raises GeneratorError where there is none of that name or it does not load."""
+    """Return the function that opens a source; raises GeneratorError if there is none of that name or it fails to load."""
     found = generators()
     if name not in found:
         raise GeneratorError(f"{name}: no such generator (installed: {', '.join(sorted(found)) or 'none'})")
@@ -85,10 +85,10 @@ def write(
     chunk_seconds: float = CHUNK_SECONDS,
     ends: Callable[[], bool] = lambda: False,
 ) -> Header:
-    """Write all that a source makes as a stream, while it is made; returns the header.
+    """Write everything that a source generates as a stream, while it is generated; returns the header.
 
-    `progress` receives the seconds of audio of each block; `ends` is asked after each whether to end the stream there.
-    An exception leaves a stream without its end, which no reader takes for whole.
+    `progress` receives the seconds of audio of each block. `ends` is called after each block; if it returns True, the stream
+    ends there. After an exception the stream has no end marker, so no reader takes it for complete.
     """
     header, is_heard = source.header(), False
     with Writer(fileobj, header, max(1, min(round(chunk_seconds * header.frame_rate), header.chunk_limit))) as writer:

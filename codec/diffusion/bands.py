@@ -1,4 +1,4 @@
-"""Mel bands by windowed-sinc filters, and what is measured and changed in them."""
+"""Split signals into mel bands with windowed-sinc filters; measure and change the bands."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import Tensor
 
 from .config import ProcessorConfig
 
-PERIODS = 8  # of the lowest cutoff that a filter covers
-MAX_GAIN = 10**1.5  # of an equaliser, 30 dB: what a band lacks altogether cannot be had by amplifying it
+PERIODS = 8  # of the lowest cutoff frequency that a filter spans
+MAX_GAIN = 10**1.5  # of an equaliser, 30 dB: a band that is missing altogether cannot be restored by amplifying it
 
 
 def mel_cutoffs(sample_rate: int, n_bands: int) -> list[float]:
-    """The n_bands - 1 borders in Hz of bands equally wide on the mel scale 2595 log10(1 + f/700)."""
+    """Return the n_bands - 1 borders in Hz of bands equally wide on the mel scale 2595 log10(1 + f/700)."""
     top = 2595 * math.log10(1 + sample_rate / 2 / 700)
     return [700 * (10 ** (top * i / n_bands / 2595) - 1) for i in range(1, n_bands)]
 
 
 class LowPasses(nn.Module):
-    """Windowed-sinc low-pass filters of one length, from cutoffs in cycles per sample."""
+    """Windowed-sinc low-pass filters of equal length, for cutoffs in cycles per sample."""
 
     filters: Tensor
 
@@ -32,37 +32,37 @@ class LowPasses(nn.Module):
         half = int(PERIODS / min(cutoffs) / 2)
         time = torch.arange(-half, half + 1, dtype=torch.float64)
         window = torch.hann_window(2 * half + 1, periodic=False, dtype=torch.float64)
-        taps = torch.stack([window * torch.sinc(2 * c * time) for c in cutoffs])  # each then of unit sum
+        taps = torch.stack([window * torch.sinc(2 * c * time) for c in cutoffs])  # normalized to unit sum below
         self.register_buffer("filters", (taps / taps.sum(dim=1, keepdim=True)).float()[:, None])  # [F, 1, 2 * half + 1]
 
     @property
     def reach(self) -> int:
-        """Samples on either side that a filter sees."""
+        """Samples on each side that a filter sees."""
         return self.filters.shape[-1] // 2
 
     def forward(self, wav: Tensor) -> Iterator[Tensor]:
-        """Each filter's output [..., N], one after the other; the signal's ends are held beyond them."""
+        """Yield each filter's output [..., N] in turn. The signal is extended by repeating its first and last sample."""
         return self.filtered(wav, self.filters[:, 0])
 
     def filtered(self, wav: Tensor, filters: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The same of other symmetric filters [2 * reach + 1]."""
+        """Like `forward`, with other symmetric filters [2 * reach + 1]."""
         n_samples, half = wav.shape[-1], self.reach
         rows = F.pad(wav.reshape(1, -1, n_samples), (half, half), mode="replicate")
         size = _round_size(n_samples + 4 * half)
         spectrum = torch.fft.rfft(rows, size)
         for taps in filters:
-            # Symmetric filters: convolution is correlation.
+            # For symmetric filters, convolution equals correlation.
             out = torch.fft.irfft(spectrum * torch.fft.rfft(taps, size), size)
             yield out[..., 2 * half : 2 * half + n_samples].reshape(wav.shape)
 
 
 def _round_size(n: int) -> int:
-    """The least size not below n that a Fourier transform is fast at: 2^a, 3 * 2^a or 5 * 2^a."""
+    """Return the smallest size of at least n with a fast Fourier transform: 2^a, 3 * 2^a or 5 * 2^a."""
     return min(k * 2 ** max(0, math.ceil(math.log2(n / k))) for k in (1, 3, 5))
 
 
 class SplitBands(nn.Module):
-    """A signal [..., N] -> mel bands [..., N], lowest first, one after the other; their sum is the signal."""
+    """Splits a signal [..., N] into mel bands [..., N], yielded in turn, lowest first; they sum to the signal."""
 
     def __init__(self, sample_rate: int, n_bands: int) -> None:
         super().__init__()
@@ -76,16 +76,16 @@ class SplitBands(nn.Module):
         yield wav - below if below is not None else wav
 
     def weighted(self, wav: Tensor, gains: Tensor) -> Tensor:
-        """The sum of the bands [..., N], each times its gain [n_bands]: by one filter, as all are of one length."""
+        """Sum the bands [..., N], each times its gain [n_bands], with a single filter, because all have one length."""
         taps = ((gains[:-1] - gains[1:])[:, None] * self.lowpass.filters[:, 0]).sum(dim=0)
         return next(self.lowpass.filtered(wav, [taps])) + gains[-1] * wav
 
 
 class MultiBandProcessor(nn.Module):
-    """Brings the mel bands of a signal nearer to the loudness that white noise has there, and back.
+    """Moves the loudness of a signal's mel bands towards that of white noise, and back.
 
-    Its statistics run over signals: each adds the mean of a band's samples and of their
-    squares. `target` is, as published, the noise's variance and not its deviation.
+    The statistics accumulate over signals: each adds the mean of a band's samples and of their
+    squares. `target` is the variance of the noise rather than its deviation, as published.
     """
 
     counts: Tensor
@@ -102,7 +102,7 @@ class MultiBandProcessor(nn.Module):
             self.register_buffer(name, torch.zeros(config.n_bands))
 
     def _statistics(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean, deviation and target of each band; raises ValueError before any signal was observed."""
+        """Return the mean, deviation and target of each band; raises ValueError if no signal was observed yet."""
         if not self.counts > 0:
             raise ValueError("this band processor has observed no signals yet")
         mean = self.sum_x / self.counts
@@ -110,7 +110,7 @@ class MultiBandProcessor(nn.Module):
         return mean, deviation, self.sum_target_x2 / self.counts
 
     def observe(self, wav: Tensor, generator: torch.Generator | None = None) -> None:
-        """Add signals [B, C, N] to the statistics, until there are enough; training does this before `project`."""
+        """Add signals [B, C, N] to the statistics, up to `n_fit` signals. Training calls this before `project`."""
         if self.counts >= self.config.n_fit:
             return
         noise = torch.randn(wav.shape, generator=generator, dtype=wav.dtype, device=wav.device)
@@ -121,13 +121,13 @@ class MultiBandProcessor(nn.Module):
             self.sum_target_x2[i] += target.pow(2).mean(dim=(1, 2)).sum()
 
     def project(self, wav: Tensor) -> Tensor:
-        """A signal [B, C, N] as the diffusion process sees it."""
+        """Convert a signal [B, C, N] to the domain of the diffusion process."""
         mean, deviation, target = self._statistics()
         gain = (target / deviation.clamp(min=1e-12)) ** self.config.power
         return self.split_bands.weighted(wav, gain) - (mean * gain).sum()
 
     def restore(self, wav: Tensor) -> Tensor:
-        """The signal [B, C, N] of a sample of the diffusion process."""
+        """Convert a sample of the diffusion process back to a signal [B, C, N]."""
         mean, deviation, target = self._statistics()
         gain = (deviation / target) ** self.config.power
         return self.split_bands.weighted(wav, gain) + mean.sum()
@@ -141,10 +141,10 @@ def _sum(parts: Iterator[Tensor]) -> Tensor:
 
 
 def re_eq(wav: Tensor, reference: Tensor, sample_rate: int, n_bands: int = 32, strictness: float = 1.0) -> Tensor:
-    """`wav` with the loudness of `reference` in each mel band, as published: one gain per band for all the batch.
+    """Give `wav` the loudness of `reference` in each mel band, as published: one gain per band for the whole batch.
 
-    Shapes: both [B, C, N] -> [B, C, N]. An item's result depends on the others, and a
-    silent band gives NaN or infinity.
+    Shapes: both [B, C, N] -> [B, C, N]. An item's result depends on the other items, and a silent
+    band gives NaN or infinity.
     """
     split = SplitBands(sample_rate, n_bands).to(wav.device)
     pairs = zip(split(wav), split(reference), strict=True)
@@ -152,10 +152,10 @@ def re_eq(wav: Tensor, reference: Tensor, sample_rate: int, n_bands: int = 32, s
 
 
 def equalise(wav: Tensor, reference: Tensor, sample_rate: int, n_bands: int = 32, strictness: float = 1.0) -> Tensor:
-    """`wav` with the loudness of `reference` in each mel band, each channel of each item by itself.
+    """Give `wav` the loudness of `reference` in each mel band, separately for each channel of each item.
 
-    Shapes: both [B, C, N] -> [B, C, N]. For one mono signal the result is `re_eq`'s wherever
-    that asks for gains of at most 30 dB; a band that is silent stays so.
+    Shapes: both [B, C, N] -> [B, C, N]. For one mono signal the result equals that of `re_eq` if no
+    gain exceeds 30 dB. Silent bands stay silent.
     """
     split = SplitBands(sample_rate, n_bands).to(wav.device)
 

@@ -1,4 +1,4 @@
-"""What joins the halves of a diffusion network: a transformer or a bidirectional LSTM over the bottleneck's steps."""
+"""The bottleneck of a diffusion network: a transformer or a bidirectional LSTM over its time steps."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 from .config import N_HEADS
 
 N_LAYERS = 6
-INNER = 2048  # width of the feed-forward part, whatever the outer width is
-PERIOD = 10_000.0  # steps, of the slowest position
+INNER = 2048  # width of the feed-forward part, for any outer width
+PERIOD = 10_000.0  # in steps, of the slowest position signal
 
 
 def with_positions(rows: Tensor) -> Tensor:
-    """Rows [B, T, W] plus cosines and then sines of their positions; rates fall from 1 to 1/PERIOD, both included."""
+    """Add position signals to rows [B, T, W]: cosines, then sines, with rates from 1 down to 1/PERIOD (inclusive)."""
     _, n_rows, width = rows.shape
     half = width // 2
     rates = PERIOD ** (torch.arange(half, device=rows.device, dtype=rows.dtype) / (half - 1))
@@ -24,7 +24,7 @@ def with_positions(rows: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head attention without biases; the extra level is of the published names."""
+    """Multi-head attention without biases. `mha` adds a level to parameter names, as in the published ones."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Attention(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Attention, perhaps to the condition too, and a feed-forward part; each is normalized after it was added."""
+    """Self-attention, optional cross-attention to the condition, and a feed-forward part, each followed by a norm."""
 
     def __init__(self, width: int, cross_attention: bool) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class TransformerLayer(nn.Module):
     def forward(self, rows: Tensor, source: Tensor | None) -> Tensor:
         before, rows = rows, self.norm1(rows + self.dropout(self.self_attn(rows, rows)))
         if source is not None:
-            # As published, the condition is asked by what came into the layer, not by what is heard by now.
+            # As published, the queries of cross-attention are the layer's input, not the output of self-attention.
             rows = self.norm_cross(rows + self.dropout(self.cross_attention(before, source)))
         inner = self.linear2(self.dropout(F.relu(self.linear1(rows))))
         found: Tensor = self.norm2(rows + self.dropout(inner))
@@ -60,7 +60,7 @@ class TransformerLayer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Rows [B, T, W], and what they attend to [B, S, W] -> [B, T, W]; every row hears every other."""
+    """Time steps [B, T, W] and attended condition [B, S, W] -> [B, T, W]; every step sees all others."""
 
     def __init__(self, width: int, cross_attention: bool) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Transformer(nn.Module):
 
 
 class BiLstm(nn.Module):
-    """Two layers of LSTM in both directions, folded to the width of their input: [B, W, T] -> [B, W, T]."""
+    """Two bidirectional LSTM layers, projected back to the input's width: [B, W, T] -> [B, W, T]."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Files of diffusion decoders: ours, and the published ones with their pickled configurations, of which nothing is run."""
+"""Files of diffusion decoders: our own, and the published ones, whose pickled configurations are read but never run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..pickles import read_pickle
 from ..published import Lookup
 from .config import DiffusionConfig
 
-# Our key: the key of audiocraft's configuration, and what its absence means there.
+# Our key: (key in audiocraft's configuration, default if it is absent there).
 UNET_KEYS: dict[str, tuple[str, Any]] = {
     "hidden": ("hidden", 24),
     "depth": ("depth", 3),
@@ -54,25 +54,25 @@ MAX_BANDS = 64
 
 
 def read(path: Path) -> tuple[DiffusionConfig, dict[str, Tensor]]:
-    """Configuration and tensors, by our names, of a file of ours (.safetensors) or of a published one.
+    """Read the configuration and the tensors (by our names) of a file of ours (.safetensors) or of a published one.
 
-    Raises CheckpointError, with one line, for what is neither. The tensors are not compared
-    with the configuration yet: see `fill`.
+    Raises CheckpointError, with one line, for other files. The tensors are not yet compared with
+    the configuration: see `fill`.
     """
     return _read_ours(path) if path.suffix == ".safetensors" else _read_published(path)
 
 
 def write(path: Path, config: DiffusionConfig, state: Mapping[str, Tensor]) -> None:
-    """Write a file of ours: tensors, and the configuration as JSON among the metadata."""
+    """Write a file of ours: tensors, and the configuration as JSON in the metadata."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     with whole_file(path) as partial:
         save_file(tensors, partial, {"config": json.dumps(config.to_dict())})
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Give a module, made on the meta device, tensors that must be all of its own and no others.
+    """Load tensors into a module on the meta device; they must be exactly the module's tensors.
 
-    So nothing is allocated but what the file really holds. Raises CheckpointError.
+    So only what the file really holds is allocated. Raises CheckpointError.
     """
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     for name in sorted(wanted.keys() | state.keys()):
@@ -83,7 +83,7 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
         tensor = state[name]
         if tuple(tensor.shape) != wanted[name]:
             raise CheckpointError(f"{path}: {name} must be {list(wanted[name])}, got {list(tensor.shape)}")
-        # A tensor of strides 0 can be of any size without a byte in the file.
+        # A tensor with strides of 0 can have any size without a byte in the file.
         if not tensor.is_floating_point() or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
             raise CheckpointError(f"{path}: {name} is not a plain array of floating-point numbers")
     module.load_state_dict({name: tensor.float().contiguous() for name, tensor in state.items()}, assign=True)
@@ -101,7 +101,7 @@ def _read_ours(path: Path) -> tuple[DiffusionConfig, dict[str, Tensor]]:
 
 
 def _read_published(path: Path) -> tuple[DiffusionConfig, dict[str, Tensor]]:
-    """`mbd_musicgen_32khz.th` and `mbd_comp_{2,4,8}.pt`: bands under the keys 0, 1, ..."""
+    """Read `mbd_musicgen_32khz.th` or `mbd_comp_{2,4,8}.pt`, which hold their bands under the keys 0, 1, ..."""
     content = read_pickle(path)
     if not isinstance(content, dict) or not {"sample_rate", "n_bands"} <= content.keys():
         raise CheckpointError(f"{path}: not a multi-band diffusion model (no sample_rate, or no n_bands)")
@@ -124,14 +124,14 @@ def _read_published(path: Path) -> tuple[DiffusionConfig, dict[str, Tensor]]:
 
 
 def _tensors(values: Any, prefix: str, where: str) -> dict[str, Tensor]:
-    """A state dict by our names; the oldest files lack a level of those of attention."""
+    """Return a state dict by our names. In the oldest files, the names of attention lack one level."""
     if not isinstance(values, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in values.items()):
         raise CheckpointError(f"{where} must be a state dict")
     return {prefix + re.sub(r"(self_attn|cross_attention)\.(in_proj|out_proj)", r"\1.mha.\2", k): v for k, v in values.items()}
 
 
 def _band(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Our configuration of one band from audiocraft's; wrong values are found when it is read strictly."""
+    """Convert audiocraft's configuration of one band to ours. Wrong values are found later, by the strict reader."""
     cfg = Lookup(values, where)
     for table in ("schedule", "diffusion_unet"):
         if not isinstance(cfg.get(table), Mapping):

@@ -1,4 +1,4 @@
-"""Flows on disk: one safetensors file that tells its shape and whose tokens it decodes."""
+"""Save and load flows: one safetensors file with the network's configuration and the token space that it decodes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MAX_BYTES = 1 << 30
 def save_flow(
     flow: MultiBandFlow, token_space: bytes, path: str | os.PathLike[str], dtype: torch.dtype = torch.float16
 ) -> None:
-    """Write a flow for the tokens of `token_space` (SHA-256 of the codebooks), its numbers rounded to `dtype`."""
+    """Write a flow for the tokens of `token_space` (SHA-256 of the codebooks), with parameters rounded to `dtype`."""
     about = {"flow": json.dumps(flow.config.to_dict()), "token_space": token_space.hex()}
     with whole_file(path) as partial:
         save_file({name: value.to(dtype).contiguous() for name, value in flow.state_dict().items()}, partial, metadata=about)
 
 
 def load_flow(path: str | os.PathLike[str], token_space: bytes) -> MultiBandFlow:
-    """Read a flow; raises CheckpointError, in one line, for a file that is none or of other tokens."""
+    """Read a flow; raises CheckpointError, in one line, if the file is not a flow or is for other tokens."""
     path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -39,7 +39,7 @@ def load_flow(path: str | os.PathLike[str], token_space: bytes) -> MultiBandFlow
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         config = FlowConfig.from_dict(json.loads(about["flow"]))
         n_held = sum(value.numel() for value in state.values())
-        if n_held != config.n_parameters:  # before anything is allocated that the file does not hold
+        if n_held != config.n_parameters:  # checked before anything larger than the file is allocated
             raise CheckpointError(f"{path}: its networks have {config.n_parameters} parameters, and it holds {n_held}")
         flow = MultiBandFlow(config)
         fill(flow, state, path)

@@ -1,4 +1,4 @@
-"""Where the noise of a sampler comes from: by item, time and place, or in the order in which the published code draws it."""
+"""Noise for a sampler: determined by item, time and position, or drawn in the order of the published code."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK = 1 << 14  # samples that are drawn at once
+BLOCK = 1 << 14  # samples drawn at once
 
 
 class Noise(Protocol):
-    """White Gaussian noise for one call of a network, over a span of samples."""
+    """White Gaussian noise for one call of a network over a range of samples."""
 
     def draw(self, band: int, call: int, first: int, like: Tensor) -> Tensor:
-        """Noise [B, C, n] as `like`, for the samples from `first` on; call 0 is the initial noise."""
+        """Return noise [B, C, n] like `like`, for the samples from `first` on. Call 0 is the initial noise."""
         ...
 
 
 class ItemNoise:
-    """Noise that depends on an item's seed, the band, the call, and the place in the signal, and on nothing else.
+    """Noise that depends only on an item's seed, the band, the call and the position in the signal.
 
-    So an item's samples are the same whatever batch it is in, whatever windows the signal is
-    cut into, and on every device. The mono streams of a stereo item share their noise, which
-    keeps mono mono; the channels of one network have their own. Blocks are drawn from PCG64
-    streams of their own.
+    So an item's audio is the same in any batch, with any windows, and on every device. The mono
+    streams of a stereo item share their noise, so mono stays mono; the channels of one network have
+    different noise. Each block is drawn from its own PCG64 stream.
     """
 
     def __init__(self, seeds: Sequence[int]) -> None:
@@ -36,7 +35,7 @@ class ItemNoise:
 
     @classmethod
     def of(cls, seed: int | Sequence[int] | torch.Generator, n_items: int) -> ItemNoise:
-        """One seed for all items, one for each, or a generator that draws one for each, in order."""
+        """Create noise from one seed for all items, one seed per item, or a generator that draws a seed per item in order."""
         if isinstance(seed, torch.Generator):
             drawn = torch.randint(2**63 - 1, (n_items,), generator=seed, device=seed.device)
             return cls(drawn.tolist())
@@ -46,7 +45,7 @@ class ItemNoise:
         return cls(seeds)
 
     def draw(self, band: int, call: int, first: int, like: Tensor) -> Tensor:
-        """See Noise; rows of `like` are the items, in order, each with as many rows as it has streams."""
+        """See Noise. The first axis of `like` holds the items in order, each with all its streams."""
         n_rows, n_channels, n = like.shape
         spans = {seed: [_span([seed, band, call, c], first, n) for c in range(n_channels)] for seed in set(self._seeds)}
         items = torch.from_numpy(np.array([spans[seed] for seed in self._seeds]))  # [items, C, n]
@@ -54,7 +53,7 @@ class ItemNoise:
 
 
 def _span(key: list[int], first: int, n: int) -> np.ndarray:
-    """Samples [first, first + n) of an endless stream, float32 [n]."""
+    """Return the samples [first, first + n) of an endless noise signal, float32 [n]."""
     start = first // BLOCK
     blocks = [
         np.random.default_rng([*key, block]).standard_normal(BLOCK, dtype=np.float32)
@@ -66,13 +65,13 @@ def _span(key: list[int], first: int, n: int) -> np.ndarray:
 class BatchNoise:
     """Noise as the published code draws it: for the whole batch and signal at once, band after band.
 
-    `generator` is torch's global one where none is given. An item's noise then depends on
-    the batch; it cannot be drawn in windows.
+    `generator` defaults to torch's global one. An item's noise depends on the batch, and cannot be
+    drawn in windows.
     """
 
     def __init__(self, generator: torch.Generator | None = None) -> None:
         self._generator = generator
 
     def draw(self, band: int, call: int, first: int, like: Tensor) -> Tensor:
-        """See Noise; what is told of time and place does not matter, only the order of calls."""
+        """See Noise. The arguments for time and position are ignored; only the order of calls matters."""
         return torch.randn(like.shape, generator=self._generator, device=like.device, dtype=like.dtype)

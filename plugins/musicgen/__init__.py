@@ -1,4 +1,4 @@
-"""MusicGen (arXiv 2306.05284): text and melodies to codes of EnCodec, with the published weights.
+"""MusicGen (arXiv 2306.05284): generate EnCodec codes from text and melodies, with the published weights.
 
 >>> from ecdc.plugins.musicgen import load, Options
 >>> model = load("facebook/musicgen-small", int8=True)                      # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""The tempo that a prompt names, as a metronome: where in its beat each frame stands."""
+"""Turn the tempo in a prompt into a metronome: the position of each frame within its beat."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ SLOWEST, FASTEST = 20.0, 400.0  # beats per minute
 
 
 def tempo_of(prompt: str | None) -> float | None:
-    """Beats per minute that a prompt names first; None where it names none that music has."""
+    """Return the first tempo in a prompt (beats per minute) within the range of music, or None."""
     named = (float(found[1]) for found in TEMPO.finditer(prompt or ""))
     return next((bpm for bpm in named if SLOWEST <= bpm <= FASTEST), None)
 
 
 def beat_phases(bpm: float | None, start: int, n_frames: int, frame_rate: int, n_phases: int) -> Tensor:
-    """Phases [n_frames], int64 in [0, n_phases), of frames from `start` on at their middles; the first beat is at time 0.
+    """Return phases [n_frames], int64 in [0, n_phases), at the middle of each frame from `start` on. Beat 0 is at time 0.
 
-    -1 throughout without a tempo.
+    All phases are -1 if there is no tempo.
     """
     if bpm is None:
         return torch.full((n_frames,), -1)

@@ -1,4 +1,4 @@
-"""Our own model folders: config.json, model.safetensors and, for text, words.safetensors; those that come along have names."""
+"""Our own model folders: config.json, model.safetensors and, for text, words.safetensors. Bundled models have names."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ CONFIG, WEIGHTS, WORDS = "config.json", "model.safetensors", "words.safetensors"
 
 
 def bundled() -> list[str]:
-    """Names of the models that come along."""
+    """Return the names of the bundled models."""
     return sorted(p.parent.name for p in BUNDLED.glob(f"*/{WEIGHTS}"))
 
 
 def is_own(values: Mapping[str, Any]) -> bool:
-    """Whether a config.json is of our own layout."""
+    """Return True if a config.json has our own layout."""
     return values.get("kind") == MusicGenConfig.kind
 
 
 def save(lm: MusicGenLM, folder: str | os.PathLike[str], words: Path | None = None, dtype: torch.dtype = torch.float16) -> None:
-    """Write a model that `load` reads, its numbers rounded to `dtype`; `words` is the text encoder's file."""
+    """Write a model that `load` reads, with parameters rounded to `dtype`. `words` is the text encoder's file."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(folder / WEIGHTS) as partial:  # every process of a parallel run may write
+    with whole_file(folder / WEIGHTS) as partial:  # every process of a parallel run may write here
         save_file({name: tensor.detach().to(dtype).contiguous() for name, tensor in lm.state_dict().items()}, partial)
     (folder / CONFIG).write_text(json.dumps(lm.config.to_dict(), indent=2) + "\n")
     if words is not None and words.resolve() != (folder / WORDS).resolve():
@@ -47,7 +47,7 @@ def save(lm: MusicGenLM, folder: str | os.PathLike[str], words: Path | None = No
 
 
 def own_config(values: Mapping[str, Any], path: Path) -> MusicGenConfig:
-    """The configuration in our own words; raises CheckpointError for what describes no model."""
+    """Return the configuration in our own format; raises CheckpointError if it describes no model."""
     try:
         return MusicGenConfig.from_dict(dict(values))
     except ConfigError as error:
@@ -55,7 +55,7 @@ def own_config(values: Mapping[str, Any], path: Path) -> MusicGenConfig:
 
 
 def own_recipe(config: MusicGenConfig, source: TensorFiles) -> Recipe:
-    """Every tensor by its own name. Raises CheckpointError where sizes are not those of `config`, before anything is made."""
+    """Map every tensor to its own name. Raises CheckpointError if sizes differ from `config`, before allocating anything."""
     names = source.names()
     n_layers = len({name.split(".")[1] for name in names if re.match(r"layers\.\d+\.", name)})
     if n_layers != config.n_layers:

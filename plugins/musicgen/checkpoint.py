@@ -1,4 +1,4 @@
-"""MusicGen weights, our own and those of audiocraft and Hugging Face, as a model that is ready to generate."""
+"""Load MusicGen models from our own weights and from those of audiocraft and Hugging Face."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .text import T5Encoder, TextEncoder, first_line
 
 CONFIG, SAFETENSORS, AUDIOCRAFT, CODEC = "config.json", "model.safetensors", "state_dict.bin", "compression_state_dict.bin"
 TOKENIZERS = ("tokenizer.json", "spiece.model")
-# What checkpoints may name as their text encoder: a name out of a file is not opened otherwise.
+# Text encoders that a checkpoint may name. Other names from a file are not opened.
 T5_NAMES = {
     *(f"{owner}t5-{size}" for owner in ("", "google-t5/") for size in ("small", "base", "large", "3b", "11b")),
     *(f"google/flan-t5-{size}" for size in ("small", "base", "large", "xl", "xxl")),
@@ -40,15 +40,14 @@ def load(
     text_encoder: str | os.PathLike[str] | None = None,
     codec: bool = True,
 ) -> MusicGen:
-    """A model that comes along ("musicgen-nano"), of a folder or file, or published: "musicgen-small" or a name on the hub.
+    """Load a model: bundled ("musicgen-nano"), from a folder or file, or published ("musicgen-small" or a name on the hub).
 
-    Tensors are read one by one, so that no more than the model and one tensor are in memory.
-    `int8` keeps the layers' weights as eight-bit integers: a quarter of the memory, and
-    less to read in each step. `text_encoder` is a folder or name of T5 in place of the
-    model's own, which a package of audiocraft only names; it is loaded with the first prompt.
-    The codec is loaded where it lies beside or in the checkpoint, unless `codec` is False; one
-    that comes along is loaded when it is needed.
-    Raises CheckpointError, with one line, where there is no model or it is another.
+    Tensors are read one by one, so memory holds the model and at most one more tensor. `int8` keeps
+    the layers' weights as eight-bit integers: a quarter of the memory, and less to read in each
+    step. `text_encoder` is a folder or name of a T5 that replaces the model's own (an audiocraft
+    package only names one); it is loaded at the first prompt. A codec next to or inside the
+    checkpoint is loaded too, unless `codec` is False; a bundled codec is loaded when it is needed.
+    Raises CheckpointError, with one line, if there is no model or it is of another kind.
     """
     path = _locate(name_or_path)
     if path.suffix == ".bin":
@@ -93,11 +92,11 @@ def _from_hugging_face(
     lm = _filled(config, source, hugging_face_recipe(config, prefix), IGNORED["hugging_face"], int8)
 
     def encoder() -> T5Encoder:
-        """The text encoder in the checkpoint, unless another is wanted; its tokenizer may lie beside it."""
+        """Load the checkpoint's text encoder, unless another is requested; its tokenizer may be next to it."""
         if text_encoder is not None:
             return T5Encoder.load(str(text_encoder))
         beside = any((path.parent / name).exists() for name in TOKENIZERS)
-        named = config.text_encoder if config.text_encoder in T5_NAMES else "t5-base"  # all of them have one tokenizer
+        named = config.text_encoder if config.text_encoder in T5_NAMES else "t5-base"  # all T5 models share one tokenizer
         tokenizer = path.parent if beside else named
         return T5Encoder.from_tensors(values["text_encoder"], _below(source, "text_encoder."), tokenizer, path)
 
@@ -115,7 +114,7 @@ def _filled(
     ignored: re.Pattern[str],
     int8: bool,
 ) -> MusicGenLM:
-    """A model whose every tensor comes from `source`, all of which was used."""
+    """Build a model whose tensors all come from `source`; every tensor of `source` must be used or ignored."""
     _check(source, recipe, ignored)
     with torch.device("meta"):
         lm = MusicGenLM(config)
@@ -126,9 +125,9 @@ def _filled(
         owner = lm.get_submodule(name.rpartition(".")[0])
         if isinstance(owner, Int8Linear):
             owner.weight, owner.scale = quantized(tensor)
-            owner.ready()  # at once, where the next weight takes the place of this one
+            owner.ready()  # now, so that the next weight can reuse this memory
         else:
-            # What needs no change stays in the file's pages.
+            # Tensors that need no change stay memory-mapped.
             setattr(owner, name.rpartition(".")[2], torch.nn.Parameter(tensor.float(), requires_grad=False))
     return lm.eval()
 
@@ -153,12 +152,12 @@ def _joined(source: TensorFiles | PickledTensors, parts: list[Part]) -> Tensor:
 
 
 def _below(source: TensorFiles, prefix: str) -> Mapping[str, Tensor]:
-    """The tensors of another network in the same file, by their own names."""
+    """Return the tensors of another network in the same file, by their own names."""
     return {name.removeprefix(prefix): source.get(name) for name in source.names() if name.startswith(prefix)}
 
 
 def _locate(name_or_path: str | os.PathLike[str]) -> Path:
-    """The file that holds the language model, or the index of several; from the hub if need be."""
+    """Return the file of the language model, or the index of its shards; downloads from the hub if needed."""
     path, name = Path(name_or_path), str(name_or_path)
     if name in bundled():
         return BUNDLED / name / SAFETENSORS
@@ -182,7 +181,7 @@ def _locate(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def _fetched(repository: str) -> Path:
-    """The folder of a model on the hub: as it was fetched before, or fetched now."""
+    """Return the folder of a model on the hub: the cached one, or a new download."""
     try:
         from huggingface_hub import HfApi, snapshot_download
     except ImportError as error:
@@ -191,17 +190,17 @@ def _fetched(repository: str) -> Path:
         here = Path(snapshot_download(repository, local_files_only=True, allow_patterns=[CONFIG]))
         if any((here / file).exists() for file in (INDEX, SAFETENSORS, AUDIOCRAFT)):
             return here
-    except Exception:  # not fetched before: of many kinds, and no error
+    except Exception:  # not cached: many error types, and not a failure
         pass
     try:
         wanted = list(_wanted(HfApi().list_repo_files(repository)))
         return Path(snapshot_download(repository, allow_patterns=wanted))
-    except Exception as error:  # of the network, the hub or its cache: dozens of kinds
+    except Exception as error:  # from the network, the hub or its cache: dozens of types
         raise CheckpointError(f"{repository}: not here, and the hub does not give it: {first_line(error)}") from error
 
 
 def _wanted(files: list[str]) -> Iterator[str]:
-    """Of a repository that holds the same weights in several layouts, the files of one."""
+    """Return the files to download from a repository that may hold the same weights in several layouts."""
     yield from (CONFIG, *TOKENIZERS, "tokenizer_config.json", "special_tokens_map.json")
     if INDEX in files:
         yield from (INDEX, "model-*-of-*.safetensors")

@@ -1,4 +1,4 @@
-"""What a MusicGen is made of, read from our own words, Hugging Face's config.json or audiocraft's xp.cfg."""
+"""Configuration of a MusicGen, read from our own format, Hugging Face's config.json or audiocraft's xp.cfg."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ...codec.config import ConfigError, Strict
 from ...codec.errors import CheckpointError
 from ...codec.published import Lookup
 
-HEAD_DIMENSION = 64  # of every published model; weights alone do not tell the number of heads
-CHROMA_WINDOW = 16_384  # samples, of every published model; chroma frames are a quarter of it apart
+HEAD_DIMENSION = 64  # of every published model; the weights do not show the number of heads
+CHROMA_WINDOW = 16_384  # samples, of every published model; chroma frames are a quarter of this apart
 N_CODEBOOKS, CODEBOOK_SIZE, N_USED = 6, 1024, 3  # of a style encoder; generation uses the first N_USED
-STRIDE, EXCERPT_SECONDS = 15, 3.0  # features per frame of a style, and how much audio it hears
+STRIDE, EXCERPT_SECONDS = 15, 3.0  # features per style frame, and the length of the audio excerpt
 MONO, STEREO = (0, 1, 2, 3), (0, 0, 1, 1, 2, 2, 3, 3)
 FUSIONS = ("prefix", "sum")
-BOUNDS = {  # of numbers that decide how much is allocated
+BOUNDS = {  # of numbers that determine memory use
     "dimension": (2, 1 << 16), "n_layers": (1, 1000), "n_heads": (1, 1000), "ff_dimension": (1, 1 << 18),
     "codebook_size": (2, 1 << 16), "text_dimension": (0, 1 << 16), "text_tokens": (0, 4096), "n_chroma": (0, 1200),
     "n_beats": (0, 1000),
@@ -30,9 +30,9 @@ BOUNDS = {  # of numbers that decide how much is allocated
 
 @dataclass(frozen=True, slots=True)
 class MusicGenConfig(Strict):
-    """One language model over codes, its conditions and the codec that it writes for (arXiv 2306.05284).
+    """A language model over codes, its conditions, and the codec whose codes it generates (arXiv 2306.05284).
 
-    What no published model has: `mono`, `rotary`, `text_tokens`, `text_summary`, `n_beats`, melodies by "sum", the token space.
+    Not in published models: `mono`, `rotary`, `text_tokens`, `text_summary`, `n_beats`, `melody_fusion` "sum", `token_space`.
     """
 
     kind: ClassVar[str] = "musicgen"
@@ -43,30 +43,30 @@ class MusicGenConfig(Strict):
     n_heads: int = 16
     ff_dimension: int = 4096
     codebook_size: int = 2048  # V; the special token is V
-    delays: tuple[int, ...] = MONO  # columns, one per codebook; their number is K
-    channels: int = 1  # 2: rows left, right, left, right ... of two mono streams
-    mono: bool = False  # a model of two channels that generates one as well, by special tokens in the right one's rows
-    cross_attention: bool = True  # to the conditions; otherwise they stand before the tokens
-    rotary: bool = False  # keys and queries are turned by their places; otherwise sinusoids are added to columns
+    delays: tuple[int, ...] = MONO  # in columns, one per codebook; K of them
+    channels: int = 1  # 2: two mono streams, interleaved as left, right, left, right ...
+    mono: bool = False  # a stereo model that also generates mono, with special tokens for the right channel
+    cross_attention: bool = True  # to the conditions; otherwise they come before the tokens
+    rotary: bool = False  # rotary position embedding; otherwise sinusoids are added to columns
     text_dimension: int = 768  # of the text encoder; 0: no text
     text_encoder: str = "t5-base"
-    text_tokens: int = 0  # to which every text is cut, or filled up with zeros; 0: as many as it has
-    text_summary: bool = False  # the sum of a text's vectors is told to every column too
-    n_beats: int = 0  # phases of a beat that columns are told where a text names its beats per minute; 0: none
+    text_tokens: int = 0  # every text is truncated or zero-padded to this length; 0: text keeps its length
+    text_summary: bool = False  # every column also receives the sum of the text's vectors
+    n_beats: int = 0  # beat phases that columns receive if the text gives a tempo; 0: none
     n_chroma: int = 0  # pitch classes of a melody; 0: no melody
-    chroma_frames: int = 235  # of a melody before the tokens
+    chroma_frames: int = 235  # of the melody before the tokens
     chroma_window: int = CHROMA_WINDOW  # samples
-    melody_fusion: str = "prefix"  # or "sum": added to the input of the column in which its frame begins
-    style: bool = False  # takes music as a style in place of a melody
-    codec: str = ""  # a model that comes with ecdc and reads the codes; empty: the one beside the weights
+    melody_fusion: str = "prefix"  # or "sum": added to the input of the column in which the melody's frame begins
+    style: bool = False  # accepts music as a style instead of a melody
+    codec: str = ""  # the bundled model that decodes the codes; empty: the one next to the weights
     token_space: str = ""  # of that codec, in hex; empty: unknown
     sample_rate: int = 32_000  # Hz, of the codec
     frame_rate: int = 50  # frames per second
-    max_seconds: float = 30.0  # that the model was trained on at once
-    stride_seconds: float = 18.0  # from one window to the next of longer pieces, by default
-    guidance: float = 3.0  # how far the conditions are exaggerated, by default
-    top_k: int = 250  # tokens to draw from, by default
-    temperature: float = 1.0  # of the draw, by default
+    max_seconds: float = 30.0  # longest audio that the model was trained on
+    stride_seconds: float = 18.0  # from one window to the next for longer pieces; default
+    guidance: float = 3.0  # default strength of classifier-free guidance
+    top_k: int = 250  # default number of tokens to draw from
+    temperature: float = 1.0  # default
 
     def __post_init__(self) -> None:
         for name, (least, most) in BOUNDS.items():
@@ -104,18 +104,18 @@ class MusicGenConfig(Strict):
 
     @property
     def n_codebooks(self) -> int:
-        """K, rows of codes: of both channels together."""
+        """Number of codebooks K, of both channels together."""
         return len(self.delays)
 
     def rows(self, channels: int) -> int:
-        """Rows of codes for so many channels; raises ValueError for channels that it does not make."""
+        """Return the number of codebooks for that many channels; raises ValueError if the model does not make them."""
         if channels != self.channels and not (channels == 1 and self.mono):
             made = "1 or 2 channels" if self.mono else "mono" if self.channels == 1 else "stereo"
             raise ValueError(f"{self.name} makes {made}, got {channels} channels")
         return self.n_codebooks // self.channels * channels
 
     def channels_for(self, channels: int | None, n_rows: int | None) -> int:
-        """Those that are asked for; otherwise those of a prompt's codes, or, where both are possible, one."""
+        """Return the requested channels; else those of the prompt's codes, or one if the model makes both mono and stereo."""
         if channels is None and self.mono:
             return 2 if n_rows == self.n_codebooks else 1
         return self.channels if channels is None else channels
@@ -131,15 +131,15 @@ class MusicGenConfig(Strict):
         return self.codebook_size
 
     def n_frames(self, seconds: float) -> int:
-        """Whole frames T in a time."""
-        return int(Fraction(repr(seconds)) * self.frame_rate)  # as written: the float 1.64 is a little less than 1.64
+        """Return the number of whole frames T in a time."""
+        return int(Fraction(repr(seconds)) * self.frame_rate)  # from the decimal: the float 1.64 is slightly less than 1.64
 
 
 _WIDTHS = {"small": (1024, 24), "medium": (1536, 48), "large": (2048, 48)}
 
 
 def _published() -> dict[str, MusicGenConfig]:
-    """All that was released: three widths, in stereo too, and those that take a melody or a style."""
+    """Return all published models: three sizes, mono and stereo, and those that accept a melody or a style."""
     found = {}
     for width, (dimension, n_layers) in _WIDTHS.items():
         text = MusicGenConfig(f"musicgen-{width}", dimension, n_layers, dimension // HEAD_DIMENSION, 4 * dimension)
@@ -159,9 +159,9 @@ PUBLISHED = _published()
 
 
 def hugging_face_config(values: Mapping[str, Any], name: str) -> MusicGenConfig:
-    """The model of a Hugging Face config.json: of the whole model, or of its decoder alone.
+    """Convert a Hugging Face config.json, of a whole model or of its decoder.
 
-    Keys that it lacks have that library's defaults. Raises CheckpointError for anything else.
+    Missing keys have that library's defaults. Raises CheckpointError for anything else.
     """
     kind = values.get("model_type")
     known = ("musicgen", "musicgen_melody", "musicgen_decoder", "musicgen_melody_decoder")
@@ -232,7 +232,7 @@ _EXPECTED = {
 
 
 def audiocraft_config(values: Mapping[str, Any], name: str) -> MusicGenConfig:
-    """The model of audiocraft's xp.cfg. Raises CheckpointError for what it lacks or what is no MusicGen."""
+    """Convert audiocraft's xp.cfg. Raises CheckpointError if keys are missing or the model is not a MusicGen."""
     cfg = Lookup(values, name)
     for path, wanted in _EXPECTED.items():
         if cfg.get(path, wanted) != wanted:
@@ -267,7 +267,7 @@ def audiocraft_config(values: Mapping[str, Any], name: str) -> MusicGenConfig:
 
 
 def _audiocraft_delays(cfg: Lookup, name: str) -> tuple[int, ...]:
-    """The delay of each codebook; old packages name no pattern and mean 0, 1, 2 ..."""
+    """Return the delay of each codebook. Old packages name no pattern and mean 0, 1, 2 ..."""
     n_codebooks = cfg.get("transformer_lm.n_q")
     kind = cfg.get("codebooks_pattern.modeling", None) or cfg.get("transformer_lm.q_modeling", "delay")
     if kind == "parallel":
@@ -281,7 +281,7 @@ def _audiocraft_delays(cfg: Lookup, name: str) -> tuple[int, ...]:
 
 
 def _checked(name: str, **values: Any) -> MusicGenConfig:
-    """Check every value, and the size of a head, which a wrong number of heads betrays."""
+    """Check every value; a wrong number of heads is caught by the size of a head."""
     try:
         return MusicGenConfig.from_dict({"name": name, **values})
     except ConfigError as error:

@@ -1,7 +1,7 @@
-"""Published tensors as ours: both layouts differ from ours in names and in what is joined.
+"""Convert published tensors to ours: both published layouts differ in names and in which tensors are joined.
 
-Every tensor of ours is a stack, along its first axis, of one or more published tensors or of
-some of their rows; so a recipe is a list of parts, and a model fills tensor by tensor.
+Each of our tensors is a concatenation, along its first axis, of one or more published tensors or
+row ranges of them. So a recipe is a list of parts, and a model is filled tensor by tensor.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from .config import CODEBOOK_SIZE, N_CODEBOOKS, MusicGenConfig
 from .style import N_FEATURES, N_LAYERS, WIDTH
 
-# What else such files hold: other networks, and tables that follow from the configuration.
+# Other contents of such files: other networks, and tables that follow from the configuration.
 IGNORED = {
     "hugging_face": re.compile(r"(text_encoder|audio_encoder)\..*|(decoder\.)?model\.decoder\.embed_positions\.weights"),
     "audiocraft": re.compile(
@@ -25,7 +25,7 @@ IGNORED = {
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows [start, stop) of a published tensor of `shape`; stop None: to its end."""
+    """Rows [start, stop) of a published tensor of `shape`; stop None means to the end."""
 
     name: str
     shape: tuple[int, ...]
@@ -33,11 +33,11 @@ class Part:
     stop: int | None = None
 
 
-Recipe = dict[str, list[Part]]  # our name: what it is stacked of
+Recipe = dict[str, list[Part]]  # our name: the parts to concatenate
 
 
 def hugging_face_recipe(config: MusicGenConfig, prefix: str) -> Recipe:
-    """From transformers' names; `prefix` stands before the decoder's, as the whole model has it."""
+    """Return the recipe for transformers' names; `prefix` precedes the decoder's names in a whole model."""
     d = config.dimension
 
     def attention(theirs: str, words: str) -> list[Part]:
@@ -63,7 +63,7 @@ def hugging_face_recipe(config: MusicGenConfig, prefix: str) -> Recipe:
 
 
 def audiocraft_recipe(config: MusicGenConfig) -> Recipe:
-    """From audiocraft's names: its attention holds query, key and value as one tensor of 3 D rows."""
+    """Return the recipe for audiocraft's names; its attention joins query, key and value in one tensor of 3 D rows."""
 
     def layer(i: int) -> Iterator[tuple[str, list[Part]]]:
         return _audiocraft_layer(f"transformer.layers.{i}", config.dimension, config.ff_dimension, config.cross_attention)
@@ -90,7 +90,7 @@ def _audiocraft_layer(theirs: str, d: int, ff_dimension: int, cross_attention: b
 
 
 def _style(theirs: str) -> Recipe:
-    """The style encoder, which only audiocraft publishes."""
+    """Return the recipe of the style encoder, which only audiocraft publishes."""
     recipe: Recipe = {
         "style.embed.weight": [Part(f"{theirs}.embed.weight", (WIDTH, N_FEATURES))],
         "style.embed.bias": [Part(f"{theirs}.embed.bias", (WIDTH,))],
@@ -113,7 +113,7 @@ def _recipe(
     norm: str,
     heads: str,
 ) -> Recipe:
-    """What both layouts share: one embedding and one head per codebook, layers, a last norm."""
+    """Return what both layouts share: one embedding and one head per codebook, layers, a last norm."""
     d, v = config.dimension, config.codebook_size
     books = range(config.n_codebooks)
     recipe = {"embedding.weight": [Part(f"{embeddings}.{k}.weight", (v + 1, d)) for k in books]}
@@ -129,7 +129,7 @@ def _norm(ours: str, theirs: str, dimension: int) -> Iterator[tuple[str, list[Pa
 
 
 def _projections(config: MusicGenConfig, text: str, melody: str) -> Recipe:
-    """Of conditions to the model's width, with biases."""
+    """Return the projections of conditions to the model's width, with biases."""
     recipe: Recipe = {}
     for ours, theirs, n_in in (
         ("text", text, config.text_dimension),

@@ -17,22 +17,22 @@ from .patterns import UNKNOWN
 from .sampling import Guidance, Sampling
 from .text import TextEncoder
 
-ALONE = 512  # dimensions of a model that one thread runs
+ALONE = 512  # largest dimension of a model that runs on one thread
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to generate."""
+    """Settings of a generation."""
 
-    seconds: float = 30.0  # of the result, a prompt of codes included
+    seconds: float = 30.0  # of the result, including a prompt of codes
     sampling: Sampling = field(default_factory=Sampling)
     guidance: Guidance = field(default_factory=Guidance)
-    stride_seconds: float | None = None  # from one window to the next, where one does not suffice; None: the model's
-    channels: int | None = None  # of what is made; None: the prompt's of codes, or one where the model makes one
+    stride_seconds: float | None = None  # from one window to the next if one is not enough; None: the model's
+    channels: int | None = None  # of the output; None: those of the prompt's codes, or one if the model makes mono
     padding: str = "masked"  # or "attended", as the original does; see conditioning.py
 
     def check(self, lm: MusicGenLM, n_prompt: int) -> int:
-        """The frames T to make; raises ValueError for what cannot be."""
+        """Return the number of frames T to generate; raises ValueError for impossible settings."""
         c = lm.config
         for name, value in (("seconds", self.seconds), ("stride_seconds", self.stride_seconds)):
             if value is not None and not 0 < value < math.inf:
@@ -45,17 +45,17 @@ class Options:
         return n_frames
 
     def stride(self, lm: MusicGenLM) -> int:
-        """Frames from one window to the next."""
+        """Return the frames from one window to the next."""
         return lm.config.n_frames(lm.config.stride_seconds if self.stride_seconds is None else self.stride_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What B items are to be like."""
+    """The conditions of B items."""
 
     prompts: Sequence[str | None]
     melodies: Sequence[Tensor | None]  # mono audio [N] each, at the model's sample rate
-    seeds: Sequence[int]  # one per item: an item's draws depend on nothing else
+    seeds: Sequence[int]  # one per item: an item's random draws depend only on its seed
 
     def __post_init__(self) -> None:
         n = len(self.prompts)
@@ -69,14 +69,14 @@ class Request:
 def stream_codes(
     lm: MusicGenLM, encoder: TextEncoder | None, request: Request, options: Options, prompt: Tensor | None = None
 ) -> Iterator[Tensor]:
-    """Frames as they are finished: blocks [B, K, t] that follow `prompt` [B, K, T_prompt], which is not repeated.
+    """Generate frames, yielding them as they are finished: blocks [B, K, t] after `prompt` [B, K, T_prompt] (not repeated).
 
-    K are the codebooks of the channels that `options` and prompt ask for. What exceeds the
-    model's `max_seconds` is made in windows that each continue the end of the one before, all
-    but `stride_seconds` of it; a prompt that fills a window counts as windows made before.
-    Positions start afresh in each, and a melody is read from where the window stands in the
-    whole. (The original measures the last window in floating point and may need one more for
-    a single frame; frames are counted here.)
+    K is the number of codebooks of the channels that `options` and prompt select. Music longer than
+    the model's `max_seconds` is made in windows, each of which continues the previous one, without
+    its first `stride_seconds`. A prompt that fills a window counts as earlier windows. Positions
+    restart in each window, and a melody is read at the window's position in the whole piece. (The
+    original computes the length of the last window in floating point and may need one more window
+    for a single frame; here frames are counted.)
     """
     n_items = len(request.prompts)
     known = _known(lm, n_items, options.channels, prompt)
@@ -100,10 +100,10 @@ def stream_codes(
 
 
 def branches(conditioner: Conditioner, options: Options) -> list[tuple[int, Conditions]]:
-    """Batches of rows for each step: (branches in it, their conditions).
+    """Return the batches for each step: (number of branches, their conditions).
 
-    Where nothing is asked for, or guidance has no effect, only what counts is computed: the
-    mixture u + s * (c - u) is then u, or c.
+    If there are no conditions, or guidance has no effect, only the needed branch is computed: the
+    mixture u + s * (c - u) is then u or c.
     """
     guidance = options.guidance
     if conditioner.is_null:
@@ -126,10 +126,10 @@ def window_codes(
     options: Options,
     draw: Callable[[Tensor], Tensor],
 ) -> Iterator[Tensor]:
-    """One window of `n_frames` that begins with `known` [B, K, T]: blocks [B, K, t] of what follows.
+    """Generate one window of `n_frames` that starts with `known` [B, K, T]; yields blocks [B, K, t] of what follows.
 
-    A frame leaves as soon as the last of its codes is drawn, which is the pattern's longest
-    delay after the first. Codes of the prompt that the delay pushes into generated columns stay.
+    A frame is yielded once the last of its codes is drawn, after the pattern's longest delay. Codes
+    of the prompt that the delay moves into generated columns are kept.
     """
     n_items, n_codebooks, n_known = known.shape
     pattern, unknown = lm.pattern_of(n_codebooks), known.new_full((n_items, n_codebooks, n_frames - n_known), UNKNOWN)
@@ -151,7 +151,7 @@ def window_codes(
 
 @contextlib.contextmanager
 def _threads(lm: MusicGenLM) -> Iterator[None]:
-    """One thread for a small model: on its products several wait for each other longer than they work."""
+    """Use one thread for a small model, where several would wait for each other longer than they compute."""
     before = torch.get_num_threads()
     if lm.config.dimension > ALONE or before == 1:
         yield
@@ -166,7 +166,7 @@ def _threads(lm: MusicGenLM) -> Iterator[None]:
 def _conditioner(
     lm: MusicGenLM, encoder: TextEncoder | None, request: Request, options: Options, start: int | None
 ) -> Conditioner:
-    """The conditions of a window; melodies are excerpts from frame `start` on, or whole."""
+    """Return the conditions of a window; melodies are excerpts from frame `start` on, or whole."""
     melodies, c = list(request.melodies), lm.config
     if start is not None and c.melody_fusion != "sum":
         at = start / c.frame_rate
@@ -175,7 +175,7 @@ def _conditioner(
 
 
 def _known(lm: MusicGenLM, n_items: int, channels: int | None, prompt: Tensor | None) -> Tensor:
-    """The codes to begin with, int64 [B, K, T]; raises ValueError for channels or codes that the model does not have."""
+    """Return the initial codes, int64 [B, K, T]; raises ValueError for channels or codes that the model does not have."""
     c, n_rows = lm.config, None if prompt is None or prompt.dim() != 3 else prompt.shape[1]
     n_codebooks = c.rows(c.channels_for(channels, n_rows))
     if prompt is None:
@@ -184,7 +184,7 @@ def _known(lm: MusicGenLM, n_items: int, channels: int | None, prompt: Tensor | 
 
 
 def _checked(prompt: Tensor, lm: MusicGenLM, n_items: int, n_codebooks: int) -> Tensor:
-    """A prompt as int64; raises ValueError for a wrong shape or codes out of range."""
+    """Convert a prompt to int64; raises ValueError for a wrong shape or codes out of range."""
     c = lm.config
     if prompt.dim() != 3 or prompt.shape[:2] != (n_items, n_codebooks):
         raise ValueError(f"prompt codes must be [{n_items}, {n_codebooks}, T], got {tuple(prompt.shape)}")

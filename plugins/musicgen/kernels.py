@@ -1,4 +1,4 @@
-"""What an integer product needs around it, in one pass each: torch would take longer over these than over the product."""
+"""The steps before and after an integer product, each in one pass: in torch they would take longer than the product."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import numpy as np
 
 from ...format.jit import kernel
 
-LARGEST = 32_600  # integer of an input: sixteen bits, but for the offsets of their bytes
-OFFSET = 128 * 257 + 0.5  # of integers, so that both bytes are positive; halves round up
+LARGEST = 32_600  # integer of an input: sixteen bits, minus room for the offsets of the two bytes
+OFFSET = 128 * 257 + 0.5  # added to integers so that both bytes are positive and halves round up
 
 REORDER = {"nnan", "nsz", "reassoc"}  # a maximum may be found in any order
 
 
 def _split(rows: np.ndarray, pairs: np.ndarray, largest: np.ndarray) -> None:
-    """Scale each of float32 rows [R, I] to integers 256 (h - 128) + (l - 128).
+    """Scale each of the float32 rows [R, I] to integers 256 (h - 128) + (l - 128).
 
-    Writes their bytes l and h to uint8 `pairs` [2, R, I], and to float32 `largest` [R] the magnitude that is 32 600.
+    Writes the bytes l and h to uint8 `pairs` [2, R, I], and each row's largest magnitude, which maps to 32 600, to float32
+    `largest` [R].
     """
     for r in range(rows.shape[0]):
         most = np.float32(1e-30)
@@ -30,7 +31,7 @@ def _split(rows: np.ndarray, pairs: np.ndarray, largest: np.ndarray) -> None:
 
 
 def _join(products: np.ndarray, largest: np.ndarray) -> None:
-    """Put the products of both bytes, float32 [2 R, O], together: the first R rows become (low + 256 high) largest."""
+    """Combine the products of both bytes, float32 [2 R, O]: the first R rows become (low + 256 high) largest."""
     n_rows = len(largest)
     for r in range(n_rows):
         for o in range(products.shape[1]):

@@ -1,4 +1,4 @@
-"""Linear layers without bias, in float32 or with weights of eight bits."""
+"""Linear layers without bias, with float32 or eight-bit weights."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ...codec.modules.matmul import matmul
 from . import kernels
 
 FEW_ROWS = 16
-PACKED_ROWS = 16  # with more rows than these, unpacking the weights once is faster than torch's packed product
-QUANTIZED_ROWS = 64  # at a time: numbers that are thrown away leave no holes in memory
+PACKED_ROWS = 16  # for more rows, unpacking the weights once is faster than torch's packed product
+QUANTIZED_ROWS = 64  # at a time, so that temporary values do not fragment memory
 
 
 class Linear(nn.Linear):
-    """[..., I] -> [..., O], by the fastest product that the processor has."""
+    """[..., I] -> [..., O], with the fastest product on this CPU."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__(n_in, n_out, bias=False)
@@ -29,9 +29,9 @@ class Linear(nn.Linear):
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
-    """x @ weight^T: [..., I], [O, I] -> [..., O], by the fastest product that the processor has.
+    """Return x @ weight^T: [..., I], [O, I] -> [..., O], with the fastest product on this CPU.
 
-    Few rows take as long as reading the weight, which oneDNN copies into an order of its own first.
+    For few rows the time is that of reading the weight, which oneDNN would first copy into its own layout.
     """
     rows = x.reshape(-1, x.shape[-1])
     found = nn.functional.linear(rows, weight) if len(rows) <= FEW_ROWS else matmul(rows, weight.t())
@@ -39,12 +39,12 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
 
 
 class Int8Linear(nn.Module):
-    """The same with integer weights and one scale per output: a quarter of the memory that each step must read.
+    """Like Linear, with integer weights and one scale per output: a quarter of the memory to read in each step.
 
-    Inputs have sixteen bits where the processor multiplies integers: two rows of eight, of one
-    integer product, which takes no longer than reading the weights. Otherwise few rows are
-    multiplied in bfloat16, which is what torch's packed product is fast in. What comes out is
-    float32. `ready` orders `weight` for integer products, after which it is empty.
+    If the CPU multiplies integers, inputs have sixteen bits, split into two rows of eight bits for
+    one integer product, which takes no longer than reading the weights. Otherwise few rows are
+    multiplied in bfloat16, for which torch's packed product is fast. The output is float32. `ready`
+    moves `weight` into the layout of integer products; `weight` is empty afterwards.
     """
 
     def __init__(self, n_in: int, n_out: int) -> None:
@@ -54,7 +54,7 @@ class Int8Linear(nn.Module):
         self.scale: Tensor
         self.register_buffer("weight", torch.empty(n_out, n_in, dtype=torch.int8))
         self.register_buffer("scale", torch.empty(n_out, dtype=torch.bfloat16))
-        self._packed: tuple[Tensor, Tensor, Tensor] | None = None  # weight, scales, zeros as oneDNN takes them
+        self._packed: tuple[Tensor, Tensor, Tensor] | None = None  # weight, scales, zeros in oneDNN's layout
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., I] -> [..., O]."""
@@ -67,7 +67,7 @@ class Int8Linear(nn.Module):
         return found.to(x.dtype).view(*x.shape[:-1], -1)
 
     def ready(self) -> bool:
-        """Order the weight as the processor's integer product reads it; False where there is none."""
+        """Move the weight into the layout of the CPU's integer product; return False if the CPU has none."""
         if self._packed is None and len(self.weight) and self.weight.device.type == "cpu" and _has_integer_products():
             self._packed = _packed(self.weight, self.scale)
             self.weight = self.weight.new_empty(0)
@@ -75,13 +75,13 @@ class Int8Linear(nn.Module):
 
 
 def _packed(weight: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A weight int8 [O, I] with its scales [O], in the order that oneDNN reads."""
+    """Return a weight int8 [O, I] and its scales [O] in the layout of oneDNN."""
     zeros = torch.zeros(len(scale), dtype=torch.int64)
     return torch.ops.onednn.qlinear_prepack(weight, [4, weight.shape[1]]), scale.float(), zeros
 
 
 def _integer_product(rows: Tensor, weight: Tensor, scale: Tensor, zeros: Tensor) -> Tensor:
-    """float32 [R, I] by a packed weight -> float32 [R, O]; bytes of sixteen-bit inputs are multiplied as rows of their own."""
+    """Multiply float32 [R, I] by a packed weight -> float32 [R, O]. The two bytes of an input are separate rows."""
     n_rows = len(rows)
     pairs, largest = torch.empty(2, *rows.shape, dtype=torch.uint8), np.empty(n_rows, np.float32)
     kernels.split(rows.detach().contiguous().numpy(), pairs.numpy(), largest)
@@ -94,7 +94,7 @@ def _integer_product(rows: Tensor, weight: Tensor, scale: Tensor, zeros: Tensor)
 
 @functools.cache
 def _has_integer_products() -> bool:
-    """Whether the operators are there, on a processor that adds up products of bytes without saturating."""
+    """Return True if torch has the operators and the CPU adds products of bytes without saturating."""
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     try:
@@ -106,7 +106,7 @@ def _has_integer_products() -> bool:
 
 
 def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A weight [O, I] as int8 [O, I] and bfloat16 scales [O], so that weight is about int8 * scale."""
+    """Quantize a weight [O, I] to int8 [O, I] and bfloat16 scales [O], so that weight is about int8 * scale."""
     integers, scales = torch.empty(weight.shape, dtype=torch.int8), torch.empty(len(weight), dtype=torch.bfloat16)
     for i in range(0, len(weight), QUANTIZED_ROWS):
         rows = weight[i : i + QUANTIZED_ROWS].float()
@@ -117,7 +117,7 @@ def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def hollow_int8(module: nn.Module) -> None:
-    """Replace every Linear inside by an Int8Linear of its shape, to be filled by `quantized` weights."""
+    """Replace every Linear inside by an empty Int8Linear of its shape, to be filled with `quantized` weights."""
     for name, child in module.named_children():
         if isinstance(child, Linear):
             setattr(module, name, Int8Linear(child.in_features, child.out_features))

@@ -17,44 +17,44 @@ from .transformer import Cache, Layer, sinusoids
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What steers R rows of generation; the masks are None where padding counts like anything else."""
+    """The conditions of R batch items. The masks are None if padding is treated like other input."""
 
     cross: Tensor | None = None  # [R, L, D], attended to by every layer
     cross_mask: Tensor | None = None  # bool [R, L], False for padding
     prefix: Tensor | None = None  # [R, P, D], before the first token
-    prefix_padding: Tensor | None = None  # int [R]: columns at the start of the prefix that are none of the row's own
+    prefix_padding: Tensor | None = None  # int [R]: columns at the start of the prefix that are padding
     added: Tensor | None = None  # [R, n, D], added to the first n columns of tokens
     summary: Tensor | None = None  # [R, D], added to all of them
 
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The k rows of codes that are read and written: all, or those of one channel."""
+    """The k codebooks that are read and written: all, or those of one channel."""
 
-    offsets: Tensor  # int [k, 1]: where the embeddings of each begin
-    absent: Tensor | None  # [D]: what the special tokens of the rows that are left out add to every column
+    offsets: Tensor  # int [k, 1]: start of each codebook's embeddings
+    absent: Tensor | None  # [D]: sum of the special tokens' embeddings of the omitted codebooks, added to every column
     heads: Tensor  # [k * V, D]
 
 
 @dataclass
 class State:
-    """What R rows of generation carry from step to step, updated in place."""
+    """What R batch items carry from step to step, updated in place."""
 
     books: Books
     caches: list[Cache]  # one per layer
-    prepared: list[tuple[Tensor, Tensor]]  # keys and values of the conditions, one pair per layer; empty: none
+    prepared: list[tuple[Tensor, Tensor]]  # keys and values of the conditions, one pair per layer, or empty
     cross_mask: Tensor | None  # bool [R, 1, 1, L]
-    prefix: Tensor | None  # [R, P, D], until the first step has read it
-    padding: Tensor | None  # int [R, 1]: columns that do not exist for a row
+    prefix: Tensor | None  # [R, P, D], until the first step has used it
+    padding: Tensor | None  # int [R, 1]: padding columns of an item
     added: Tensor | None  # [R, n, D]
     summary: Tensor | None  # [R, D]
-    length: int = 0  # columns so far, the prefix included
-    n_tokens: int = 0  # columns so far, without it
+    length: int = 0  # columns so far, including the prefix
+    n_tokens: int = 0  # columns so far, without the prefix
     columns: Tensor = field(default_factory=lambda: torch.empty(0))  # int [capacity]: 0, 1, 2 ...
 
 
 class MusicGenLM(nn.Module):
-    """Sum of K embeddings, positions, a causal transformer, K heads."""
+    """Sum of K embeddings, positions, a causal transformer, and K heads."""
 
     def __init__(self, config: MusicGenConfig) -> None:
         super().__init__()
@@ -62,14 +62,14 @@ class MusicGenLM(nn.Module):
         self.pattern = DelayPattern(config.delays, config.special)
         d, k, v = config.dimension, config.n_codebooks, config.codebook_size
         tables = torch.empty(k * (v + 1), d)
-        if not tables.is_meta:  # torch would import its compiler, for a second, to fill what is hollow
+        if not tables.is_meta:  # for meta tensors torch would import its compiler, which takes a second
             tables.normal_()
-        self.embedding = nn.Embedding(k * (v + 1), d, _weight=tables)  # one after the other
+        self.embedding = nn.Embedding(k * (v + 1), d, _weight=tables)  # all K tables, concatenated
         self.layers = nn.ModuleList(
             Layer(d, config.n_heads, config.ff_dimension, config.cross_attention) for _ in range(config.n_layers)
         )
         self.norm = nn.LayerNorm(d)
-        self.heads = Linear(d, k * v)  # one after the other
+        self.heads = Linear(d, k * v)  # all K heads, concatenated
         self.text = nn.Linear(config.text_dimension, d) if config.text_dimension else None
         self.summary = Linear(config.text_dimension, d) if config.text_summary else None
         n_melody = WIDTH if config.style else config.n_chroma
@@ -79,14 +79,14 @@ class MusicGenLM(nn.Module):
         self._positions = torch.empty(0)
 
     def pattern_of(self, n_rows: int) -> DelayPattern:
-        """The pattern of all rows of codes, or of those of one channel."""
+        """Return the pattern of all codebooks, or of those of one channel."""
         c = self.config
         return self.pattern if n_rows == c.n_codebooks else DelayPattern(c.delays[:: c.channels], c.special)
 
     def begin(self, conditions: Conditions, n_columns: int, n_rows: int, n_codebooks: int | None = None) -> State:
-        """The state of `n_rows` rows before their first column, with room for `n_columns` beside the prefix.
+        """Return the state of `n_rows` batch items before their first column, with room for the prefix and `n_columns`.
 
-        Each column holds `n_codebooks` tokens: K, or K / 2 from a model that makes one channel as well.
+        Each column holds `n_codebooks` tokens: K, or K / 2 for mono from a model that makes both.
         """
         c, prefix = self.config, conditions.prefix
         for rows in (conditions.cross, prefix, conditions.added, conditions.summary):
@@ -106,11 +106,11 @@ class MusicGenLM(nn.Module):
         return State(books, caches, prepared, mask, prefix, padding, *added, columns=columns)
 
     def forward(self, tokens: Tensor, state: State | None = None, conditions: Conditions | None = None) -> Tensor:
-        """Logits of what follows each column.
+        """Return the logits after each column.
 
-        Shapes: tokens [R, K, S] in [0, V], V the special one -> [R, K, S, V]; K as of `begin`.
-        With a state, the columns go on where the last call ended. Without, they stand alone and
-        gradients flow. Raises ValueError for a wrong shape.
+        Shapes: tokens [R, K, S] in [0, V], V the special one -> [R, K, S, V]; K as in `begin`.
+        With a state, the columns continue the last call. Without one, they stand alone and gradients
+        flow. Raises ValueError for a wrong shape.
         """
         own = state or self._stateless(tokens, conditions or Conditions())
         hidden = self._hidden(tokens, own, state is not None)
@@ -118,11 +118,11 @@ class MusicGenLM(nn.Module):
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: State) -> Tensor:
-        """Logits after the last of the new columns only: [R, K, S] -> [R, K, V]."""
+        """Return the logits after the last new column only: [R, K, S] -> [R, K, V]."""
         return self._logits(self._hidden(tokens, state, True)[:, -1:], state.books)[:, :, 0]
 
     def books(self, n_codebooks: int) -> Books:
-        """All K rows of codes, or those of the first channel alone; raises ValueError for another number."""
+        """Return all K codebooks, or those of the first channel; raises ValueError for another number."""
         c, n_all = self.config, self.config.n_codebooks
         if n_codebooks != n_all and not (c.mono and n_codebooks == n_all // 2):
             wanted = f"{n_all // 2} or {n_all}" if c.mono else str(n_all)
@@ -134,20 +134,20 @@ class MusicGenLM(nn.Module):
         return Books(offsets[::2], self.embedding(offsets[1::2, 0] + c.special).sum(dim=0), heads)
 
     def embed(self, tokens: Tensor, books: Books) -> Tensor:
-        """The sum of a column's embeddings: [R, k, S] -> [R, S, D]."""
+        """Return the sum of each column's embeddings: [R, k, S] -> [R, S, D]."""
         x: Tensor = self.embedding(tokens + books.offsets).sum(dim=1)
         return x if books.absent is None else x + books.absent
 
     def embed_classes(self, classes: Tensor) -> Tensor:
-        """Pitch classes [..., T] of frames, -1 for none, as what is added to columns: [..., T + delays[0], D].
+        """Embed the pitch classes [..., T] of frames (-1 for none), to be added to columns: [..., T + delays[0], D].
 
-        The first code of frame t stands in column t + delays[0] + 1: it is drawn from the one before, which hears of it.
+        The first code of frame t is in column t + delays[0] + 1. The column before predicts it, and receives the class.
         """
         assert self.melody is not None
         return self._added(self.melody, classes)
 
     def embed_beats(self, phases: Tensor) -> Tensor:
-        """The same for phases of a beat."""
+        """Like `embed_classes`, for beat phases."""
         assert self.beat is not None
         return self._added(self.beat, phases)
 
@@ -158,7 +158,7 @@ class MusicGenLM(nn.Module):
         return nn.functional.pad(found, (0, 0, self.config.delays[0], 0))
 
     def run(self, x: Tensor, state: State, keep: bool) -> Tensor:
-        """Positions, layers and the last norm: [R, S, D] -> [R, S, D]; with `keep`, later columns see these."""
+        """Apply positions, layers and the last norm: [R, S, D] -> [R, S, D]. With `keep`, later columns see these."""
         start, stop = state.length, state.length + x.shape[1]
         if stop > len(state.columns):
             raise ValueError(f"the state has room for {len(state.columns)} columns, {stop} are needed")
@@ -172,20 +172,20 @@ class MusicGenLM(nn.Module):
         return self.norm(x)  # type: ignore[no-any-return]
 
     def _stateless(self, tokens: Tensor, conditions: Conditions) -> State:
-        """Conditions as a state that keeps nothing."""
+        """Return a state for the conditions that keeps nothing between calls."""
         state = self.begin(conditions, 0, 0, tokens.shape[1] if tokens.dim() == 3 else None)
         n_columns = tokens.shape[-1] + (0 if conditions.prefix is None else conditions.prefix.shape[1])
         state.columns = torch.arange(n_columns, device=tokens.device)
         return state
 
     def _hidden(self, tokens: Tensor, state: State, keep: bool) -> Tensor:
-        """Tokens [R, K, S] -> normalized outputs [R, P + S, D]; the prefix comes with the first call only."""
+        """Tokens [R, K, S] -> normalized outputs [R, P + S, D]; only the first call includes the prefix."""
         if tokens.dim() != 3 or tokens.shape[1] != len(state.books.offsets) or tokens.shape[2] == 0:
             raise ValueError(f"tokens must be [R, {len(state.books.offsets)}, S], got {tuple(tokens.shape)}")
         x = self.embed(tokens, state.books)
         if state.added is not None:
             part = state.added[:, state.n_tokens : state.n_tokens + x.shape[1]]
-            # Past the end of what is added nothing is.
+            # Nothing is added to columns after the end of `added`.
             x = x + nn.functional.pad(part, (0, 0, 0, x.shape[1] - part.shape[1]))
         if state.summary is not None:
             x = x + state.summary[:, None]
@@ -196,7 +196,7 @@ class MusicGenLM(nn.Module):
         return self.run(x, state, keep)
 
     def _position(self, state: State, start: int, stop: int) -> Tensor:
-        """Sinusoids [R or 1, S, D], or of a head's size, of the columns; each row counts from its own first one."""
+        """Return sinusoids [R or 1, S, D], or of a head's size, of columns. Each item counts from its first real column."""
         if len(self._positions) < stop:
             c = self.config
             self._positions = sinusoids(max(2048, stop), c.dimension // (c.n_heads if c.rotary else 1))
@@ -206,20 +206,20 @@ class MusicGenLM(nn.Module):
         return self._positions[(state.columns[start:stop] - state.padding).clamp(min=0)]
 
     def _logits(self, hidden: Tensor, books: Books) -> Tensor:
-        """[R, S, D] -> [R, k, S, V]."""
+        """Hidden states [R, S, D] -> logits [R, k, S, V]."""
         logits = product(hidden, books.heads).unflatten(-1, (len(books.offsets), self.config.codebook_size))
         return logits.transpose(1, 2)
 
 
 def _visible(state: State, start: int, stop: int) -> Tensor | None:
-    """What columns [start, stop) see, bool [R or 1, 1, S, stop]; None where it is everything before them."""
+    """Return which columns the columns [start, stop) see, bool [R or 1, 1, S, stop]; None if they see all before them."""
     if state.padding is None and (start == 0 or stop - start == 1):
         return None
     columns = state.columns[:stop]
     causal = columns <= columns[start:, None]  # [S, stop]
     if state.padding is None:
         return causal[None, None]
-    # A column that does not exist sees itself, so that it holds numbers; nobody sees it.
+    # A padding column sees itself, so that its values are finite; no other column sees it.
     own = columns == columns[start:, None]
     exists = columns >= state.padding  # [R, stop]
     return ((causal & exists[:, None]) | own)[:, None]

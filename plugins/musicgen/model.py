@@ -1,4 +1,4 @@
-"""A MusicGen with all that it needs: prompts and melodies in, codes out."""
+"""A complete MusicGen model: prompts and melodies in, codes out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Melody = Tensor | None
 
 
 class MusicGen:
-    """Text and melodies to codes [B, K, T]; each item of a batch is what it would be alone."""
+    """Generates codes [B, K, T] from texts and melodies. Each item of a batch is the same as if generated alone."""
 
     def __init__(
         self,
@@ -30,9 +30,9 @@ class MusicGen:
         codec: Codec | None = None,
         make_codec: Callable[[], Codec] | None = None,
     ) -> None:
-        """`text_encoder` is asked for the encoder when the first prompt comes; `codec` is the one that reads the codes.
+        """`text_encoder` is called at the first prompt to make the encoder; `codec` decodes the codes.
 
-        Where there is none, `make_codec` is asked when it is needed.
+        If there is no `codec`, `make_codec` is called when it is needed.
         """
         self.lm, self.codec = lm.eval().requires_grad_(False), codec
         self._make_encoder, self._make_codec = text_encoder, make_codec
@@ -40,11 +40,11 @@ class MusicGen:
 
     @property
     def config(self) -> MusicGenConfig:
-        """What the language model is made of."""
+        """Configuration of the language model."""
         return self.lm.config
 
     def to_int8(self) -> MusicGen:
-        """Keep the layers' weights in eight bits from now on; embeddings and heads stay. Returns itself."""
+        """Convert the layers' weights to eight bits, but not embeddings and heads. Returns itself."""
         to_int8(self.lm.layers)
         return self
 
@@ -56,11 +56,11 @@ class MusicGen:
         seeds: Sequence[int] | None = None,
         prompt_codes: Tensor | None = None,
     ) -> Iterator[Tensor]:
-        """Codes as they are finished: blocks [B, K, t] that follow `prompt_codes`.
+        """Generate codes, yielding them as they are finished: blocks [B, K, t] that follow `prompt_codes`.
 
-        `prompts` are texts or None; `melodies` mono audio [N] at the model's sample rate or
-        None; `seeds` 0, 1, 2 ... by default; `prompt_codes` [B, K, T] is what to continue.
-        Raises ValueError for what does not fit together or the model does not take.
+        `prompts` are texts or None. `melodies` are mono audio [N] at the model's sample rate, or None.
+        `seeds` default to 0, 1, 2 ... `prompt_codes` [B, K, T] is the music to continue. Raises
+        ValueError for arguments that contradict each other or that the model does not support.
         """
         n = len(prompts)
         request = Request(prompts, melodies or [None] * n, range(n) if seeds is None else seeds)
@@ -74,7 +74,7 @@ class MusicGen:
         seeds: Sequence[int] | None = None,
         prompt_codes: Tensor | None = None,
     ) -> Tensor:
-        """All codes at once, [B, K, T], `prompt_codes` at their start; arguments as of `stream`."""
+        """Generate all codes at once, [B, K, T], starting with `prompt_codes`. Arguments as for `stream`."""
         blocks = [] if prompt_codes is None else [prompt_codes.long()]
         blocks += self.stream(prompts, options, melodies, seeds, prompt_codes)
         return torch.cat(blocks, dim=-1)
@@ -85,10 +85,10 @@ class MusicGen:
         return self._encoder
 
     def encode_prompt(self, wav: Tensor, channels: int | None = None) -> Tensor:
-        """Audio to continue as codes: [B, C, N] at the codec's rate -> [B, K, T].
+        """Encode audio to continue: [B, C, N] at the codec's rate -> codes [B, K, T].
 
-        Two `channels` are coded on their own, and mono is taken as both. By default they are the model's; of one that
-        makes mono and stereo, the audio's. Raises ValueError for other channels, RuntimeError where there is no codec.
+        Two `channels` are encoded separately, and mono input is used for both. `channels` defaults to the model's, or to the
+        audio's if the model makes both mono and stereo. Raises ValueError for other channels, RuntimeError without a codec.
         """
         codec, config = self.require_codec(), self.config
         if channels is None:
@@ -101,17 +101,17 @@ class MusicGen:
         return torch.stack(streams, dim=2).flatten(1, 2)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes [B, K, T] to audio [B, C, N]; raises RuntimeError where there is no codec."""
+        """Decode codes [B, K, T] to audio [B, C, N]; raises RuntimeError if there is no codec."""
         codec = self.require_codec()
         return torch.cat([codec.decode(rows) for rows in self.streams(codes)], dim=1)
 
     def streams(self, codes: Tensor) -> list[Tensor]:
-        """The codes of each channel: [..., K, T] -> C times [..., K / C, T]; channels alternate in K."""
+        """Return the codes of each channel: [..., K, T] -> C times [..., K / C, T]. Channels alternate in K."""
         channels = codes.shape[-2] * self.config.channels // self.config.n_codebooks
         return [codes[..., i::channels, :] for i in range(channels)]
 
     def require_codec(self) -> Codec:
-        """The codec; raises RuntimeError where there is none, CheckpointError for one of another token space."""
+        """Return the codec. Raises RuntimeError if there is none, CheckpointError if it has another token space."""
         if self.codec is None and self._make_codec is not None:
             self.codec = self._make_codec()
         codec, config = self.codec, self.config
@@ -125,7 +125,7 @@ class MusicGen:
         return codec
 
     def token_space(self) -> tuple[CodecConfig, bytes]:
-        """The codec's configuration and token space; one that comes along need not be loaded for it."""
+        """Return the codec's configuration and token space; a bundled codec is not loaded for this."""
         config = self.config
         if self.codec is None and self._make_codec is not None and config.token_space:
             values = read_json(BUNDLED / config.codec / CONFIG)

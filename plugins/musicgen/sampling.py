@@ -1,4 +1,4 @@
-"""From logits to tokens: guidance, then temperature, then a choice."""
+"""From logits to tokens: guidance, temperature, sampling."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a token is chosen: the best of `top_k`, or of the share `top_p`, or of all; temperature 0 takes the likeliest."""
+    """How a token is drawn: from the best `top_k`, the most likely share `top_p`, or all. Temperature 0 takes the likeliest."""
 
     top_k: int = 250  # 0: no limit
-    top_p: float = 0.0  # 0: not used; otherwise it takes the place of top_k
+    top_p: float = 0.0  # 0: not used; otherwise replaces top_k
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -28,17 +28,17 @@ class Sampling:
                 raise ValueError(f"{name} must be {'in [0, 1]' if name == 'top_p' else '0 or more'}, got {value}")
 
     def __call__(self, logits: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Logits [B, K, V] -> tokens [B, K]; item b draws from generators[b], so that it does not depend on its batch."""
+        """Draw tokens [B, K] from logits [B, K, V]. Item b uses generators[b], so it does not depend on its batch."""
         if self.temperature == 0:
             return logits.argmax(dim=-1)
         p = (logits / self.temperature).softmax(dim=-1)
         if self.top_p > 0:
-            # Drawn in the sorted order, as the original does: the same seed then draws the same tokens.
+            # Drawn in sorted order, as in the original, so the same seed draws the same tokens.
             p, order = p.sort(dim=-1, descending=True)
             p = p * (p.cumsum(dim=-1) - p <= self.top_p)
             return order.gather(-1, self._draw(p, generators)[..., None])[..., 0]
         if 0 < self.top_k < p.shape[-1]:
-            p = p * (p >= p.topk(self.top_k, dim=-1).values[..., -1:])  # equals of the last one stay in
+            p = p * (p >= p.topk(self.top_k, dim=-1).values[..., -1:])  # entries equal to the last one are kept
         return self._draw(p, generators)
 
     @staticmethod
@@ -52,10 +52,10 @@ GREEDY = Sampling(temperature=0)
 
 @dataclass(frozen=True, slots=True)
 class Guidance:
-    """Classifier-free guidance (arXiv 2306.05284, section 2.3): how far to go beyond what conditions ask for.
+    """Classifier-free guidance (arXiv 2306.05284, section 2.3): how strongly to follow the conditions.
 
-    With `text_scale` (the original's beta) a text counts that much beside a melody. `two_step`
-    runs the rows without conditions on their own, with no padding towards the others.
+    `text_scale` (the original's beta) weighs the text against a melody. `two_step` runs the
+    unconditional items separately, without padding them to the length of the others.
     """
 
     scale: float = 3.0
@@ -75,7 +75,7 @@ class Guidance:
         return self.text_scale is not None
 
     def mix(self, branches: Sequence[Tensor]) -> Tensor:
-        """Logits of one, two (full, null) or three (full, melody only, null) branches -> the logits to sample from."""
+        """Combine the logits of one, two (full, null) or three (full, melody only, null) branches into those to sample from."""
         if len(branches) == 1:
             return branches[0]
         full, null = branches[0], branches[-1]

@@ -21,11 +21,11 @@ from .model import MusicGen
 from .sampling import Guidance, Sampling
 from .stems import SeparationError, separated
 
-MAX_PROMPT, LONGEST_PROMPT = 4096, 10_000  # characters: that go into the header, which has an end; that are read at all
+MAX_PROMPT, LONGEST_PROMPT = 4096, 10_000  # characters: stored in the header, whose size is limited; accepted at all
 
 
 class MusicGenSource:
-    """One piece of music as blocks of codes, made while they are asked for."""
+    """One piece of music as blocks of codes, generated on demand."""
 
     def __init__(
         self,
@@ -37,19 +37,19 @@ class MusicGenSource:
         prompt_codes: Tensor | None = None,
         melody_is: str = "",
     ) -> None:
-        """`prompt_codes` [K, T] stand at the start of what is written; otherwise as `MusicGen.stream`.
+        """`prompt_codes` [K, T] are written first; other arguments as for `MusicGen.stream`.
 
-        `melody_is` says in words what the melody is of.
+        `melody_is` describes the melody in words.
         """
         self.model, self.prompt, self.options = model, prompt, options
         self.melody, self.seed, self.prompt_codes, self.melody_is = melody, seed, prompt_codes, melody_is
 
     def header(self) -> Header:
-        """The stream's header: the codec's token space, generated, with prompt, model and seed as tags."""
+        """Return the stream's header: the codec's token space, marked as generated, with prompt, model and seed as tags."""
         codec, token_space = self.model.token_space()
         config, known = self.model.config, self.prompt_codes
         channels = config.channels_for(self.options.channels, None if known is None else len(known))
-        config.rows(channels)  # that it makes them
+        config.rows(channels)  # raises ValueError for channels that the model does not make
         tags = [("generator", config.name), ("seed", str(self.seed)), ("guidance", f"{self.options.guidance.scale:g}")]
         tags += [("prompt", self.prompt[:MAX_PROMPT])] if self.prompt else []
         tags += [("melody", self.melody_is)] if self.melody_is else []
@@ -68,7 +68,7 @@ class MusicGenSource:
         )
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Blocks [K, t], uint16: the rows of the left channel before those of the right."""
+        """Yield blocks [K, t], uint16, with the left channel's codebooks before the right channel's."""
         prompt_codes = None if self.prompt_codes is None else self.prompt_codes[None]
         if prompt_codes is not None and prompt_codes.shape[-1]:
             yield self._rows(prompt_codes)
@@ -90,14 +90,13 @@ def open_source(
     seed: int = 0,
     **options: Any,
 ) -> MusicGenSource:
-    """The entry point of the group `ecdc.generators`: a source of `seconds` of music.
+    """Open a source of `seconds` of music. This is the entry point of the group `ecdc.generators`.
 
-    `codec` takes the place of the one beside the model. Of `options`, `int8` and
-    `text_encoder` go to `load`; `melody` (a Sound, or a tensor as of `MusicGen.stream`), `prompt_codes` and `start` (a
-    CodeFile or a Sound, whose codes are those) to the source; numbers for `guidance`, `temperature`, `top_k` and `top_p`
-    become Guidance and Sampling; `separate` is whether a melody is followed without drums and bass (True, False, or None:
-    where demucs is installed); the others, `channels` among them, go to `Options`. Raises ValueError, in one line, for
-    what does not fit.
+    `codec` replaces the one next to the model. Of `options`, `int8` and `text_encoder` go to `load`. `melody` (a Sound, or a
+    tensor as for `MusicGen.stream`), `prompt_codes`, and `start` (a CodeFile or a Sound, converted to `prompt_codes`) go to the
+    source. Numbers for `guidance`, `temperature`, `top_k` and `top_p` become Guidance and Sampling. `separate` takes drums and
+    bass out of a melody (True, False, or None: if demucs is installed). The others, such as `channels`, go to `Options`. Raises
+    ValueError, in one line, for options that do not fit.
     """
     if prompt is not None and not prompt.strip():
         raise ValueError("the prompt is empty")
@@ -118,7 +117,7 @@ def open_source(
 
 
 def _options(seconds: float, given: dict[str, Any], config: MusicGenConfig) -> Options:
-    """Options from plain numbers, or from their own classes; the model's where none are given."""
+    """Build Options from plain numbers or from their own classes; the model's values are the defaults."""
     drawing = {key: given.pop(key) for key in ("temperature", "top_k", "top_p") if key in given}
     usual: dict[str, Any] = {"top_k": config.top_k, "temperature": config.temperature}
     options: dict[str, Any] = {"sampling": Sampling(**(usual | drawing)), "guidance": config.guidance} | given
@@ -128,7 +127,7 @@ def _options(seconds: float, given: dict[str, Any], config: MusicGenConfig) -> O
 
 
 def _melody(sound: Sound, separate: bool | None) -> tuple[Sound, str]:
-    """What of a sound is to be followed, and in words what that is; None separates where that is possible."""
+    """Return the sound to use as melody, and a description of it. None separates if possible."""
     if separate is not False:
         try:
             return separated(sound), "without drums and bass, by demucs"
@@ -140,7 +139,7 @@ def _melody(sound: Sound, separate: bool | None) -> tuple[Sound, str]:
 
 
 def _mono(sound: Sound, config: MusicGenConfig) -> Tensor:
-    """A melody as mono audio [N] at the model's rate; raises ValueError for less than its chroma can tell apart."""
+    """Return a melody as mono audio [N] at the model's rate; raises ValueError if it is shorter than one chroma frame."""
     audio = resample_all(fold_channels(sound.audio, 1), sound.sample_rate, config.sample_rate)
     if config.n_chroma and audio.shape[1] < config.chroma_hop:
         least = config.chroma_hop / config.sample_rate
@@ -149,7 +148,7 @@ def _mono(sound: Sound, config: MusicGenConfig) -> Tensor:
 
 
 def _codes_of(start: CodeFile | Sound, model: MusicGen, channels: int | None) -> Tensor:
-    """What is to be continued, as codes [K, T] of the language model; raises ValueError where it has too few of them."""
+    """Return the codes [K, T] to continue for the language model; raises ValueError if there are too few codebooks."""
     config = model.config
     if isinstance(start, Sound):
         most = (2 if config.mono else config.channels) if channels is None else channels
@@ -161,7 +160,7 @@ def _codes_of(start: CodeFile | Sound, model: MusicGen, channels: int | None) ->
     streams = [torch.from_numpy(rows.astype(np.int64)) for rows in start.streams()]
     is_mid_side = start.header.channel_coding is ChannelCoding.MID_SIDE
     if is_mid_side and config.mono and channels != 2:
-        streams, is_mid_side = streams[:1], False  # the mid is what mono is
+        streams, is_mid_side = streams[:1], False  # mono equals the mid channel
     if channels is None:
         channels = min(2, len(streams)) if config.mono else config.channels
     k = config.rows(channels) // channels

@@ -1,7 +1,7 @@
-"""A melody without drums and bass, by the `demucs` package where it is installed (`pip install demucs`).
+"""Remove drums and bass from a melody with the `demucs` package, if it is installed (`pip install demucs`).
 
-MusicGen's melodies are the strongest pitch class of each moment, so that what accompanies them misleads. The original
-separates them first: vocals and everything that is neither drums nor bass stay.
+MusicGen represents a melody by the strongest pitch class of each frame, so accompaniment misleads it. The original separates
+the audio first and keeps the vocals and everything that is neither drums nor bass.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ MODEL, KEPT = "htdemucs", ("vocals", "other")
 
 
 class SeparationError(EcdcError, ValueError):
-    """There is no separation here; says why in one line."""
+    """Separation is not available; says why in one line."""
 
 
 def separated(sound: Sound) -> Sound:
-    """The stems of a sound that carry a melody, added up, in stereo at the separator's rate.
+    """Return the sum of the stems that carry a melody, in stereo at the separator's rate.
 
-    Nothing of it is random: the original also shifts the sound by a random part of half a second. Raises SeparationError
-    where demucs or its model is not here.
+    Deterministic, while the original also shifts the audio by a random part of half a second. Raises SeparationError if demucs
+    or its model is not available.
     """
     model, apply = _separator()
     audio = np.broadcast_to(sound.audio, (2, sound.audio.shape[1])) if len(sound.audio) == 1 else sound.audio
@@ -37,7 +37,7 @@ def separated(sound: Sound) -> Sound:
 
 
 def _separator() -> tuple[Any, Any]:
-    """demucs' model, and the function that applies it."""
+    """Return demucs' model, and the function that applies it."""
     try:
         from demucs.apply import apply_model
         from demucs.pretrained import get_model
@@ -45,6 +45,6 @@ def _separator() -> tuple[Any, Any]:
         raise SeparationError("separating a melody needs demucs: pip install demucs") from error
     try:
         return get_model(MODEL), apply_model
-    except (Exception, SystemExit) as error:  # of the network and of files: many kinds
+    except (Exception, SystemExit) as error:  # from network and files: many types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SeparationError(f"demucs has no {MODEL} here: {reason}") from error

@@ -1,7 +1,7 @@
-"""Music as a style to follow: features of an excerpt, squeezed through few coarse codes (arXiv 2407.12563).
+"""Music as a style to follow: features of an excerpt, reduced to a few coarse codes (arXiv 2407.12563).
 
-The features are MERT's, whose code is not a library's but comes with its weights; nothing
-of that kind is run here. Give a function that computes them:
+The features are those of MERT. Its code is part of its weights rather than of a library, and
+such code is not run here. Set a function that computes them:
 
     model.lm.style.features = lambda wav, sample_rate: ...   # [N] -> [F, 768], 75 a second
 """
@@ -21,7 +21,7 @@ N_FEATURES, WIDTH, N_HEADS, N_LAYERS = 768, 512, 8, 8
 
 
 class StyleEncoder(nn.Module):
-    """Features [F, 768] to style frames [ceil(F / 15), 512]: a transformer that sees both ways, then residual codes."""
+    """Features [F, 768] to style frames [ceil(F / 15), 512]: a bidirectional transformer, then a residual quantizer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class StyleEncoder(nn.Module):
         self.embed = nn.Linear(N_FEATURES, WIDTH)
         self.layers = nn.ModuleList(Layer(WIDTH, N_HEADS, 4 * WIDTH, cross_attention=False) for _ in range(N_LAYERS))
         self.mean, self.variance = nn.Parameter(torch.zeros(WIDTH)), nn.Parameter(torch.ones(WIDTH))
-        self.codebooks = nn.Parameter(torch.zeros(N_CODEBOOKS * CODEBOOK_SIZE, WIDTH))  # one after the other
+        self.codebooks = nn.Parameter(torch.zeros(N_CODEBOOKS * CODEBOOK_SIZE, WIDTH))  # all codebooks, concatenated
 
     @torch.no_grad()
     def forward(self, features: Tensor) -> Tensor:
@@ -41,15 +41,15 @@ class StyleEncoder(nn.Module):
         residual = (x[0] - self.mean) / torch.sqrt(self.variance + 1e-5)
         total = torch.zeros_like(residual)
         for codebook in self.codebooks.split(CODEBOOK_SIZE)[:N_USED]:
-            # The nearest entry; a frame's own square is the same for all of them.
+            # The nearest entry; the frame's own square is the same for all entries and is omitted.
             nearest = (codebook.square().sum(dim=1) - 2 * residual @ codebook.t()).argmin(dim=1)
             total, residual = total + codebook[nearest], residual - codebook[nearest]
         return total[::STRIDE]
 
     def of_audio(self, wav: Tensor, sample_rate: int) -> Tensor:
-        """Mono audio [N] -> [T, 512], from the three seconds in its middle (the original takes them anywhere).
+        """Encode mono audio [N] to [T, 512], using the three seconds in its middle (the original picks them at random).
 
-        Raises ValueError for less audio than that, or where nobody gave `features`.
+        Raises ValueError if the audio is shorter, or if `features` is not set.
         """
         n_samples = int(EXCERPT_SECONDS * sample_rate)
         if self.features is None:

@@ -1,4 +1,4 @@
-"""Tensors in files, read one at a time from memory-mapped pages: safetensors, whole or in shards, and pickles."""
+"""Read tensors one at a time from memory-mapped files: safetensors, single or sharded, and pickles."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ INDEX = "model.safetensors.index.json"
 
 
 class TensorFiles:
-    """Tensors of one or more safetensors files by name; nothing is read before it is asked for.
+    """Tensors of one or more safetensors files by name, each read only on request.
 
-    Each tensor comes of a mapping of its own: the pages of those that were converted and let go are let go too.
+    Each tensor has its own memory mapping, so its pages are freed once the tensor is converted and released.
     """
 
     def __init__(self, path: Path) -> None:
-        """`path` is a file, or the index of a model in shards. Raises CheckpointError where a file is missing or none."""
+        """`path` is a file, or the index of a sharded model. Raises CheckpointError if a file is missing or invalid."""
         self.path = path
-        self._files: dict[str, Path] = {}  # tensor name: the file that holds it
+        self._files: dict[str, Path] = {}  # tensor name: its file
         self._shapes: dict[str, tuple[int, ...]] = {}
         for file, promised in _shards(path).items():
             try:
@@ -39,25 +39,25 @@ class TensorFiles:
                 self._files[name], self._shapes[name] = file, tuple(opened.get_slice(name).get_shape())
 
     def names(self) -> set[str]:
-        """All names."""
+        """Return all names."""
         return set(self._files)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of a tensor, without reading it."""
+        """Return the shape of a tensor without reading it."""
         return self._shapes[name]
 
     def get(self, name: str) -> Tensor:
-        """The tensor; its pages come from the file when they are used."""
+        """Return the tensor. Its pages are read from the file when they are used."""
         with safe_open(self._files[name], "pt") as file:
             tensor: Tensor = file.get_tensor(name)
         return tensor
 
 
 class PickledTensors:
-    """Tensors of an audiocraft package, of whose file nothing is run and only what is used is read."""
+    """Tensors of an audiocraft package. No code from the file is run, and only the tensors that are used are read."""
 
     def __init__(self, path: Path) -> None:
-        """Raises CheckpointError where the file holds no model."""
+        """Raises CheckpointError if the file holds no model."""
         self.path = path
         content = read_pickle(path, mmap=zipfile.is_zipfile(path))
         if not isinstance(content, dict) or not isinstance(content.get("best_state"), dict):
@@ -70,20 +70,20 @@ class PickledTensors:
         self.configuration = audiocraft_values(content.get("xp.cfg"), path)
 
     def names(self) -> set[str]:
-        """All names."""
+        """Return all names."""
         return set(self._tensors)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of a tensor."""
+        """Return the shape of a tensor."""
         return tuple(self._tensors[name].shape)
 
     def get(self, name: str) -> Tensor:
-        """The tensor."""
+        """Return the tensor."""
         return self._tensors[name]
 
 
 def _shards(path: Path) -> dict[Path, set[str]]:
-    """Files, and the names that an index puts in each; a single file is asked itself."""
+    """Return the files, and the tensor names that an index lists for each; for a single file, an empty set."""
     if path.suffix != ".json":
         return {path: set()}
     return shards(path)

@@ -1,4 +1,4 @@
-"""Text prompts as hidden states of a T5 encoder: frozen, and by the `transformers` library (`pip install 'ecdc[musicgen]'`)."""
+"""Encode text prompts with a frozen T5 encoder of the `transformers` library (`pip install 'ecdc[musicgen]'`)."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from ...codec.errors import CheckpointError
 
 
 class TextEncoder(Protocol):
-    """Anything that turns one prompt into vectors."""
+    """Anything that turns a prompt into vectors."""
 
     def __call__(self, prompt: str) -> Tensor:
-        """Hidden states [L, text_dimension] of the prompt's L tokens, the end token included."""
+        """Return the hidden states [L, text_dimension] of the prompt's L tokens, including the end token."""
         ...
 
 
 class T5Encoder:
-    """T5's encoder in float32, one prompt at a time: without padding there is nothing that could depend on a batch."""
+    """T5's encoder in float32. It runs one prompt at a time, so there is no padding and no dependence on a batch."""
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.model, self.tokenizer = model.eval().requires_grad_(False), tokenizer
 
     @classmethod
     def load(cls, name_or_folder: str | Path) -> T5Encoder:
-        """A folder, or a model on the Hugging Face hub by name; raises CheckpointError where there is none."""
+        """Load from a folder, or by name from the Hugging Face hub; raises CheckpointError if that fails."""
         transformers = _transformers()
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(name_or_folder)
             model = transformers.T5EncoderModel.from_pretrained(name_or_folder).float()
-        except Exception as error:  # of files, network, hub and missing packages: dozens of kinds
+        except Exception as error:  # from files, network, hub and missing packages: dozens of types
             raise CheckpointError(f"{name_or_folder}: no T5 encoder could be loaded: {first_line(error)}") from error
         return cls(model, tokenizer)
 
@@ -41,7 +41,7 @@ class T5Encoder:
     def from_tensors(
         cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor], tokenizer: str | Path, where: Path
     ) -> T5Encoder:
-        """An encoder whose weights lie in a larger checkpoint; `tokenizer` is a folder or a name on the hub."""
+        """Build an encoder from tensors of a larger checkpoint; `tokenizer` is a folder or a name on the hub."""
         transformers = _transformers()
         with torch.device("meta"):
             model = transformers.T5EncoderModel(transformers.T5Config(**config))
@@ -49,7 +49,7 @@ class T5Encoder:
         table = tensors.get("shared.weight", tensors.get("encoder.embed_tokens.weight"))
         if table is None:
             raise CheckpointError(f"{where}: lacks text_encoder.shared.weight")
-        tensors |= {"shared.weight": table, "encoder.embed_tokens.weight": table}  # one table under two names
+        tensors |= {"shared.weight": table, "encoder.embed_tokens.weight": table}  # the same table under two names
         for name, wanted in model.state_dict().items():
             if name not in tensors:
                 raise CheckpointError(f"{where}: lacks text_encoder.{name}")
@@ -69,7 +69,7 @@ class T5Encoder:
 
     @torch.no_grad()
     def __call__(self, prompt: str) -> Tensor:
-        """Hidden states [L, text_dimension]; nothing is cut off a long prompt."""
+        """Return hidden states [L, text_dimension]; long prompts are not truncated."""
         ids = self.tokenizer(prompt, return_tensors="pt", truncation=False)["input_ids"]
         hidden: Tensor = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
         return hidden[0]
@@ -84,5 +84,5 @@ def _transformers() -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Return the message of an error in one line."""
     return (str(error).splitlines() or [type(error).__name__])[0]

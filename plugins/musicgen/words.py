@@ -1,4 +1,4 @@
-"""Text prompts as word vectors: a table in one small file, made by train/distill.py, that needs no text model."""
+"""Text prompts as word vectors, from a table in one small file made by train/distill.py. Needs no text model."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ...codec.errors import CheckpointError
 from ...format.files import whole_file
 
 MAX_BYTES = 1 << 22  # of a file
-MAX_TOKENS = 32  # of a prompt, later ones say no more
+MAX_TOKENS = 32  # of a prompt; later ones add little
 MAX_DIMENSION = 1024
-PERIODS = (2.0, 4.0, 8.0, 16.0)  # octaves; the shortest tells 70 from 90, the longest 3 from 120
+PERIODS = (2.0, 4.0, 8.0, 16.0)  # octaves; the shortest separates 70 from 90, the longest 3 from 120
 N_NUMBER_FEATURES = 2 * len(PERIODS)
 MAX_NUMBER = 2.0**20
-MIN_STEM, MIN_PIECE = 3, 4  # letters; shorter ones are found in unrelated words
+MIN_STEM, MIN_PIECE = 3, 4  # letters; shorter ones also occur in unrelated words
 _STOP_WORDS = """a an the of and or with in on for to by at from as that this these which is are was be been it its i you we my
 your our some please make me"""
 STOP_WORDS = frozenset(_STOP_WORDS.split())
@@ -37,10 +37,10 @@ ABOUT = {"kind": "words", "version": "1"}
 
 
 class WordEncoder:
-    """A TextEncoder: a vector for each word that tells anything, and for each number, in their order."""
+    """A TextEncoder that gives one vector for each meaningful word and each number, in their order."""
 
     def __init__(self, words: Sequence[str], vectors: Tensor, scales: Tensor) -> None:
-        """Shapes: vectors [n, D] int8, scales [n] float16: what row i is multiplied by. Raises ValueError for other things."""
+        """Shapes: vectors [n, D] int8; scales [n] float16, factors of the vectors. Raises ValueError for anything else."""
         if not TABLE.fullmatch("\n".join(words)) or len(set(words)) != len(words):
             raise ValueError("words must be different, of 1 to 32 letters a to z")
         if vectors.dtype != torch.int8 or vectors.ndim != 2 or not 1 <= vectors.shape[1] <= MAX_DIMENSION:
@@ -54,17 +54,17 @@ class WordEncoder:
 
     @classmethod
     def from_vectors(cls, words: Sequence[str], vectors: Tensor) -> WordEncoder:
-        """Round vectors, float [n, D], to 8 bits, each row by a scale of its own."""
+        """Round vectors, float [n, D], to 8 bits, with one scale per vector."""
         scales = (vectors.abs().amax(1) / 127).half()
         steps = vectors / scales.float().clamp_min(1e-7)[:, None]
         return cls(words, steps.round().clamp(-127, 127).to(torch.int8), scales)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> WordEncoder:
-        """Read what `save` wrote; raises CheckpointError, in one line, for anything else."""
+        """Read a file of `save`; raises CheckpointError, in one line, for anything else."""
         path = Path(path)
         try:
-            if path.stat().st_size > MAX_BYTES or not path.is_file():  # a pipe could keep us waiting
+            if path.stat().st_size > MAX_BYTES or not path.is_file():  # reading a pipe could block
                 raise CheckpointError(f"{path}: no file of at most {MAX_BYTES} bytes")
             with safe_open(path, "pt") as file:
                 if (file.metadata() or {}) != ABOUT or sorted(file.keys()) != ["scales", "vectors", "words"]:
@@ -81,7 +81,7 @@ class WordEncoder:
             raise CheckpointError(f"{path}: no word vectors of ours: {' '.join(str(error).split())[:200]}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one safetensors file, which appears under its name only when whole."""
+        """Write one safetensors file, which gets its name only when it is complete."""
         path = Path(path)
         letters = torch.frombuffer(bytearray("\n".join(self.rows).encode("ascii")), dtype=torch.uint8)
         with whole_file(path) as partial:
@@ -89,16 +89,16 @@ class WordEncoder:
 
     @property
     def dimension(self) -> int:
-        """Of a token's vector: the word's part, then the number's; one of them is zero."""
+        """Size of a token's vector: the word's part, then the number's; one of them is zero."""
         return self.vectors.shape[1] + N_NUMBER_FEATURES
 
     def __call__(self, prompt: str) -> Tensor:
-        """Vectors [L, dimension], 1 <= L <= 32, of the first tokens; a prompt without any known one is a single zero vector."""
+        """Return the vectors [L, dimension] of the first tokens, 1 <= L <= 32; one zero vector if no token is known."""
         tokens = list(itertools.islice(self._tokens(prompt), MAX_TOKENS))
         return torch.stack(tokens) if tokens else torch.zeros(1, self.dimension)
 
     def word(self, word: str) -> Tensor | None:
-        """The vector [D] of a word in lower case: its own, its stem's, or the mean of the words inside; None where all fail."""
+        """Return the vector [D] of a lower-case word, of its stem, or the mean of known words inside it; None if all fail."""
         found = [word] if word in self.rows else self._stem(word) or self._pieces(word)
         if not found:
             return None
@@ -112,14 +112,14 @@ class WordEncoder:
             if token[0].isdigit():
                 yield torch.cat((no_word, number_features(float(token))))
                 continue
-            joined = token.replace("-", "")  # lo-fi is a word, hard-hitting two
+            joined = token.replace("-", "")  # lo-fi is one word, hard-hitting two
             for word in [joined] if joined in self.rows else token.split("-"):
                 vector = None if word in STOP_WORDS else self.word(word)
                 if vector is not None:
                     yield torch.cat((vector, no_number))
 
     def _stem(self, word: str) -> list[str]:
-        """The known word that a suffix was added to, alone in a list."""
+        """Return a list with the known word that a suffix was added to, or an empty list."""
         for suffix in SUFFIXES:
             stem = word.removesuffix(suffix)
             if stem == word or len(stem) < MIN_STEM:
@@ -135,7 +135,7 @@ class WordEncoder:
         return []
 
     def _pieces(self, word: str) -> list[str]:
-        """Known words inside a longer one, from the left, the longest first: in linear time."""
+        """Return known words inside a longer one, from left to right, longest first, in linear time."""
         found, start = [], 0
         while start + MIN_PIECE <= len(word):
             ends = range(min(len(word), start + 32), start + MIN_PIECE - 1, -1)
@@ -147,13 +147,13 @@ class WordEncoder:
 
 
 def tokenize(prompt: str) -> Iterator[str]:
-    """Words of a to z, some with hyphens, and decimal numbers: in lower case, without accents and apostrophes."""
+    """Return words of a to z, possibly hyphenated, and decimal numbers: lower case, without accents and apostrophes."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", prompt) if not unicodedata.combining(c))
     return (found[0] for found in TOKEN.finditer(plain.translate(MARKS).casefold()))
 
 
 def number_features(value: float) -> Tensor:
-    """A number's place among the octaves, [8] of length 1: up to an octave, products fall with the ratio of two numbers."""
+    """Encode a number's position on an octave scale, [8] of length 1: within an octave, products fall with the ratio."""
     octave = math.log2(min(max(value, 1.0), MAX_NUMBER))
     angles = torch.tensor([2 * math.pi * octave / period for period in PERIODS])
     return torch.cat((angles.sin(), angles.cos())) / math.sqrt(len(PERIODS))
