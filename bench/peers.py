@@ -1,4 +1,4 @@
-"""What benchmarks beside another's program share: turns, spreads, memory of a process of its own, and audiocraft itself."""
+"""Shared parts of benchmarks against reference implementations: timing in turns, spread, memory, and loading audiocraft."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .processor import processor
 from .run import commit
 
 STATUS = Path("/proc/self/status")
-SAMPLING_SECONDS = 0.005  # between two looks at a process's memory
+SAMPLING_SECONDS = 0.005  # between two samples of a process's memory
 AUDIOCRAFT = ("audiocraft", "audiocraft.models", "audiocraft.modules", "audiocraft.solvers", "audiocraft.utils")
 STAND_INS = {
     "xformers": (),
@@ -32,23 +32,23 @@ STAND_INS = {
     "audiocraft.models.encodec": ("CompressionModel",),
     "audiocraft.models.loaders": ("load_compression_model", "load_diffusion_models"),
     "audiocraft.solvers.compression": ("CompressionSolver",),
-}  # what only loading and training use
+}  # modules that only loading and training use
 
 
 def where(seed: int) -> dict[str, Any]:
-    """What a figure is of: machine, threads, versions, seed."""
+    """Return the conditions of a measurement: machine, threads, versions, seed."""
     threads = torch.get_num_threads()
     return {"device": processor(), "threads": threads, "torch": torch.__version__, "seed": seed, "commit": commit()}
 
 
 def told(found: Mapping[str, Any]) -> str:
-    """`where` as the end of a paragraph."""
+    """Return the result of `where` as one sentence."""
     tree = found["commit"].rstrip("+") or "unknown"
     return f"Seed {found['seed']}, commit {tree}, {found['device']}, {found['threads']} threads, torch {found['torch']}."
 
 
 def in_turns(calls: Mapping[str, Callable[[], Any]], turns: int) -> dict[str, list[float]]:
-    """Seconds of each call in each turn; a first turn is not counted."""
+    """Run all calls in turns; return the seconds of each call in each turn. The first turn is a warm-up and not counted."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(turns + 1):
         for name, call in calls.items():
@@ -60,27 +60,27 @@ def in_turns(calls: Mapping[str, Callable[[], Any]], turns: int) -> dict[str, li
 
 
 def middle(times: list[float], n_parts: int) -> dict[str, float]:
-    """The median time of a part in seconds, and the interquartile range as a share of it."""
+    """Return the median time per part in seconds, and the interquartile range as a fraction of the median."""
     low, median, high = quantiles(times, n=4)
     return {"seconds": round(median / n_parts, 6), "spread": round((high - low) / median, 3)}
 
 
 def alone(function: Callable[..., Any], *args: Any) -> Any:
-    """`function(*args)` in a fresh process."""
+    """Return `function(*args)`, called in a new process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         return pool.submit(function, *args).result()
 
 
 def memory_of(call: Callable[[], Any]) -> dict[str, float]:
-    """Megabytes (10^6 bytes) that a call adds to this process at its peak.
+    """Return the peak memory in megabytes (10^6 bytes) that a call adds to this process.
 
-    `resident` is all of it; `private` is without the pages of files, which the system takes back when it needs them.
+    `resident` is all of it; `private` excludes pages of files, which the system can reclaim when it needs memory.
     """
     if not STATUS.exists():
         call()
         return {"resident": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1), "private": float("nan")}
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+        Path("/proc/self/clear_refs").write_text("5")  # resets the recorded peak
     before, private, is_done = _status(), [0.0], threading.Event()
 
     def watch() -> None:
@@ -106,10 +106,10 @@ def _status() -> dict[str, float]:
 
 
 def audiocraft_diffusion() -> SimpleNamespace:
-    """audiocraft's modules `unet`, `schedule` and `decoder`, without what its packages need and these do not.
+    """Import audiocraft's modules `unet`, `schedule` and `decoder` without the other dependencies of its packages.
 
-    Empty packages stand in for the real ones, whose __init__ files import everything; none
-    stays behind. Raises ClickException where audiocraft or julius is not installed.
+    Empty packages temporarily replace the real ones, whose __init__ files import everything.
+    Raises ClickException if audiocraft or julius is not installed.
     """
     spec = importlib.util.find_spec("audiocraft")
     if spec is None or not spec.submodule_search_locations or importlib.util.find_spec("julius") is None:

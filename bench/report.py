@@ -1,4 +1,4 @@
-"""What rows say: means with intervals, a Markdown table, and plots of quality over bitrate."""
+"""Report results: means with confidence intervals, a Markdown table, and plots of quality over bitrate."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Row = dict[str, Any]
 
 
 def interval(values: np.ndarray, seed: int = 0) -> float:
-    """Half the width of the bootstrap 95 % interval of the mean over clips."""
+    """Return half the width of the bootstrap 95 % interval of the mean over clips."""
     picks = np.random.default_rng(seed).integers(0, len(values), (BOOTSTRAPS, len(values)))
     low, high = np.percentile(values[picks].mean(1), [2.5, 97.5])
     return float(high - low) / 2
 
 
 def summarize(rows: Sequence[Row], metrics: Sequence[str], kind: str | None = None) -> list[Row]:
-    """One row per codec, in the order of the rows: mean real kbps, and for each metric [mean, half interval] or None.
+    """Return one row per codec, in the order of `rows`: mean real kbps, and for each metric [mean, half interval] or None.
 
-    With `kind`, only its clips count. A mean is taken over the clips where the metric is defined; `n` tells the clips.
+    With `kind`, only clips of that kind count. Means are over the clips for which the metric is defined; `n` counts all.
     """
     chosen = [row for row in rows if kind in (None, row["kind"]) and "kbps" in row]
     out = []
@@ -41,20 +41,20 @@ def summarize(rows: Sequence[Row], metrics: Sequence[str], kind: str | None = No
 
 
 def heading(key: str) -> str:
-    """A metric's name with an arrow to the better side, and its unit."""
+    """Return a metric's name with an arrow in the direction of better values, and its unit."""
     m = metric(key)
     return f"{m.NAME} {'↑' if m.HIGHER_IS_BETTER else '↓'}" + (f" ({m.UNIT})" if m.UNIT else "")
 
 
 def cell(value: Sequence[float] | None, n_clips: int) -> str:
-    """A mean with half of its interval, which one clip does not have."""
+    """Format a mean with half of its interval; a single clip has no interval."""
     if value is None:
         return "-"
     return f"{value[0]:.2f} ± {value[1]:.2f}" if n_clips > 1 else f"{value[0]:.2f}"
 
 
 def markdown(summary: Sequence[Row], metrics: Sequence[str]) -> str:
-    """A table: one line per codec, means ± half of their 95 % intervals; '-' where a metric is undefined."""
+    """Return a Markdown table: one line per codec, means ± half of their 95 % intervals, '-' if undefined."""
     shown = [key for key in metrics if any(line[key] for line in summary)]
     lines = ["| codec | real kbps | " + " | ".join(map(heading, shown)) + " |", "|---|---:" + "|---" * len(shown) + "|"]
     for line in summary:
@@ -65,7 +65,7 @@ def markdown(summary: Sequence[Row], metrics: Sequence[str]) -> str:
 
 
 def describe(rows: Sequence[Row]) -> str:
-    """One paragraph: what was measured, where, and how to read it."""
+    """Return one paragraph: what was measured, on which machine, and how to read the numbers."""
     heard = [row for row in rows if "kbps" in row] or list(rows)
     clips = {row["clip"]: row["seconds"] for row in heard}
     widths = [row["bandwidth_hz"] / 1000 for row in heard]
@@ -78,7 +78,7 @@ def describe(rows: Sequence[Row]) -> str:
 
 
 def problems(rows: Iterable[Row]) -> list[str]:
-    """One line for each thing that could not be measured: missing codecs once, clips and cells one by one."""
+    """Return one line per missing codec, missing metric, failed clip, or value that could not be measured."""
     lines: dict[str, None] = {}
     for row in rows:
         if row.get("missing"):
@@ -94,7 +94,7 @@ def problems(rows: Iterable[Row]) -> list[str]:
 
 
 def draw(summary: Sequence[Row], key: str) -> Any:
-    """A figure: the metric over real kbps, a line for each family with its intervals; anchors are dashed levels."""
+    """Plot the metric over real kbps: one line with intervals per family, anchors as dashed horizontal lines."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -125,14 +125,14 @@ def draw(summary: Sequence[Row], key: str) -> Any:
 
 
 def _mark_levels(axes: Any, levels: Sequence[tuple[str, float]], clip: bool) -> None:
-    """Dashed lines for anchors; with `clip` only those near the codecs' range, which they must not squash."""
+    """Draw dashed lines for anchors; with `clip`, only those near the codecs' range, so that the range is not compressed."""
     low, high = axes.get_ylim()
     reach = 0.35 * (high - low)
     shown = [(name, y) for name, y in levels if not clip or low - reach < y < high + reach]
     last = -np.inf
     for name, y in sorted(shown, key=lambda level: level[1]):
         axes.axhline(y, linestyle="--", linewidth=0.8, color="0.55")
-        if y - last > 0.05 * (high - low):  # else the labels would lie on each other
+        if y - last > 0.05 * (high - low):  # else the labels would overlap
             axes.annotate(
                 name, (0.99, y), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color="0.35"
             )
@@ -140,7 +140,7 @@ def _mark_levels(axes: Any, levels: Sequence[tuple[str, float]], clip: bool) -> 
 
 
 def plots(rows: Sequence[Row], metrics: Sequence[str], folder: Path) -> list[tuple[str, str]]:
-    """Draw every metric into `folder` as PNG and SVG; returns (caption, SVG text) of each."""
+    """Draw every metric into `folder` as PNG and SVG; return (caption, SVG text) for each."""
     from matplotlib import rc_context
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,7 +155,7 @@ def plots(rows: Sequence[Row], metrics: Sequence[str], folder: Path) -> list[tup
         figure = draw(summary, key)
         figure.savefig(folder / f"{key}.png", dpi=130)
         svg = io.StringIO()
-        with rc_context({"svg.hashsalt": key}):  # else its names differ from run to run
+        with rc_context({"svg.hashsalt": key}):  # else the element ids differ between runs
             figure.savefig(svg, format="svg", metadata={"Date": None})
         (folder / f"{key}.svg").write_text(svg.getvalue())
         out.append((title, svg.getvalue()[svg.getvalue().index("<svg") :]))

@@ -1,7 +1,7 @@
-"""Codecs under test, one file each; a file with `RATES` and `make(kbps)` is found by its name.
+"""Codecs under test, one module each. A module has `RATES` and `make(kbps)`, and its name is the codec's name.
 
 A codec is named as `NAME` or `NAME:KBPS,KBPS`: `opus:6,12`, `mp3`, `nano-24k:6`, or a path to an EnCodec checkpoint.
-`pcm` is 16-bit audio at the reference's rate, `pcm24` at 24 kHz; `anchors` are noise, two low-passes and PCM.
+`pcm` is 16-bit audio at the reference's rate, `pcm24` at 24 kHz. `anchors` are noise, two low-pass filters and PCM.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["ANCHORS", "OTHERS", "Coded", "Coder", "Missing", "parse"]
 
 
 def parse(text: str, seed: int = 0) -> list[Coder]:
-    """The codecs that `NAME[:KBPS,...]` names; raises ValueError, CheckpointError or ConfigError for what is not there."""
+    """Return the codecs for `NAME[:KBPS,...]`; raises ValueError, CheckpointError or ConfigError if they do not exist."""
     name, _, listed = text.rpartition(":") if _is_rates(text.rpartition(":")[2]) and ":" in text else (text, "", "")
     rates = [float(rate) for rate in listed.split(",")] if listed else []
     if any(not 0 < rate <= 1000 for rate in rates):

@@ -2,9 +2,9 @@
 
 from .ffmpeg import Ffmpeg
 
-RATES = (24.0, 32.0)  # kbps, of a default run
+RATES = (24.0, 32.0)  # kbps, in a default run
 
 
 def make(kbps: float) -> Ffmpeg:
-    """The codec at a bitrate."""
+    """Return the codec at a bitrate."""
     return Ffmpeg("AAC", kbps, "aac", "aac", ("-b:a", f"{kbps:g}k"))

@@ -1,4 +1,4 @@
-"""What a codec under test is: audio in, audio and the bytes that it really took out."""
+"""The interface of a codec under test: audio in; decoded audio and its real size in bytes out."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ TIMEOUT_SECONDS = 120
 
 
 class Missing(EcdcError, RuntimeError):
-    """A program or model that is not on this machine; says what brings it."""
+    """A program or model is not on this machine; the message says how to get it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """What a codec made of a clip: float32 [N] at the clip's rate, aligned to it, and the bytes on disk."""
+    """A coded clip: decoded audio, float32 [N] at the clip's rate and aligned with it, and the bytes on disk."""
 
     audio: np.ndarray
     n_bytes: int
 
 
 class Coder(Protocol):
-    """A codec at one setting. `code` runs in any process and leaves no state behind."""
+    """A codec at one setting. `code` can run in any process and keeps no state."""
 
     @property
     def name(self) -> str:
-        """As it stands in tables, unlike that of any other setting."""
+        """Name in tables, unique for each setting."""
 
     @property
     def family(self) -> str:
-        """What a line of a plot joins."""
+        """Name shared by all settings of a codec; plots draw one line per family."""
 
     def code(self, audio: np.ndarray, sample_rate: int, folder: Path) -> Coded:
-        """Encode and decode float32 [N], with files in `folder`; raises Missing where a program is."""
+        """Encode and decode float32 [N], with files in `folder`; raises Missing if a program is not installed."""
 
 
 def need(program: str, package: str) -> None:
-    """Raise Missing where `program` is not on the PATH."""
+    """Raise Missing if `program` is not on the PATH."""
     if shutil.which(program) is None:
         raise Missing(f"{program} not found (Debian package {package})")
 
 
 def call(command: Sequence[str | Path], where: Path) -> None:
-    """Run a program; raises RuntimeError with its last words where it fails."""
+    """Run a program in the folder `where`; if it fails, raises RuntimeError with the last line of its stderr."""
     done = subprocess.run([str(part) for part in command], cwd=where, capture_output=True, timeout=TIMEOUT_SECONDS)
     if done.returncode:
         words = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
@@ -62,12 +62,12 @@ def call(command: Sequence[str | Path], where: Path) -> None:
 
 
 def write_wav(path: Path, audio: np.ndarray, sample_rate: int) -> None:
-    """16-bit WAV: what other people's encoders take."""
+    """Write a 16-bit WAV file, which all other encoders accept."""
     soundfile.write(path, audio, sample_rate, subtype="PCM_16")
 
 
 def read_back(path: Path, reference: np.ndarray, sample_rate: int, n_bytes: int) -> Coded:
-    """A decoded file as the reference's twin: mono, at its rate, of its length, without the codec's delay."""
+    """Read a decoded file and match it to the reference: mono, same rate and length, codec delay removed."""
     audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
     mono = audio.mean(1)
     if rate != sample_rate:
@@ -76,9 +76,9 @@ def read_back(path: Path, reference: np.ndarray, sample_rate: int, n_bytes: int)
 
 
 def aligned(audio: np.ndarray, reference: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Shift `audio` [n] to where it correlates best with `reference` [N], and fit its length.
+    """Shift `audio` [n] to its best correlation with `reference` [N], and fit its length.
 
-    Containers of some codecs do not tell the delay of their encoder; a benchmark must not punish that.
+    Some containers do not store the delay of the encoder; a benchmark must not penalise that.
     """
     reach = min(round(MAX_SHIFT_SECONDS * sample_rate), len(reference) - 1, len(audio) - 1)
     if reach < 1:

@@ -1,4 +1,4 @@
-"""Codecs that ffmpeg brings: AAC, Vorbis, Speex and Codec2."""
+"""Codecs of ffmpeg: AAC, Vorbis, Speex and Codec2."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .base import Coded, Missing, call, need, read_back, write_wav
 
 @dataclass(frozen=True, slots=True)
 class Ffmpeg:
-    """One of ffmpeg's encoders at a bitrate, mono, and ffmpeg's decoder for it."""
+    """One of ffmpeg's encoders at one bitrate, mono, with ffmpeg's decoder."""
 
     family: str
     kbps: float
@@ -24,7 +24,7 @@ class Ffmpeg:
 
     @property
     def name(self) -> str:
-        """As it stands in tables."""
+        """Name in tables."""
         return f"{self.family} {self.kbps:g}"
 
     def code(self, audio: np.ndarray, sample_rate: int, folder: Path) -> Coded:
@@ -42,6 +42,6 @@ class Ffmpeg:
 
 @lru_cache(maxsize=1)
 def encoders() -> frozenset[str]:
-    """The audio encoders of the ffmpeg on the PATH."""
+    """Return the names of the audio encoders of the ffmpeg on the PATH."""
     listing = subprocess.run(["ffmpeg", "-hide_banner", "-encoders"], capture_output=True, text=True, check=True).stdout
     return frozenset(line.split()[1] for line in listing.splitlines() if line.startswith(" A"))

@@ -9,7 +9,7 @@ import numpy as np
 
 from .base import Coded, call, need, read_back, write_wav
 
-RATES = (24.0, 32.0)  # kbps, of a default run
+RATES = (24.0, 32.0)  # kbps, in a default run
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Mp3:
 
     @property
     def name(self) -> str:
-        """As it stands in tables."""
+        """Name in tables."""
         return f"MP3 {self.kbps:g}"
 
     def code(self, audio: np.ndarray, sample_rate: int, folder: Path) -> Coded:
@@ -35,5 +35,5 @@ class Mp3:
 
 
 def make(kbps: float) -> Mp3:
-    """The codec at a bitrate."""
+    """Return the codec at a bitrate."""
     return Mp3(kbps)

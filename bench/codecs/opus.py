@@ -9,7 +9,7 @@ import numpy as np
 
 from .base import Coded, call, need, read_back, write_wav
 
-RATES = (6.0, 12.0, 24.0)  # kbps, of a default run
+RATES = (6.0, 12.0, 24.0)  # kbps, in a default run
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Opus:
 
     @property
     def name(self) -> str:
-        """As it stands in tables."""
+        """Name in tables."""
         return f"Opus {self.kbps:g}"
 
     def code(self, audio: np.ndarray, sample_rate: int, folder: Path) -> Coded:
@@ -35,5 +35,5 @@ class Opus:
 
 
 def make(kbps: float) -> Opus:
-    """The codec at a bitrate."""
+    """Return the codec at a bitrate."""
     return Opus(kbps)

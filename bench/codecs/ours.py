@@ -1,4 +1,4 @@
-"""Our models, and published EnCodec checkpoints, through the container and the command's own pipeline."""
+"""Our models and published EnCodec checkpoints, measured through the container and the pipeline of `ecdc`."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from .base import Coded, fit_length
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """A model at a bitrate: a bundled one by its name, or anything that `ecdc.load` takes."""
+    """A model at a bitrate: the name of a bundled model, or anything that `ecdc.load` accepts."""
 
     model: str
     kbps: float
 
     @property
     def family(self) -> str:
-        """The model's name, of a path the last part."""
+        """The model's name, or the last part of its path."""
         return Path(self.model).name
 
     @property
     def name(self) -> str:
-        """As it stands in tables."""
+        """Name in tables."""
         return f"{self.family} {self.kbps:g}"
 
     def code(self, audio: np.ndarray, sample_rate: int, folder: Path) -> Coded:
-        """Encode and decode float32 [N] by way of files."""
+        """Encode and decode float32 [N] through files in `folder`."""
         wav, coded, back = (folder / name for name in ("in.wav", "a.ecdc", "out.wav"))
         soundfile.write(wav, audio, sample_rate, subtype="FLOAT")
         codec = loaded(self.model)
@@ -45,18 +45,18 @@ class Ours:
 
 @lru_cache(maxsize=2)
 def loaded(model: str) -> Codec:
-    """The model, read once in each process."""
+    """Load the model, once in each process."""
     return load(model)
 
 
 def make(model: str, kbps: float) -> Ours:
-    """The model at a bitrate; raises ValueError where it has none so low."""
+    """Return the model at a bitrate; raises ValueError if the bitrate is too low for it."""
     loaded(model).config.codebooks_for(kbps)
     return Ours(model, kbps)
 
 
 def rates(model: str) -> tuple[float, ...]:
-    """What a default run measures: a doubling from step to step, up to the highest."""
+    """Return the bitrates of a default run: the highest, and lower ones that each at least halve, down to 1.5 kbps."""
     legal = loaded(model).config.bitrates_kbps
     chosen = [max(legal)]
     while (lower := [rate for rate in legal if rate <= chosen[0] / 2]) and chosen[0] > 1.5:

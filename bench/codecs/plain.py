@@ -1,4 +1,4 @@
-"""What is no codec but frames the scale: PCM, band-limited copies, noise."""
+"""Signals that are not codecs but mark the ends of the scale: PCM, band-limited copies, noise."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .base import Coded, fit_length, read_back, write_wav
 
 @dataclass(frozen=True, slots=True)
 class Pcm:
-    """16-bit samples in a WAV file at `rate`; None: at the clip's own."""
+    """16-bit samples in a WAV file at `rate`; None: at the clip's own rate."""
 
     rate: int | None = None  # Hz
     family = "PCM"
@@ -26,7 +26,7 @@ class Pcm:
         return f"PCM {self.rate / 1000:g} kHz" if self.rate else "PCM"
 
     def code(self, audio: np.ndarray, sample_rate: int, folder: Path) -> Coded:
-        """Write and read back; at another rate, resampled there and back."""
+        """Write and read back; if `rate` differs, resample there and back."""
         path, rate = folder / "a.wav", self.rate or sample_rate
         write_wav(path, soxr.resample(audio, sample_rate, rate, quality="VHQ") if rate != sample_rate else audio, rate)
         return read_back(path, audio, sample_rate, path.stat().st_size)
@@ -34,7 +34,7 @@ class Pcm:
 
 @dataclass(frozen=True, slots=True)
 class LowPass:
-    """The reference without what lies above `hz`: the low anchor of listening tests (ITU-R BS.1534)."""
+    """The reference without frequencies above `hz`: the low anchor of listening tests (ITU-R BS.1534)."""
 
     hz: float
     family = "anchor"
@@ -45,7 +45,7 @@ class LowPass:
         return f"low-pass {self.hz / 1000:g} kHz"
 
     def code(self, audio: np.ndarray, sample_rate: int, folder: Path) -> Coded:
-        """Filter [N]; takes no bytes."""
+        """Return the filtered clip [N], with 0 bytes."""
         if 2 * self.hz >= sample_rate:
             return Coded(audio, 0)
         filtered = oaconvolve(audio, low_pass(self.hz, sample_rate), mode="full")
@@ -54,19 +54,19 @@ class LowPass:
 
 @lru_cache(maxsize=8)
 def low_pass(hz: float, sample_rate: int) -> np.ndarray:
-    """A linear-phase filter of odd length whose transition is 400 Hz wide."""
+    """Return a linear-phase filter of odd length with a transition band of 400 Hz."""
     return firwin(2 * round(2 * sample_rate / 400) + 1, hz, fs=sample_rate)
 
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """White noise of the reference's level: nothing of the sound survives."""
+    """White noise at the reference's level, which keeps nothing else of the sound."""
 
     seed: int = 0
     family = "anchor"
     name = "noise"
 
     def code(self, audio: np.ndarray, sample_rate: int, folder: Path) -> Coded:
-        """Noise [N]; takes no bytes."""
+        """Return noise [N], with 0 bytes."""
         noise = np.random.default_rng(self.seed).standard_normal(len(audio))
         return Coded((noise * np.sqrt(np.mean(np.square(audio)))).astype(np.float32), 0)

@@ -2,9 +2,9 @@
 
 from .ffmpeg import Ffmpeg
 
-RATES = (8.0, 16.0)  # kbps, of a default run
+RATES = (8.0, 16.0)  # kbps, in a default run
 
 
 def make(kbps: float) -> Ffmpeg:
-    """The codec at a bitrate."""
+    """Return the codec at a bitrate."""
     return Ffmpeg("Speex", kbps, "libspeex", "spx", ("-ar", "16000", "-b:a", f"{kbps:g}k"))

@@ -1,9 +1,9 @@
-"""Quality metrics, one file each; add one by adding its file's name to `ALL`.
+"""Quality metrics, one module each. To add one, add its module's name to `ALL`.
 
-A metric is a module with `NAME`, `UNIT`, `HIGHER_IS_BETTER`, `BAND` (the frequencies that it looks at), `NEEDS` (the
-package that brings it), `SPEECH_ONLY`, `QUICK` (whether it costs next to nothing) and
+A metric is a module with `NAME`, `UNIT`, `HIGHER_IS_BETTER`, `BAND` (the frequencies that it evaluates), `NEEDS` (the
+package that provides it), `SPEECH_ONLY`, `QUICK` (True if it is fast) and
 `measure(reference, degraded, sample_rate) -> float`. Signals are mono float32 [N] of equal length. `measure` raises
-Undefined where the metric has no value; callers want `score`.
+Undefined if the metric has no value; callers should use `score`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import numpy as np
 from ...format.errors import EcdcError
 
 ALL = ("visqol", "visqol_speech", "zimtohrli", "pesq", "stoi", "mel", "stft", "si_sdr")
-SILENCE = 1e-4  # peak of full scale, under which a reference counts as silent
-MIN_SECONDS = 0.5  # less is too little for any of the metrics
+SILENCE = 1e-4  # a reference whose peak is below this share of full scale counts as silent
+MIN_SECONDS = 0.5  # the metrics need at least this much audio
 
 
 class Undefined(EcdcError, ValueError):
-    """The metric has no value for these signals; says why."""
+    """The metric has no value for these signals; the message says why."""
 
 
 class Metric(Protocol):
-    """What a metric's module holds."""
+    """The interface of a metric's module."""
 
     NAME: str
     UNIT: str
@@ -36,18 +36,18 @@ class Metric(Protocol):
     QUICK: bool
 
     def measure(self, reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
-        """The score of `degraded` against `reference`."""
+        """Return the score of `degraded` against `reference`, each [N]."""
 
 
 def metric(key: str) -> Metric:
-    """The metric's module by its file's name; raises ValueError for an unknown one."""
+    """Import the module of a metric by its name; raises ValueError if it is unknown."""
     if key not in ALL:
         raise ValueError(f"{key}: no such metric (known: {', '.join(ALL)})")
     return cast(Metric, importlib.import_module(f".{key}", __package__))
 
 
 def score(key: str, reference: np.ndarray, degraded: np.ndarray, sample_rate: int, kind: str) -> tuple[float | None, str]:
-    """The score and '', or None and why there is none: never an exception."""
+    """Return (score, ''), or (None, reason) if there is no score. Never raises for the signals."""
     chosen = metric(key)
     if chosen.SPEECH_ONLY and kind != "speech":
         return None, "for speech only"
@@ -61,6 +61,6 @@ def score(key: str, reference: np.ndarray, degraded: np.ndarray, sample_rate: in
         value = float(chosen.measure(reference, degraded, sample_rate))
     except ImportError:
         return None, f"needs {chosen.NEEDS}"
-    except Exception as error:  # other people's code on odd signals: one cell less, not the end of a run
+    except Exception as error:  # external code on unusual signals: skip one cell instead of ending the run
         return None, f"{type(error).__name__}: {error}"
     return (value, "") if np.isfinite(value) else (None, "the result is not a finite number")

@@ -14,7 +14,7 @@ SAMPLE_RATE = 16_000  # Hz
 
 
 def measure(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
-    """MOS-LQO, 1.04 to 4.64; raises Undefined where it finds no utterance."""
+    """Return MOS-LQO, 1.04 to 4.64; raises Undefined if PESQ finds no utterance."""
     import pesq
 
     signals = (soxr.resample(x.astype(np.float64), sample_rate, SAMPLE_RATE) for x in (reference, degraded))

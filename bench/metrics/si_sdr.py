@@ -1,4 +1,4 @@
-"""Scale-invariant signal-to-distortion ratio (Le Roux et al. 2019): how closely the waveform is followed."""
+"""Scale-invariant signal-to-distortion ratio (Le Roux et al. 2019): how closely the waveform is reproduced."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from . import Undefined
 NAME, UNIT, HIGHER_IS_BETTER = "SI-SDR", "dB", True
 BAND, NEEDS = "all", "ecdc"
 SPEECH_ONLY, QUICK = False, True
-MAX_DB = 100.0  # what an exact copy gets
+MAX_DB = 100.0  # the score of an exact copy
 
 
 def measure(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
-    """SI-SDR in dB, of signals without their means; at most MAX_DB."""
+    """Return the SI-SDR in dB of the signals minus their means, at most MAX_DB; raises Undefined for constant signals."""
     target, estimate = (x.astype(np.float64) - x.mean(dtype=np.float64) for x in (reference, degraded))
     energy = float(target @ target)
     if energy == 0:

@@ -1,4 +1,4 @@
-"""Multi-scale STFT distance, as DAC measures it (Kumar et al. 2023): it sees the high band more than the mel distance does."""
+"""Multi-scale STFT distance, as in DAC (Kumar et al. 2023): it weights high frequencies more than the mel distance does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WINDOWS = (2048, 512)  # samples
 
 
 def measure(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
-    """Sum over both windows of the mean absolute differences of magnitudes and of log10 of their squares."""
+    """Return the mean absolute differences of magnitudes and of log10 squared magnitudes, summed over both windows."""
     total = 0.0
     for n_fft in WINDOWS:
         one, two = (magnitudes(x, n_fft) for x in (reference, degraded))

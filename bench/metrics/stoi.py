@@ -14,7 +14,7 @@ SPEECH_ONLY, QUICK = True, True
 
 
 def measure(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
-    """Correlation of third-octave envelopes, up to 1; raises Undefined where too little is loud enough."""
+    """Return the correlation of third-octave envelopes, at most 1; raises Undefined if too little audio is loud enough."""
     from pystoi import stoi
 
     with warnings.catch_warnings(record=True) as caught:

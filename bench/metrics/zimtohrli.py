@@ -12,7 +12,7 @@ SAMPLE_RATE = 48_000  # Hz
 
 
 def measure(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
-    """Mean opinion score, 1 to 5."""
+    """Return a mean opinion score, 1 to 5."""
     import zimtohrli
 
     signals = (np.ascontiguousarray(soxr.resample(x, sample_rate, SAMPLE_RATE), np.float32) for x in (reference, degraded))
