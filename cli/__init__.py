@@ -1,1 +1,1 @@
-"""The `ecdc` command: one thin file per subcommand, loaded when it is called."""
+"""The `ecdc` command: one thin module per subcommand, imported when it is called."""

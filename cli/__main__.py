@@ -2,5 +2,5 @@
 
 from .main import main
 
-if __name__ == "__main__":  # processes of --jobs import this file
+if __name__ == "__main__":  # worker processes of --jobs import this file too
     main()

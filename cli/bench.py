@@ -1,4 +1,4 @@
-"""`ecdc bench`: quality at real bytes, beside other codecs; `bench listen`: what blind tests said."""
+"""`ecdc bench`: measure quality at real file sizes against other codecs; `bench listen`: results of blind tests."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def bench_command(ctx: click.Context, output: Path | None, rate: int, seconds: f
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[int], Callable[[dict[str, Any]], object]]]:
-    """A bar over rows with an estimate, on stderr."""
+    """Show a progress bar over rows with an estimate, on stderr."""
     from tqdm import tqdm
 
     with tqdm(unit="row", leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty()) as bar:
@@ -151,7 +151,7 @@ BENCHES = {
 
 
 def _pass_on(name: str, module: str, text: str) -> click.Command:
-    """A command that hands its arguments to `main` of a module, which is imported late."""
+    """Return a command that passes its arguments to `main` of a module, which is imported only when it runs."""
 
     @click.command(name, context_settings={"ignore_unknown_options": True}, add_help_option=False, help=text)
     @click.argument("args", nargs=-1, type=click.UNPROCESSED)

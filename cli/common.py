@@ -1,4 +1,4 @@
-"""What the commands share: names of outputs, one-line errors, progress for people."""
+"""Shared parts of the commands: output names, one-line errors, progress bars."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .text import dumps, echo, printable
 
 
 class Time(click.ParamType):
-    """A time from the command line, exactly: seconds, m:ss or h:mm:ss, each with decimals -> Fraction of seconds."""
+    """Exact time on the command line: seconds, m:ss or h:mm:ss, each with optional decimals -> seconds as a Fraction."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
-        """Parse; a usage error says what is expected."""
+        """Parse `value`; a usage error says what is expected."""
         found = re.fullmatch(r"(?:(?:(\d{1,6}):)?([0-5]?\d):(?=\d\d(?:\.|$)))?(\d{1,12}(?:\.\d{1,12})?)", str(value))
         if found is None or (found[2] and Fraction(found[3]) >= 60):
             self.fail(f"{value!r} is no time: give seconds, m:ss or h:mm:ss, such as 83.5 or 1:23.5", param, ctx)
@@ -39,11 +39,11 @@ DEBUG = "ECDC_DEBUG"  # environment variable: show tracebacks
 
 
 class InputError(EcdcError):
-    """An input that cannot be processed; one line for people."""
+    """An input cannot be processed; the message is one line."""
 
 
 class NamedError(InputError):
-    """What is wrong with a certain file, which the line begins with: `guard` adds no other name."""
+    """An error whose message begins with the name of the file, so that `guard` adds no other name."""
 
     def __init__(self, filename: str, text: str) -> None:
         super().__init__(filename, text)
@@ -54,7 +54,10 @@ class NamedError(InputError):
 
 
 def output_for(source: str, root: Path | None, suffix: str, output: str | None, output_dir: str | None) -> str:
-    """Where the result of `source` goes: `output`, or its name with `suffix`, in `output_dir` or beside it."""
+    """Return the output name for `source`: `output` if given, else its name with `suffix`, in `output_dir` or beside it.
+
+    The path relative to `root` is kept inside `output_dir`. Standard input goes to standard output.
+    """
     if output is not None:
         return output
     if source == "-":
@@ -67,7 +70,7 @@ def output_for(source: str, root: Path | None, suffix: str, output: str | None, 
 
 
 def check_outputs(jobs: list[tuple[str, str]], force: bool) -> None:
-    """Refuse to overwrite without `force`, to write over an input, and to write one file twice, however it is spelt."""
+    """Raise InputError if a target exists and `force` is False, is an input, or occurs twice, even if spelt differently."""
     targets: set[str] = set()
     for _, target in jobs:
         where = os.path.realpath(target)
@@ -80,7 +83,7 @@ def check_outputs(jobs: list[tuple[str, str]], force: bool) -> None:
 
 
 def check_output(sources: Iterable[str], target: str, force: bool) -> None:
-    """The same for one output that is made of all `sources`."""
+    """Check one output that is made from all `sources` in the same way."""
     if target == "-":
         return
     from ..format.files import is_special
@@ -101,9 +104,9 @@ def plan(
     inputs: tuple[str, ...], suffixes: frozenset[str], suffix: str, output: str | None, output_dir: str | None, force: bool,
     may_exist: bool = False,
 ) -> list[tuple[str, str]]:  # fmt: skip
-    """The (source, target) pairs of a command line without folders, checked before anything is written.
+    """Return the (source, target) pairs of a command line without folders, after checking all of them.
 
-    Outputs that exist are an error unless `force` or `may_exist`.
+    Raises click.UsageError, or InputError for a bad target; an existing output is one unless `force` or `may_exist`.
     """
     if output is not None and output_dir is not None:
         raise click.UsageError("give -o or --output-dir, not both")
@@ -117,28 +120,31 @@ def plan(
 
 
 def describe(error: BaseException) -> str:
-    """One line for people, whatever was raised."""
+    """Return a one-line message for any exception."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"{error.filename or 'the disk'}: no space left on the disk"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = " ".join(str(error).split()) or type(error).__name__
-    advice = getattr(error, "advice", "")  # of a FormatError
+    advice = getattr(error, "advice", "")  # only a FormatError has it
     return f"{text}; {advice}" if advice else text
 
 
 def expected_errors() -> tuple[type[BaseException], ...]:
-    """What bad input may raise; anything else is a defect of ours and keeps its traceback."""
+    """Return the exceptions that bad input may cause; any other exception is a bug in ecdc and keeps its traceback."""
     return (EcdcError, ValueError, OSError)
 
 
 @contextlib.contextmanager
 def guard(where: str | None = None) -> Iterator[None]:
-    """Turn expected errors into one line on stderr and exit code 1, Ctrl-C and SIGTERM into 130, a closed pipe into silence."""
+    """Turn expected errors into one line on stderr and exit code 1, Ctrl-C and SIGTERM into exit code 130.
+
+    A closed output pipe gives exit code 1 without a message. `where` names the input in messages that name no file.
+    """
     try:
         yield
     except BrokenPipeError:
-        # Whoever read our output has had enough; do not let the interpreter flush into the void.
+        # The reader of our output has closed the pipe; keep the interpreter from flushing into it at exit.
         if sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(EXIT_FAILED) from None
@@ -157,7 +163,7 @@ def guard(where: str | None = None) -> Iterator[None]:
 def process(
     jobs: list[tuple[str, str]], work: Callable[[str, str], dict[str, Any]], say: Callable[[dict[str, Any]], None]
 ) -> None:
-    """Run `work` on every pair; one that fails is reported and the others still run. Exits 1 if any failed."""
+    """Run `work` on every (source, target) pair. A failure is reported and the others still run; then exits with 1."""
     failed = 0
     for source, target in jobs:
         try:
@@ -174,7 +180,7 @@ def process(
 
 
 def each(names: Iterable[str], work: Callable[[str], None]) -> None:
-    """Run `work` on every name; one that fails is reported and the others still run. Exits 1 if any failed."""
+    """Run `work` on every name. A failure is reported and the others still run; then exits with 1."""
     failed = False
     for name in names:
         try:
@@ -190,7 +196,7 @@ def each(names: Iterable[str], work: Callable[[str], None]) -> None:
 
 @contextlib.contextmanager
 def progress_bar(label: str, seconds: float | None, quiet: bool) -> Iterator[Callable[[float], None]]:
-    """A bar over seconds of audio, on stderr, only where a person can see it."""
+    """Show a progress bar over seconds of audio on stderr, if that is a terminal; yield a function that adds seconds."""
     if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield lambda done: None
         return
@@ -201,7 +207,10 @@ def progress_bar(label: str, seconds: float | None, quiet: bool) -> Iterator[Cal
 
 
 def calls_bar(quiet: bool) -> Callable[[int, int], None]:
-    """A bar over the calls of networks, of which long work has many before its first second is done; as `progress_bar`."""
+    """Return a callback (done, total) that shows a bar over network calls on stderr, if that is a terminal.
+
+    A diffusion decoder makes many calls before its first second of audio is done.
+    """
     if quiet or sys.stderr is None or not sys.stderr.isatty():
         return lambda done, total: None
     from tqdm import tqdm
@@ -221,9 +230,9 @@ def calls_bar(quiet: bool) -> Callable[[int, int], None]:
 def speaker(
     as_json: bool, quiet: bool, sentence: Callable[[dict[str, Any]], str], to_stderr: bool
 ) -> Callable[[dict[str, Any]], None]:
-    """How results are told: JSON lines for programs, a sentence for people, or nothing.
+    """Return a function that reports a result: as a JSON line, as a sentence on stderr, or not at all if `quiet`.
 
-    Where the data itself goes to standard output, the telling goes to stderr.
+    Set `to_stderr` if the data itself goes to standard output; JSON lines then go to stderr.
     """
 
     def say(row: dict[str, Any]) -> None:

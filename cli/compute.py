@@ -1,4 +1,4 @@
-"""Where and with how many threads networks compute."""
+"""Options for the device and the number of threads of networks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 import click
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-MOST_THREADS = 8  # these networks are small: more threads wait for each other rather than work
+MOST_THREADS = 8  # the networks are small: more threads mostly wait for each other
 
 
 def threads_option(command: Callable[..., None]) -> Callable[..., None]:
-    """The option --threads."""
+    """Add the option --threads."""
     return click.option(
         "--threads",
         type=click.IntRange(1, 1024),
@@ -21,7 +21,7 @@ def threads_option(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def compute_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options --threads and --device."""
+    """Add the options --threads and --device."""
     command = click.option(
         "--device",
         type=click.Choice(DEVICES),
@@ -33,11 +33,11 @@ def compute_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def settle_threads(threads: int | None, usual: int | None = None) -> None:
-    """Set how torch computes in this process. Call it before torch is imported.
+    """Set torch's threads in this process. Call it before torch is imported.
 
-    Threads of OpenMP that wait for each other usually spin. On a machine that is busy the one that all wait for does not get
-    a processor meanwhile, and everything takes ten times as long as on one thread. Here they sleep instead.
-    `usual` is the default in place of one thread per processor.
+    OpenMP threads that wait for each other normally spin. On a busy machine they then take the processor from the thread
+    that they wait for, and everything takes ten times as long as on one thread. Here they sleep instead.
+    `usual` is the default number of threads; None: one per processor, at most MOST_THREADS.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
@@ -48,7 +48,7 @@ def settle_threads(threads: int | None, usual: int | None = None) -> None:
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0)) or 1
     return os.cpu_count() or 1

@@ -55,7 +55,7 @@ def _language_model(path: str | None) -> LanguageModel | None:
 
 
 def _token_space(file: CodeFile, model: str | None) -> bytes:
-    """The hash of the codebooks that a version 0 file means."""
+    """Return the hash of the codebooks of a version 0 file, from its checkpoint; raises InputError."""
     if model is None:
         raise InputError("a version 0 file does not name its codebooks: give its checkpoint with --model")
     from ..codec.checkpoints import load

@@ -93,7 +93,7 @@ def decode_command(
 
 @dataclass(frozen=True)
 class Decoding:
-    """What is done with every file; the fields are the command's options."""
+    """The task of decoding one file; its fields are the command's options."""
 
     form: str | None
     rate: int | None
@@ -112,20 +112,23 @@ class Decoding:
     quiet: bool
 
     def output(self, target: str, note: Callable[[str], None]) -> Output:
-        """Where and how a result is written."""
+        """Return the settings of an output: file, format, bits, overwriting and where notes go."""
         from ..codec.audio_out import Output
 
         return Output(target, self.form, self.bits, self.force, (lambda line: None) if self.quiet else note)
 
     def prepare(self) -> Work:
-        """Load the model, if one is named. Raises what bad input raises."""
+        """Load the model, if one is given, and return a function that decodes one file.
+
+        Raises one of `expected_errors` for bad input.
+        """
         settle_threads(self.threads)
         from ..codec.checkpoints import load, load_bundled
         from ..codec.device import on_device
         from ..codec.pipeline import decode_file
 
         codec = load(self.model) if self.model else None
-        bundled = functools.cache(load_bundled)  # files mostly name one codec, which is loaded and placed once
+        bundled = functools.cache(load_bundled)  # most files name the same codec: load it and move it to the device once
         change = _changer(self.decoder, self.steps, self.seed, self.quiet)
         placed = functools.cache(lambda codec: on_device(change(codec), self.device, encoding=False))
 
@@ -152,7 +155,7 @@ class Decoding:
         return work
 
     def seconds_of(self, source: str) -> float | None:
-        """How long a file's audio lasts, if a person can see the progress."""
+        """Return the duration of a file's audio in seconds; None if no progress is shown or it is standard input."""
         if self.quiet or sys.stderr is None or not sys.stderr.isatty() or source == "-":
             return None
         from ..format.summary import open_summary
@@ -162,7 +165,7 @@ class Decoding:
 
 
 def _changer(decoder: str, steps: int | None, seed: int | None, quiet: bool) -> Callable[[Codec], Codec]:
-    """What gives a codec the decoder that was asked for."""
+    """Return a function that replaces a codec's decoder by the requested one."""
     if decoder == "conv":
         return lambda codec: codec
     from ..codec.diffusion.choice import with_decoder

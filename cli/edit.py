@@ -1,4 +1,4 @@
-"""`ecdc peel`, `cut`, `cat` and `tag`: files from files, without a model."""
+"""`ecdc peel`, `cut`, `cat` and `tag`: edit files without a model."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def output_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options -o and --force of every command here."""
+    """Add the options -o and --force."""
     command = click.option("--force", is_flag=True, help="Overwrite the output.")(command)
     return click.option("-o", "--output", required=True, metavar="FILE", help="Output file, or '-'.")(command)
 
 
 @contextlib.contextmanager
 def opened(names: tuple[str, ...], output: str, force: bool) -> Iterator[tuple[list[Reader], BinaryIO]]:
-    """Readers of the inputs, and the output; errors end the command in one line."""
+    """Yield Readers of the inputs, and the output stream; errors end the command with one line."""
     with guard(names[0] if len(names) == 1 else None), contextlib.ExitStack() as stack:
         check_output(names, output, force)
         from ..format import Reader
@@ -108,7 +108,7 @@ def tag_command(input: str, settings: tuple[str, ...], remove: tuple[str, ...], 
 
 @contextlib.contextmanager
 def _replacing(name: str) -> Iterator[tuple[list[Reader], BinaryIO]]:
-    """A reader of a file, and the output that takes its place when it is complete."""
+    """Yield a Reader of a file, and the output that replaces the file when it is complete."""
     with guard(name):
         from ..format import Reader
         from ..format.files import input_stream, output_stream

@@ -95,7 +95,7 @@ def encode_command(
 
 @dataclass(frozen=True)
 class Encoding:
-    """What is done with every file; the fields are the command's options."""
+    """The task of encoding one file; its fields are the command's options."""
 
     kbps: float
     vbr: bool
@@ -114,7 +114,7 @@ class Encoding:
     quiet: bool
 
     def prepare(self) -> Work:
-        """Load the model. Raises what bad input raises."""
+        """Load the model and return a function that encodes one file. Raises one of `expected_errors` for bad input."""
         is_live = self.chunk_seconds is not None and self.chunk_seconds < 1
         settle_threads(self.threads, 1 if is_live else None)
         from ..codec.checkpoints import load
@@ -150,7 +150,7 @@ class Encoding:
         return work
 
     def seconds_of(self, source: str) -> float | None:
-        """How long a file's audio lasts, if a person can see the progress."""
+        """Return the duration of a file's audio in seconds; None if no progress is shown or it is unknown."""
         if self.quiet or sys.stderr is None or not sys.stderr.isatty():
             return None
         from ..codec.pipeline import seconds_of

@@ -1,4 +1,4 @@
-"""Folders as inputs: which files are taken, where their results go, and which are there already."""
+"""Folders as inputs: select the files, name their outputs, and find outputs that exist already."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PARTIAL = ".partial"
 
 @dataclass
 class Plan:
-    """What a command line with folders comes to."""
+    """The work that a command line asks for."""
 
-    jobs: list[tuple[str, str]] = field(default_factory=list)  # source, target: to be done
-    n_existing: int = 0  # inputs whose outputs exist and stay
-    left_out: list[tuple[str, str]] = field(default_factory=list)  # a file that was not taken, and why
-    failed: list[tuple[str, str]] = field(default_factory=list)  # a file or folder that cannot be processed, and why
+    jobs: list[tuple[str, str]] = field(default_factory=list)  # (source, target) pairs to process
+    n_existing: int = 0  # inputs that are skipped because their outputs exist
+    left_out: list[tuple[str, str]] = field(default_factory=list)  # (file, reason) for files that are not selected
+    failed: list[tuple[str, str]] = field(default_factory=list)  # (path, reason) for files and folders that cannot be processed
     has_folders: bool = False
 
 
@@ -30,9 +30,9 @@ def plan_all(
     inputs: tuple[str, ...], suffixes: frozenset[str], suffix: str, output: str | None, output_dir: str | None, force: bool,
     skip_existing: bool | None,
 ) -> Plan:  # fmt: skip
-    """The plan of a command line; see `plan` for files and `plan_folders` for folders.
+    """Return the plan of a command line; see `plan` for files and `plan_folders` for folders.
 
-    `skip_existing` None: only with folders, and not with `force`.
+    If `skip_existing` is None, existing outputs are skipped only with folders and without `force`.
     """
     if force and skip_existing:
         raise click.UsageError("give --force or --skip-existing, not both")
@@ -52,9 +52,9 @@ def plan_folders(
 ) -> Plan:
     """Find the files with one of `suffixes` in folders, at any depth, and name the outputs, which end in `suffix`.
 
-    The tree is mirrored in `output_dir`, or outputs go beside their sources. Names depend on the
-    names of the inputs alone, so that an interrupted run continues where it was. Raises
-    InputError if there is nothing to process, click.UsageError for standard input.
+    The tree is mirrored in `output_dir`, or outputs go beside their sources. Output names depend only on
+    input names, so that an interrupted run can be continued. Raises InputError if there is nothing to
+    process, click.UsageError for standard input.
     """
     if "-" in inputs:
         raise click.UsageError("'-' cannot be given together with a folder")
@@ -89,7 +89,7 @@ def plan_folders(
 
 
 def _walk(root: Path, suffixes: frozenset[str], output_dir: str | None, found: Plan) -> Iterator[str]:
-    """The files to take, in the order of their names; the others are noted in `found`."""
+    """Yield the files to process, in the order of their names; the others are recorded in `found`."""
     own = os.path.realpath(output_dir) if output_dir else None
 
     def unreadable(error: OSError) -> None:
@@ -112,7 +112,7 @@ def _walk(root: Path, suffixes: frozenset[str], output_dir: str | None, found: P
 
 
 def _reason(path: str, name: str, suffixes: frozenset[str]) -> str | None:
-    """Why a file is not taken; None if it is."""
+    """Return why a file is not selected, or None if it is."""
     if name.startswith("._"):
         return "holds what macOS knows about another file"
     if os.path.splitext(name)[1].lower() not in suffixes:
@@ -126,7 +126,7 @@ def _reason(path: str, name: str, suffixes: frozenset[str]) -> str | None:
 
 
 def _targets(sources: list[tuple[str, Path | None]], suffix: str, output_dir: str | None) -> list[tuple[str, str]]:
-    """An output for each input: a.ecdc, or a.wav.ecdc and a.flac.ecdc if both would be a.ecdc."""
+    """Return (source, target) for each input: a.ecdc, or a.wav.ecdc and a.flac.ecdc if both would be a.ecdc."""
     short = [(source, output_for(source, root, suffix, None, output_dir)) for source, root in sources]
     long = [str(Path(target).with_name(Path(source).name + suffix)) for source, target in short]
     is_long = [False] * len(short)
@@ -141,6 +141,6 @@ def _targets(sources: list[tuple[str, Path | None]], suffix: str, output_dir: st
 
 
 def _place(path: str) -> str:
-    """One spelling for each place."""
+    """Return the path with its folder resolved, so that each file has one spelling; a link as the file itself is kept."""
     folder, name = os.path.split(path)
     return os.path.join(os.path.realpath(folder), name)

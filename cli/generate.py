@@ -85,7 +85,7 @@ def generate_command(
         try:
             source = _source(stack, **given)
             header = source.header()
-        except RuntimeError as error:  # such as a model without its codec
+        except RuntimeError as error:  # for example, a model without its codec
             raise InputError(str(error)) from error
         with (
             progress_bar(given["prompt"] or given["generator"], given["seconds"], quiet) as progress,
@@ -100,7 +100,7 @@ def generate_command(
 def _source(
     stack: contextlib.ExitStack, generator: str, model: str | None, start: str | None, melody: str | None, **given: Any
 ) -> TokenSource:
-    """What a plugin makes of the command's options; the files that it reads from are closed with `stack`."""
+    """Return the plugin's token source for the command's options. `stack` closes the files that it reads."""
     from ..plugins.generators import generator as find
 
     options = _options(given)
@@ -127,7 +127,7 @@ def _list() -> None:
 
 @contextlib.contextmanager
 def _opened(name: str) -> Iterator[CodeFile | Sound]:
-    """An .ecdc file or audio, whichever it is; standard input is kept in a file meanwhile."""
+    """Open an .ecdc file or audio, detected by its first bytes; standard input is copied to a temporary file first."""
     from ..codec.audio import AudioSource
     from ..format.api import CodeFile
     from ..plugins.generators import Sound
@@ -151,7 +151,7 @@ def _opened(name: str) -> Iterator[CodeFile | Sound]:
 
 
 def _sound(opened: CodeFile | Sound) -> Sound:
-    """What was opened, decoded if it is tokens."""
+    """Return the opened input as audio; an .ecdc file is decoded. Raises InputError if its codec is not bundled."""
     from ..plugins.generators import Sound
 
     if isinstance(opened, Sound):
@@ -174,7 +174,7 @@ def _sound(opened: CodeFile | Sound) -> Sound:
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed, or SIGTERM came, once; a second time it interrupts as usual."""
+    """Yield a function that returns True after one Ctrl-C or SIGTERM; the second one interrupts as usual."""
     asked: list[int] = []
 
     def note(number: int, frame: object) -> None:

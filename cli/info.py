@@ -28,7 +28,7 @@ def info_command(inputs: tuple[str, ...], as_json: bool) -> None:
 
 
 def _page(row: dict[str, Any]) -> str:
-    """One fact a line; tags have lines of their own, one for each value, and what is not known has none."""
+    """Format one property per line, then one line per tag value; unknown values are left out."""
     facts = [(key.replace("_", " "), value) for key, value in row.items() if key != "tags" and value not in (None, [])]
     for key, values in row.get("tags", {}).items():
         facts += [(f"tag {key}", repr(value)) for value in (values if isinstance(values, list) else [values])]

@@ -1,4 +1,4 @@
-"""Many files, one after the other or in several processes, under one progress bar."""
+"""Process many files, sequentially or in several processes, with one progress bar."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ __all__ = ["Task", "Work", "jobs_option", "plan_all", "run_found"]
 Jobs = list[tuple[str, str]]  # source, target
 Row = dict[str, Any]
 Handle = Callable[[int, str, Any], None]  # job, kind of event, value
-TELL_SECONDS = 0.2  # between two reports of one file's progress
-STOP_SECONDS = 10.0  # that a process has to clean up
+TELL_SECONDS = 0.2  # shortest time between two progress reports of a file
+STOP_SECONDS = 10.0  # time for a process to clean up before it is killed
 
 
 class Work(Protocol):
-    """Processes one file."""
+    """A function that processes one file."""
 
     def __call__(self, source: str, target: str, progress: Callable[[float], None], note: Callable[[str], None]) -> Row:
-        """Return what to tell. `progress` receives seconds of audio done since its last call, `note` lines for people."""
+        """Return the result's row. Call `progress` with the seconds of audio done since its last call, `note` with messages."""
         ...
 
 
 class Task(Protocol):
-    """What is done with every file; travels to other processes."""
+    """The work to do on every file. It is pickled to other processes."""
 
     def prepare(self) -> Work:
-        """Load models. Raises what bad input raises."""
+        """Load models and return the function for one file. Raises one of `expected_errors` for bad input."""
         ...
 
     def seconds_of(self, source: str) -> float | None:
-        """How long a file's audio lasts, if that is quickly known."""
+        """Return the duration of a file's audio in seconds, or None if it cannot be found quickly."""
         ...
 
 
 def jobs_option(command: Callable[..., None]) -> Callable[..., None]:
-    """The options --jobs and --skip-existing."""
+    """Add the options --jobs and --skip-existing."""
     command = click.option(
         "--skip-existing/--no-skip-existing", default=None, help="Skip inputs whose outputs exist. Default: with folders."
     )(command)
@@ -68,7 +68,7 @@ def jobs_option(command: Callable[..., None]) -> Callable[..., None]:
 def run_found(
     plan: Plan, task: Task, n_workers: int, say: Callable[[Row], None], as_json: bool, quiet: bool, verb: str
 ) -> None:
-    """Do what a plan says: files with a bar for each, folders and parallel work under one bar."""
+    """Carry out a plan. Single files have one bar each; folders and parallel work share one bar."""
     if plan.has_folders or (n_workers > 1 and len(plan.jobs) > 1):
         return run_plan(plan, task, n_workers, say, as_json, quiet, verb)
     if plan.n_existing and not quiet:
@@ -89,7 +89,7 @@ def run_found(
 
 
 def run_plan(plan: Plan, task: Task, n_workers: int, say: Callable[[Row], None], as_json: bool, quiet: bool, verb: str) -> None:
-    """Do what a plan says and tell what became of it; exits with 1 unless all went well. `verb` is such as "encoded"."""
+    """Carry out a plan and print a summary; exits with 1 if anything failed. `verb` is a word such as "encoded"."""
     for path, why in [] if quiet else plan.left_out:
         echo(printable(f"ecdc: {path}: not taken: {why}"), err=True)
     for path, why in plan.failed:
@@ -121,7 +121,7 @@ def run_plan(plan: Plan, task: Task, n_workers: int, say: Callable[[Row], None],
 
 
 class Bar:
-    """One bar over the bytes of all inputs, on stderr, only where a person can see it."""
+    """One progress bar over the bytes of all inputs, on stderr, shown only on a terminal."""
 
     def __init__(self, jobs: Jobs, quiet: bool) -> None:
         self.is_shown = not quiet and sys.stderr is not None and sys.stderr.isatty()
@@ -134,7 +134,7 @@ class Bar:
         if self.is_shown:
             from tqdm import tqdm
 
-            size = os.get_terminal_size(sys.stderr.fileno())  # 0 by 0 where nobody has told
+            size = os.get_terminal_size(sys.stderr.fileno())  # 0 by 0 if the terminal's size is unknown
             self._bar = tqdm(
                 total=sum(self._sizes), unit="B", unit_scale=True, file=sys.stderr, leave=False,
                 dynamic_ncols=size.columns > 0, ncols=None if size.columns else 80, nrows=None if size.lines else 24,
@@ -147,19 +147,19 @@ class Bar:
             self._bar.close()
 
     def part(self, i: int, share: float) -> None:
-        """File `i` is done to this share."""
+        """Show file `i` as done to this share, 0 to 1."""
         self._parts[i] = min(max(share, 0.0), 1.0)
         self._show()
 
     def whole(self, i: int) -> None:
-        """File `i` is done."""
+        """Show file `i` as done."""
         self._parts.pop(i, None)
         self._n_files += 1
         self._n_bytes += self._sizes[i] if self.is_shown else 0
         self._show()
 
     def aside(self) -> contextlib.AbstractContextManager[object]:
-        """Take the bar away while lines are printed."""
+        """Return a context manager that hides the bar while lines are printed."""
         from tqdm import tqdm
 
         return contextlib.nullcontext() if self._bar is None else tqdm.external_write_mode(file=sys.stderr)
@@ -179,9 +179,9 @@ def _size(path: str) -> int:
 
 
 def run_jobs(jobs: Jobs, task: Task, n_workers: int, handle: Handle) -> None:
-    """Work on every job; `handle` receives the events of each: progress, note, and in the end done, existing or failed.
+    """Process every job; `handle` receives its events: progress and note, then one of done, existing or failed.
 
-    Raises InputError if the task cannot be prepared.
+    Raises InputError, or one of `expected_errors`, if the task cannot be prepared.
     """
     if n_workers > 1 and len(jobs) > 1:
         return _run_in_processes(jobs, task, min(n_workers, len(jobs)), handle)
@@ -192,12 +192,12 @@ def run_jobs(jobs: Jobs, task: Task, n_workers: int, handle: Handle) -> None:
 
 
 def _run_one(work: Work, task: Task, source: str, target: str, tell: Callable[[str, Any], None]) -> None:
-    """Work on one job and tell what becomes of it."""
+    """Process one job and report its events with `tell`."""
     try:
         Path(target).parent.mkdir(parents=True, exist_ok=True)
         progress = _shares(task.seconds_of(source), lambda share: tell("progress", share))
         row = work(source, target, progress, lambda line: tell("note", line))
-    except FileExistsError as error:  # somebody else made it meanwhile
+    except FileExistsError as error:  # another process has written it meanwhile
         tell("existing" if Path(target).is_file() else "failed", describe(error))
     except expected_errors() as error:
         tell("failed", describe(error))
@@ -208,7 +208,7 @@ def _run_one(work: Work, task: Task, source: str, target: str, tell: Callable[[s
 
 
 def _shares(seconds: float | None, tell: Callable[[float], None]) -> Callable[[float], None]:
-    """What receives seconds that are done, and tells now and then which share of all they are."""
+    """Return a function that receives seconds done, and reports their share of `seconds` every TELL_SECONDS."""
     done, told = 0.0, time.monotonic()
 
     def progress(more: float) -> None:
@@ -222,7 +222,7 @@ def _shares(seconds: float | None, tell: Callable[[float], None]) -> Callable[[f
 
 
 class _Worker:
-    """A process that works on one job after the other."""
+    """A process that handles one job at a time."""
 
     def __init__(self, task: Task) -> None:
         context = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
@@ -235,11 +235,11 @@ class _Worker:
     def give(self, i: int, job: tuple[str, str]) -> None:
         """Start on a job."""
         self.job = i
-        with contextlib.suppress(OSError):  # it died: reading from it will tell
+        with contextlib.suppress(OSError):  # the process died; the next read reports it
             self.connection.send(job)
 
     def stop(self) -> None:
-        """End the process; what it has begun is cleaned up."""
+        """End the process. It removes its unfinished output first."""
         self.connection.close()
         if self.job is not None:
             self._process.terminate()
@@ -293,8 +293,8 @@ def _received(connection: Connection) -> tuple[str, Any]:
 
 
 def _serve(connection: Connection, task: Task) -> None:
-    """Body of a worker process: jobs come in, events go out; ends when nobody listens any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
+    """Run a worker process: receive jobs, send events, and end when the connection closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives Ctrl-C too, and ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with termination_as_interrupt(), contextlib.suppress(KeyboardInterrupt, EOFError, BrokenPipeError):
         try:
@@ -307,7 +307,7 @@ def _serve(connection: Connection, task: Task) -> None:
 
 
 def _end_with_parent() -> None:
-    """Clean up and end if the parent was killed."""
+    """Wait for the parent to end, then clean up and end this process."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
@@ -315,7 +315,7 @@ def _end_with_parent() -> None:
 
 
 def _remove_leftovers(jobs: Jobs) -> None:
-    """Remove what killed runs left beside the outputs."""
+    """Remove partial files that killed runs left beside the outputs."""
     from ..format.files import remove_leftovers
 
     for folder in sorted({Path(target).parent for _, target in jobs}):

@@ -1,4 +1,4 @@
-"""The command group. Subcommands load late, so that `ecdc --help` never imports torch."""
+"""The command group. Subcommands are imported only when run, so that `ecdc --help` never imports torch."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands' names and help, and imports a command to run it."""
+    """A group that holds its commands' names and help, and imports a command only to run it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of a first session."""
+        """Return the names in the order in which a new user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -51,12 +51,12 @@ class LazyGroup(click.Group):
         return command
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """As click's own; what a usage error repeats of the command line is made printable."""
+        """Make the context as click does, but escape control characters in usage errors, which quote the command line."""
         with _printable_errors():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; a usage error is made printable, and an interrupt that it does not handle ends in one line."""
+        """Run a command. Control characters in usage errors are escaped; an unhandled interrupt prints one line."""
         try:
             with _printable_errors():
                 return super().invoke(ctx)
@@ -92,7 +92,7 @@ def group(debug: bool) -> None:
     processed, 2 wrong usage, 130 interrupted (Ctrl-C or SIGTERM).
     """
     if debug:
-        os.environ[DEBUG] = "1"  # processes that a command starts see it too
+        os.environ[DEBUG] = "1"  # child processes inherit it
 
 
 def main(args: list[str] | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""Kinds of numbers that options take."""
+"""Number types for options."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import click
 
 
 class Finite(click.FloatRange):
-    """A float within bounds, if any; never infinite, and never NaN, which passes every comparison by failing it."""
+    """A finite float within optional bounds. NaN is rejected explicitly: comparisons with bounds do not detect it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parse; a usage error says what is expected."""
+        """Parse `value`; a usage error says what is expected."""
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number", param, ctx)

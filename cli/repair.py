@@ -38,7 +38,7 @@ def repair_command(input: str, like: str | None, output: str, force: bool) -> No
 
 @contextlib.contextmanager
 def _headless(name: str, like: str, output: str, force: bool) -> Iterator[tuple[list[Headless], BinaryIO]]:
-    """The input under the header of the file `like`, and the output; as `opened`."""
+    """Yield the input with the header of the file `like`, and the output stream, as `opened` does."""
     with guard(name), contextlib.ExitStack() as stack:
         check_output((name, like), output, force)
         from ..format import Reader

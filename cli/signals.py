@@ -1,4 +1,4 @@
-"""How the process begins and ends: SIGTERM and SIGHUP as Ctrl-C, closed standard streams, one line when interrupted."""
+"""Process start and end: SIGTERM and SIGHUP handled like Ctrl-C, closed standard streams, one line if interrupted."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from collections.abc import Iterator
 import click
 
 EXIT_INTERRUPTED = 130
-ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))  # besides SIGINT
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))  # in addition to SIGINT
 
 
 @contextlib.contextmanager
 def termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise KeyboardInterrupt, unless whoever started the process had it ignore them.
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt, unless the process was started with them ignored or handled.
 
-    Children that are forked meanwhile end at once, as they would have.
+    Child processes forked inside the block end at once, as they would without it.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -43,9 +43,9 @@ def termination_as_interrupt() -> Iterator[None]:
 
 
 def hold_standard_streams() -> None:
-    """Open /dev/null in place of standard streams that are closed, so that no file of ours gets their number.
+    """Open /dev/null for standard streams that are closed, so that no file of ours gets their descriptor.
 
-    What a library prints would otherwise end up in that file.
+    Otherwise, text printed by a library would be written into that file.
     """
     for number in range(3):
         try:
@@ -55,6 +55,6 @@ def hold_standard_streams() -> None:
 
 
 def interrupted() -> SystemExit:
-    """Say that the command was interrupted; the exception to raise."""
+    """Print that the command was interrupted, and return the exception to raise."""
     click.echo("ecdc: interrupted; nothing partial was left behind", err=True)
     return SystemExit(EXIT_INTERRUPTED)

@@ -1,4 +1,4 @@
-"""What reaches a terminal: text whose every character can be seen."""
+"""Text output that is safe for a terminal: no control characters, nothing invisible."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ JOINERS = "\u200c\u200d"  # invisible, but parts of words and of emoji
 
 
 def printable(text: str, kept: str = "") -> str:
-    """Return `text` with escapes in place of the characters that would steer a terminal or hide; those in `kept` stay.
+    """Return `text` with control and invisible characters escaped, except those in `kept`.
 
-    Names of files and tags come from strangers: one may hold an escape sequence, or a line break that forges a second line.
+    Names of files and tags are untrusted: they may contain an escape sequence, or a line break that fakes a second line.
     """
     return "".join(
         c if c in kept or c in JOINERS or (unicodedata.category(c)[0] != "C" and c not in "\u2028\u2029") else _escaped(c)
@@ -30,11 +30,9 @@ def _escaped(character: str) -> str:
 
 
 def echo(text: str, err: bool = False) -> None:
-    """Print text: line breaks are kept, other control characters are shown as text.
+    """Print text. Line breaks and tabs are kept, other control characters are escaped.
 
-    Values from files must go through `printable` first.
-
-    Raises OSError that names the stream if it cannot be written.
+    Values from files must go through `printable` first. Raises OSError that names the stream if it cannot be written.
     """
     try:
         click.echo(printable(text, kept="\n\t"), err=err)
@@ -43,5 +41,5 @@ def echo(text: str, err: bool = False) -> None:
 
 
 def dumps(row: Any) -> str:
-    """One line of JSON in printable ASCII."""
+    """Return one line of JSON in printable ASCII."""
     return json.dumps(row).replace("\x7f", "\\u007f")

@@ -79,7 +79,7 @@ def import_command(input: str, output: str, force: bool, form: str | None, like:
 
 
 def _form_of(name: str, form: str | None) -> str:
-    """The format of a token file: as told, or by its suffix."""
+    """Return the format of a token file: `form` if given, else by its suffix; raises NamedError."""
     found = form or FORMS.get(Path(name).suffix.lower())
     if found is None:
         raise NamedError(name, f"give --format, or a name that ends in {', '.join(FORMS)}")

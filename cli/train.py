@@ -1,4 +1,4 @@
-"""`ecdc train`: fetch audio, train codecs, entropy priors and diffusion decoders."""
+"""`ecdc train`: fetch audio; train codecs, entropy priors, diffusion decoders and music generators."""
 
 from __future__ import annotations
 

@@ -13,7 +13,10 @@ MAX_DB = 100.0  # the score of an exact copy
 
 
 def measure(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
-    """Return the SI-SDR in dB of the signals minus their means, at most MAX_DB; raises Undefined for constant signals."""
+    """Return the SI-SDR in dB of the signals minus their means, at most MAX_DB.
+
+    Raises Undefined if the reference is constant or not correlated with `degraded`.
+    """
     target, estimate = (x.astype(np.float64) - x.mean(dtype=np.float64) for x in (reference, degraded))
     energy = float(target @ target)
     if energy == 0:
