@@ -1,8 +1,8 @@
-"""Convolutions over rows, whole or block by block.
+"""Convolutions over rows, for a whole signal or block by block.
 
-Inside these networks a signal is *rows* [B, N, C], one for each time step: a block of time
-is then contiguous memory, a convolution is a sum of matrix products over shifted views of
-it, and a transposed convolution is a plain one that makes `stride` rows at a time.
+Inside these networks a signal is *rows* [B, N, C], one row per time step. So a block of time is
+contiguous memory, a convolution is a sum of matrix products over shifted views of it, and a
+transposed convolution is a plain one that makes `stride` rows at a time.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from torch import Tensor
 
 from .matmul import affine, affine_onto
 
-FEW = 16  # numbers per window so few that copying them costs less than one product for each tap
+FEW = 16  # numbers per window, so few that copying them is faster than one product per tap
 
 
 class Layer(nn.Module):
-    """A part of a network, from rows to rows, over a whole signal or its next block.
+    """A part of a network, from rows to rows, for a whole signal or its next block.
 
-    With `reference` the operations are EnCodec's own, in their order, so that its codes are
-    met bit for bit. Without, and on a CPU, they are arranged for speed: the same values but
-    for rounding.
+    With `reference` the operations are EnCodec's own in the same order, so that its codes are
+    reproduced bit for bit. Without it, on a CPU, they are arranged for speed, with equal values
+    except for rounding.
     """
 
     reference = False
 
     def initial_state(self, batch_size: int) -> Any:
-        """The state of a stream before its first row."""
+        """Return the state of a stream before its first row."""
         raise NotImplementedError
 
     def _is_fast(self, rows: Tensor) -> bool:
-        """Whether to compute in place and through matrix products."""
+        """Return True if the layer computes in place with matrix products."""
         if torch.compiler.is_compiling() or torch.is_grad_enabled():
             return False
         return not self.reference and rows.device.type == "cpu"
@@ -44,18 +44,18 @@ class Layer(nn.Module):
 
 @dataclass
 class ConvState:
-    """What a streaming convolution remembers between two calls."""
+    """What a streaming convolution keeps between two calls."""
 
-    rows: Tensor  # [B, n, C]: received, with the left padding once that is known, and still needed
-    started: bool = False  # whether the left padding is in `rows`
+    rows: Tensor  # [B, n, C]: received rows that are still needed, with the left padding once it is known
+    started: bool = False  # whether `rows` includes the left padding
 
 
 @dataclass(frozen=True)
 class Padding:
-    """Where the windows of a convolution lie: the padding at a signal's ends, and at its blocks'.
+    """The positions of a convolution's windows: the padding at the ends of a signal and of its blocks.
 
-    A signal of L rows has ceil((L + left + right - span) / stride) + 1 windows; the right
-    side is padded further where the last of them is not full.
+    A signal of L rows has ceil((L + left + right - span) / stride) + 1 windows. The right side gets
+    more padding if the last window is incomplete.
     """
 
     span: int  # rows that a window covers
@@ -66,7 +66,7 @@ class Padding:
 
     @property
     def _reach(self) -> int:
-        """A signal must be longer than this before either of its ends can be reflected."""
+        """Length that a signal must exceed before either of its ends can be reflected."""
         return max(self.left, self.right + self.stride - 1) if self.mode == "reflect" else 0
 
     @property
@@ -75,20 +75,20 @@ class Padding:
         return max(0, self.right + self.stride - 1 - self.left) if self.mode == "reflect" else 0
 
     def whole(self, rows: Tensor) -> Tensor:
-        """Pad a whole signal [B, L, C]; none at all stays empty."""
+        """Pad a whole signal [B, L, C]; an empty signal stays empty."""
         n_rows = rows.shape[1]
         if n_rows == 0:
             return rows
         right = self._missing(self.left + n_rows)
-        # A signal too short to be reflected is lengthened by silence, which is cut off again.
+        # A signal that is too short to be reflected is extended with silence, which is removed afterwards.
         short = max(0, max(self.left, right) + 1 - n_rows) if self.mode == "reflect" else 0
         padded = self._pad(F.pad(rows, (0, 0, 0, short)) if short else rows, self.left, right)
         return padded[:, : padded.shape[1] - short]
 
     def next(self, rows: Tensor, state: ConvState, last: bool) -> Tensor:
-        """The padded rows of all windows that are complete now.
+        """Return the padded rows of all windows that are now complete.
 
-        `rows` are those of the state and the next ones of the stream, joined.
+        `rows` are the rows of the state followed by the next rows of the stream.
         """
         if not state.started and (last or rows.shape[1] <= self._reach):
             state.rows = rows
@@ -100,11 +100,11 @@ class Padding:
             rows = self._pad(rows, 0, self._missing(rows.shape[1] - self._slack))
         ready = rows[:, self._slack :]
         n_windows = max(0, (ready.shape[1] - self.span) // self.stride + 1)
-        state.rows = rows[:, n_windows * self.stride :].clone()  # a copy, to let go of the block
+        state.rows = rows[:, n_windows * self.stride :].clone()  # a copy, so that the block's memory is released
         return ready[:, : (n_windows - 1) * self.stride + self.span] if n_windows else ready[:, :0]
 
     def _missing(self, n_rows: int) -> int:
-        """Rows to append at a signal's end to the last `n_rows`, which begin with a window."""
+        """Return how many rows to append to the last `n_rows` of a signal, which start with a window."""
         n_windows = max(0, -(-(n_rows + self.right - self.span) // self.stride) + 1)
         return (n_windows - 1) * self.stride + self.span - n_rows if n_windows else 0
 
@@ -118,9 +118,9 @@ class Padding:
 
 
 class Conv(Layer):
-    """An ELU, if `elu_alpha` is given, and a convolution that gives ceil(N / stride) rows for N.
+    """An ELU, if `elu_alpha` is given, and a convolution from N to ceil(N / stride) rows.
 
-    `weight` is [kernel, in, out]: the factors of the matrix products.
+    `weight` is [kernel, in, out], the factors of the matrix products.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Conv(Layer):
         _initialize(self.weight, self.bias, in_channels * kernel_size)
 
     def initial_state(self, batch_size: int) -> ConvState:
-        """No rows yet."""
+        """Return a state without rows."""
         return ConvState(self.weight.new_zeros(batch_size, 0, self.weight.shape[1]))
 
     def forward(self, rows: Tensor, state: ConvState | None = None, last: bool = True) -> Tensor:
@@ -163,18 +163,18 @@ class Conv(Layer):
     def _convolution(self, rows: Tensor) -> Tensor:
         if rows.shape[1] == 0:
             return rows.new_zeros(rows.shape[0], 0, len(self.bias))
-        # A clone: of one channel, contiguous() keeps strides that torch takes for another layout, and sums in another order.
+        # Cloned: with one channel, contiguous() keeps strides that torch takes for another layout, with another order of sums.
         signal = rows.transpose(1, 2).clone(memory_format=torch.contiguous_format)
         weight = self.weight.permute(2, 1, 0).contiguous()
         return F.conv1d(signal, weight, self.bias, self.stride, dilation=self.dilation).transpose(1, 2)
 
 
 class TransposedConv(Layer):
-    """An ELU, if `elu_alpha` is given, and a transposed convolution that gives N * stride rows for N.
+    """An ELU, if `elu_alpha` is given, and a transposed convolution from N to N * stride rows.
 
-    The kernel is 2 * stride. Untrimmed, this is a plain convolution over pairs of rows, from
-    one before the first to one after the last, that makes `stride` rows of each pair.
-    `weight` is [2, in, stride, out], the older row of a pair first.
+    The kernel is 2 * stride. Before trimming, this is a plain convolution over pairs of rows, from one
+    row before the first to one after the last, which makes `stride` rows of each pair. `weight` is
+    [2, in, stride, out], with the older row of a pair first.
     """
 
     def __init__(
@@ -198,7 +198,7 @@ class TransposedConv(Layer):
         _initialize(self.weight, self.bias, 2 * stride * out_channels)
 
     def initial_state(self, batch_size: int) -> ConvState:
-        """No rows yet."""
+        """Return a state without rows."""
         return ConvState(self.weight.new_zeros(batch_size, 0, self.weight.shape[1]))
 
     def forward(self, rows: Tensor, state: ConvState | None = None, last: bool = True) -> Tensor:
@@ -213,10 +213,10 @@ class TransposedConv(Layer):
 
 
 def activated(before: Tensor, rows: Tensor, elu_alpha: float | None, is_fast: bool) -> Tensor:
-    """Rows, through an ELU where `elu_alpha` is given, joined to those that came `before`."""
+    """Apply an ELU to `rows` if `elu_alpha` is given, and prepend the rows `before`."""
     n_before = before.shape[1]
     if elu_alpha == 1.0 and is_fast:
-        # Written where it is needed, and half as slow as F.elu; off by a unit in the last place of 1.
+        # Written directly to the output, and twice as fast as F.elu; differs by one unit in the last place of 1.
         out = rows.new_empty(rows.shape[0], n_before + rows.shape[1], rows.shape[2])
         out[:, :n_before] = before
         fresh = out[:, n_before:]
@@ -228,10 +228,10 @@ def activated(before: Tensor, rows: Tensor, elu_alpha: float | None, is_fast: bo
 
 
 def products(rows: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
-    """A convolution as matrix products over shifted views of the rows, which copy nothing.
+    """Compute a convolution as matrix products over shifted views of the rows, without copies.
 
-    Shapes: rows [B, N, I], weight [kernel, I, O] -> [B, T, O] without padding. Each product
-    covers `stride` taps at once: as many rows as lie between two windows.
+    Shapes: rows [B, N, I], weight [kernel, I, O] -> [B, T, O] without padding. Each product covers
+    `stride` taps, as many as there are rows between two windows.
     """
     batch_size, n_rows, n_in = rows.shape
     kernel_size, _, n_out = weight.shape
@@ -243,7 +243,7 @@ def products(rows: Tensor, weight: Tensor, bias: Tensor, stride: int = 1, dilati
         out = affine(windows.reshape(-1, kernel_size * n_in), weight.flatten(0, 1), bias)
         return out.view(batch_size, n_windows, n_out)
     if kernel_size * n_out <= FEW and stride == dilation == 1:
-        # All taps of each row first, then the sums along the windows' diagonals.
+        # First all taps of each row, then the sums along the windows' diagonals.
         taps = (rows @ weight.transpose(0, 1).flatten(1)).unflatten(2, (kernel_size, n_out))
         return taps.unfold(1, kernel_size, 1).diagonal(dim1=2, dim2=4).sum(-1) + bias
     for tap in range(0, kernel_size, stride):
@@ -258,6 +258,6 @@ def _normalized(rows: Tensor, norm: nn.GroupNorm | None) -> Tensor:
 
 
 def _initialize(weight: Tensor, bias: Tensor, fan_in: int) -> None:
-    """As PyTorch's own convolutions."""
+    """Initialize like PyTorch's own convolutions."""
     for parameter in (weight, bias):
         nn.init.uniform_(parameter, -(fan_in**-0.5), fan_in**-0.5)

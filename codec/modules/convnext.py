@@ -13,8 +13,8 @@ from .matmul import linear
 class CausalBlock(nn.Module):
     """Depthwise causal convolution, then a two-layer perceptron per frame, added to the input.
 
-    Works on [B, T, W] (frames outside of channels), because nine tenths of the work are
-    matrix products over W.
+    Works on [B, T, W] (frames before channels), because nine tenths of the work are matrix products
+    over W.
     """
 
     def __init__(self, width: int, expand: int = 3, kernel_size: int = 7, scale: float = 0.1) -> None:
@@ -37,7 +37,8 @@ class CausalBlock(nn.Module):
         """Depthwise convolution [B, n_past + T, W] -> [B, T, W]."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self._convolve_in_training(padded)
-        # One multiply-add per tap: the library's kernel is slow in float64, and its order of
+        # One multiply-add per tap: torch's kernel is slow in float64, and its order of additions depends
+        # on the length, so codes would depend on the block size.
         # additions depends on the length, which would make codes depend on the block size.
         taps = self.depthwise.weight[:, 0].t().contiguous()  # [kernel, W]
         n_frames = padded.shape[1] - self.n_past
@@ -48,9 +49,9 @@ class CausalBlock(nn.Module):
         return h
 
     def _convolve_in_training(self, padded: Tensor) -> Tensor:
-        """The same with a gradient."""
+        """The same with gradients."""
         if self.training and padded.device.type == "cpu" and padded.dtype == torch.float32:
-            from .depthwise import DepthwiseConvolution  # compiled at first use: inference never needs it
+            from .depthwise import DepthwiseConvolution  # compiled at first use; inference does not need it
 
             found: Tensor = DepthwiseConvolution.apply(padded, self.depthwise.weight[:, 0], self.depthwise.bias)
             return found
@@ -63,10 +64,10 @@ class CausalBlock(nn.Module):
 
 
 class CausalStack(nn.Module):
-    """Blocks in sequence, with their left context carried from call to call.
+    """Blocks in sequence; their left context is carried from call to call.
 
-    With `bfloat16_blocks` (set by training) they compute in bfloat16 where that is safe; filterbanks
-    outside of the stack never do.
+    With `bfloat16_blocks` (set by training) they compute in bfloat16 in training mode. Filterbanks
+    outside the stack never do.
     """
 
     def __init__(self, width: int, depth: int, expand: int, kernel_size: int) -> None:
@@ -77,11 +78,11 @@ class CausalStack(nn.Module):
 
     @property
     def computes_in_bfloat16(self) -> bool:
-        """Whether blocks compute in bfloat16 now."""
+        """Whether the blocks currently compute in bfloat16."""
         return self.bfloat16_blocks and self.training
 
     def initial_past(self, batch_size: int) -> list[Tensor]:
-        """Silence before the first frame: one [B, n_past, W] per block."""
+        """Return the past before the first frame, silence: one [B, n_past, W] per block."""
         weight = next(self.parameters())
         return [weight.new_zeros(batch_size, self.n_past, self.width) for _ in self.blocks]
 

@@ -1,4 +1,4 @@
-"""Depthwise convolution over time for training: one pass each way, where the library's kernels copy and transpose."""
+"""Depthwise convolution over time for training, in one pass per direction; torch's kernels copy and transpose."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _backward(padded, taps, gradient, d_padded, d_taps, d_bias):
 
 
 class TapByTap(torch.autograd.Function):
-    """The same on any device, with a multiplication over the whole for each tap."""
+    """The same on any device, with one multiplication of the whole signal per tap."""
 
     @staticmethod
     def forward(ctx, padded: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

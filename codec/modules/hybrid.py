@@ -1,21 +1,20 @@
 """A transform codec and a learned codec that share one latent.
 
-The encoder lays companded low MDCT bins straight into the latent through a linear path
-that starts as the identity, and adds what a network reads from the short-time spectrum;
-the decoder reads the bins back the same way and a network fills in the rest. So the
-quantizer codes the waveform from the first training step, while the deep paths learn the
-envelope, the high band and how to clean up quantization noise.
+The encoder puts companded low MDCT bins into the latent through a linear path that starts as the
+identity, and adds the output of a network on the short-time spectrum. The decoder reads the bins
+back the same way, and a network adds the rest. So the quantizer codes the waveform from the first
+training step, while the networks learn the envelope, the high band and how to remove quantization
+noise.
 
-With `fine_blocks` both ends see time more finely too: the encoder also reads the levels of
-short windows, and the decoder also writes short MDCT blocks, which are added to the long
-ones. So the envelope inside of a frame (attacks, the pulses of a voice, noise that comes and
-goes) needs no conspiracy of long blocks.
+With `fine_blocks` both ends have a finer time resolution: the encoder also reads the levels of
+short windows, and the decoder also writes short MDCT blocks, which are added to the long ones. So
+the envelope within a frame (attacks, the pulses of a voice, changing noise) does not have to be
+built from long blocks.
 
-Both ends are causal with a bounded look-ahead. Frame t needs samples up to (t+1)*hop plus what
-its analysis window reaches beyond its frame (hop/2 with a window of 2 hops, 3*hop/2 with 4).
-A sample is final once the frame after its own is known, and the `lookahead` frames after that.
-With windows of 2 hops and one frame ahead, as with 4 and none, that is 3 hops in all: 40 ms at
-24 kHz with hop 320.
+Both ends are causal with a bounded look-ahead. Frame t needs samples up to (t+1)*hop plus the part
+of its analysis window after its frame (hop/2 with a window of 2 hops, 3*hop/2 with 4). A sample is
+final once the frame after its own is known, and the `lookahead` frames after that. With windows of
+2 hops and one frame ahead, as with 4 and none, the total is 3 hops: 40 ms at 24 kHz with hop 320.
 """
 
 from __future__ import annotations
@@ -30,36 +29,36 @@ from ..config import HybridConfig
 from .convnext import CausalStack
 from .spectral import fine_basis, mdct_basis, overlap_add, sine_window
 
-COMPAND_GAIN = 3.0  # places typical bins near unit variance, where the quantizer starts
+COMPAND_GAIN = 3.0  # scales typical bins to about unit variance, where the quantizer starts
 MAGNITUDE_FLOOR = 1e-8
 
 
 def compand(bins: Tensor) -> Tensor:
-    """Square-root companding, so that quantization noise follows the signal's level."""
+    """Compress bins by a square root, so that quantization noise follows the signal's level."""
     return COMPAND_GAIN * bins.sign() * (bins.abs() + MAGNITUDE_FLOOR).sqrt()
 
 
 def expand(values: Tensor) -> Tensor:
-    """The inverse of `compand`."""
+    """Invert `compand`."""
     return values.sign() * values.square() / COMPAND_GAIN**2
 
 
 @dataclass
 class EncoderState:
-    """What a streaming encoder remembers between two calls."""
+    """What a streaming encoder keeps between two calls."""
 
-    samples: Tensor  # [B, n]: received, needed by frames to come
+    samples: Tensor  # [B, n]: received samples that later frames need
     past: list[Tensor]
 
 
 @dataclass
 class DecoderState:
-    """What a streaming decoder remembers between two calls."""
+    """What a streaming decoder keeps between two calls."""
 
     past: list[Tensor]
     tail: Tensor  # [B, hop]: second half of the last long block
-    fine_tail: Tensor  # [B, hop]: the same of the short blocks
-    held: Tensor  # [B, D, lookahead]: latents whose frames wait for the next
+    fine_tail: Tensor  # [B, hop]: second half of the last short blocks
+    held: Tensor  # [B, D, lookahead]: latents of frames that wait for the next one
     n_frames: int = 0  # decoded so far
 
 
@@ -74,7 +73,7 @@ class HybridEncoder(nn.Module):
         super().__init__()
         self.hop, self.low_bins = config.hop_length, config.low_bins
         self.window_length = config.encoder_window * self.hop
-        self.context = (self.window_length - self.hop) // 2  # samples that a window reaches beyond its frame, each side
+        self.context = (self.window_length - self.hop) // 2  # samples that a window extends beyond its frame on each side
         self.register_buffer("window", torch.hann_window(self.window_length, dtype=torch.float64).float(), persistent=False)
         self.register_buffer("basis", mdct_basis(self.hop).float()[: self.low_bins], persistent=False)
         n_bins = self.window_length // 2 + 1
@@ -94,7 +93,7 @@ class HybridEncoder(nn.Module):
 
     @torch.no_grad()
     def change_basis(self, basis: Tensor) -> list[Tensor]:
-        """Make latents z to `basis` [D, D] @ z; returns the parameters that changed."""
+        """Change the basis of latents z to `basis` [D, D] @ z; returns the parameters that changed."""
         assert self.out.bias is not None
         changed = [self.out.weight, self.out.bias, self.skip.weight]
         for parameter in changed:
@@ -102,14 +101,14 @@ class HybridEncoder(nn.Module):
         return changed
 
     def initial_state(self, batch_size: int) -> EncoderState:
-        """The state before the first sample: silence."""
+        """Return the state before the first sample: silence."""
         return EncoderState(self.window.new_zeros(batch_size, self.context), self.stack.initial_past(batch_size))
 
     def forward(self, wav: Tensor, state: EncoderState | None = None, last: bool = True) -> Tensor:
-        """Encode a whole signal, or the next block of one (`state` is then updated in place).
+        """Encode a whole signal, or its next block if `state` is given, which is updated in place.
 
-        Shapes: wav [B, 1, N] -> [B, D, T]. With `last` the final frame is filled up with
-        silence; without, samples that do not yet complete a window are kept.
+        Shapes: wav [B, 1, N] -> [B, D, T]. With `last` the final frame is completed with silence;
+        without it, samples that do not yet complete a window are kept.
         """
         state = state or self.initial_state(wav.shape[0])
         samples = torch.cat([state.samples, wav[:, 0]], dim=1)
@@ -123,20 +122,20 @@ class HybridEncoder(nn.Module):
         frames = samples.unfold(1, self.window_length, self.hop)[:, :n_frames]  # [B, T, window]
         h, state.past = self.stack(self._features(frames), state.past)
         start = self.context - self.hop // 2
-        low = frames[..., start : start + 2 * self.hop] @ self.basis.T  # the MDCT's window sits in the middle
+        low = frames[..., start : start + 2 * self.hop] @ self.basis.T  # the MDCT window is in the middle
         return (self.out(h) + self.skip(compand(low))).transpose(1, 2)
 
     def _features(self, frames: Tensor) -> Tensor:
-        """Read the compressed complex spectrum and the log levels: [B, T, window] -> [B, T, W]."""
+        """Return features of the compressed complex spectrum and the log levels: [B, T, window] -> [B, T, W]."""
         spectrum = torch.fft.rfft(frames * self.window)
         real, imaginary = spectrum.real, spectrum.imag
         log_power = _log_power(spectrum)
-        scale = torch.exp(-0.35 * log_power)  # with it, magnitudes are raised to the power 0.3
+        scale = torch.exp(-0.35 * log_power)  # raises magnitudes to the power 0.3
         features = self.level(0.3 * log_power) + self.real(real * scale) + self.imaginary(imaginary * scale)
         return features + self._fine_features(frames) if self.fine_hop else features
 
     def _fine_features(self, frames: Tensor) -> Tensor:
-        """Read the levels of short windows, which tile the frame's own hop: [B, T, window] -> [B, T, W]."""
+        """Return features of the levels of short windows, which tile the frame's own hop: [B, T, window] -> [B, T, W]."""
         start = self.context - self.fine_hop // 2
         blocks = frames[..., start : start + self.hop + self.fine_hop].unfold(-1, 2 * self.fine_hop, self.fine_hop)
         log_power = _log_power(torch.fft.rfft(blocks * self.fine_window))  # [B, T, fine_blocks, fine_hop + 1]
@@ -163,19 +162,19 @@ class HybridDecoder(nn.Module):
         fine = fine_basis(self.hop, config.fine_blocks).float() if config.fine_blocks else torch.zeros(0, 2 * self.hop)
         self.register_buffer("fine_basis", fine, persistent=False)
         edge = sine_window(self.hop).float()[self.hop // 2 : self.hop].square().reciprocal()
-        self.register_buffer("edge", edge, persistent=False)  # [hop/2], from the signal's end inwards
+        self.register_buffer("edge", edge, persistent=False)  # [hop/2], from the end of the signal inwards
         self.skip = nn.Linear(dimension, self.low_bins, bias=False)
         self.inp = nn.Linear((1 + self.lookahead) * dimension + self.low_bins, config.decoder_width)
         self.stack = CausalStack(config.decoder_width, config.decoder_depth, config.expand, config.kernel_size)
         self.norm = nn.LayerNorm(config.decoder_width)
-        self.widths = [self.hop, self.hop, self.low_bins, len(fine), len(fine)]  # of what `out` gives
+        self.widths = [self.hop, self.hop, self.low_bins, len(fine), len(fine)]  # of the parts of `out`
         self.out = nn.Linear(config.decoder_width, sum(self.widths))
         with torch.no_grad():
             self.skip.weight.copy_(torch.eye(self.low_bins, dimension))
 
     @torch.no_grad()
     def change_basis(self, inverse: Tensor) -> list[Tensor]:
-        """Take latents of another basis, of which `inverse` [D, D] leads back; returns the parameters that changed."""
+        """Accept latents in another basis, where `inverse` [D, D] leads back; returns the parameters that changed."""
         inverse = inverse.to(self.skip.weight.dtype)
         self.skip.weight.copy_(self.skip.weight @ inverse)
         for inner in self.inp.weight.split(self.dimension, dim=1)[: 1 + self.lookahead]:
@@ -183,18 +182,17 @@ class HybridDecoder(nn.Module):
         return [self.skip.weight, self.inp.weight]
 
     def initial_state(self, batch_size: int, first_frame: int = 0) -> DecoderState:
-        """The state before the first frame, whichever that is."""
+        """Return the state before the first frame, which may have any number."""
         tail = self.basis.new_zeros(batch_size, self.hop)
         return DecoderState(
             self.stack.initial_past(batch_size), tail, tail, self.basis.new_zeros(batch_size, self.dimension, 0)
         )
 
     def forward(self, latents: Tensor, state: DecoderState | None = None, last: bool = True) -> Tensor:
-        """Decode a whole signal, or the next block of one (`state` is then updated in place).
+        """Decode a whole signal, or its next block if `state` is given, which is updated in place.
 
-        Shapes: latents [B, D, T] -> [B, 1, n]. A block's samples are those that no later
-        frame touches: half a hop and `lookahead` frames fewer than its own at the start, as many
-        more at the end.
+        Shapes: latents [B, D, T] -> [B, 1, n]. A block gives the samples that no later frame changes: half
+        a hop and `lookahead` frames fewer than its own at the start, and as many more at the end.
         """
         batch_size, half = latents.shape[0], self.hop // 2
         state = state or self.initial_state(batch_size)
@@ -204,7 +202,7 @@ class HybridDecoder(nn.Module):
             long, fine = self._coefficients(latents, ahead, state)
             samples, state.tail = overlap_add(long @ self.basis, state.tail)
             short, state.fine_tail = overlap_add(fine @ self.fine_basis, state.fine_tail)
-            # The first window overlaps nothing on its left. The signal is silent there, so
+            # The first window has nothing on its left to overlap with. The signal is silent there, so
             # no alias falls on the first half hop, and dividing by window^2 restores it.
             if state.n_frames == 0:
                 samples = torch.cat([samples[:, half : self.hop] * self.edge, samples[:, self.hop :]], dim=1)
@@ -216,7 +214,7 @@ class HybridDecoder(nn.Module):
         return torch.cat(parts, dim=1)[:, None] if parts else latents.new_zeros(batch_size, 1, 0)
 
     def _with_next(self, latents: Tensor, state: DecoderState, last: bool) -> tuple[Tensor, Tensor]:
-        """The frames that can be decoded now, and what follows each: [B, D, T] twice; silence follows the last."""
+        """Return the frames that can be decoded now, and each one's next frame: [B, D, T] twice. Silence follows the last."""
         if not self.lookahead:
             return latents, latents[:, :0]
         known = torch.cat([state.held, latents], dim=2)
@@ -227,7 +225,7 @@ class HybridDecoder(nn.Module):
         return known[..., :-1], known[..., 1:]
 
     def _coefficients(self, latents: Tensor, ahead: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
-        """MDCT coefficients [B, T, hop] of long blocks, the linear path's bins plus the network's, and of short ones."""
+        """Return MDCT coefficients [B, T, hop] of long blocks (linear path plus network) and of short blocks."""
         z = latents.transpose(1, 2)
         low = expand(self.skip(z))
         h = self.inp(torch.cat([z, ahead.transpose(1, 2), 0.2 * (low.abs() + 1e-4).log()], dim=-1))

@@ -1,4 +1,4 @@
-"""Levels: mean power in ear bands and short steps, and the quantizer that codes them with a finite memory.
+"""Levels: mean power in auditory bands and short time steps, and a quantizer for them with finite memory.
 
 A frame's levels are a vector of F = steps * bands numbers in dB. They change slowly, so the quantizer
 predicts them from what it coded before. The prediction is a moving average over the entries e of the last
@@ -6,9 +6,9 @@ predicts them from what it coded before. The prediction is a moving average over
 
     decoded[t] = mean + e[t] + sum_{i=1..n_taps} taps[i] @ e[t - i],
 
-and not over decoded levels, so a frame depends on no code that is older than `n_taps` frames. A decoder may start
-anywhere, and a lost frame is forgotten. Further codebooks do the same for what the ones before them left over, so
-that every prefix of them decodes.
+and not over decoded levels, so a frame depends on no code older than `n_taps` frames. A decoder can start at
+any frame, and the effect of a lost frame ends. Each further codebook codes the residual of the previous ones
+in the same way, so every prefix of the codebooks decodes.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-FLOOR_DB = -88.0  # of full scale: no level lies below
-RANGE_DB = 70.0  # of a frame: no level lies further below the loudest one
+FLOOR_DB = -88.0  # of full scale: smallest level
+RANGE_DB = 70.0  # of a frame: levels are limited to this far below the loudest one
 LOWEST_HZ, CORE_HZ, HIGHEST_HZ = 50.0, 12_000.0, 20_000.0
 
 
 def erb_edges(n_bands: int, low: float, high: float) -> np.ndarray:
-    """Edges [n_bands + 1] in Hz of bands that are equally wide on the ERB-rate scale (Glasberg and Moore 1990)."""
+    """Return the edges [n_bands + 1] in Hz of bands equally wide on the ERB-rate scale (Glasberg and Moore 1990)."""
     rates = np.linspace(21.4 * np.log10(1 + 0.00437 * low), 21.4 * np.log10(1 + 0.00437 * high), n_bands + 1)
     return (10 ** (rates / 21.4) - 1) / 0.00437
 
 
 def band_edges(bin_hz: float, n_bands: int, n_top_bands: int) -> list[int]:
-    """Edges of the bands in bins of `bin_hz`: `n_bands` up to 12 kHz, then `n_top_bands` to 20 kHz.
+    """Return the edges of bands in bins of `bin_hz`: `n_bands` up to 12 kHz, then `n_top_bands` to 20 kHz.
 
-    Every band is at least a bin wide.
+    Every band is at least one bin wide.
     """
     edges = [0]
     for hz in erb_edges(n_bands, LOWEST_HZ, CORE_HZ)[1:]:
@@ -44,7 +44,7 @@ def band_edges(bin_hz: float, n_bands: int, n_top_bands: int) -> list[int]:
 
 
 def band_means(bands: list[tuple[int, int]], n_bins: int) -> Tensor:
-    """Bins to the means of bands, each [start, stop): a matrix [n_bins, bands]."""
+    """Return the matrix [n_bins, bands] from bins to the means of bands, each [start, stop)."""
     bank = torch.zeros(n_bins, len(bands))
     for band, (start, stop) in enumerate(bands):
         bank[start:stop, band] = 1 / (stop - start)
@@ -52,7 +52,7 @@ def band_means(bands: list[tuple[int, int]], n_bins: int) -> Tensor:
 
 
 class LevelAnalysis(nn.Module):
-    """Frames of samples -> levels in dB. Frames are [B, T, 2 * hop], each with half a hop of context on both sides."""
+    """Measures levels in dB of frames [B, T, 2 * hop], which include half a hop of context on each side."""
 
     window: Tensor
     bank: Tensor
@@ -68,7 +68,7 @@ class LevelAnalysis(nn.Module):
         self.register_buffer("bank", bank, persistent=False)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """[B, T, 2 * hop] -> [B, T, n_steps * n_bands], step by step, clamped to the floor and the frame's range."""
+        """[B, T, 2 * hop] -> [B, T, n_steps * n_bands], step by step, limited to the floor and the frame's range."""
         start = self.hop // 2 - self.step
         blocks = frames[..., start : start + self.hop + 2 * self.step].unfold(-1, 3 * self.step, self.step)
         spectrum = torch.fft.rfft(blocks * self.window.to(frames.dtype))
@@ -77,7 +77,7 @@ class LevelAnalysis(nn.Module):
 
 
 def clamp_levels(levels: Tensor) -> Tensor:
-    """Levels [..., F] in dB, none below the floor or too far below the loudest."""
+    """Limit levels [..., F] in dB to at least the floor, and to a range below the loudest."""
     return torch.maximum(levels.clamp(min=FLOOR_DB), levels.amax(-1, keepdim=True) - RANGE_DB)
 
 
@@ -96,14 +96,14 @@ class LevelVQ(nn.Module):
         self.taps = nn.Parameter(torch.stack(start[:n_codebooks]))
 
     def initial_past(self, batch_size: int) -> Tensor:
-        """Entries before the first frame: zeros [B, K, n_taps, F], the latest last."""
+        """Return the entries before the first frame: zeros [B, K, n_taps, F], latest last."""
         n_codebooks, _, n_levels = self.codebooks.shape
         return self.codebooks.new_zeros(batch_size, n_codebooks, self.n_taps, n_levels, dtype=torch.float64)
 
     @torch.no_grad()
     def encode(self, levels: Tensor, past: Tensor) -> Tensor:
-        """Levels [B, T, F] -> codes [B, K, T]; `past` (see `initial_past`) is updated in place. Exact: in float64."""
-        from .level_search import track  # compiled at first use: other codecs never need it
+        """Encode levels [B, T, F] to codes [B, K, T], in float64. `past` (see `initial_past`) is updated in place."""
+        from .level_search import track  # compiled at first use; other codecs do not need it
 
         batch_size, n_frames, _ = levels.shape
         codes = np.empty((batch_size, len(self.codebooks), n_frames), np.int64)
@@ -118,14 +118,14 @@ class LevelVQ(nn.Module):
         return torch.from_numpy(codes).to(levels.device)
 
     def entries(self, codes: Tensor) -> Tensor:
-        """Codes [B, k, T] -> their entries [B, k, T, F], float32."""
+        """Return the entries [B, k, T, F], float32, of codes [B, k, T]."""
         pairs = zip(codes.unbind(1), self.codebooks, strict=False)
         return torch.stack([nn.functional.embedding(index, book) for index, book in pairs], dim=1)
 
     def predict(self, entries: Tensor, past: Tensor) -> Tensor:
-        """What each codebook adds to the decoded levels: entries [B, k, T, F], past [B, k, n_taps, F] -> [B, k, T, F].
+        """Return each codebook's part of the decoded levels: entries [B, k, T, F], past [B, k, n_taps, F] -> [B, k, T, F].
 
-        The mean is part of the first one's.
+        The first part includes the mean.
         """
         n_frames = entries.shape[2]
         known = torch.cat([past.to(entries.dtype), entries], dim=2)

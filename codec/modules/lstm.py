@@ -15,26 +15,26 @@ from ...format.jit import kernel
 from .conv import Layer
 from .matmul import affine
 
-SHORT = 8  # steps for which torch's own LSTM takes longer to lay out its weights than to run
+SHORT = 8  # up to this many steps, torch's LSTM takes longer to rearrange its weights than to run
 
 
 @dataclass
 class LstmState:
-    """What a streaming LSTM remembers between two calls."""
+    """What a streaming LSTM keeps between two calls."""
 
     hidden: Tensor  # [n_layers, B, C]
     cell: Tensor  # [n_layers, B, C]
 
 
 class SkipLstm(Layer):
-    """LSTM layers added to their own input; they run forward in time in every model, causal or not."""
+    """LSTM layers added to their own input. They run forward in time in every model, causal or not."""
 
     def __init__(self, channels: int, n_layers: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(channels, channels, n_layers)
 
     def initial_state(self, batch_size: int) -> LstmState:
-        """All zeros."""
+        """Return a state of zeros."""
         zeros = self.lstm.all_weights[0][1].new_zeros(self.lstm.num_layers, batch_size, self.lstm.hidden_size)
         return LstmState(zeros, zeros)
 
@@ -48,7 +48,7 @@ class SkipLstm(Layer):
         return rows + out.transpose(0, 1)
 
     def _forward_one(self, rows: Tensor, state: LstmState) -> Tensor:
-        """`forward` for a batch of one on one thread, where fetching the weights is what takes the time."""
+        """Like `forward`, for a batch of one on one thread, where reading the weights takes most of the time."""
         state.hidden, state.cell = state.hidden.clone(), state.cell.clone()
         out = rows[0]
         for hidden, cell, (w_in, w_hidden, b_in, b_hidden) in zip(state.hidden, state.cell, self.lstm.all_weights, strict=True):
@@ -69,7 +69,7 @@ def _run_steps(
     cell: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """Run one LSTM layer from its input's share of the gates; `hidden` and `cell` are updated.
+    """Run one LSTM layer, given the gates' contribution from its input; `hidden` and `cell` are updated in place.
 
     Shapes: gates [T, 4C] in torch's order (input, forget, cell, output), weight [4C, C],
     hidden and cell [C], out [T, C].
@@ -79,7 +79,7 @@ def _run_steps(
     one, two = np.float32(1), np.float32(2)
     for t in range(n_steps):
         for j in range(size):
-            # Down and up by turns, so that a step begins with the weights still in the cache.
+            # Alternate the direction, so that each step starts with weights that are still in the cache.
             row = 4 * (j if t % 2 == 0 else size - 1 - j)
             a = b = c = d = np.float32(0)
             for i in range(size):
@@ -99,5 +99,5 @@ def _run_steps(
             out[t, i] = hidden[i]
 
 
-# The sums may be reordered, or they would not use vector instructions.
+# Reordering of sums is allowed, because vector instructions need it.
 run_steps = kernel(_run_steps, fastmath={"reassoc", "contract"})

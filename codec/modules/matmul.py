@@ -1,9 +1,9 @@
-"""Matrix products at the speed that the processor has.
+"""Matrix products with the fastest library for the CPU.
 
-PyTorch gives float32 products to MKL, which uses AVX-512 on its own maker's processors
-only: on others that have it oneDNN is twice as fast. PyTorch has it aboard, under an
-operator of its compiler; where a release lacks that, or the processor AVX-512, MKL does
-the work, which is then the faster one by a tenth.
+PyTorch computes float32 products with MKL, which uses AVX-512 only on Intel CPUs. On other CPUs
+with AVX-512, oneDNN is twice as fast. PyTorch includes it as an operator of its compiler. If a
+PyTorch release lacks this operator, or the CPU lacks AVX-512, MKL is used; without AVX-512 it is
+faster by a tenth.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def _has_onednn() -> bool:
-    """Whether the operator is there, takes what `affine` gives it, and pays."""
+    """Return True if the operator exists, accepts the arguments of `affine`, and is faster on this CPU."""
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     try:
@@ -43,21 +43,21 @@ def matmul(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def affine_onto(total: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """total + x @ weight, perhaps in the memory of `total`: [M, O], [M, I], [I, O] -> [M, O]."""
+    """Return total + x @ weight, possibly in the memory of `total`: [M, O], [M, I], [I, O] -> [M, O]."""
     if _suits(x):
         return torch.ops.mkldnn._linear_pointwise.binary(x, total, weight.t(), None, "add")  # type: ignore[no-any-return]
     return total.addmm_(x, weight)
 
 
 def linear(x: Tensor, layer: torch.nn.Linear) -> Tensor:
-    """A linear layer over the last axis."""
+    """Apply a linear layer to the last axis."""
     if not _suits(x):
         return layer(x)  # type: ignore[no-any-return]
     return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, "none", [], "")  # type: ignore[no-any-return]
 
 
 def _suits(x: Tensor) -> bool:
-    if torch.compiler.is_compiling():  # whose own choice is as good, and which does not know this operator's limits
+    if torch.compiler.is_compiling():  # the compiler's choice is as good, and it does not know this operator's limits
         return False
     is_plain = x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
     return HAS_ONEDNN and is_plain and not torch.is_grad_enabled()  # the operator has no gradient

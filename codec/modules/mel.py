@@ -1,4 +1,4 @@
-"""Filters of the mel scale."""
+"""Mel-scale filters."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 
 @lru_cache(maxsize=32)
 def mel_filterbank(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
-    """Triangular filters [n_mels, n_fft//2+1] on Slaney's mel scale, each of unit area.
+    """Return triangular filters [n_mels, n_fft//2+1] on Slaney's mel scale, each with unit area.
 
-    Linear below 1 kHz (200/3 Hz per mel), logarithmic above (Slaney 1998); filters that
-    are narrower than a bin stay empty.
+    The scale is linear below 1 kHz (200/3 Hz per mel) and logarithmic above (Slaney 1998). Filters
+    narrower than a bin stay empty.
     """
     step, corner, ratio = 200 / 3, 1000.0, np.log(6.4) / 27
 

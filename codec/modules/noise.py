@@ -1,4 +1,4 @@
-"""Noise that depends on a frame's number and on nothing else, so that spans and streams equal the whole."""
+"""Noise that depends only on a frame's number, so that spans and streams equal the whole."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def frame_noise(first: int, n_frames: int, size: int, like: Tensor, stream: int = 0) -> Tensor:
-    """Uniform noise of unit power [1, n_frames, size] for frames `first`, `first` + 1, ...; `stream` gives another one.
+    """Uniform noise of unit power [1, n_frames, size] for the frames `first`, `first` + 1, ... Each `stream` differs.
 
-    A 32-bit integer hash (two multiplications, three shifts) of the frame's number and the place, which any language
-    computes alike: h = frame * 0x9E3779B1 + stream * 0x85EBCA77 + place, mixed, and read as a number in [-sqrt(3), sqrt(3)).
+    A 32-bit integer hash (two multiplications, three shifts) of the frame's number and the position, which every language
+    computes alike: h = frame * 0x9E3779B1 + stream * 0x85EBCA77 + position, mixed, and scaled to [-sqrt(3), sqrt(3)).
     """
     frames = (np.arange(first, first + n_frames, dtype=np.int64) & 0xFFFFFFFF).astype(np.uint32)[:, None]
     with np.errstate(over="ignore"):
@@ -22,7 +22,7 @@ def frame_noise(first: int, n_frames: int, size: int, like: Tensor, stream: int 
 
 
 def mixed(h: np.ndarray) -> np.ndarray:
-    """A bijection of 32-bit integers whose every output bit depends on every input bit (found by C. Wellons' search)."""
+    """A bijection of 32-bit integers in which every output bit depends on every input bit (found by C. Wellons' search)."""
     h = h ^ (h >> np.uint32(16))
     h = h * np.uint32(0x7FEB352D)
     h = h ^ (h >> np.uint32(15))

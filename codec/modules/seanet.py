@@ -1,8 +1,8 @@
 """EnCodec's convolutional encoder and decoder (arXiv 2210.13438, section 3.1).
 
-On a CPU a signal passes in blocks, so that what is between two layers stays in the cache:
-few frames at a time where there are many rows to a frame, many where the weights are what
-has to be fetched.
+On a CPU a signal is processed in blocks, so that the values between two layers stay in the cache.
+Layers with many rows per frame use blocks of few frames; layers whose time is spent on reading
+weights use long blocks.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ..config import SeanetConfig
 from .conv import Conv, Layer, TransposedConv
 from .lstm import SkipLstm
 
-OUTER_FRAMES, INNER_FRAMES = 16, 750  # per block of the layers with many rows to a frame, and of the others
+OUTER_FRAMES, INNER_FRAMES = 16, 750  # per block, for layers with many rows per frame and for the others
 
 
 @dataclass
 class ResidualState:
-    """What a streaming residual block remembers between two calls."""
+    """What a streaming residual block keeps between two calls."""
 
     body: list[Any]
-    waiting: Tensor  # [B, n, C]: input whose counterpart from the body is still to come
+    waiting: Tensor  # [B, n, C]: input that waits for the body's output
 
 
 class ResidualBlock(Layer):
@@ -43,7 +43,7 @@ class ResidualBlock(Layer):
         self.channels = channels
 
     def initial_state(self, batch_size: int) -> ResidualState:
-        """Nothing received."""
+        """Return the state before any input."""
         none = next(self.parameters()).new_zeros(batch_size, 0, self.channels)
         return ResidualState(initial_states(self.body, batch_size), none)
 
@@ -68,36 +68,36 @@ def conv(
     dilation: int = 1,
     elu_alpha: float | None = None,
 ) -> Conv:
-    """A convolution with the model's padding and normalization."""
+    """Return a convolution with the model's padding and normalization."""
     group_norm = config.norm == "time_group_norm"
     return Conv(in_channels, out_channels, kernel_size, stride, dilation, config.causal, config.pad_mode, group_norm, elu_alpha)
 
 
 def initial_states(layers: Iterable[Any], batch_size: int) -> list[Any]:
-    """One state for each layer."""
+    """Return one state per layer."""
     return [layer.initial_state(batch_size) for layer in layers]
 
 
 def run(layers: Iterable[Any], states: Iterable[Any], rows: Tensor, last: bool) -> Tensor:
-    """One layer after the other."""
+    """Run the layers in sequence."""
     for layer, state in zip(layers, states, strict=True):
         rows = layer(rows, state, last)
     return rows
 
 
 def run_in_blocks(layers: Iterable[Any], states: Iterable[Any], rows: Tensor, last: bool, size: int) -> Tensor:
-    """`run`, over `size` rows at a time."""
+    """Like `run`, on blocks of `size` rows."""
     return torch.cat([run(layers, states, block, end) for block, end in blocks(rows, size, last)], dim=1)
 
 
 def blocks(rows: Tensor, size: int, last: bool) -> Iterator[tuple[Tensor, bool]]:
-    """Cut rows [B, N, C] into blocks of `size`; with each, whether it ends the signal."""
+    """Cut rows [B, N, C] into blocks of `size`; yields each with True if it ends the signal."""
     parts = rows.split(size, dim=1)
     return ((part, last and i == len(parts) - 1) for i, part in enumerate(parts))
 
 
 class _Seanet(Layer):
-    """What encoder and decoder share."""
+    """Common parts of encoder and decoder."""
 
     def __init__(self, config: SeanetConfig) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class _Seanet(Layer):
         self.layers = nn.ModuleList()
 
     def initial_state(self, batch_size: int, first_frame: int = 0) -> list[Any]:
-        """One state for each layer, wherever a stream begins. Raises ValueError for models that normalize over time."""
+        """Return one state per layer, for a stream from any frame. Raises ValueError for models that normalize over time."""
         if self.config.norm == "time_group_norm":
             raise ValueError("time_group_norm needs the whole signal: this model cannot stream")
         return initial_states(self.layers, batch_size)
@@ -118,7 +118,7 @@ class _Seanet(Layer):
 
     @property
     def _n_outer(self) -> int:
-        """Strides whose layers run in small blocks: all but the one next to the latents."""
+        """Number of strides whose layers run in small blocks: all but the one next to the latents."""
         return len(self.config.strides) - 1
 
 
@@ -138,10 +138,10 @@ class SeanetEncoder(_Seanet):
         self.layers.append(conv(config, width, dimension, config.last_kernel_size, elu_alpha=alpha))
 
     def forward(self, wav: Tensor, state: list[Any] | None = None, last: bool = True) -> Tensor:
-        """Encode a whole signal, or the next block of one (`state` is then updated in place).
+        """Encode a whole signal, or its next block if `state` is given, which is updated in place.
 
-        Shapes: wav [B, C, N] -> [B, D, T]. With `last` the final frame is filled up by the
-        model's padding; without, samples that do not complete a frame are kept.
+        Shapes: wav [B, C, N] -> [B, D, T]. With `last` the final frame is completed with the model's
+        padding; without it, samples that do not complete a frame are kept.
         """
         rows, hop = wav.transpose(1, 2), self.config.hop_length
         states = state or initial_states(self.layers, len(wav))
@@ -172,7 +172,7 @@ class SeanetDecoder(_Seanet):
         self.layers.append(conv(config, width, channels, config.last_kernel_size, elu_alpha=alpha))
 
     def forward(self, latents: Tensor, state: list[Any] | None = None, last: bool = True) -> Tensor:
-        """Decode a whole signal, or the next block of one (`state` is then updated in place).
+        """Decode a whole signal, or its next block if `state` is given, which is updated in place.
 
         Shapes: latents [B, D, T] -> [B, C, n]; without a state n = T * hop.
         """

@@ -1,8 +1,8 @@
-"""Fixed filterbanks: the strided front and back ends of codecs that work at frame rate.
+"""Fixed filterbanks: the strided first and last layers of codecs that work at frame rate.
 
-Frames are aligned so that frame t belongs to samples [t*hop, (t+1)*hop). The MDCT window
-(2 hops) reaches half a hop beyond each side of its frame, so that windows tile and their
-overlap-add rebuilds the signal (Princen-Bradley); see `overlap_add` for the two ends.
+Frame t covers the samples [t*hop, (t+1)*hop). The MDCT window (2 hops) extends half a hop beyond
+each side of its frame, so that windows tile and their overlap-add reconstructs the signal
+(Princen-Bradley); see `overlap_add` for the two ends.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from torch import Tensor
 
 
 def sine_window(hop: int) -> Tensor:
-    """The MDCT's window [2*hop], float64: its square and its square shifted by hop add up to one."""
+    """Return the MDCT window [2*hop], float64: its square plus its square shifted by hop is one."""
     return torch.sin(math.pi / (2 * hop) * (torch.arange(2 * hop, dtype=torch.float64) + 0.5))
 
 
 def mdct_basis(hop: int) -> Tensor:
-    """Windowed cosine basis [hop, 2*hop], float64, orthonormal across overlapping frames.
+    """Return the windowed cosine basis [hop, 2*hop], float64, orthonormal across overlapping frames.
 
     Row k holds cos(pi/hop * (n + 1/2 + hop/2) * (k + 1/2)) under a sine window
     (Princen, Johnson and Bradley 1987), scaled by sqrt(2/hop).
@@ -30,10 +30,10 @@ def mdct_basis(hop: int) -> Tensor:
 
 
 def fine_basis(hop: int, n_blocks: int) -> Tensor:
-    """The bases of `n_blocks` short blocks side by side in one frame of the long basis: [hop, 2*hop], float64.
+    """Return the bases of `n_blocks` consecutive short blocks within one frame of the long basis: [hop, 2*hop], float64.
 
-    Row j*short + k is bin k of block j, short = hop / n_blocks. The blocks tile the frame's own
-    hop, which lies in the middle of its window, and overlap with those of the neighbouring frames.
+    Row j*short + k is bin k of block j, with short = hop / n_blocks. The blocks tile the frame's own hop, in the middle of its
+    window, and overlap with those of the neighbouring frames.
     """
     short = hop // n_blocks
     basis = torch.zeros(n_blocks, short, 2 * hop, dtype=torch.float64)
@@ -44,10 +44,10 @@ def fine_basis(hop: int, n_blocks: int) -> Tensor:
 
 
 def overlap_add(frames: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
-    """Add frames of 2*hop samples at a distance of hop.
+    """Overlap-add frames of 2*hop samples at a distance of hop.
 
-    Shapes: frames [B, T, 2*hop], tail [B, hop] (the second half of the frame before)
-    -> (samples [B, T*hop] that no later frame touches, the new tail [B, hop]).
+    Shapes: frames [B, T, 2*hop], tail [B, hop] (second half of the previous frame)
+    -> (finished samples [B, T*hop], the new tail [B, hop]).
     """
     hop = tail.shape[-1]
     first, second = frames[..., :hop], frames[..., hop:]

@@ -1,4 +1,4 @@
-"""The decoder of a split codec (see split.py): levels, shape and noise to audio."""
+"""The decoder of a split codec (see split.py): from levels, shape and noise to audio."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from .spectral import fine_basis, mdct_basis, overlap_add, sine_window
 from .split import SHAPE_GAIN, Envelope, level_features
 
 MAX_RAISE_DB, MAX_CUT_DB = 12.0, 15.0  # of the last layer
-HISS_BINS = 8  # bins of a block that share a gain of noise
-OVERLAP = 3  # windows of the last layer that cover a sample
+HISS_BINS = 8  # bins of a block that share one noise gain
+OVERLAP = 3  # windows of the last layer that cover each sample
 WINDOW_POWER = 0.375 * OVERLAP  # sum of the squares of those windows
 
 
 @dataclass
 class DecoderState:
-    """What a streaming decoder remembers between two calls."""
+    """What a streaming decoder keeps between two calls."""
 
     entries: Tensor  # [B, L, n_taps, F]: level entries of the last frames
     past: list[Tensor]
     tail: Tensor  # [B, core_hop]: second half of the last long block
-    fine_tail: Tensor  # [B, core_hop]: the same of the short blocks
-    samples: Tensor  # [B, n]: of the core, waiting for the last layer
-    targets: Tensor  # [B, n, 2 * bands + top_bands]: levels and shares of the windows that wait
+    fine_tail: Tensor  # [B, core_hop]: second half of the last short blocks
+    samples: Tensor  # [B, n]: samples of the core that wait for the last layer
+    targets: Tensor  # [B, n, 2 * bands + top_bands]: levels and shares of waiting windows
     output_tail: Tensor  # [B, (OVERLAP - 1) * step]: of the last layer's windows
     frame: int  # number of the next frame in the signal
     n_frames: int = 0  # decoded so far
-    n_dropped: int = 0  # samples before the signal's first that the last layer gave
+    n_dropped: int = 0  # samples from the last layer before the first of the signal
 
 
 @dataclass
 class Heard:
-    """What frames tell the decoder's network."""
+    """The inputs of the decoder's network."""
 
     shape: Tensor  # [B, T, D]
-    levels: Tensor  # [B, T, F] dB: all codebooks
-    base: Tensor  # [B, T, F] dB: the first codebook
+    levels: Tensor  # [B, T, F] dB, from all codebooks
+    base: Tensor  # [B, T, F] dB, from the first codebook
     flags: Tensor  # [B, T, 2]
 
 
@@ -61,13 +61,13 @@ class SplitDecoder(nn.Module):
     def __init__(self, config: SplitConfig, dimension: int, levels: LevelVQ) -> None:
         super().__init__()
         self.config, self.dimension, self.hop = config, dimension, config.core_hop
-        self._levels = [levels]  # not a submodule: it belongs to the quantizer
+        self._levels = [levels]  # in a list, so that it is not a submodule: it belongs to the quantizer
         self.n_level_books = len(levels.codebooks)
         self.envelope = Envelope(config)
         self.register_buffer("basis", mdct_basis(self.hop).float(), persistent=False)
         self.register_buffer("fine_basis", fine_basis(self.hop, config.fine_blocks).float(), persistent=False)
         edge = sine_window(self.hop).float()[self.hop // 2 : self.hop].square().reciprocal()
-        self.register_buffer("edge", edge, persistent=False)  # [hop/2], from the signal's end inwards
+        self.register_buffer("edge", edge, persistent=False)  # [hop/2], from the end of the signal inwards
         low, width = config.low_bins, config.decoder_width
         self.skip = nn.Linear(dimension, low, bias=False)
         self.inp = nn.Linear(dimension + low + 2 * config.n_levels + 2, width)
@@ -82,7 +82,7 @@ class SplitDecoder(nn.Module):
 
     @torch.no_grad()
     def change_basis(self, inverse: Tensor) -> list[Tensor]:
-        """Take shapes of another basis, of which `inverse` [D, D] leads back; returns the parameters that changed."""
+        """Accept shapes in another basis, where `inverse` [D, D] leads back; returns the parameters that changed."""
         inverse = inverse.to(self.skip.weight.dtype)
         self.skip.weight.copy_(self.skip.weight @ inverse)
         inner = self.inp.weight[:, : self.dimension]
@@ -91,11 +91,11 @@ class SplitDecoder(nn.Module):
 
     @property
     def reach(self) -> tuple[int, int]:
-        """Frames before and after its own that a decoded sample depends on."""
+        """Number of frames before and after its own frame that a decoded sample depends on."""
         return self.config.decoder_context, self.config.decoder_lookahead
 
     def initial_state(self, batch_size: int, first_frame: int = 0) -> DecoderState:
-        """The state before the first frame, whichever that is."""
+        """Return the state before the first frame, which may have any number."""
         zeros, step = self.basis.new_zeros, self.hop // self.config.steps
         tail = zeros(batch_size, self.hop)
         entries = self._levels[0].initial_past(batch_size).to(self.basis)
@@ -106,9 +106,9 @@ class SplitDecoder(nn.Module):
         )  # fmt: skip
 
     def forward(self, latents: Tensor, state: DecoderState | None = None, last: bool = True) -> Tensor:
-        """Decode a whole signal, or the next block of one (`state` is then updated in place).
+        """Decode a whole signal, or its next block if `state` is given, which is updated in place.
 
-        Shapes: latents [B, D + L * F + 2, T] -> [B, 1, n]. A block's samples are those that no later frame touches.
+        Shapes: latents [B, D + L * F + 2, T] -> [B, 1, n]. A block gives the samples that no later frame changes.
         """
         state = state or self.initial_state(latents.shape[0])
         heard = self.hear(latents, state)
@@ -129,7 +129,7 @@ class SplitDecoder(nn.Module):
         return Heard(shape, parts.sum(1), parts[:, 0], flags)
 
     def coefficients(self, heard: Heard, noise: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, Tensor]:
-        """MDCT coefficients of long blocks [B, T, hop] and short ones [B, T, hop], and the last layer's shares.
+        """Return MDCT coefficients of long blocks [B, T, hop] and short ones [B, T, hop], and the last layer's shares.
 
         Shapes: noise [B, T, 2 * hop], of unit power -> shares [B, T, steps, bands].
         """
@@ -154,12 +154,12 @@ class SplitDecoder(nn.Module):
         return long, fine, share.unflatten(-1, (config.steps, config.bands))
 
     def synthesize(self, long: Tensor, fine: Tensor, state: DecoderState, last: bool) -> Tensor:
-        """Coefficients [B, T, hop] twice -> the core's samples [B, n] that are final."""
+        """Return the final samples [B, n] of the core from the long and short coefficients [B, T, hop]."""
         half, parts = self.hop // 2, []
         if long.shape[1]:
             samples, state.tail = overlap_add(long @ self.basis, state.tail)
             short, state.fine_tail = overlap_add(fine @ self.fine_basis, state.fine_tail)
-            # The first window overlaps nothing on its left. The signal is silent there, so
+            # The first window has nothing on its left to overlap with. The signal is silent there, so
             # no alias falls on the first half hop, and dividing by window^2 restores it.
             if state.n_frames == 0:
                 samples = torch.cat([samples[:, half : self.hop] * self.edge, samples[:, self.hop :]], dim=1)
@@ -171,9 +171,9 @@ class SplitDecoder(nn.Module):
         return torch.cat(parts, dim=1) if parts else long.new_zeros(len(long), 0)
 
     def _finish(self, core: Tensor, targets: Tensor, state: DecoderState, last: bool) -> Tensor:
-        """The last layer over what is complete: core samples [B, n] and targets [B, m, F / steps + bands] -> output [B, n]."""
+        """Apply the last layer to complete windows: core [B, n], targets [B, m, F / steps + bands] -> output [B, n]."""
         step, factor = self.hop // self.config.steps, self.config.core_factor
-        if targets.shape[1] and state.n_frames * self.config.steps == targets.shape[1]:  # the signal's first frames
+        if targets.shape[1] and state.n_frames * self.config.steps == targets.shape[1]:  # first frames of the signal
             targets = torch.cat([targets[:, :1], targets], dim=1)
         targets = torch.cat([state.targets, targets], dim=1)
         samples = torch.cat([state.samples, core], dim=1)
@@ -181,7 +181,7 @@ class SplitDecoder(nn.Module):
             samples = F.pad(samples, (0, (OVERLAP - 1) * step))
             targets = torch.cat([targets, targets[:, -1:]], dim=1)
         n = max(0, (samples.shape[1] - OVERLAP * step) // step + 1)
-        first_window = state.frame * self.config.steps + state.n_dropped  # a number of its own for each window's noise
+        first_window = state.frame * self.config.steps + state.n_dropped  # numbers each window, for its noise
         state.samples, state.targets = samples[:, n * step :], targets[:, n:]
         if n == 0:
             return core.new_zeros(len(core), 0)
@@ -218,12 +218,12 @@ class LevelCorrection(nn.Module):
             top[band, start:stop] = 1.0
         self.register_buffer("top", top, persistent=False)
         n = self.n_fft * self.factor
-        self.noise_gain = n * math.sqrt(WINDOW_POWER / 1.5)  # amplitude of a bin of noise over that of its level
+        self.noise_gain = n * math.sqrt(WINDOW_POWER / 1.5)  # amplitude of a noise bin relative to that of its level
 
     def forward(self, windows: Tensor, targets: Tensor, first_window: int) -> Tensor:
         """Windows of the core [B, n, n_fft] and their targets [B, n, all bands + bands] -> windows of the output.
 
-        The result [B, n, n_fft * factor] is windowed: it only has to be added up.
+        The result [B, n, n_fft * factor] is already windowed, ready to be overlap-added.
         """
         spectrum = self.corrected(windows, targets)
         n_out = self.n_fft * self.factor
@@ -234,7 +234,7 @@ class LevelCorrection(nn.Module):
         return torch.fft.irfft(spectrum, n=n_out) * self.synthesis
 
     def corrected(self, windows: Tensor, targets: Tensor) -> Tensor:
-        """The spectra [B, n, n_fft / 2 + 1] of windows [B, n, n_fft] with the gains applied."""
+        """Return the spectra [B, n, n_fft / 2 + 1] of windows [B, n, n_fft], with the gains applied."""
         wanted, share = targets[..., : self.n_bands], targets[..., -self.n_bands :]
         spectrum = torch.fft.rfft(windows * self.window)
         power = torch.view_as_real(spectrum).square().sum(-1)
@@ -244,7 +244,7 @@ class LevelCorrection(nn.Module):
         return spectrum * torch.exp((gain * (math.log(10) / 20)) @ self.spread)
 
     def hiss(self, targets: Tensor, first_window: int) -> Tensor:
-        """Spectra of noise [B, n, bins] in the bands above the core, at their levels; none at the floor."""
+        """Return noise spectra [B, n, bins] for the bands above the core, at their levels; zero for levels at the floor."""
         levels = targets[..., self.n_bands : self.n_bands + len(self.top)]
         amplitude = torch.where(levels > FLOOR_DB + 1, torch.exp(levels * (math.log(10) / 20)) * self.noise_gain, 0.0)
         n_bins = self.top.shape[1]
@@ -253,14 +253,14 @@ class LevelCorrection(nn.Module):
 
 
 def between_centres(bands: list[tuple[int, int]], n_bins: int) -> Tensor:
-    """Values of bands to bins, linear between the bands' centres: a matrix [bands, n_bins]."""
+    """Return a matrix [bands, n_bins] from values of bands to bins, linear between the centres of the bands."""
     centres = np.array([(start + stop - 1) / 2 for start, stop in bands])
     columns = [np.interp(np.arange(n_bins), centres, row) for row in np.eye(len(bands))]
     return torch.tensor(np.array(columns), dtype=torch.float32)
 
 
 def add_windows(frames: Tensor, tail: Tensor, step: int) -> tuple[Tensor, Tensor]:
-    """Add frames [B, n, OVERLAP * step] at a distance of `step`: (samples [B, n * step], the new tail)."""
+    """Overlap-add frames [B, n, OVERLAP * step] at a distance of `step`: (samples [B, n * step], the new tail)."""
     n = frames.shape[1]
     total = F.pad(tail, (0, n * step))
     parts = frames.unflatten(-1, (OVERLAP, step))

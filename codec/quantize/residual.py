@@ -1,4 +1,4 @@
-"""K codebooks, each coding what the ones before it left over (EnCodec, section 3.2)."""
+"""K codebooks, each coding the residual of the previous ones (EnCodec, section 3.2)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .vq import Search
 class ResidualVQ(nn.Module):
     """Residual vector quantizer over `codebooks` [K, V, D].
 
-    With `scales` [V], the entry that the first codebook chose also tells how large the rest
-    is: the other codebooks code the residual divided by that scale. Loud and quiet frames
-    then share them, which a plain residual quantizer cannot do.
+    With `scales` [V], the entry chosen by the first codebook also sets the scale of the residual: the
+    other codebooks code the residual divided by it. So loud and quiet frames share them, which a
+    plain residual quantizer cannot do.
     """
 
     codebooks: Tensor
@@ -30,7 +30,7 @@ class ResidualVQ(nn.Module):
         self._prepared: tuple[tuple[int, int, torch.dtype, bool], list[Search]] | None = None
 
     def token_tensors(self) -> Iterator[Tensor]:
-        """All that gives a code its meaning, in the order in which it is hashed."""
+        """Yield all tensors that give codes their meaning, in the order of the hash."""
         yield self.codebooks
         if self.scales is not None:
             yield self.scales
@@ -53,7 +53,7 @@ class ResidualVQ(nn.Module):
         return torch.stack(codes, dim=1)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """The latents that codes stand for, summed in codebook order: [B, k, T] -> [B, D, T]."""
+        """Return the latents that codes stand for, summed in codebook order: [B, k, T] -> [B, D, T]."""
         batch_size, n_codebooks, n_frames = codes.shape
         total = self.codebooks.new_zeros(batch_size, n_frames, self.codebooks.shape[2])
         scale = None if self.scales is None or not n_codebooks else self.scales[codes[:, 0], None]  # [B, T, 1]
@@ -63,7 +63,7 @@ class ResidualVQ(nn.Module):
         return total.transpose(1, 2)
 
     def _searches(self, dtype: torch.dtype) -> list[Search]:
-        """One prepared search per codebook, made anew when the codebooks have changed."""
+        """Return one prepared search per codebook; they are prepared again if the codebooks have changed."""
         key = (self.codebooks.data_ptr(), self.codebooks._version, dtype, self.reference)
         if self._prepared is None or self._prepared[0] != key:
             self._prepared = key, [Search(codebook, self.reference) for codebook in self.codebooks.detach().to(dtype)]

@@ -1,4 +1,4 @@
-"""The quantizer of a split codec: codebooks of levels and codebooks of the shape, one nested order."""
+"""The quantizer of a split codec: codebooks for levels and codebooks for the shape, in one nested order."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 from ..modules.levels import LevelVQ
 from .residual import ResidualVQ
 
-N_FLAGS = 2  # features that tell a decoder how many codebooks of each kind a frame has
+N_FLAGS = 2  # features with the share of codebooks of each kind that a frame has
 
 
 class SplitVQ(nn.Module):
-    """Level codebooks at the places `level_places` of the prefix, shape codebooks at all others.
+    """Level codebooks at the positions `level_places` of the prefix, shape codebooks at all others.
 
-    Latents on the encoder's side are [B, D + L, T]: the shape's D dimensions, then the codes of the L level
-    codebooks, which the encoder has already found because the shape is coded in units of decoded levels.
-    Latents on the decoder's side are [B, D + L * F + 2, T]: the decoded shape, the entries of each level codebook
-    (zero where a codebook is missing) and the share of level and shape codebooks that the frame has.
+    The encoder's latents are [B, D + L, T]: the shape's D dimensions, then the codes of the L level codebooks, which
+    the encoder has already found, because the shape is coded relative to decoded levels.
+    The decoder's latents are [B, D + L * F + 2, T]: the decoded shape, the entries of each level codebook (zero if a
+    codebook is missing), and the shares of level and shape codebooks that the frame has.
     """
 
     def __init__(self, levels: LevelVQ, level_places: tuple[int, ...], n_codebooks: int, size: int, dimension: int) -> None:
@@ -40,29 +40,29 @@ class SplitVQ(nn.Module):
 
     @property
     def codebook_size(self) -> int:
-        """V."""
+        """Codebook size V."""
         return self.shape.codebooks.shape[1]
 
     @property
     def latent_size(self) -> int:
-        """Channels of a decoder's latents."""
+        """Number of channels of the decoder's latents."""
         n_books, _, n_levels = self.levels.codebooks.shape
         return self.dimension + n_books * n_levels + N_FLAGS
 
     def token_tensors(self) -> Iterator[Tensor]:
-        """All that gives a code its meaning, in the order in which it is hashed."""
+        """Yield all tensors that give codes their meaning, in the order of the hash."""
         yield from (self.levels.codebooks, self.levels.taps, self.levels.mean, self.shape.codebooks)
         if self.shape.scales is not None:
             yield self.shape.scales
         yield torch.tensor(self.level_places, dtype=torch.float32)
 
     def counts(self, n_codebooks: int) -> tuple[int, int]:
-        """How many level and shape codebooks the first `n_codebooks` hold."""
+        """Return how many level and shape codebooks the first `n_codebooks` contain."""
         n_levels = sum(place < n_codebooks for place in self.level_places)
         return n_levels, n_codebooks - n_levels
 
     def encode(self, latents: Tensor, n_codebooks: int | None = None) -> Tensor:
-        """Latents [B, D + L, T] of the encoder -> codes [B, n_codebooks, T]."""
+        """Encode the encoder's latents [B, D + L, T] to codes [B, n_codebooks, T]."""
         n_codebooks = self.n_codebooks if n_codebooks is None else n_codebooks
         n_levels, n_shape = self.counts(n_codebooks)
         level_codes = latents[:, self.dimension :].round().long()
@@ -75,7 +75,7 @@ class SplitVQ(nn.Module):
         return codes
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Codes [B, k, T] -> a decoder's latents [B, D + L * F + 2, T]; k = 0 stands for lost frames."""
+        """Decode codes [B, k, T] to the decoder's latents [B, D + L * F + 2, T]; k = 0 means lost frames."""
         batch_size, k, n_frames = codes.shape
         n_levels, n_shape = self.counts(k)
         places = [p for p in self.level_places if p < k]
@@ -90,7 +90,7 @@ class SplitVQ(nn.Module):
 
 
 def join_latents(shape: Tensor, entries: Tensor, flags: Tensor) -> Tensor:
-    """A decoder's latents from shape [B, D, T], level entries [B, L, T, F] and flags [B, 2] or [B, 2, T]."""
+    """Join shape [B, D, T], level entries [B, L, T, F] and flags [B, 2] or [B, 2, T] to the decoder's latents."""
     if flags.dim() == 2:
         flags = flags[:, :, None].expand(-1, -1, shape.shape[2])
     return torch.cat([shape, entries.transpose(2, 3).flatten(1, 2), flags.to(shape.dtype)], dim=1)

@@ -1,7 +1,7 @@
-"""One codebook: the index of the nearest entry.
+"""One codebook: find the index of the nearest entry.
 
-Squared distances are compared in the expanded form |x|^2 - 2 x.e + |e|^2 (one matrix
-product), as EnCodec does; equal distances go to the lowest index.
+Squared distances are compared in the expanded form |x|^2 - 2 x.e + |e|^2 (one matrix product), as
+in EnCodec. Ties go to the lowest index.
 """
 
 from __future__ import annotations
@@ -11,22 +11,21 @@ from torch import Tensor
 
 from ..modules.matmul import affine, matmul
 
-# A float32 dot product of D terms is off by at most about D * eps * |x| * |e|; its usual
-# error grows with sqrt(D). The bound below is the worst case for D = 128, doubled.
+# The error of a float32 dot product of D terms is at most about D * eps * |x| * |e|, and typically
+# grows with sqrt(D). The bound below is the worst case for D = 128, doubled.
 SCREEN_TOLERANCE = 2 * 128 * 2.0**-24
 
 
 class Search:
-    """Nearest-entry search over a codebook that does not change, in the codebook's dtype.
+    """Nearest-entry search over a constant codebook, in the codebook's dtype.
 
-    In float32 the order of operations is EnCodec's, whose rounding decides between entries
-    that are nearly as close; without `reference` only the product may be a faster one. In
-    float64 a float32 screen finds the few candidates and float64 decides among them: exact,
-    at nearly the cost of float32.
+    In float32 the order of operations is EnCodec's, whose rounding decides between almost equally near
+    entries; without `reference` only the product may be a faster one. In float64 a float32 search finds
+    the few candidates and float64 decides among them: exact, and almost as fast as float32.
     """
 
     def __init__(self, codebook: Tensor, reference: bool = True) -> None:
-        """Prepare for a codebook [V, D], float32 or float64."""
+        """Prepare a search for a codebook [V, D], float32 or float64."""
         self.codebook, self.reference = codebook, reference
         self.entries = codebook.t()  # [D, V]
         self.norms = self.entries.pow(2).sum(0, keepdim=True)  # [1, V]
@@ -37,16 +36,16 @@ class Search:
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
-        """[M, D] -> [M], int64 in [0, V); equal distances go to the lowest index."""
+        """Vectors [M, D] -> indices [M], int64 in [0, V); ties go to the lowest index."""
         if x.dtype == torch.float64:
             return self._screened(x)
         product = torch.matmul if self.reference else matmul
-        distance = product(2 * x, self.entries)  # then |x|^2 - it + |e|^2, in place: a third of the time
+        distance = product(2 * x, self.entries)  # then |x|^2 - it + |e|^2, in place: takes a third of the time
         torch.sub(x.pow(2).sum(1, keepdim=True), distance, out=distance).add_(self.norms)
         return distance.min(dim=-1).indices
 
     def _screened(self, x: Tensor) -> Tensor:
-        """Score x.e - |e|^2 / 2 in float32; rows whose best two are closer than its error again in float64."""
+        """Score x.e - |e|^2 / 2 in float32; if a vector's best two are closer than its error, repeat it in float64."""
         narrow = x.float()
         scores = affine(narrow, self.screen_entries, self.screen_offsets)  # [M, V]
         best, index = scores.max(dim=1)
@@ -59,5 +58,5 @@ class Search:
 
 
 def nearest(x: Tensor, codebook: Tensor) -> Tensor:
-    """Index of the nearest codebook entry: x [M, D], codebook [V, D] of one dtype -> [M], int64 in [0, V)."""
+    """Return the index of the nearest entry: x [M, D], codebook [V, D] of one dtype -> [M], int64 in [0, V)."""
     return Search(codebook)(x)

@@ -1,8 +1,8 @@
-"""Discriminators of short-time spectra, and what a decoder learns from them.
+"""Discriminators on short-time spectra, and the losses that the decoder gets from them.
 
-One discriminator per window length, as EnCodec has (section 3.4), but working at frame rate:
-the spectrum is cut into bands, and each band is judged by one-dimensional convolutions over
-time. That costs a tenth of two-dimensional ones, which two CPU cores could not feed.
+There is one discriminator per window length, as in EnCodec (section 3.4), but at frame rate: the
+spectrum is cut into bands, and each band is judged by one-dimensional convolutions over time.
+That takes a tenth of the time of two-dimensional ones, which are too slow for two CPU cores.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from . import parallel
 from .losses import spectrum
 from .recipe import AdversaryRecipe
 
-COMPRESSION = 0.3  # exponent of magnitudes: quiet bins count too
-SLOPE = 0.2  # of leaky units
+COMPRESSION = 0.3  # exponent of magnitudes, so that quiet bins count too
+SLOPE = 0.2  # of leaky ReLUs
 DILATIONS = (1, 2, 4)
 
 
 def band_edges(n_bins: int, n_bands: int) -> list[int]:
-    """Borders of bands that double in width but for the first two: [0, ..., n_bins]."""
+    """Return the borders [0, ..., n_bins] of bands; each ends at twice the frequency at which the previous one ends."""
     return [0] + [round(n_bins * 2.0 ** (i + 1 - n_bands)) for i in range(n_bands)]
 
 
 class SpectrumDiscriminator(nn.Module):
-    """Judges audio by its spectrum at one window length, band by band and frame by frame."""
+    """Judges audio by its spectrum at one window length, per band and frame."""
 
     def __init__(self, n_fft: int, n_bands: int, width: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class SpectrumDiscriminator(nn.Module):
 
 
 class Adversary(nn.Module):
-    """All discriminators, and their optimizer."""
+    """All discriminators and their optimizer."""
 
     def __init__(self, recipe: AdversaryRecipe) -> None:
         super().__init__()
@@ -70,9 +70,9 @@ class Adversary(nn.Module):
         self.optimizer = torch.optim.AdamW(self.parameters(), lr=recipe.learning_rate, betas=(0.8, 0.99), fused=True)
 
     def losses(self, estimate: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """What the decoder minimizes: hinge loss, and distance of activations (EnCodec, equations 2 and 4).
+        """Return the losses that the decoder minimizes: hinge loss and distance of activations (EnCodec, equations 2 and 4).
 
-        Shapes: estimate and target [B, 1, N]. Gradients reach the estimate alone.
+        Shapes: estimate and target [B, 1, N]. Only the estimate receives gradients.
         """
         adversarial, feature = [], []
         for discriminator in self.discriminators:
@@ -84,7 +84,7 @@ class Adversary(nn.Module):
         return {"adversarial": torch.stack(adversarial).mean(), "feature": torch.stack(feature).mean()}
 
     def learn(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """One update of the discriminators by the hinge loss, which is returned: [B, 1, N] each, without gradients."""
+        """Update the discriminators once with the hinge loss, which is returned: [B, 1, N] each, without gradients."""
         self.optimizer.zero_grad(set_to_none=True)
         losses = []
         for discriminator in self.discriminators:
@@ -99,6 +99,6 @@ class Adversary(nn.Module):
         return loss.detach()
 
     def weight_at(self, step: int) -> float:
-        """How much of the adversarial weights counts: none while the discriminators learn alone, then a ramp to one."""
+        """Return the factor of the adversarial weights: 0 while only the discriminators learn, then a ramp to 1."""
         since = step - self.recipe.alone_steps
         return min(1.0, max(0.0, since / max(1, self.recipe.ramp_steps)))

@@ -1,4 +1,4 @@
-"""The table of training audio for model cards: hours, licences, rates and bandwidth, from the masters' index.
+"""Print the table of training audio for model cards: hours, licences, rates and bandwidth, from the masters' index.
 
 python -m ecdc.codec.train.audio_table runs/audio/masters > codec/train/TRAINING_AUDIO.md
 """
@@ -27,13 +27,13 @@ MP3: speech counts as `speech` in a pack at 48 kHz from {FULL_BAND_HZ / 1000:g} 
 
 
 def table(head: list[str], rows: Iterable[list[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def hours_table(title: str, rows: list[Row], key: str, edges: tuple[int, ...]) -> str:
-    """Hours per group, in columns of `key` (Hz) up to each of `edges`."""
+    """Return a table of hours per group, in columns of `key` (Hz) up to each of `edges`."""
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0] * (len(edges) + 2))
     for row in rows:
         place = next((i for i, edge in enumerate(edges) if row[key] < edge or row[key] == edge != FULL_BAND_HZ), len(edges))
@@ -46,7 +46,7 @@ def hours_table(title: str, rows: list[Row], key: str, edges: tuple[int, ...]) -
 
 
 def package_table(rows: list[Row]) -> str:
-    """Files, hours and licence per group and package."""
+    """Return a table of files, hours and licence per group and package."""
     sums: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0, 0.0, 0.0])
     for row in rows:
         entry = sums[row["group"].removesuffix("16k"), row["package"], row["licence"]]
@@ -59,7 +59,7 @@ def package_table(rows: list[Row]) -> str:
 
 
 def hours(row: Row) -> float:
-    """Length of a file."""
+    """Return the length of a file in hours."""
     return float(row["length"] / MASTER_RATE / 3600)
 
 

@@ -8,17 +8,17 @@ from torch import Tensor
 
 
 class Balancer(nn.Module):
-    """Adds up the gradients of several losses, each rescaled to its share.
+    """Adds the gradients of several losses, each rescaled to its share.
 
     With g_i the gradient of loss i at the output and <|g_i|> a moving average of its norm,
     the sum is
 
         sum_i  R * w_i / (sum_j w_j) * g_i / <|g_i|>
 
-    so that a weight is the share of a loss in the update, whatever the loss's own scale and
-    however it drifts. EnCodec takes R = 1. Here R = <|g_0|>, the norm of the first loss: the
-    update is as large as that loss alone would make it, so losses elsewhere in the network,
-    such as the commitment, keep their weight beside it.
+    so a weight is the share of a loss in the update, for any scale of the loss and any drift.
+    EnCodec uses R = 1. Here R = <|g_0|>, the norm of the first loss: the update is as large as that
+    loss alone would make it, so losses elsewhere in the network, such as the commitment loss, keep
+    their relative weight.
     """
 
     norms: Tensor
@@ -31,7 +31,7 @@ class Balancer(nn.Module):
         self.register_buffer("total", torch.zeros((), dtype=torch.float64))
 
     def gradient(self, losses: dict[str, Tensor], weights: dict[str, float], output: Tensor) -> Tensor:
-        """The balanced gradient at `output`, of its shape; both dicts have the balancer's names."""
+        """Return the balanced gradient at `output`, of the same shape. Both dicts have the balancer's names as keys."""
         gradients = [torch.autograd.grad(losses[name], output, retain_graph=True)[0] for name in self.names]
         found = torch.stack([g.norm().double() for g in gradients])
         self.norms.mul_(self.decay).add_(found, alpha=1 - self.decay)

@@ -1,4 +1,4 @@
-"""Learning codebooks: k-means start, exponential moving averages, revival of unused codes."""
+"""Train codebooks: k-means start, exponential moving averages, replacement of unused entries."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..quantize.residual import ResidualVQ
 from . import unbranched
 from .processor import has_bfloat16, on_host
 
-MIN_SCALE = 0.02  # of a residual, where latents have about unit variance
+MIN_SCALE = 0.02  # of a residual, relative to latents of about unit variance
 
 
 class Assigner:
-    """Nearest-entry search over a codebook [V, D], without the exactness that inference promises.
+    """Nearest-entry search over a codebook [V, D], without the exactness that inference guarantees.
 
-    The product is in bfloat16 where the processor multiplies in it; an entry that is nearly as close may then be taken.
+    The product is in bfloat16 if the CPU supports it; then an entry that is almost as near may be chosen.
     """
 
     def __init__(self, codebook: Tensor) -> None:
@@ -28,22 +28,22 @@ class Assigner:
         self.entries = codebook.to(self.dtype).t()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[M, D] -> [M]."""
+        """Vectors [M, D] -> indices [M]."""
         return (x.to(self.dtype) @ self.entries).float().add_(self.offset).argmax(dim=1)
 
 
 def assign(x: Tensor, codebook: Tensor) -> Tensor:
-    """Nearest entry, as `Assigner` finds it: [M, D], [V, D] -> [M]."""
+    """Return the nearest entry, as found by `Assigner`: [M, D], [V, D] -> [M]."""
     return Assigner(codebook)(x)
 
 
 class CodebookTrainer(nn.Module):
     """Trains a ResidualVQ in place (van den Oord et al. 2017, appendix A.1; EnCodec, section 3.2).
 
-    Each codebook entry is the moving average of the vectors assigned to it, and each scale
-    the moving root mean square of what its entry leaves over. An entry whose share of recent
-    vectors falls under `revive_below` of an even share is replaced by a random vector of the
-    current batch.
+    Each codebook entry is the moving average of the vectors assigned to it, and each scale is the
+    moving root mean square of the residual after its entry. An entry whose share of recent vectors
+    falls below `revive_below` times an even share is replaced by a random vector of the current
+    batch.
     """
 
     counts: Tensor
@@ -57,12 +57,12 @@ class CodebookTrainer(nn.Module):
         n_codebooks, size, _ = quantizer.codebooks.shape
         self.register_buffer("counts", torch.ones(n_codebooks, size))
         self.register_buffer("sums", torch.zeros_like(quantizer.codebooks))
-        self.register_buffer("squares", torch.ones(size))  # of what the first codebook leaves over
+        self.register_buffer("squares", torch.ones(size))  # of the residual after the first codebook
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
 
     @torch.no_grad()
     def start(self, vectors: Tensor, generator: torch.Generator, iterations: int = 12) -> None:
-        """k-means, codebook by codebook, on latents [M, D]; M must be at least V."""
+        """Run k-means, codebook by codebook, on latents [M, D]; M must be at least V."""
         residual = vectors
         for q, codebook in enumerate(self.quantizer.codebooks):
             kmeans(residual, codebook, generator, iterations)
@@ -80,7 +80,7 @@ class CodebookTrainer(nn.Module):
 
     @torch.no_grad()
     def continue_from_quantizer(self) -> None:
-        """Take the quantizer's entries and scales as the start, instead of k-means."""
+        """Start from the quantizer's entries and scales instead of k-means."""
         self.counts.fill_(1.0)
         self.sums.copy_(self.quantizer.codebooks)
         if self.quantizer.scales is not None:
@@ -88,22 +88,22 @@ class CodebookTrainer(nn.Module):
         self.started.fill_(True)
 
     def forward(self, latents: Tensor, n_codebooks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantize with a per-item number of codebooks.
+        """Quantize with a number of codebooks per item.
 
-        Shapes: latents [B, D, T], n_codebooks [B] -> (quantized [B, D, T] with a
-        straight-through gradient, commitment loss, codes [B, K, T]). The gradient skips the
-        whole sum at once, so that every codebook's commitment reaches the encoder.
+        Shapes: latents [B, D, T], n_codebooks [B] -> (quantized [B, D, T] with a straight-through
+        gradient, commitment loss, codes [B, K, T]). The straight-through gradient bypasses the sum as a
+        whole, so every codebook's commitment loss reaches the encoder.
         """
         if not on_host(latents):
             return unbranched.quantize(self, latents, n_codebooks)
         batch_size, dimension, n_frames = latents.shape
         order = n_codebooks.argsort(descending=True, stable=True)
-        residual = latents.transpose(1, 2)[order].reshape(-1, dimension)  # [B*T, D], items of most codebooks first
+        residual = latents.transpose(1, 2)[order].reshape(-1, dimension)  # [B*T, D], items with the most codebooks first
         codes = torch.zeros(len(self.quantizer.codebooks), len(residual), dtype=torch.int64, device=residual.device)
         total, scale = torch.zeros_like(residual), None
         terms = []
         for q, codebook in enumerate(self.quantizer.codebooks):
-            n = int((n_codebooks > q).sum()) * n_frames  # vectors that use this codebook: the first ones
+            n = int((n_codebooks > q).sum()) * n_frames  # number of vectors that use this codebook: the first ones
             residual = residual[:n]
             with torch.no_grad():
                 seen = residual.detach()
@@ -144,11 +144,11 @@ class CodebookTrainer(nn.Module):
 
     def _move(self, q: int, vectors: Tensor, index: Tensor, left: Tensor, generator: torch.Generator) -> None:
         counts, sums = self.counts[q], self.sums[q]
-        # Counts are relative to an even share of the batch, whatever dropout left of it.
+        # Counts are relative to an even share of the vectors that dropout left in the batch.
         weight = (1 - self.decay) * len(counts) / len(vectors)
         _accumulate(counts.numpy(), sums.numpy(), vectors.numpy(), index.numpy(), self.decay, weight)
         if q == 0 and self.quantizer.scales is not None:
-            # A moving mean per entry: it moves as far as the entry's own count does.
+            # A moving mean per entry, which moves as fast as the entry's own count.
             share = _sum_by(index, torch.full_like(counts[:1], weight).expand(index.shape), len(counts)) / counts
             mean = _sum_by(index, left.square().mean(1), len(counts)) / torch.bincount(index, minlength=len(counts)).clamp(
                 min=1
@@ -169,7 +169,7 @@ class CodebookTrainer(nn.Module):
 
 
 def kmeans(vectors: Tensor, codebook: Tensor, generator: torch.Generator, iterations: int) -> None:
-    """Lloyd's algorithm into `codebook` [V, D] from random vectors [M, D]; unused entries are drawn anew."""
+    """Run Lloyd's algorithm into `codebook` [V, D], starting from random vectors [M, D]. Unused entries are redrawn."""
     size = len(codebook)
     if len(vectors) < size:
         raise ValueError(f"k-means needs at least {size} vectors, got {len(vectors)}")
@@ -200,7 +200,7 @@ def _accumulate(counts, sums, vectors, index, decay, weight):
 
 
 def perplexity(codes: Tensor, size: int) -> Tensor:
-    """Effective number of codes in use, per codebook: codes [B, K, T] -> [K]."""
+    """Return the effective number of codes in use, per codebook: codes [B, K, T] -> [K]."""
     rows = codes.transpose(0, 1).flatten(1)
     share = torch.stack([torch.bincount(row, minlength=size) for row in rows]).double()
     share = share / share.sum(1, keepdim=True)

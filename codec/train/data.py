@@ -1,4 +1,4 @@
-"""Random windows from packed audio; what a step sees depends on (seed, step) alone."""
+"""Random windows from packed audio. What a step sees depends only on (seed, step)."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class EmptyData(EcdcError, ValueError):
 
 
 def generator_for(seed: int, step: int, stream: int = 0) -> torch.Generator:
-    """A generator for one step, so that a resumed run draws what an unbroken one would."""
+    """Return a generator for one step, so that a resumed run draws what an uninterrupted one would."""
     mixed = np.random.SeedSequence([seed, step, stream]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
 
 
 @dataclass(frozen=True)
 class PackedAudio:
-    """The memory maps of one packed folder, drawn from by group weight."""
+    """The memory maps of one packed folder, sampled with a weight per group."""
 
     folder: Path
     maps: Mapping[str, np.ndarray]  # group -> int16 [N]
@@ -40,7 +40,7 @@ class PackedAudio:
 
     @classmethod
     def open(cls, folder: Path, split: str, min_samples: int) -> PackedAudio:
-        """Open `<group>.<split>.i16` of every group; raises EmptyData where nothing is usable."""
+        """Open `<group>.<split>.i16` of every group; raises EmptyData if nothing is usable."""
         maps = {}
         for path in sorted(folder.glob(f"*.{split}.i16")):
             if path.stat().st_size // 2 >= min_samples:
@@ -50,7 +50,7 @@ class PackedAudio:
         return cls(folder, maps, sample_rate_of(folder))
 
     def batch(self, weights: dict[str, float], shape: tuple[int, int], generator: torch.Generator) -> Tensor:
-        """Draw windows by group weight, then uniformly by time; near-silence is drawn again.
+        """Draw windows: the group by its weight, the time uniformly. Near-silent windows are drawn again.
 
         Shapes: shape (B, N) -> audio [B, 1, N] in [-1, 1].
         """
@@ -70,7 +70,7 @@ class PackedAudio:
 
 
 def augment(audio: Tensor, recipe: DataRecipe, generator: torch.Generator | None) -> Tensor:
-    """Random gain, polarity and, sometimes, the sum with another row or a band limit; never clips.
+    """Apply random gain and polarity, and to some items a mix with another item or a band limit. Never clips.
 
     Shapes: [B, 1, N] -> [B, 1, N].
     """
@@ -90,7 +90,7 @@ def augment(audio: Tensor, recipe: DataRecipe, generator: torch.Generator | None
 
 
 def _limit_bands(audio: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
-    """Some rows without what lies above an edge between 1/4 and 1 of the band: telephones, old files, lossy copies."""
+    """Low-pass some items at a random edge from 1/4 to 1 of the band, like telephones, old files and lossy copies."""
     batch_size = audio.shape[0]
     chosen, edges = torch.rand(2, batch_size, 1, 1, generator=generator, device=audio.device)
     chosen, edges = chosen < probability, 0.25 + 0.75 * edges
@@ -98,15 +98,15 @@ def _limit_bands(audio: Tensor, probability: float, generator: torch.Generator |
         return audio
     spectra = torch.fft.rfft(audio)
     place = torch.linspace(0, 1, spectra.shape[-1], device=audio.device)
-    spectra = spectra * ((edges - place) / 0.02).clamp(0, 1)  # falls within 2 % of the band
+    spectra = spectra * ((edges - place) / 0.02).clamp(0, 1)  # the slope is 2 % of the band
     return torch.where(chosen, torch.fft.irfft(spectra, n=audio.shape[-1]), audio)
 
 
 def validation_clips(folder: Path, seconds: float, per_group: int) -> dict[str, Tensor]:
-    """The fixed validation clips: evenly spaced windows of the validation slice.
+    """Return the fixed validation clips: evenly spaced windows of the validation slice.
 
-    Returns group -> audio [n, 1, N]; N is less than asked where a group is shorter.
-    Near-silent windows are moved on, second by second.
+    Returns group -> audio [n, 1, N]; N is smaller than requested if a group is shorter. Near-silent
+    windows are shifted in steps of one second.
     """
     packed = PackedAudio.open(folder, "valid", 1)
     clips = {}
@@ -130,6 +130,6 @@ def _rms(audio: Tensor) -> float:
 
 
 def licences(folder: Path) -> dict[str, str]:
-    """Package -> licence of a fetched folder, for the model card; empty for a user's own data."""
+    """Return package -> licence of a fetched folder, for the model card; empty for a user's own data."""
     path = folder / "licences.json"
     return json.loads(path.read_text()) if path.exists() else {}

@@ -1,4 +1,4 @@
-"""Decode one audio file: what was recorded, at the rate that is wanted, and how much of its band it really uses."""
+"""Decode one audio file at a requested rate, and measure its native rate and the bandwidth that it really uses."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from .sources import Source
 
 MIN_SECONDS, MIN_PEAK = 0.3, 0.01
-FADE_SECONDS = 0.005  # at both ends, so that the joint between two files is no click
-SAME_SIDES_DB = -70.0  # a difference of left and right below this, against their sum, is no stereo
-SIDES_STEP = 7  # of the samples that are looked at for it
+FADE_SECONDS = 0.005  # at both ends, so that there is no click between two files
+SAME_SIDES_DB = -70.0  # if left minus right is below this level, relative to their sum, the file counts as mono
+SIDES_STEP = 7  # only every seventh sample is compared for this
 
-BAND_HZ, N_FFT, MAX_FRAMES = 250.0, 2048, 400  # of the measure of bandwidth
-ACTIVE_DB = -30.0  # frames that are quieter than the loudest by more than this do not count
-NOISE_DB = -101.1 + 6.0  # per bin: the rounding noise of 16 bits, with a margin
-CLIFF_DB, LOWEST_CLIFF = 20.0, 3000.0  # a fall of this much within 1 kHz, from this frequency (Hz) on, is a filter
+BAND_HZ, N_FFT, MAX_FRAMES = 250.0, 2048, 400  # for measuring bandwidth
+ACTIVE_DB = -30.0  # frames this much quieter than the loudest are ignored
+NOISE_DB = -101.1 + 6.0  # per bin: the rounding noise of 16 bits, plus a margin
+CLIFF_DB, LOWEST_CLIFF = 20.0, 3000.0  # a fall of this much within 1 kHz, from this frequency (Hz) on, is a low-pass filter
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ class Clip:
     """One decoded file, int16 [N, C] with C 1 or 2."""
 
     audio: NDArray[np.int16]
-    native_rate: int  # Hz, that it was recorded at
+    native_rate: int  # Hz, of the file
     bandwidth: int  # Hz, see `bandwidth`
 
 
 def decode_g722(data: bytes) -> tuple[NDArray[np.float32], int]:
-    """Headerless 64 kbps G.722 (what Asterisk ships) -> float32 [N], 16 kHz."""
+    """Decode headerless 64 kbps G.722 (as bundled with Asterisk) to float32 [N], 16 kHz."""
     import av  # extra `train`: libsndfile does not read G.722
 
     with av.open(io.BytesIO(data), mode="r", format="g722") as container:
@@ -42,9 +42,9 @@ def decode_g722(data: bytes) -> tuple[NDArray[np.float32], int]:
 
 
 def decode(source: Source, sample_rate: int, channels: int) -> Clip | str:
-    """Decode a file to at most `channels` (1 or 2); a file that cannot serve returns the reason instead of raising.
+    """Decode a file to at most `channels` (1 or 2). For an unusable file, return the reason instead of raising.
 
-    Equal sides become one channel, more than two channels are mixed down to one, and both ends are faded.
+    Equal channels become one, more than two are mixed down to one, and both ends are faded.
     """
     try:
         data = source.read()
@@ -71,7 +71,7 @@ def decode(source: Source, sample_rate: int, channels: int) -> Clip | str:
 
 
 def mix_down(audio: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
-    """Audio [N, C] with one channel, or with two if it has two that differ and `channels` allows it."""
+    """Mix audio [N, C] to one channel, or keep two if there are exactly two that differ and `channels` allows it."""
     if audio.shape[1] == 1:
         return audio
     if channels == 2 and audio.shape[1] == 2:
@@ -95,21 +95,21 @@ def to_int16(audio: NDArray[np.float32]) -> NDArray[np.int16]:
 
 
 def peak_of(audio: NDArray[np.float32]) -> float:
-    """The largest magnitude; not a number if any sample is."""
+    """Return the largest magnitude, or NaN if any sample is NaN."""
     return max(float(audio.max()), -float(audio.min()))
 
 
 def bandwidth(audio: NDArray[np.float32], sample_rate: int) -> int:
-    """Estimate up to which frequency (Hz) audio [N, C] holds sound.
+    """Estimate the frequency (Hz) up to which audio [N, C] contains sound.
 
-    It is the highest band above the rounding noise of 16 bits, or the edge of a steep
-    low-pass if there is one below: a file at 44.1 kHz that was made of one at 22.05 kHz has
-    11 kHz, and an MP3 often has 16 kHz. Only the louder parts are looked at.
+    This is the highest band above the rounding noise of 16 bits, or the edge of a steep low-pass
+    below it: a 44.1 kHz file made from a 22.05 kHz one has 11 kHz, and an MP3 often has 16 kHz. Only
+    the louder parts are measured.
     """
     levels = band_levels(audio, sample_rate)
     above = np.flatnonzero(levels > NOISE_DB)
     n_bands = int(above[-1]) + 1 if len(above) else 0
-    highest_after = np.maximum.accumulate(levels[::-1])[::-1]  # of this band and those above
+    highest_after = np.maximum.accumulate(levels[::-1])[::-1]  # maximum over this band and those above
     span = round(1000 / BAND_HZ)
     for edge in range(round(LOWEST_CLIFF / BAND_HZ), n_bands - 1):
         if levels[edge - span : edge].mean() - highest_after[edge + 1] >= CLIFF_DB:
@@ -118,7 +118,7 @@ def bandwidth(audio: NDArray[np.float32], sample_rate: int) -> int:
 
 
 def band_levels(audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.float64]:
-    """Mean level (dB per bin) of the active parts of audio [N, C] in bands of BAND_HZ."""
+    """Return the mean level (dB per bin) of the active parts of audio [N, C], in bands of BAND_HZ."""
     if len(audio) < N_FFT:
         audio = np.pad(audio, ((0, N_FFT - len(audio)), (0, 0)))
     starts = np.unique(np.linspace(0, len(audio) - N_FFT, min(MAX_FRAMES, max(1, 2 * len(audio) // N_FFT))).astype(int))

@@ -1,8 +1,8 @@
-"""Fetch free training audio: Debian packages by list, decoded once into masters, packed at any rate.
+"""Fetch free training audio: listed Debian packages, decoded once into masters, packed at any rate.
 
 Nothing is installed: packages are downloaded with `apt-get download` (apt checks their
-signatures) and only their audio is unpacked. Every step skips what is already there, so an
-interrupted run is resumed by the same command.
+signatures), and only their audio is unpacked. Every step skips what already exists, so the same
+command resumes an interrupted run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .sources import ARCHIVE_SUFFIXES, AUDIO_SUFFIXES, Package, Source, list_sou
 def download(name: str, folder: Path) -> Path:
     """Download one .deb into `folder`, unless it is already there.
 
-    Raises RuntimeError where apt is missing or does not know the package.
+    Raises RuntimeError if apt is missing or does not know the package.
     """
     have = sorted(folder.glob(f"{name}_*.deb"))
     if have:
@@ -37,10 +37,10 @@ def download(name: str, folder: Path) -> Path:
 
 
 def unpack(deb: Path, folder: Path) -> Path:
-    """Unpack audio and copyright files of a .deb under `folder`, once; returns the unpacked tree.
+    """Unpack audio and copyright files of a .deb under `folder`, once; return the unpacked tree.
 
-    Of archives inside the package only the audio is kept. Raises RuntimeError for a file that
-    is no whole Debian package.
+    Of archives inside the package only the audio is kept. Raises RuntimeError for a file that is
+    not a complete Debian package.
     """
     target = folder / deb.name.split("_")[0]
     if target.exists():
@@ -54,7 +54,7 @@ def unpack(deb: Path, folder: Path) -> Path:
         tar = subprocess.run(["tar", *options, *patterns], stdin=opened.stdout, capture_output=True, text=True, check=False)
         assert opened.stdout is not None
         opened.stdout.close()
-    # that a pattern matches nothing is an error for tar, but not for us
+    # tar reports an error if a pattern matches nothing, which is fine here
     faults = [line for line in tar.stderr.splitlines() if "Not found in archive" not in line and "previous errors" not in line]
     if opened.returncode or faults:
         shutil.rmtree(partial)
@@ -66,7 +66,7 @@ def unpack(deb: Path, folder: Path) -> Path:
 
 
 def keep_audio(path: Path) -> None:
-    """Rewrite a zip archive with its audio files alone; delete it if it has none or is no zip file."""
+    """Rewrite a zip archive with only its audio files; delete it if it has none or is not a zip file."""
     if zipfile.is_zipfile(path):
         smaller = path.with_name(path.name + ".partial")
         with zipfile.ZipFile(path) as archive, zipfile.ZipFile(smaller, "w") as kept:
@@ -81,10 +81,10 @@ def keep_audio(path: Path) -> None:
 
 
 def find_sources(output: Path, packages: list[Package], report=print) -> tuple[list[Source], list[str]]:
-    """Download and unpack `packages`; returns their audio files and the names of those that cannot be had.
+    """Download and unpack `packages`; return their audio files and the names of unavailable packages.
 
-    A package that cannot be had is reported and skipped, because one missing package must not
-    cost the others. A .deb that is unpacked is not needed any more and may be deleted.
+    An unavailable package is reported and skipped, so that it does not stop the others. A .deb that
+    is unpacked is no longer needed and may be deleted.
     """
     sources: list[Source] = []
     missing: list[str] = []
@@ -106,7 +106,7 @@ def find_sources(output: Path, packages: list[Package], report=print) -> tuple[l
 def fetch(
     output: Path, quick: bool = False, report=print, sample_rate: int = SAMPLE_RATE, jobs: int | None = None
 ) -> Path:  # fmt: skip
-    """Download, unpack, decode and pack everything; returns the folder of packed audio at `sample_rate` (Hz).
+    """Download, unpack, decode and pack everything; return the folder of packed audio at `sample_rate` (Hz).
 
     `report` receives one line per step; `jobs` processes decode (default: one per core).
     """

@@ -1,4 +1,4 @@
-"""Training a split codec on a GPU: packed audio lies in its memory, and steps are graphs (graph.py)."""
+"""Train a split codec on a GPU: packed audio is in its memory, and steps are CUDA graphs (graph.py)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .run import Run
 from .split import SplitCodebooks
 from .step import DATA, KMEANS, generator_for, row_samples
 
-METRIC_BATCHES = 6  # rows of a GPU's batch are many
+METRIC_BATCHES = 6  # a GPU's batches are larger
 
 
 def device_of(name: str, recipe: Recipe) -> torch.device:
-    """The device that a run asks for; raises ValueError where it cannot train there."""
+    """Return the requested device; raises ValueError if the recipe cannot be trained there."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: this machine has no GPU that torch can use; leave --device out")
     if name != "cpu" and not isinstance(recipe.codec.architecture, SplitConfig):
@@ -34,10 +34,10 @@ def device_of(name: str, recipe: Recipe) -> torch.device:
 
 
 class GpuTrainer:
-    """Takes the steps of a run on a device; `draw` and `take` are what `take_steps` calls."""
+    """Runs training steps on a device. `take_steps` calls `draw` and `take`."""
 
     def __init__(self, run: Run, data: PackedAudio, device: torch.device) -> None:
-        """Copy the audio there. `run` must have been moved there, and its checkpoint loaded."""
+        """Copy the audio to the device. `run` must already be there, with its checkpoint loaded."""
         self.run, self.device = run, device
         self.audio = DeviceAudio({group: len(samples) for group, samples in data.maps.items()}, device)
         for group, samples in data.maps.items():
@@ -49,11 +49,11 @@ class GpuTrainer:
         self.step: GraphStep | None = None
 
     def draw(self, step: int) -> Inputs:
-        """What a step sees, on the host."""
+        """Return the inputs of a step, on the host."""
         return draw_inputs(self.run, self.audio, step)
 
     def take(self, inputs: Inputs) -> dict[str, float]:
-        """Take a step; returns its losses by name."""
+        """Run one step; return its losses by name."""
         if self.run.step in self.run.recipe.metric_steps:
             self._change_basis()
         if self.step is None:
@@ -70,7 +70,7 @@ class GpuTrainer:
         return found
 
     def _batches(self, n_batches: int) -> Iterator[Tensor]:
-        """Batches that no step sees."""
+        """Yield batches that no step uses."""
         recipe, n_samples = self.run.recipe, row_samples(self.run.recipe)
         for i in range(n_batches):
             seed = recipe.seed, 1 << 30, i, DATA
@@ -91,13 +91,13 @@ class GpuTrainer:
 
 
 def forget_searches(codec: Codec) -> None:
-    """A graph changes codebooks without a trace, so what was prepared from them must go."""
+    """Drop search tables of the codebooks, because a CUDA graph changes codebooks without notice."""
     if isinstance(codec.quantizer, SplitVQ):
         codec.quantizer.shape._prepared = None
 
 
 def host_copy(codec: Codec) -> Codec:
-    """A codec on the CPU, where validation and exports run: itself if it is there."""
+    """Return a copy of the codec on the CPU for validation and export, or itself if it is there."""
     if next(codec.parameters()).device.type == "cpu":
         return codec
     forget_searches(codec)

@@ -1,8 +1,8 @@
-"""Training a split codec on a GPU: a step is recorded once as a CUDA graph and then replayed.
+"""Train a split codec on a GPU: a step is recorded once as a CUDA graph and then replayed.
 
-A step is some three thousand small kernels. Started one by one they keep the GPU waiting; as a graph they follow each
-other without the host. So nothing in a step may ask for a number, and all that changes from step to step stands in the
-tensors of `Inputs`. On a CPU `GraphStep` runs the same step without a graph, which is how it is tested.
+A step has about three thousand small kernels. Launched one by one they leave the GPU waiting; as a graph they run without
+the host. So a step must not read a value back to the host, and everything that changes from step to step is in the tensors
+of `Inputs`. On a CPU `GraphStep` runs the same step without a graph; the tests do this.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .run import Run, trained_parameters
 from .split import SplitCodebooks, draw_counts, draw_lost, forward, level_losses, parts_of
 from .step import DATA, DROPOUT, NOISE, generator_for, row_samples, schedule
 
-NO_GENERATOR = torch.Generator()  # codebooks on a GPU draw there
-N_CANDIDATES = 3  # windows drawn for a row, of which the first that is not silent is taken
+NO_GENERATOR = torch.Generator()  # not used: codebooks on a GPU draw there
+N_CANDIDATES = 3  # windows drawn per item; the first that is not silent is used
 
 
 class DeviceAudio:
-    """Packed audio in the memory of a device, one flat int16 tensor; groups may grow into what is reserved for them."""
+    """Packed audio in device memory, as one flat int16 tensor. Groups can grow into their reserved space."""
 
     def __init__(self, capacities: Mapping[str, int], device: torch.device) -> None:
         """Reserve samples for each group."""
@@ -36,13 +36,13 @@ class DeviceAudio:
         self.starts = dict(zip(capacities, starts.tolist(), strict=False))
 
     def append(self, group: str, audio: np.ndarray) -> None:
-        """Add int16 [N] to a group."""
+        """Append int16 [N] to a group."""
         start = self.starts[group] + self.lengths[group]
         self.samples[start : start + len(audio)].copy_(torch.from_numpy(audio))
         self.lengths[group] += len(audio)
 
     def draw(self, weights: Mapping[str, float], shape: tuple[int, int], seed: tuple[int, ...]) -> Tensor:
-        """Starts of windows, int64 [N_CANDIDATES, B]: by the weights of groups, then uniformly by time."""
+        """Draw starts of windows, int64 [N_CANDIDATES, B]: the group by its weight, the time uniformly."""
         random = np.random.default_rng(seed)
         there = [g for g in sorted(self.lengths) if self.lengths[g] >= shape[1]]
         groups = [g for g in there if weights.get(g, 0.0) > 0] or there
@@ -53,7 +53,7 @@ class DeviceAudio:
         return torch.from_numpy(first + (random.random((N_CANDIDATES, shape[0])) * room).astype(np.int64))
 
     def windows(self, starts: Tensor, n_samples: int) -> Tensor:
-        """The windows [B, 1, N] at `starts` [N_CANDIDATES, B], without those that are nearly silent where another is not."""
+        """Return windows [B, 1, N] at `starts` [N_CANDIDATES, B]: for each item the first candidate that is not near-silent."""
         places = starts[..., None] + torch.arange(n_samples, device=starts.device)
         audio = self.samples[places].float() / 32768
         loud = audio.square().mean(2) > MIN_RMS**2  # [N_CANDIDATES, B]
@@ -63,26 +63,26 @@ class DeviceAudio:
 
 @dataclass
 class Inputs:
-    """All that differs between two steps; the graph reads these tensors."""
+    """Everything that differs between two steps. The graph reads these tensors."""
 
     starts: Tensor  # int64 [N_CANDIDATES, B]
     n_books: Tensor  # int64 [B, 2]
     lost: Tensor  # bool [B, T]
     rate: Tensor  # share of the learning rates
-    average: Tensor  # how far the average moves
+    average: Tensor  # step of the moving average of the weights
 
     def fill(self, values: Inputs) -> None:
-        """Take the values of another step."""
+        """Copy the values of another step."""
         for name in self.__dataclass_fields__:
             getattr(self, name).copy_(getattr(values, name), non_blocking=True)
 
     def to(self, device: torch.device) -> Inputs:
-        """The same on a device."""
+        """Return a copy on a device."""
         return Inputs(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
 def draw_inputs(run: Run, audio: DeviceAudio, step: int) -> Inputs:
-    """What step number `step` of a run sees, on the host."""
+    """Return the inputs of step number `step`, on the host."""
     recipe: Recipe = run.recipe
     batch_size, n_samples = recipe.data.batch_size, row_samples(recipe)
     n_frames = n_samples // recipe.codec.hop_length - 1
@@ -94,7 +94,7 @@ def draw_inputs(run: Run, audio: DeviceAudio, step: int) -> Inputs:
 
 
 def move_to(run: Run, device: torch.device) -> None:
-    """Move a run to a GPU, and make its optimizers ready for a graph. Before its checkpoint is loaded."""
+    """Move a run to a GPU, and prepare its optimizers for a graph. Call this before loading its checkpoint."""
     if device.type == "cpu":
         return
     run.codec.to(device)
@@ -108,7 +108,7 @@ def move_to(run: Run, device: torch.device) -> None:
 
 
 class GraphStep:
-    """The step of a run on its device. Call it with the inputs of a step; `losses` adds up what steps found."""
+    """The training step of a run on its device. Call it with the inputs of a step; `losses` accumulates the results."""
 
     def __init__(self, run: Run, audio: DeviceAudio) -> None:
         self.run, self.audio = run, audio
@@ -120,7 +120,7 @@ class GraphStep:
         self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
 
     def __call__(self, inputs: Inputs) -> None:
-        """Take one step."""
+        """Run one step."""
         self.inputs.fill(inputs)
         if self.graph is None:
             self._step()
@@ -129,7 +129,7 @@ class GraphStep:
         self.run.step += 1
 
     def record(self) -> None:
-        """Record the graph, after steps without one; call it inside `torch.cuda.stream(self.stream)`."""
+        """Record the graph, after some steps without one; call this inside `torch.cuda.stream(self.stream)`."""
         torch.cuda.synchronize()
         for parameter in self.parameters.values():
             parameter.grad = None
@@ -139,7 +139,7 @@ class GraphStep:
         self.graph = graph
 
     def means(self, n_steps: int) -> dict[str, float]:
-        """Mean of each loss over the last `n_steps` steps; the sums start anew."""
+        """Return the mean of each loss over the last `n_steps` steps, and reset the sums."""
         found = {name: float(value) / n_steps for name, value in self.losses.items()}
         for value in self.losses.values():
             value.zero_()
@@ -166,7 +166,7 @@ class GraphStep:
 
     @torch.no_grad()
     def _update(self) -> Tensor:
-        """Clip and apply the gradients, and move the average; a gradient that is not finite moves nothing."""
+        """Clip and apply the gradients, and update the average. Values of a gradient that are not finite count as zero."""
         run = self.run
         networks = [p for p in run.network_parameters() if p.grad is not None]
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]

@@ -1,4 +1,4 @@
-"""The training loop of a codec: it reads from top to bottom. What a step does stands in step.py."""
+"""The training loop of a codec, to be read from top to bottom. The work of one step is in step.py."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from .store import export_model, load_checkpoint, save_checkpoint
 B = TypeVar("B")  # a batch
 S = TypeVar("S")  # what a step returns
 LOG_EVERY = 100  # steps
-METRIC_BATCHES, METRIC_DRAWS = 12, 1 << 30  # how many, and the step from which they are drawn: one that no run reaches
+METRIC_BATCHES, METRIC_DRAWS = 12, 1 << 30  # how many batches, and the step they are drawn at, which no run reaches
 
 
 def train(
@@ -45,14 +45,14 @@ def train(
     init: Codec | None = None,
     device: str = "cpu",
 ) -> Run:
-    """Train `recipe` on packed audio into `output`, from its last checkpoint where there is one.
+    """Train `recipe` on packed audio into `output`, continuing from its last checkpoint if there is one.
 
-    Without a checkpoint the run starts at the weights of `init`, or at random ones; a recipe
+    Without a checkpoint the run starts from the weights of `init`, or from random ones; a recipe
     with frozen tokens needs `init`. Stops at the recipe's last step, after `max_seconds`, or at
-    the first SIGINT/SIGTERM, always with a checkpoint. `metrics.jsonl` grows by one row per
-    hundred steps; `curves.png` and `examples/` follow the validations. Under torchrun the batch
-    is divided among the processes; the first one writes and reports. On another `device` the audio must fit
-    into its memory (0.35 GB per hour at 48 kHz); a checkpoint goes on on either.
+    the first SIGINT/SIGTERM, always with a checkpoint. `metrics.jsonl` gets one row per hundred
+    steps; `curves.png` and `examples/` are updated at each validation. Under torchrun the batch is
+    divided among the processes; the first one writes and reports. On another `device` the audio must fit into its memory
+    (0.35 GB per hour at 48 kHz). A checkpoint can be continued on any device.
     """
     place = device_of(device, recipe)
     parallel.start()
@@ -71,7 +71,7 @@ def train(
 
 
 def begin(recipe: Recipe, output: Path, init: Codec | None, place: torch.device, say: Callable[[str], object]) -> Run:
-    """The run of `output` as its checkpoint has it, or a new one."""
+    """Return the run in `output` from its checkpoint, or a new one."""
     run = Run.new(recipe)
     move_to(run, place)
     output.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def begin(recipe: Recipe, output: Path, init: Codec | None, place: torch.device,
 
 
 class CpuTrainer:
-    """Takes the steps of a run on the CPU; `draw` and `take` are what `take_steps` calls."""
+    """Runs training steps on the CPU. `take_steps` calls `draw` and `take`."""
 
     def __init__(self, run: Run, data: PackedAudio) -> None:
         self.run, self.data = run, data
@@ -95,11 +95,11 @@ class CpuTrainer:
         run.codec.train()
 
     def draw(self, step: int) -> Tensor:
-        """The batch of a step."""
+        """Return the batch of a step."""
         return draw_audio(self.run.recipe, self.data, step)
 
     def take(self, batch: Tensor) -> dict[str, float]:
-        """Take a step; returns its losses by name."""
+        """Run one step; return its losses by name."""
         if self.run.step in self.run.recipe.metric_steps:
             fit_metric(self.run, (self.draw(METRIC_DRAWS + i) for i in range(METRIC_BATCHES)))
             start_codebooks(self.run, self.data)
@@ -107,7 +107,7 @@ class CpuTrainer:
 
 
 class Trainee(Protocol):
-    """What is trained step by step."""
+    """Anything that is trained step by step."""
 
     recipe: Any  # with its number of `steps`
     step: int
@@ -121,10 +121,10 @@ def take_steps(
     observe: Callable[[list[S], bool], object],
     max_seconds: float = math.inf,
 ) -> None:
-    """The loop of every trainer under torchrun: until the last step, `max_seconds` or the first SIGINT/SIGTERM.
+    """Run a trainer's loop, also under torchrun: until the last step, `max_seconds` or the first SIGINT/SIGTERM.
 
-    `draw(step)` gives the batch of a step, one step ahead in a thread, and `take(batch)` trains on it. After each, the first
-    process calls `observe` with what steps returned since it last emptied that list, and whether the run ends here.
+    `draw(step)` returns the batch of a step, and is called one step ahead in a thread. `take(batch)` trains on it. After each
+    step, the first process calls `observe` with the results since it last emptied that list, and True if the run ends here.
     """
     stop, began, window = StopRequest(), time.monotonic(), list[S]()
     batches = Prefetch(draw)
@@ -143,7 +143,7 @@ def take_steps(
 
 
 def observe(run: Run, output: Path, window: list[dict[str, float]], clips: dict[str, Tensor], report: Any, ends: bool) -> None:
-    """After a step: log, validate and save when it is time. `window` is emptied when logged."""
+    """After a step: log, validate and save if it is time. `window` is emptied when logged."""
     recipe, ends = run.recipe, ends or run.step == run.recipe.steps
     if run.step % LOG_EVERY == 0 or ends:
         means = {name: round(sum(row[name] for row in window) / len(window), 5) for name in window[0]}
@@ -168,7 +168,7 @@ def observe(run: Run, output: Path, window: list[dict[str, float]], clips: dict[
 
 @torch.no_grad()
 def validate(recipe: Recipe, codec: Codec, clips: dict[str, Tensor], counts: tuple[int, ...]) -> dict[str, Any]:
-    """Losses, SI-SDR (dB) and codebook perplexity on the fixed clips, per number of codebooks."""
+    """Return losses, SI-SDR (dB) and codebook perplexity on the fixed clips, per number of codebooks."""
     codec.eval()
     rows: dict[str, Any] = {}
     rate = codec.config.core_rate
@@ -195,25 +195,25 @@ def validate(recipe: Recipe, codec: Codec, clips: dict[str, Tensor], counts: tup
 
 
 def validated_counts(recipe: Recipe) -> tuple[int, ...]:
-    """The numbers of codebooks that validation looks at."""
+    """Return the numbers of codebooks that are validated."""
     return (*(k for k in recipe.validated_codebooks if k < recipe.codec.n_codebooks), recipe.codec.n_codebooks)
 
 
 class Prefetch(Generic[B]):
-    """Calls `draw(step)` one step ahead in a thread: reading from disk must not stall a step."""
+    """Calls `draw(step)` one step ahead in a thread, so that reading from disk does not delay a step."""
 
     def __init__(self, draw: Callable[[int], B]) -> None:
         self._draw, self._pool = draw, ThreadPoolExecutor(1)
         self._next: tuple[int, Future[B]] | None = None
 
     def __call__(self, step: int) -> B:
-        """The batch of `step`; the batch after it is begun."""
+        """Return the batch of `step`, and start drawing the next one."""
         ready = self._next[1].result() if self._next and self._next[0] == step else self._draw(step)
         self._next = step + 1, self._pool.submit(self._draw, step + 1)
         return ready
 
     def close(self) -> None:
-        """End the thread; a batch that is being drawn is awaited."""
+        """Stop the thread, after the batch that is being drawn."""
         self._pool.shutdown(cancel_futures=True)
 
 
@@ -230,13 +230,13 @@ class StopRequest:
         self.requested = True
 
     def restore(self) -> None:
-        """Put the former handlers back."""
+        """Restore the previous signal handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
 
 def summary(row: dict[str, Any], recipe: Recipe) -> str:
-    """One line for people: step, seconds of audio per second, losses, validation mel / SI-SDR per K."""
+    """Return one line for the user: step, seconds of audio per second, losses, validation mel / SI-SDR per K."""
     speed = row["step"] * recipe.data.batch_size * recipe.data.seconds / max(row["seconds"], 1)
     text = f"step {row['step']:6d}  {speed:5.1f}x  total {row['total']:.4f}  mel {row['mel_log'] + row['mel_linear']:.4f}"
     if "discriminators" in row:

@@ -1,4 +1,4 @@
-"""Reconstruction losses by name; a recipe weighs them with a table of the same names."""
+"""Reconstruction losses by name. A recipe has a table of weights with the same names."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..modules.levels import FLOOR_DB, RANGE_DB, band_edges, band_means
 from ..modules.mel import mel_filterbank
 
 MEL_BANDS = {32: 5, 64: 10, 128: 20, 256: 40, 512: 80, 1024: 160, 2048: 320}  # window (samples): bands, as DAC pairs them
-FLOOR = 1e-5  # of a mel magnitude, before the logarithm
-PULSE_WINDOW = 32  # samples, of the pulse loss: shorter than any block that a decoder writes
+FLOOR = 1e-5  # smallest mel magnitude, before the logarithm
+PULSE_WINDOW = 32  # samples, of the pulse loss: shorter than any block of a decoder
 LEVEL_WINDOW = 512  # samples, of the level loss
-LEVEL_SPANS = (4, 16, 64)  # steps of a quarter of that, over which levels are averages
+LEVEL_SPANS = (4, 16, 64)  # averaging lengths of the level loss, in hops (a quarter of its window)
 TILE_WINDOW, TILE_BANDS = 512, 24  # samples, of the tile loss
 CPU = torch.device("cpu")
 COMPRESSION = 0.5  # exponent of magnitudes in the complex loss
@@ -28,16 +28,16 @@ def _hann(n_fft: int, device: torch.device = CPU) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _mel_bank(sample_rate: int, n_fft: int, n_mels: int, device: torch.device) -> Tensor:
-    """Mel filters as a matrix [n_fft / 2 + 1, n_mels]."""
+    """Return the mel filters as a matrix [n_fft / 2 + 1, n_mels]."""
     return mel_filterbank(sample_rate, n_fft, n_mels).T.to(device)
 
 
 class _RealFFT(torch.autograd.Function):
-    """rfft over the last axis whose backward is one irfft.
+    """rfft over the last axis, with a single irfft as its backward pass.
 
-    For real x and X = rfft(x), dL/dx[n] = Re sum_k G[k] exp(2 pi i k n / N) with G the
-    gradient of X. irfft sums every inner bin twice and divides by N, which is undone here;
-    the generic backward runs a complex transform of twice the size.
+    For real x and X = rfft(x), dL/dx[n] = Re sum_k G[k] exp(2 pi i k n / N), with G the gradient
+    of X. irfft counts every inner bin twice and divides by N, which is undone here. The generic
+    backward pass uses a complex transform of twice the size.
     """
 
     @staticmethod
@@ -54,9 +54,9 @@ class _RealFFT(torch.autograd.Function):
 
 
 def spectrum(audio: Tensor, n_fft: int) -> tuple[Tensor, Tensor]:
-    """Short-time spectrum, real and imaginary part, with a hop of n_fft/4.
+    """Return the short-time spectrum as real and imaginary part, with a hop of n_fft/4.
 
-    Shapes: [B, 1, N] -> two of [B, T, n_fft/2 + 1], over whole windows only.
+    Shapes: [B, 1, N] -> two of [B, T, n_fft/2 + 1], for complete windows only.
     """
     frames = audio[:, 0].unfold(-1, n_fft, n_fft // 4)
     both = torch.view_as_real(_RealFFT.apply(frames * _hann(n_fft, audio.device)))
@@ -68,7 +68,7 @@ def _compare(estimate: Tensor, target: Tensor) -> Tensor:
 
 
 def _views(audio: Tensor, sample_rate: int, n_fft: int, with_complex: bool) -> tuple[Tensor, ...]:
-    """Mel magnitudes, their log10 and, where asked, the compressed spectrum's two parts."""
+    """Return mel magnitudes, their log10 and, if requested, the real and imaginary part of the compressed spectrum."""
     real, imaginary = spectrum(audio, n_fft)
     power = real.square() + imaginary.square() + 1e-9
     mel = power.sqrt() @ _mel_bank(sample_rate, n_fft, MEL_BANDS[n_fft], audio.device)
@@ -80,7 +80,7 @@ def _views(audio: Tensor, sample_rate: int, n_fft: int, with_complex: bool) -> t
 
 
 def _pulse(estimate: Tensor, target: Tensor, sample_rate: int, hop_length: int) -> Tensor:
-    """The pulse loss of `reconstruction_losses`: audio [B, 1, N] twice -> scalar."""
+    """Return the pulse loss of `reconstruction_losses`: audio [B, 1, N] twice -> scalar."""
     period = hop_length // (PULSE_WINDOW // 4)  # steps per frame
     profiles = []
     for audio in (estimate, target):
@@ -91,10 +91,10 @@ def _pulse(estimate: Tensor, target: Tensor, sample_rate: int, hop_length: int) 
 
 
 def level_loss(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
-    """L1 of log10 magnitudes whose power is averaged over time, in mel bands: audio [B, 1, N] twice -> scalar.
+    """L1 distance of log10 magnitudes in mel bands, with power averaged over time: audio [B, 1, N] twice -> scalar.
 
-    Where the estimate cannot know when a sound falls, a loss at each moment is least for one that is too quiet, because
-    logarithms of uncertain powers average to less than that of their mean. Over a span of time this one is not.
+    If the estimate cannot know when a sound occurs, a loss per frame favours estimates that are too quiet, because the mean
+    logarithm of uncertain powers is below the logarithm of their mean. Averaging over a span of time avoids this.
     """
     powers = []
     for audio in (estimate, target):
@@ -116,7 +116,7 @@ def _tile_bank(sample_rate: int, device: torch.device) -> Tensor:
 
 
 def tile_loss(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
-    """L1 in dB of the levels of ear bands in short tiles, none below a floor: audio [B, 1, N] twice, 24 kHz -> scalar."""
+    """L1 distance in dB of auditory band levels in short tiles, limited by a floor: audio [B, 1, N] twice, 24 kHz -> scalar."""
     levels = []
     for audio in (estimate, target):
         real, imaginary = spectrum(audio, TILE_WINDOW)
@@ -134,14 +134,14 @@ def reconstruction_losses(
     complex_windows: tuple[int, ...],
     hop_length: int = 0,
 ) -> dict[str, Tensor]:
-    """The losses that compare two signals, each a scalar averaged over window lengths.
+    """Return the losses between two signals, each a scalar averaged over window lengths.
 
     Shapes: estimate and target [B, 1, N].
-    mel_log: L1 of log10 mel magnitudes. mel_linear: L1 of mel magnitudes. complex: L1 of
-    spectra with magnitudes raised to 1/2, which keeps the phase. wave: L1 of samples.
-    pulse, with the codec's `hop_length`: L1 of how log mel magnitudes lie about their means at
-    each place of a frame, averaged over all frames of a row. A decoder writes noise as it likes,
-    and no other loss minds if it writes every frame alike; the ear hears a hum at the frame rate.
+    mel_log: L1 of log10 mel magnitudes. mel_linear: L1 of mel magnitudes. complex: L1 of spectra
+    with magnitudes raised to 1/2, which keeps the phase. wave: L1 of samples. pulse, computed if the
+    codec's `hop_length` is given: L1 between the profiles of log mel magnitudes within a frame,
+    averaged over all frames of an item, minus their mean. It prevents a decoder from writing the same
+    noise in every frame, which no other loss penalizes, but which is heard as a hum at the frame rate.
     """
     terms: dict[str, list[Tensor]] = {"mel_linear": [], "mel_log": [], "complex": [], "pulse": []}
     for n_fft in windows:
@@ -155,7 +155,7 @@ def reconstruction_losses(
         terms["complex"] += [torch.stack(distances[2:]).sum()] if with_complex else []
     if hop_length:
         terms["pulse"] = [_pulse(estimate, target, sample_rate, hop_length)]
-    if complex_windows and not terms["complex"]:  # a step that drew none of them
+    if complex_windows and not terms["complex"]:  # no complex window was drawn at this step
         terms["complex"] = [estimate.new_zeros(())]
     losses = {name: torch.stack(values).mean() for name, values in terms.items() if values}
     losses["wave"] = _compare(estimate, target)
@@ -163,7 +163,7 @@ def reconstruction_losses(
 
 
 def si_sdr(estimate: Tensor, target: Tensor) -> Tensor:
-    """Scale-invariant signal-to-distortion ratio in dB per row (Le Roux et al. 2019): [B, 1, N] -> [B]."""
+    """Scale-invariant signal-to-distortion ratio in dB per item (Le Roux et al. 2019): [B, 1, N] -> [B]."""
     estimate, target = (x.flatten(1) - x.flatten(1).mean(1, keepdim=True) for x in (estimate, target))
     scaled = (estimate * target).sum(1, keepdim=True) / target.square().sum(1, keepdim=True).clamp(min=1e-9) * target
     noise = (estimate - scaled).square().sum(1)

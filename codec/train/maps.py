@@ -1,10 +1,10 @@
 """Growing int16 memory maps, one per group and split, with an index that always agrees with them.
 
-Layout of such a folder: `<group>.<split>.i16` (little-endian, files end to end, the channels
-of a file interleaved), `index.jsonl` with one row per file, `skipped.jsonl` with the files
-that were of no use, and `format.json` with the sample rate. A file is written first and its
-row of the index afterwards; opening a folder cuts off what has no row, so an interrupted run
-is resumed by appending.
+Such a folder holds `<group>.<split>.i16` (little-endian, files concatenated, with the channels
+of a file interleaved), `index.jsonl` with one row per file, `skipped.jsonl` with the unusable
+files, and `format.json` with the sample rate. A file's audio is written before its row of the
+index. Opening a folder cuts off audio without a row, so an interrupted run continues by
+appending.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-FIRST_RATE = 24_000  # Hz, of packs made before format.json was written
+FIRST_RATE = 24_000  # Hz, of old packs without format.json
 INDEX, SKIPPED = "index.jsonl", "skipped.jsonl"
 FLUSH_SAMPLES = 20_000_000  # int16 values between two writes of the index
 Row = dict[str, Any]
 
 
 def read_index(folder: Path, name: str = INDEX) -> list[Row]:
-    """The rows of a folder's index, or of its list of skipped files; a half-written last row is left out."""
+    """Return the rows of a folder's index or of its list of skipped files, without an incomplete last row."""
     path = folder / name
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     return [json.loads(line) for line in lines]
 
 
 def sample_rate_of(folder: Path) -> int:
-    """Sample rate (Hz) of a packed folder."""
+    """Return the sample rate (Hz) of a packed folder."""
     path = folder / "format.json"
     return int(json.loads(path.read_text())["sample_rate"]) if path.exists() else FIRST_RATE
 
@@ -50,7 +50,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 class AudioMaps:
-    """A folder of memory maps that files are appended to. Use as a context manager, under `locked`."""
+    """A folder of memory maps that files are appended to. Use it as a context manager, under `locked`."""
 
     def __init__(self, folder: Path, sample_rate: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,12 +95,12 @@ class AudioMaps:
             self.flush()
 
     def skip(self, name: str, reason: str) -> None:
-        """Remember that a file is of no use, and why."""
+        """Record that a file is unusable, and why."""
         self.names.add(name)
         self._pending[SKIPPED].append({"name": name, "reason": reason})
 
     def flush(self) -> None:
-        """Write what is pending: the audio first, then its rows."""
+        """Write what is pending: first the audio, then its rows."""
         for audio in self._streams.values():
             audio.flush()
         for name, rows in self._pending.items():

@@ -1,4 +1,4 @@
-"""`ecdc train mbd`: flows of a multi-band diffusion decoder, for a codec whose tokens are frozen. Resumable to the bit."""
+"""`ecdc train mbd`: train the flows of a multi-band diffusion decoder for a codec with frozen tokens. Resumes exactly."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from .recipe import DataRecipe
 from .store import load_module, save_module
 
 LOG_EVERY = 100  # steps
-LOSSES = {"mel_log": 1.0, "mel_linear": 1.0, "pulse": 3.0, "level": 1.0, "flow": 0.02}  # their weights
+LOSSES = {"mel_log": 1.0, "mel_linear": 1.0, "pulse": 3.0, "level": 1.0, "flow": 0.02}  # weights
 PANELS = ("mel_log", "mel loss"), ("level", "level loss"), ("si_sdr", "SI-SDR (dB)")
-LARGEST = 64.0  # of a squared error over its level; rarer ones are cut off
+LARGEST = 64.0  # largest squared error relative to the level; rare larger ones are clipped
 DATA, FLOW = range(2)  # independent random streams of a step
 
 
 @dataclass(frozen=True, slots=True)
 class MbdRecipe(Strict):
-    """What a run is: a TOML file, read strictly."""
+    """The settings of a run: a TOML file, read strictly."""
 
     flow: FlowConfig = field(default_factory=FlowConfig)
     data: DataRecipe = field(default_factory=DataRecipe)
@@ -46,26 +46,26 @@ class MbdRecipe(Strict):
     warmup_steps: int = 200
     decay_steps: int = 5_000  # at the end, linearly to zero
     learning_rate: float = 1e-3
-    muon_learning_rate: float = 0.02  # of matrices inside of blocks; 0: AdamW moves them too
+    muon_learning_rate: float = 0.02  # of matrices inside blocks; 0: AdamW trains them too
     weight_decay: float = 0.01
     clip_norm: float = 1.0
-    first_share: float = 0.5  # of rows that are at the start of the flow; the others are anywhere on their way
+    first_share: float = 0.5  # of items at the start of the flow; the others are anywhere along it
     losses: dict[str, float] = field(default_factory=lambda: dict(LOSSES))
     windows: tuple[int, ...] = (32, 64, 128, 256, 512, 1024, 2048)  # samples, of the spectral losses
-    bfloat16_blocks: bool = True  # where the processor has it
+    bfloat16_blocks: bool = True  # if the CPU supports it
     average_decay: float = 0.998  # of the weights that are validated and exported
-    codebooks: tuple[int, ...] = (1, 2, 2, 4, 4, 8, 16)  # K of a row is one of these
+    codebooks: tuple[int, ...] = (1, 2, 2, 4, 4, 8, 16)  # K of each item is drawn from these
     validate_every: int = 1000  # steps
     checkpoint_every: int = 200  # steps
 
 
 class MbdRun:
-    """Flows in training, beside the codec whose decoder they start from."""
+    """Flows in training, with the codec whose decoder they start from."""
 
     def __init__(self, recipe: MbdRecipe, codec: Codec) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.step, self.seconds, self.token_space = recipe, 0, 0.0, codec.token_space
-        self.codec = Codec(codec.config)  # in float32 throughout: near enough, and faster
+        self.codec = Codec(codec.config)  # in float32 throughout: accurate enough, and faster
         self.codec.load_state_dict(codec.state_dict())
         self.codec.eval().requires_grad_(False)
         self.flow = MultiBandFlow(recipe.flow)
@@ -79,14 +79,14 @@ class MbdRun:
         self.optimizer = Optimizers(matrices, others, rates, (0.9, 0.99), recipe.weight_decay)
 
     def draw(self, data: PackedAudio, step: int) -> Tensor:
-        """The batch [B, 1, N] of a step."""
+        """Return the batch [B, 1, N] of a step."""
         recipe, generator = self.recipe.data, generator_for(self.recipe.seed, step, DATA)
         n_samples = round(recipe.seconds * self.codec.sample_rate)
         return augment(data.batch(recipe.weights, (recipe.batch_size, n_samples), generator), recipe, generator)
 
     @torch.no_grad()
     def decoded(self, audio: Tensor, n_codebooks: Tensor) -> tuple[Tensor, Tensor]:
-        """Audio [B, 1, N] coded with K = n_codebooks [B]: the convolutional decoder's audio, and latents [B, D, T]."""
+        """Encode audio [B, 1, N] with K = n_codebooks [B]; return the convolutional decoder's audio and latents [B, D, T]."""
         codes = self.codec.quantizer.encode(self.codec.encoder(audio))
         latents = audio.new_zeros(len(audio), self.recipe.flow.dimension, codes.shape[2])
         for k in n_codebooks.unique().tolist():
@@ -95,11 +95,11 @@ class MbdRun:
         return self.codec.decoder(latents)[..., : audio.shape[-1]], latents
 
     def train_step(self, batch: Tensor) -> dict[str, float]:
-        """One update on the global batch [B, 1, N]; this process's loss of each band."""
+        """Update once on the global batch [B, 1, N]; return this process's losses by name."""
         recipe, generator = self.recipe, generator_for(self.recipe.seed, self.step, FLOW)
         n_rows, options = len(batch), torch.tensor(recipe.codebooks)
         n_codebooks = options[torch.randint(len(options), (n_rows,), generator=generator)]
-        # Stratified: every part of the way is walked in every batch.
+        # Stratified, so that every batch covers all parts of the flow.
         times = (torch.randperm(n_rows, generator=generator) + torch.rand(n_rows, generator=generator)) / n_rows
         times = (1 - (1 - times) / (1 - recipe.first_share)).clamp(min=0)
         n_frames = math.ceil(batch.shape[-1] / recipe.flow.hop_length)
@@ -117,14 +117,14 @@ class MbdRun:
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def _losses(self, ends: Tensor, audio: Tensor) -> dict[str, Tensor]:
-        """The losses of what coefficients [B, T, hop] sound like, against audio [B, 1, N]."""
+        """Return the losses of the audio of coefficients [B, T, hop] against audio [B, 1, N]."""
         half = self.flow.block // 2
         found, _ = self.flow.synthesise(ends, ends.new_zeros(len(ends), self.flow.block))
-        n_samples = min(audio.shape[-1], found.shape[1] - half)  # without the half block that waits for a frame to come
+        n_samples = min(audio.shape[-1], found.shape[1] - half)  # without the half block that still needs the next frame
         return self._compare(found[:, None, half : half + n_samples], audio[..., :n_samples])
 
     def _compare(self, estimate: Tensor, audio: Tensor) -> dict[str, Tensor]:
-        """The losses between two signals [B, 1, N]."""
+        """Return the losses between two signals [B, 1, N]."""
         rate, recipe = self.codec.sample_rate, self.recipe
         losses = reconstruction_losses(estimate, audio, rate, recipe.windows, (), recipe.flow.hop_length)
         return losses | {"level": level_loss(estimate, audio, rate)}
@@ -132,7 +132,7 @@ class MbdRun:
     def _update(self) -> None:
         recipe, parameters = self.recipe, list(self.flow.parameters())
         parallel.average_gradients(parameters)
-        for band in self.flow.bands:  # one that is surprised must not hold the others back
+        for band in self.flow.bands:  # separately, so that a large gradient in one band does not slow the others
             torch.nn.utils.clip_grad_norm_(band.parameters(), recipe.clip_norm)
         warm = min(1.0, (self.step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
         left = (recipe.steps - self.step) / recipe.decay_steps if recipe.decay_steps else 1.0
@@ -145,7 +145,7 @@ class MbdRun:
 
     @torch.no_grad()
     def validate(self, clips: dict[str, Tensor]) -> dict[str, Any]:
-        """Losses and SI-SDR (dB) of both decoders on fixed clips, at a few numbers of codebooks; means over groups."""
+        """Return losses and SI-SDR (dB) of both decoders on fixed clips, for several K; averaged over groups."""
         conv: Any = self.codec.decoder
         decoder = FlowDecoder(conv, self.average)
         found: dict[str, list[float]] = {}
@@ -168,11 +168,11 @@ class MbdRun:
         return nn.ModuleDict({"flow": self.flow, "average": self.average})
 
     def save(self, folder: Path) -> None:
-        """Write the state so that either the old or the new checkpoint is whole."""
+        """Write the state atomically: either the old or the new checkpoint is complete."""
         save_module(folder, self._networks, self, self._same)
 
     def load(self, folder: Path) -> bool:
-        """Go on from a checkpoint; False where there is none. Raises ValueError for one of another token space or shape."""
+        """Continue from a checkpoint; False if there is none. Raises ValueError for another token space or flow."""
         return load_module(folder, self._networks, self, self._same)
 
     @property
@@ -181,7 +181,7 @@ class MbdRun:
 
 
 def validated_counts(n_codebooks: int) -> list[int]:
-    """The numbers of codebooks that validation looks at: the low bitrates, where there is most to win."""
+    """Return the numbers of codebooks that are validated: the low bitrates, which benefit most."""
     return sorted({max(1, n_codebooks // share) for share in (8, 4, 2)})
 
 
@@ -189,7 +189,7 @@ def train_mbd(
     recipe: MbdRecipe, codec: Codec, data_folder: Path, output: Path,
     max_seconds: float = math.inf, report: Callable[[str], object] = print,
 ) -> MbdRun:  # fmt: skip
-    """Train flows for `codec` into `output`, from its last checkpoint where there is one.
+    """Train flows for `codec` into `output`, continuing from its last checkpoint if there is one.
 
     Stops at the recipe's last step, after `max_seconds`, or at the first SIGINT/SIGTERM, always with a checkpoint. Under
     torchrun the batch is divided among the processes; the first one writes and reports.
@@ -215,7 +215,7 @@ def _observe(
     run: MbdRun, output: Path, window: list[dict[str, float]], clips: dict[str, Tensor], say: Callable[[str], object],
     ends: bool,
 ) -> None:  # fmt: skip
-    """After a step: log, validate and save when it is time."""
+    """After a step: log, validate and save if it is time."""
     recipe, ends = run.recipe, ends or run.step == run.recipe.steps
     if run.step % LOG_EVERY == 0 or ends:
         row: dict[str, Any] = {"step": run.step, "seconds": round(run.seconds)}

@@ -1,12 +1,12 @@
-"""Lay the latents out so that quantization errors of equal size cost equal loss, whatever their direction.
+"""Change the basis of the latents so that quantization errors of equal size cause equal loss in every direction.
 
-A residual quantizer minimizes the squared error of the latents, so how large a direction is
-decides how many bits it gets. The straight-through gradient never tells the encoder that: it
-pretends that there is no error. Here the loss's sensitivity H = E[g g^T], of gradients g at the
-quantized latents, is measured, and the latents are moved into the basis H^(1/2), where the
-squared error is the loss's own to first order (the Gauss-Newton metric, when the signs of the
-losses' absolute values are independent). The networks' outer layers take the change in, so that
-nothing but the quantizer's view of the latents changes.
+A residual quantizer minimizes the squared error of the latents, so the magnitude of a direction
+decides how many bits it gets. The encoder does not learn this from the straight-through gradient,
+which ignores the quantization error. So the sensitivity of the loss H = E[g g^T] is measured, with
+g the gradients at the quantized latents, and the latents are moved into the basis H^(1/2). There
+the squared error equals the loss to first order (the Gauss-Newton metric, if the signs of the
+losses' absolute values are independent). The outer layers of the networks absorb the change, so
+only the quantizer sees different latents.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from .losses import reconstruction_losses
 from .run import Run
 from .split import SplitCodebooks, coded_shape
 
-RANGE = 100.0  # largest eigenvalue of H over the smallest that counts: the new basis stretches by at most its root
+RANGE = 100.0  # limit of the eigenvalues of H, largest over smallest; the basis stretches by at most its square root
 
 
 def sensitivity(run: Run, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """H [D, D] of the recipe's losses at latents quantized to several numbers of codebooks, and E[z z^T] [D, D]."""
+    """Return H [D, D] of the recipe's losses at latents quantized with several numbers of codebooks, and E[z z^T] [D, D]."""
     recipe, codec = run.recipe, run.codec
     counts = (recipe.codec.n_codebooks, *recipe.dropout_codebooks[-2:])
     dimension = recipe.codec.dimension
@@ -46,7 +46,7 @@ def sensitivity(run: Run, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _coded(run: Run, audio: Tensor, n_codebooks: int) -> tuple[Tensor, Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
-    """Latents [B, D, T] of audio, the same quantized, and what decodes those: (estimate, target), each [B, 1, N]."""
+    """Return latents [B, D, T] of audio, the same quantized, and a function from these to (estimate, target) [B, 1, N]."""
     codec = run.codec
     if isinstance(run.codebooks, SplitCodebooks):
         return coded_shape(codec, audio, n_codebooks)
@@ -57,7 +57,7 @@ def _coded(run: Run, audio: Tensor, n_codebooks: int) -> tuple[Tensor, Tensor, C
 
 
 def basis_of(sensitivity: Tensor, energy: Tensor) -> Tensor:
-    """The square root of H [D, D], its range limited, scaled so that latents keep their total energy: float64 [D, D]."""
+    """Return the square root of H [D, D], range-limited and scaled to keep the latents' total energy: float64 [D, D]."""
     values, vectors = torch.linalg.eigh(sensitivity.double())
     root = (vectors * values.clamp(min=float(values.max()) / RANGE).sqrt()) @ vectors.T
     energy = energy.double()
@@ -65,7 +65,7 @@ def basis_of(sensitivity: Tensor, energy: Tensor) -> Tensor:
 
 
 def fit_metric(run: Run, batches: Iterable[Tensor]) -> None:
-    """Move the latents of `run` into their loss's basis; codebooks must then start anew.
+    """Move the latents of `run` into the basis of their loss; the codebooks must then be started again.
 
     Raises ValueError for architectures whose outer layers are not plain linear ones.
     """
@@ -75,7 +75,7 @@ def fit_metric(run: Run, batches: Iterable[Tensor]) -> None:
         raise ValueError("metric_steps: the seanet architecture cannot change the basis of its latents")
     basis = basis_of(*sensitivity(run, batches))
     changed = [*encoder.change_basis(basis), *decoder.change_basis(torch.linalg.inv(basis))]
-    for parameter in changed:  # what was the mean of their gradients points elsewhere now
+    for parameter in changed:  # the averages of their gradients are in the old basis
         for optimizer in run.optimizers:
             if parameter in optimizer.state:
                 optimizer.state[parameter]["exp_avg"].zero_()

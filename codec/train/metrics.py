@@ -1,4 +1,4 @@
-"""metrics.jsonl of a run: a row per line, whatever happened to the process that wrote it."""
+"""metrics.jsonl of a run: one row per line, robust against a crash of the process that writes it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 NAME = "metrics.jsonl"
-LONGEST_LINE = 1 << 20  # bytes that are searched for the end of the last whole line
+LONGEST_LINE = 1 << 20  # bytes searched for the end of the last complete line
 
 
 def log(folder: Path, row: dict[str, Any]) -> None:
-    """Append one row; a line before it that was torn by a crash is removed."""
+    """Append one row; an incomplete line left by a crash is removed first."""
     with open(folder / NAME, "ab+") as stream:
         size = stream.seek(0, 2)
         stream.seek(max(0, size - LONGEST_LINE))
@@ -22,7 +22,7 @@ def log(folder: Path, row: dict[str, Any]) -> None:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows in the order of their steps: without lines that are torn, and without rows that a resumed run made again."""
+    """Return the rows in the order of their steps, without incomplete lines and rows that a resumed run wrote again."""
     rows: list[dict[str, Any]] = []
     for line in (folder / NAME).read_bytes().splitlines():
         try:

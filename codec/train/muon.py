@@ -1,9 +1,9 @@
-"""Muon (Jordan et al. 2024): momentum whose matrices are made orthogonal before they are applied.
+"""Muon (Jordan et al. 2024): momentum updates whose matrices are made orthogonal before they are applied.
 
-A matrix's update keeps the directions of its momentum and gives all of them the same length, so that none starves. The
-orthogonal matrix next to M is U V^T of M = U S V^T; five steps of an odd polynomial take every singular value to about 1
-(their `COEFFICIENTS` trade exactness for speed: 0.7 to 1.2 is as good). In float32 the polynomial works on the small Gram
-matrix M M^T and is applied to M once. Processes share the matrices out among themselves.
+A matrix's update keeps the directions of its momentum, but gives all of them the same length, so that none is neglected. The
+orthogonal matrix nearest to M = U S V^T is U V^T. Five steps of an odd polynomial bring every singular value to about 1
+(their `COEFFICIENTS` trade exactness for speed: 0.7 to 1.2 works as well). In float32 the polynomial is computed on the
+small Gram matrix M M^T and applied to M once. Processes divide the matrices among themselves.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STEPS = 5
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """About the orthogonal matrix next to `matrix` [M, N], float32: singular values from 0.7 to 1.2."""
+    """Return approximately the orthogonal matrix nearest to `matrix` [M, N], float32: singular values are 0.7 to 1.2."""
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     wide = wide / wide.norm().clamp(min=1e-7)
     found = _iterated(wide.bfloat16()).float() if has_bfloat16() else _by_gram_matrix(wide)
@@ -31,7 +31,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 def _iterated(wide: Tensor) -> Tensor:
-    """The polynomial applied step by step: it forgives the rounding of bfloat16."""
+    """Apply the polynomial step by step, which tolerates the rounding of bfloat16."""
     a, b, c = COEFFICIENTS
     for _ in range(STEPS):
         gram = wide @ wide.T
@@ -40,7 +40,7 @@ def _iterated(wide: Tensor) -> Tensor:
 
 
 def _by_gram_matrix(wide: Tensor) -> Tensor:
-    """The same with a third of the work, by products of Gram matrices, which need float32."""
+    """Do the same with a third of the work, using products of Gram matrices, which need float32."""
     gram = wide @ wide.T
     a, b, c = COEFFICIENTS
     product = None
@@ -55,7 +55,7 @@ def _by_gram_matrix(wide: Tensor) -> Tensor:
 
 
 def orthogonal_stack(matrices: Tensor) -> Tensor:
-    """`orthogonal` for matrices of one shape at once: [n, M, N], in bfloat16 inside."""
+    """Apply `orthogonal` to several matrices of one shape, [n, M, N]; computes in bfloat16."""
     wide = matrices.transpose(1, 2) if matrices.shape[1] > matrices.shape[2] else matrices
     wide = (wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)).bfloat16()
     a, b, c = COEFFICIENTS
@@ -69,7 +69,7 @@ def orthogonal_stack(matrices: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum and decoupled weight decay, for parameters [M, N]; one per training process.
 
-    Every process must hold the same gradients; each makes its share of the matrices orthogonal and all get the result.
+    All processes must hold the same gradients. Each orthogonalizes its share of the matrices, and all receive the results.
     """
 
     def __init__(self, params: Iterable[Any], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.01) -> None:
@@ -79,7 +79,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update; parameters without a gradient stay."""
+        """Update once; parameters without a gradient do not change."""
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if parameters and not on_host(parameters[0]):
@@ -90,7 +90,7 @@ class Muon(torch.optim.Optimizer):
                 p.add_(update, alpha=-group["lr"] * math.sqrt(max(1.0, p.shape[0] / p.shape[1])))
 
     def _step_stacks(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """The same on a GPU, all matrices of a shape at once; the learning rate may be a tensor."""
+        """Update on a GPU, all matrices of one shape at once. The learning rate may be a tensor."""
         for shape in {p.shape for p in parameters}:
             alike = [p for p in parameters if p.shape == shape]
             gradients = [p.grad for p in alike if p.grad is not None]
@@ -102,7 +102,7 @@ class Muon(torch.optim.Optimizer):
             torch._foreach_sub_(alike, list(updates.unbind()))
 
     def _updates(self, parameters: list[Tensor], momentum: float) -> list[Tensor]:
-        """The orthogonal update of each parameter, whichever process has found it."""
+        """Return the orthogonal update of each parameter, including those computed by other processes."""
         flat = torch.zeros(sum(p.numel() for p in parameters))
         updates = [part.view_as(p) for part, p in zip(flat.split([p.numel() for p in parameters]), parameters, strict=True)]
         for i, p in enumerate(parameters):

@@ -1,4 +1,4 @@
-"""Muon for the matrices inside of blocks and AdamW for everything else, as one optimizer to whoever saves it."""
+"""Muon for matrices inside blocks and AdamW for everything else, saved as a single optimizer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .muon import Muon
 
 
 class Optimizers:
-    """Both optimizers; their states are numbered one after the other."""
+    """Both optimizers. Their states are numbered consecutively."""
 
     def __init__(
         self,
@@ -22,7 +22,7 @@ class Optimizers:
         betas: tuple[float, float],
         weight_decay: float,
     ) -> None:
-        """`rates` are those of Muon and of AdamW; where the first is 0, AdamW moves the matrices too."""
+        """`rates` are the learning rates of Muon and of AdamW. If the first is 0, AdamW trains the matrices too."""
         matrices, others = list(matrices), list(others)
         if not rates[0]:
             matrices, others = [], others + matrices
@@ -32,19 +32,19 @@ class Optimizers:
             self.parts.append((Muon(matrices, lr=rates[0], weight_decay=weight_decay), rates[0]))
 
     def step(self, share: float) -> None:
-        """One update at a share of the learning rates."""
+        """Update once at a share of the learning rates."""
         for optimizer, rate in self.parts:
             for group in optimizer.param_groups:
                 group["lr"] = rate * share
             optimizer.step()
 
     def zero_grad(self) -> None:
-        """Forget gradients."""
+        """Drop the gradients."""
         for optimizer, _ in self.parts:
             optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """State by number, as torch's optimizers give it; rates follow from the step."""
+        """Return the state by number, like torch's optimizers. Rates are not saved; they follow from the step."""
         state: dict[int, Any] = {}
         n_before = 0
         for optimizer, _ in self.parts:
@@ -53,7 +53,7 @@ class Optimizers:
         return {"state": state, "param_groups": []}
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """What `state_dict` gave."""
+        """Load what `state_dict` returned."""
         n_before = 0
         for optimizer, _ in self.parts:
             n = _count(optimizer)

@@ -1,8 +1,8 @@
-"""Masters at 48 kHz, kept once, and packs at the rate that a recipe asks for.
+"""Masters at 48 kHz, kept once, and packs at the rate of a recipe.
 
-Both are folders of memory maps (see maps.py): masters hold one or two channels as recorded,
-packs hold one. Reading a pack costs nothing; sampling a window at a random position is
-sampling by duration, and short words stand end to end as phrases.
+Both are folders of memory maps (see maps.py). Masters hold one or two channels as recorded,
+packs hold one. Reading a pack needs no decoding. A window at a random position samples files by
+their duration, and short words follow each other like phrases.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from .maps import INDEX, SKIPPED, AudioMaps, Row, locked, read_index, sample_rat
 from .sources import Source, is_validation, validation_names
 
 MASTER_RATE = 48_000  # Hz
-SAMPLE_RATE = 24_000  # Hz, of a pack if nobody asks for another rate
-FEW_FILES = 100  # are decoded without further processes
-FULL_BAND_HZ = 16_500  # speech with less is no speech of full band: MP3s end at 16 kHz
-FULL_BAND_SHARE = 0.75  # or with less than this share of the pack's own band
+SAMPLE_RATE = 24_000  # Hz, default of a pack
+FEW_FILES = 100  # decoded without more processes
+FULL_BAND_HZ = 16_500  # speech with less is not full-band: MP3s end at 16 kHz
+FULL_BAND_SHARE = 0.75  # or with less than this share of the pack's own bandwidth
 Report = Callable[[str], object]
 
 
 def build_masters(sources: Iterable[Source], folder: Path, report: Report = print, jobs: int | None = None) -> None:
-    """Decode `sources` into masters; files that are there already are skipped, also those found useless."""
+    """Decode `sources` into masters. Files that are already there, or were found unusable, are skipped."""
     with locked(folder), AudioMaps(folder, MASTER_RATE) as maps:
         added = _append_all(maps, list(sources), 2, is_validation, report, jobs)
     if added:
@@ -44,7 +44,7 @@ def pack_sources(
 ) -> None:
     """Decode `sources` straight into a pack; skipped files are counted by reason.
 
-    Does nothing if `folder` already holds all of them, and starts again if it holds others.
+    Does nothing if `folder` already holds all of them, and starts again if it holds other files.
     Raises ValueError if it holds audio at another rate.
     """
     sources = list(sources)
@@ -88,13 +88,13 @@ def derive_pack(masters: Path, folder: Path, sample_rate: int, report: Report = 
 
 
 def read_master(masters: Path, row: Row) -> NDArray[np.int16]:
-    """The audio [N, C] of one row of the masters' index."""
+    """Return the audio [N, C] of one row of the masters' index."""
     shape = (row["length"], row["channels"])
     return np.memmap(masters / f"{row['group']}.{row['split']}.i16", "<i2", "r", 2 * row["start"], shape)
 
 
 def to_pack(audio: NDArray[np.int16], sample_rate: int) -> NDArray[np.int16]:
-    """Audio [N, C] at MASTER_RATE -> [n, 1] at `sample_rate`."""
+    """Convert audio [N, C] at MASTER_RATE to [n, 1] at `sample_rate`."""
     if sample_rate == MASTER_RATE:
         if audio.shape[1] == 1:
             return audio
@@ -105,9 +105,10 @@ def to_pack(audio: NDArray[np.int16], sample_rate: int) -> NDArray[np.int16]:
 
 
 def pack_group(row: Row, sample_rate: int) -> str:
-    """The group of a file in a pack: speech that fills the band stands apart from speech that does not.
+    """Return the group of a file in a pack; speech that fills the band is separate from speech that does not.
 
-    At 24 kHz recordings of 22 kHz fill it, at 48 kHz they do not; neither may teach a model to mute the top.
+    Recordings at 22 kHz fill the band of a 24 kHz pack, but not of a 48 kHz pack, where they would teach a model to mute the
+    top.
     """
     if not row["group"].startswith("speech"):
         return str(row["group"])
@@ -116,15 +117,15 @@ def pack_group(row: Row, sample_rate: int) -> str:
 
 
 def pack_folder(output: Path, sample_rate: int) -> Path:
-    """Where the pack of a rate stands in the folder that `ecdc train fetch` writes to."""
+    """Return the path of the pack of a rate in the folder that `ecdc train fetch` writes to."""
     return output / ("packed" if sample_rate == SAMPLE_RATE else f"packed{sample_rate / 1000:g}")
 
 
 def pack_at(data: Path, sample_rate: int, report: Report = print) -> Path:
-    """The pack of `data` at `sample_rate` (Hz), derived from masters if it is not there yet.
+    """Return the pack of `data` at `sample_rate` (Hz); it is derived from masters if it does not exist yet.
 
     `data` is a pack, or the folder that `ecdc train fetch` wrote to. Raises ValueError for a
-    pack of another rate without masters beside it.
+    pack of another rate without masters next to it.
     """
     parent = data if (data / "masters").is_dir() else data.parent
     ready = (data / INDEX).exists()
@@ -156,7 +157,7 @@ def report_hours(folder: Path, report: Report) -> None:
 def _append_all(
     maps: AudioMaps, sources: list[Source], channels: int, is_held_out: Callable[[str], bool], report: Report, jobs: int | None
 ) -> int:
-    """Append the files that `maps` does not know yet; returns how many there were."""
+    """Append the files that `maps` does not have yet; return how many there were."""
     wanted = [source for source in sources if source.name not in maps.names]
     seen = {row["sha256"] for row in maps.rows if "sha256" in row}
     for done, (source, clip) in enumerate(zip(wanted, _decoded(wanted, maps.sample_rate, channels, jobs), strict=True)):
@@ -177,7 +178,7 @@ def _append_all(
 
 
 def _decoded(sources: list[Source], sample_rate: int, channels: int, jobs: int | None) -> Iterator[Clip | str]:
-    """Decode in order, `jobs` files at a time (default: all cores), never more than a few ahead of the reader."""
+    """Decode in order, `jobs` files at a time (default: all cores), only a few ahead of the reader."""
     jobs = jobs or os.cpu_count() or 1
     if jobs == 1 or len(sources) < FEW_FILES:
         yield from (decode(source, sample_rate, channels) for source in sources)

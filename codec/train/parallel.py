@@ -1,7 +1,7 @@
-"""Data-parallel training: a thin layer over torch.distributed, silent where there is one process.
+"""Data-parallel training: a thin layer over torch.distributed, which does nothing for a single process.
 
-Every process draws the same global batch and keeps its own rows; gradients are averaged
-and latents gathered, so that weights and codebooks stay equal everywhere.
+Every process draws the same global batch and keeps its own items. Gradients are averaged and
+latents gathered, so weights and codebooks stay equal everywhere.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ from torch import Tensor
 
 
 def start() -> None:
-    """Join the process group that torchrun describes in the environment, if it does."""
+    """Join the process group that torchrun describes in the environment, if any."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         dist.init_process_group("gloo")
 
 
 def stop() -> None:
-    """Leave the process group, once all processes are here: one that is left by its peers may abort."""
+    """Leave the process group once all processes are here; a process may abort if the others leave it earlier."""
     if dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
 
 
 def rank() -> int:
-    """This process's number; 0 writes files and speaks."""
+    """Return this process's number; number 0 writes files and reports."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """The number of processes."""
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def own_rows(batch: Tensor) -> Tensor:
-    """This process's rows of a global batch [B, ...]; B must be a multiple of the world size."""
+    """Return this process's items of a global batch [B, ...]; B must be a multiple of the world size."""
     if batch.shape[0] % world_size():
         raise ValueError(f"a batch of {batch.shape[0]} rows does not divide among {world_size()} processes")
     return batch.chunk(world_size())[rank()]
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """The global batch of which `rows` are this process's part."""
+    """Return the global batch, given this process's part of it."""
     if world_size() == 1:
         return rows
     parts = [torch.empty_like(rows) for _ in range(world_size())]
@@ -65,13 +65,13 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
 
 
 def add_up(values: Tensor) -> None:
-    """Replace `values` by its sum over all processes."""
+    """Replace `values` by their sum over all processes."""
     if world_size() > 1:
         dist.all_reduce(values)
 
 
 def any_process(flag: bool) -> bool:
-    """Whether `flag` holds in at least one process, so that all of them stop together."""
+    """Return True if `flag` is true in at least one process, so that all of them stop together."""
     if world_size() == 1:
         return flag
     votes = torch.tensor(int(flag))

@@ -1,4 +1,4 @@
-"""What a person looks at and listens to while a run goes on: curves of its losses, and validation audio."""
+"""What a person can inspect during a run: curves of its losses, and validation audio."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CODEC_PANELS = ("mel", "mel loss"), ("si_sdr", "SI-SDR (dB)")
 
 @torch.no_grad()
 def write_examples(codec: Codec, clips: dict[str, Tensor], folder: Path) -> None:
-    """Write the first validation clips of each group: the original, and decoded at the highest bitrate and at a quarter."""
+    """Write the first validation clips of each group: original, and decoded at the highest bitrate and at a quarter of it."""
     folder.mkdir(parents=True, exist_ok=True)
     for group, audio in clips.items():
         audio = audio[:EXAMPLES]
@@ -37,9 +37,9 @@ def write_examples(codec: Codec, clips: dict[str, Tensor], folder: Path) -> None
 def draw_curves(folder: Path, panels: Sequence[tuple[str, str]] = CODEC_PANELS, groups: Sequence[str] = ("mean",)) -> None:
     """Draw metrics.jsonl into curves.png: losses over steps, and validation per number of codebooks.
 
-    `panels` are names of validated values with titles, of keys such as "mean/4/mel" (4 codebooks) or "alone/first
-    codebook/nats", whose first part is one of `groups`.
-    Does nothing where matplotlib is not installed (extra `bench`).
+    `panels` are (name, title) pairs of validated values. Their keys look like "mean/4/mel" (4 codebooks) or "alone/first
+    codebook/nats"; the first part is one of `groups`.
+    Does nothing if matplotlib is not installed (extra `bench`).
     """
     if importlib.util.find_spec("matplotlib") is None:
         return

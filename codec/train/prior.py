@@ -1,8 +1,8 @@
-"""Training the integer prior of ecdc.format.prior: its arithmetic, with gradients.
+"""Train the integer prior (entropy model) of ecdc.format.prior: the same arithmetic, with gradients.
 
-Weights are rounded on their way into every product, and so are activations; gradients pass as if they were not
-(Bengio et al. 2013, the straight-through estimator). All sums are whole numbers below 2**24, which float32 holds
-exactly, so that what is trained here is what the integer kernels compute.
+Weights and activations are rounded before every product; gradients pass as if they were not (Bengio et al. 2013, the
+straight-through estimator). All sums are integers below 2**24, which float32 holds exactly, so training computes the same
+values as the integer kernels.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch import Tensor
 from ...format.prior import Prior
 from ...format.prior_scales import EMBEDDING_SHIFT, LARGEST, LIMIT, SHIFT
 
-WEIGHT_SCALE = 64  # of an integer weight to one of these parameters
-SUM_SCALE = 1024  # of an integer sum: WEIGHT_SCALE times the 16 of an activation
-RESOLUTION = 32  # places per nat in the table of exponentials
+WEIGHT_SCALE = 64  # integer weight = WEIGHT_SCALE * parameter
+SUM_SCALE = 1024  # scale of integer sums: WEIGHT_SCALE times 16, the scale of activations
+RESOLUTION = 32  # entries per nat in the table of exponentials
 TABLE_NATS = 16
 DILATIONS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class _Round(torch.autograd.Function):
-    """Round half up; the gradient passes."""
+    """Round half up; the gradient passes unchanged."""
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def _activation(sums: Tensor, low: int) -> Tensor:
 
 
 class TrainedPrior(nn.Module):
-    """The prior while it learns; parameters are integers divided by WEIGHT_SCALE, or SUM_SCALE for biases."""
+    """The prior in training; parameters are the integers divided by WEIGHT_SCALE, or by SUM_SCALE for biases."""
 
     def __init__(self, n_codebooks: int, codebook_size: int, width: int = 128, dilations: Sequence[int] = DILATIONS) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class TrainedPrior(nn.Module):
         self.head_bias = zeros(n_codebooks, codebook_size)
 
     def contexts(self, codes: Tensor) -> Tensor:
-        """What the frames before each frame tell about it: codes [B, K, T] -> sums [B, T, H]."""
+        """Return the context of each frame from the frames before it: codes [B, K, T] -> sums [B, T, H]."""
         batch_size, _, n_frames = codes.shape
         h = torch.zeros(batch_size, n_frames, self.mix_now.shape[1])
         if n_frames > 1:
@@ -95,7 +95,7 @@ class TrainedPrior(nn.Module):
         return h
 
     def logits(self, contexts: Tensor, codes: Tensor, book: int) -> Tensor:
-        """Logits of one codebook, whole numbers SUM_SCALE to the nat: contexts [B, T, H], codes [B, K, T] -> [B, T, V]."""
+        """Return one codebook's logits, integers with SUM_SCALE per nat: contexts [B, T, H], codes [B, K, T] -> [B, T, V]."""
         u = contexts
         if book:
             u = u + self._embedded(self.book_embedding, codes[:, :book])
@@ -103,7 +103,7 @@ class TrainedPrior(nn.Module):
         return _activation(hidden, 0) @ _weights(self.head_weight[book]) + _bias(self.head_bias[book])
 
     def loss(self, codes: Tensor, books: Sequence[int]) -> Tensor:
-        """Nats per code of each of `books` [n], over codes [B, K, T]."""
+        """Return the nats per code of each of `books` [n], over codes [B, K, T]."""
         contexts = self.contexts(codes)
         terms = []
         for book in books:
@@ -112,7 +112,7 @@ class TrainedPrior(nn.Module):
         return torch.stack(terms)
 
     def _embedded(self, tables: Tensor, codes: Tensor) -> Tensor:
-        """The sum of the embeddings of codes [B, k, T]: [B, T, H], at the scale of sums."""
+        """Return the sum of the embeddings of codes [B, k, T]: [B, T, H], at the scale of sums."""
         total = torch.zeros(())
         for table, row in zip(tables, codes.unbind(1), strict=False):
             total = total + _weights(nn.functional.embedding(row, table))
@@ -120,7 +120,7 @@ class TrainedPrior(nn.Module):
 
     @torch.no_grad()
     def export(self, token_space: bytes) -> Prior:
-        """The prior in integers."""
+        """Return the prior in integers."""
         arrays: dict[str, np.ndarray] = {"dilations": np.array(self.dilations, np.int32), "table": exponentials()}
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
@@ -131,7 +131,7 @@ class TrainedPrior(nn.Module):
 
 
 def exponentials() -> np.ndarray:
-    """2**16 exp(-i / RESOLUTION), rounded: decimal arithmetic, whose every digit is defined, so that all machines agree."""
+    """Return 2**16 exp(-i / RESOLUTION), rounded. Decimal arithmetic gives the same digits on every machine."""
     context = decimal.Context(prec=40)
     scaled = (context.exp(decimal.Decimal(-i) / RESOLUTION) * (1 << 16) for i in range(TABLE_NATS * RESOLUTION))
     return np.array([int(x.to_integral_value(decimal.ROUND_HALF_UP)) for x in scaled], np.int32)

@@ -1,4 +1,4 @@
-"""`ecdc train prior`: tokens of a codec from packed audio, and an integer prior that learns them. Resumable to the bit."""
+"""`ecdc train prior`: make tokens of a codec from packed audio and train an integer prior on them. Resumes exactly."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .maps import sample_rate_of
 from .prior import TrainedPrior
 from .store import load_module, save_module
 
-WINDOW_SECONDS = 20.0  # of audio that is turned into tokens at once
-SHARES = {"music": 0.4, "speech": 0.3, "speech16k": 0.12, "sounds": 0.18}  # of the audio, where it has these groups
+WINDOW_SECONDS = 20.0  # of audio that is encoded at once
+SHARES = {"music": 0.4, "speech": 0.3, "speech16k": 0.12, "sounds": 0.18}  # of the audio, for the groups that exist
 LOG_EVERY, SAVE_EVERY, VALIDATE_EVERY = 50, 200, 200  # steps
 DRAWS, WINDOWS = range(2)  # independent random streams
 TOKENS = "tokens.npy"
@@ -29,12 +29,12 @@ TOKENS = "tokens.npy"
 
 @dataclass(frozen=True, slots=True)
 class PriorRecipe:
-    """How a prior is trained."""
+    """The settings of training a prior."""
 
     steps: int = 1500
     batch_size: int = 16
-    n_frames: int = 375  # per row: a chunk of five seconds at 75 frames a second
-    n_books: int = 3  # whose codes a step predicts
+    n_frames: int = 375  # per item: a chunk of five seconds at 75 frames a second
+    n_books: int = 3  # number of codebooks whose codes a step predicts
     width: int = 128
     learning_rate: float = 3e-3
     warmup_steps: int = 50
@@ -43,7 +43,7 @@ class PriorRecipe:
 
 
 def tokens_of(codec: Codec, data: PackedAudio, hours: float, folder: Path, report: Callable[[str], object]) -> np.ndarray:
-    """Codes of random windows of audio, uint16 [n, K, T], kept in `folder`."""
+    """Return codes of random windows of audio, uint16 [n, K, T], cached in `folder`."""
     path, mark = folder / TOKENS, folder / (TOKENS + ".json")
     wanted = {"token_space": codec.token_space.hex(), "hours": hours}
     if path.exists() and mark.exists() and json.loads(mark.read_text()) == wanted:
@@ -64,9 +64,9 @@ def tokens_of(codec: Codec, data: PackedAudio, hours: float, folder: Path, repor
 
 @torch.no_grad()
 def codes_of(codec: Codec, audio: Tensor, sample_rate: int) -> np.ndarray:
-    """Codes at all codebooks of audio [B, 1, N] at `sample_rate` (Hz): uint16 [n, K, T].
+    """Encode audio [B, 1, N] at `sample_rate` (Hz) with all codebooks: uint16 [n, K, T].
 
-    Codecs that cut audio into segments return one item of n per segment.
+    For codecs that cut audio into segments, n counts segments.
     """
     config = codec.config
     if config.sample_rate != sample_rate:
@@ -88,7 +88,7 @@ class PriorRun:
         self.optimizer = torch.optim.Adam(self.prior.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
 
     def train_step(self, tokens: np.ndarray) -> float:
-        """One update on a batch that depends on the seed and the step alone; nats per code."""
+        """Update once, on a batch that depends only on the seed and the step; return nats per code."""
         recipe, generator = self.recipe, generator_for(self.recipe.seed, self.step, DRAWS)
         n_frames = min(recipe.n_frames, tokens.shape[2])
         picks = torch.randint(len(tokens), (recipe.batch_size,), generator=generator).tolist()
@@ -108,14 +108,14 @@ class PriorRun:
         return float(loss.detach())
 
     def _draw_codebooks(self, generator: torch.Generator) -> int:
-        """K of a step: low bitrates as often as high ones."""
+        """Draw K of a step: low bitrates as often as high ones."""
         top = self.codec.config.n_codebooks
         options = sorted({max(1, round(top * share)) for share in (0.125, 0.25, 0.5, 1.0)})
         return options[int(torch.randint(len(options), (1,), generator=generator))]
 
     @torch.no_grad()
     def validate(self, clips: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
-        """Bits per code of each codebook, by group: codes [n, K, T]."""
+        """Return the bits per code of each codebook, by group, for codes [n, K, T]."""
         rows = {}
         for group, codes in clips.items():
             books = range(codes.shape[1])
@@ -125,11 +125,11 @@ class PriorRun:
         return rows
 
     def save(self, folder: Path) -> None:
-        """Write the state so that either the old or the new checkpoint is whole."""
+        """Write the state atomically: either the old or the new checkpoint is complete."""
         save_module(folder, self.prior, self, self._same)
 
     def load(self, folder: Path) -> bool:
-        """Go on from a checkpoint; False where there is none. Raises ValueError for one of another token space."""
+        """Continue from a checkpoint; False if there is none. Raises ValueError for another token space."""
         return load_module(folder, self.prior, self, self._same)
 
     @property
@@ -141,7 +141,7 @@ def train_prior(
     recipe: PriorRecipe, codec: Codec, data_folder: Path, output: Path,
     max_seconds: float = math.inf, report: Callable[[str], object] = print,
 ) -> PriorRun:  # fmt: skip
-    """Train a prior for the tokens of `codec` into `output`, from its last checkpoint where there is one.
+    """Train a prior for the tokens of `codec` into `output`, continuing from its last checkpoint if there is one.
 
     Stops at the recipe's last step, after `max_seconds`, or at the first SIGINT/SIGTERM, always with a checkpoint.
     """
@@ -172,7 +172,7 @@ def _observe(
     run: PriorRun, output: Path, window: list[float], clips: Mapping[str, np.ndarray],
     report: Callable[[str], object], ends: bool,
 ) -> None:  # fmt: skip
-    """Log the mean loss since the last time, and validate when it is due."""
+    """Log the mean loss since the last time, and validate if it is time."""
     row: dict[str, object] = {"step": run.step, "seconds": round(run.seconds)}
     row["bits"] = round(sum(window) / len(window) / math.log(2), 4)
     window.clear()

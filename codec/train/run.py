@@ -1,4 +1,4 @@
-"""The state of a training run: what a checkpoint holds and a step changes."""
+"""The state of a training run: everything that a checkpoint holds and a step changes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHARES = ("reconstruction", "adversarial", "feature")  # of the decoder's gradie
 
 @dataclass
 class Run:
-    """A codec in training, and everything that learns beside it."""
+    """A codec in training, with everything else that is trained."""
 
     recipe: Recipe
     codec: Codec
@@ -35,13 +35,13 @@ class Run:
     optimizers: list[torch.optim.Optimizer]
     adversary: Adversary | None = None
     balancer: Balancer = field(default_factory=lambda: Balancer(SHARES))
-    average: dict[str, Tensor] = field(default_factory=dict)  # moving average of what the optimizer changes, by name
+    average: dict[str, Tensor] = field(default_factory=dict)  # moving average of the trained parameters, by name
     step: int = 0
-    seconds: float = 0.0  # spent in steps, over all resumptions
+    seconds: float = 0.0  # spent in steps, including previous sessions
 
     @classmethod
     def new(cls, recipe: Recipe) -> Run:
-        """An untrained run; weights depend on the recipe's seed alone."""
+        """Create an untrained run; its weights depend only on the recipe's seed."""
         torch.manual_seed(recipe.seed)
         codec = Codec(recipe.codec)
         for module in codec.modules():
@@ -57,22 +57,22 @@ class Run:
         return run
 
     def parameters(self) -> list[Tensor]:
-        """All that the optimizers change."""
+        """Return all parameters that the optimizers change."""
         return [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
 
     def network_parameters(self) -> list[Tensor]:
-        """Those of the networks alone."""
+        """Return the parameters of the networks only."""
         own = {id(p) for p in self.codec.quantizer.parameters()}
         return [p for p in self.parameters() if id(p) not in own]
 
     def set_rate(self, share: float) -> None:
-        """Let every optimizer work at `share` of its learning rate."""
+        """Set the learning rate of every optimizer to `share` of its full value."""
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = share * group["full_lr"]
 
     def update_average(self) -> None:
-        """Move the average towards the weights; at first faster, or it would stay where it began."""
+        """Move the average towards the weights, faster at first, so that it leaves its initial values."""
         decay = min(self.recipe.average_decay, (self.step + 1) / (self.step + 10))
         for name, parameter in trained_parameters(self.codec):
             if name in self.average:
@@ -80,7 +80,7 @@ class Run:
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[Codec]:
-        """The codec with the averaged weights inside the block, if there is an average."""
+        """Give the codec the averaged weights inside the `with` block, if there is an average."""
         parameters = dict(trained_parameters(self.codec))
         kept = {name: parameters[name].detach().clone() for name in self.average}
         with torch.no_grad():
@@ -95,19 +95,19 @@ class Run:
 
 
 def trainer_of(quantizer: ResidualVQ | SplitVQ, decay: float) -> CodebookTrainer | SplitCodebooks:
-    """What trains the codebooks of a quantizer."""
+    """Return the trainer for a quantizer's codebooks."""
     return SplitCodebooks(quantizer, decay) if isinstance(quantizer, SplitVQ) else CodebookTrainer(quantizer, decay)
 
 
 def trained_parameters(codec: Codec) -> Iterator[tuple[str, nn.Parameter]]:
-    """Names and parameters that the optimizer changes."""
+    """Return the names and parameters that the optimizers change."""
     return ((name, parameter) for name, parameter in codec.named_parameters() if parameter.requires_grad)
 
 
 def optimizers_for(recipe: Recipe, codec: Codec) -> list[torch.optim.Optimizer]:
-    """AdamW; Muon for the matrices inside of blocks, where the recipe asks for it; and AdamW for the taps of levels.
+    """Create AdamW; Muon for matrices inside blocks, if the recipe asks for it; and AdamW for the taps of levels.
 
-    The last are parameters of the quantizer. Their gradients are squared decibels: they learn at a rate of their own.
+    The taps are parameters of the quantizer. Their gradients are in squared decibels, so they have their own learning rate.
     """
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
@@ -134,7 +134,7 @@ def optimizers_for(recipe: Recipe, codec: Codec) -> list[torch.optim.Optimizer]:
 
 
 def start_from(run: Run, model: Codec) -> None:
-    """Begin at the weights of `model`; raises ValueError where its networks differ from the recipe's."""
+    """Start from the weights of `model`; raises ValueError if its networks differ from the recipe's."""
     if model.config.to_dict() | {"name": ""} != run.recipe.codec.to_dict() | {"name": ""}:
         raise ValueError(f"{model.config.name} is not the codec that the recipe describes")
     run.codec.load_state_dict(model.state_dict())  # copied into float32

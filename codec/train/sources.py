@@ -1,4 +1,4 @@
-"""What there is to train on: the package list, the audio files of a folder, and the fixed validation slice."""
+"""Sources of training audio: the package list, the audio files of a folder, and the fixed validation slice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ARCHIVE_SUFFIXES = {".pk3", ".wz", ".zip"}  # all of them are zip files
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One entry of packages.toml: a Debian package and the files of it that we use."""
+    """One entry of packages.toml: a Debian package and which of its files are used."""
 
     name: str
     group: str
@@ -28,7 +28,7 @@ class Package:
     quick: bool = False
 
     def wants(self, path: str) -> bool:
-        """Whether the file at `path`, relative to the package, belongs to this entry."""
+        """Return True if the file at `path`, relative to the package, belongs to this entry."""
         return any(fnmatch.fnmatch(path, p) for p in self.include) and not any(fnmatch.fnmatch(path, p) for p in self.exclude)
 
 
@@ -42,18 +42,18 @@ class Source:
     name: str  # the same on every machine: "<package>/<path inside it>"
 
     def read(self) -> bytes:
-        """The bytes of the file. Raises OSError, KeyError or BadZipFile if it cannot be read."""
+        """Return the bytes of the file. Raises OSError, KeyError or BadZipFile if it cannot be read."""
         return self.path.read_bytes() if self.member is None else open_archive(self.path).read(self.member)
 
 
 @lru_cache(maxsize=2)
 def open_archive(path: Path) -> zipfile.ZipFile:
-    """An open archive; kept for the next file, because reading the list of a large one takes a while."""
+    """Open an archive, and keep it open for the next file, because reading a large archive's directory is slow."""
     return zipfile.ZipFile(path)
 
 
 def read_packages(quick: bool = False) -> list[Package]:
-    """The entries of packages.toml; `quick` keeps the 0.35 GB starting set."""
+    """Return the entries of packages.toml; `quick` keeps only the 0.35 GB starter set."""
     text = (Path(__file__).parent / "packages.toml").read_text(encoding="utf-8")
     rows: list[dict[str, Any]] = [
         {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()} for row in tomllib.loads(text)["package"]
@@ -63,7 +63,7 @@ def read_packages(quick: bool = False) -> list[Package]:
 
 
 def list_sources(package: Package, tree: Path) -> Iterator[Source]:
-    """Every audio file of `package` in its unpacked tree, in a fixed order."""
+    """Yield every audio file of `package` in its unpacked tree, in a fixed order."""
     for path in sorted(p for p in tree.rglob("*") if p.is_file()):
         inside = str(path.relative_to(tree))
         suffix = path.suffix.lower()
@@ -78,19 +78,19 @@ def list_sources(package: Package, tree: Path) -> Iterator[Source]:
 
 
 def folder_sources(folder: Path) -> list[Source]:
-    """A user's own folder of audio, as one group named `data`."""
+    """Return a user's own folder of audio as one group named `data`."""
     package = Package(folder.name, "data", "the user's own")
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
     return [Source(package, p, None, f"data/{p.relative_to(folder)}") for p in paths]
 
 
 def is_validation(name: str) -> bool:
-    """Whether a file belongs to the fixed validation slice: one in 50, by a hash of its name."""
+    """Return True if a file belongs to the fixed validation slice: one in 50, by a hash of its name."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 50 == 0
 
 
 def validation_names(names: Iterable[str]) -> set[str]:
-    """The names held out for validation: the fixed slice, or one file if a small folder has none in it."""
+    """Return the names held out for validation: the fixed slice, or one file if a small folder has none in it."""
     names = list(names)
     chosen = {name for name in names if is_validation(name)}
     if not chosen and len(names) > 1:

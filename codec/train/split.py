@@ -1,4 +1,4 @@
-"""What a training step of a split codec does between audio and losses."""
+"""A training step of a split codec, between the audio and the losses."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from .processor import on_host
 if TYPE_CHECKING:
     from .recipe import Recipe
 
-FIT_ROUNDS, FIT_STEPS, FIT_RATE = 8, 15, 2e-3  # of the taps before training
-SKIP_START, SKIP_END = 2, 1  # frames of a row that no loss looks at: blocks overlap nothing there
+FIT_ROUNDS, FIT_STEPS, FIT_RATE = 8, 15, 2e-3  # fit of the taps before training
+SKIP_START, SKIP_END = 2, 1  # frames at the ends of an item that the losses ignore, because blocks have nothing to overlap with
 
 
 class SplitCodebooks(nn.Module):
-    """Trains the codebooks of a SplitVQ: those of levels and those of the shape, by moving averages."""
+    """Trains the codebooks of a SplitVQ, for levels and for shape, by moving averages."""
 
     def __init__(self, quantizer: SplitVQ, decay: float = 0.99) -> None:
         super().__init__()
-        self.quantizer = [quantizer]  # not a submodule: it is the codec's
+        self.quantizer = [quantizer]  # in a list, so that it is not a submodule: it belongs to the codec
         self.levels, self.shape = CodebookTrainer(quantizer.levels, decay), CodebookTrainer(quantizer.shape, decay)
 
     @property
     def started(self) -> Tensor:
-        """Whether the codebooks have left zero."""
+        """Whether the codebooks have been initialized."""
         return self.shape.started
 
     def continue_from_quantizer(self) -> None:
-        """Take the quantizer's entries and scales as the start, instead of k-means."""
+        """Start from the quantizer's entries and scales instead of k-means."""
         self.levels.continue_from_quantizer()
         self.shape.continue_from_quantizer()
 
     @torch.no_grad()
     def start(self, codec: Codec, batches: Iterable[Tensor], generator: torch.Generator) -> None:
-        """k-means for the shape, and in closed loop for levels that have none yet: batches of audio [B, 1, (T + 1) * hop]."""
+        """Run k-means for the shape, and closed-loop fitting for levels that have none yet, on audio [B, 1, (T + 1) * hop]."""
         encoder, quantizer = parts_of(codec)[0], self.quantizer[0].levels
         frames = torch.cat([frames_of(audio, encoder.hop) for audio in batches])
         if not self.levels.started:
@@ -69,7 +69,7 @@ class SplitCodebooks(nn.Module):
         for k, codebook in enumerate(quantizer.codebooks):
             innovations = whitened(quantizer, k, rest)[:, quantizer.n_taps :].flatten(0, 1)
             kmeans(innovations, codebook, generator, iterations=6)
-            for _ in range(FIT_ROUNDS):  # the same in closed loop
+            for _ in range(FIT_ROUNDS):  # refine in closed loop
                 codes, wanted = track(quantizer, k, rest)
                 means(codes.flatten(), wanted.flatten(0, 1), codebook, generator)
                 fit_taps(quantizer, k, codebook[codes], rest)
@@ -83,12 +83,12 @@ class SplitCodebooks(nn.Module):
         self, generator: torch.Generator, n_books: Tensor, latents: Tensor, shape_codes: Tensor, wanted: Tensor,
         level_codes: Tensor,
     ) -> None:  # fmt: skip
-        """Move every codebook towards what was assigned to its entries, over the global batch.
+        """Move every codebook towards the vectors assigned to its entries, over the global batch.
 
         Shapes: n_books [B, 2], latents [B, D, T], shape_codes [B, K - L, T], wanted [B, L, T, F], level_codes [B, L, T].
         """
         self.shape.learn(generator, n_books[:, 1], latents, shape_codes)
-        for k in range(len(self.quantizer[0].levels.codebooks)):  # whichever of them the decoder receives
+        for k in range(len(self.quantizer[0].levels.codebooks)):  # whether or not the decoder receives them
             vectors, index = wanted[:, k].flatten(0, 1), level_codes[:, k].flatten()
             if not on_host(vectors):
                 everyone = torch.arange(len(index), device=index.device)
@@ -98,7 +98,7 @@ class SplitCodebooks(nn.Module):
 
 
 def whitened(quantizer: LevelVQ, k: int, rest: Tensor) -> Tensor:
-    """What codebook k would have to code if it coded without error: [B, T, F] -> [B, T, F]."""
+    """Return what codebook k would have to code if it coded without error: [B, T, F] -> [B, T, F]."""
     past = [torch.zeros_like(rest[:, 0])] * quantizer.n_taps
     found = []
     for t in range(rest.shape[1]):
@@ -108,7 +108,7 @@ def whitened(quantizer: LevelVQ, k: int, rest: Tensor) -> Tensor:
 
 
 def means(index: Tensor, vectors: Tensor, codebook: Tensor, generator: torch.Generator) -> None:
-    """Each entry becomes the mean of its vectors, or a random one where it has hardly any: [M], [M, D], codebook [V, D]."""
+    """Set each entry to the mean of its vectors, or to a random vector if it has few: [M], [M, D], codebook [V, D]."""
     counts = torch.bincount(index, minlength=len(codebook))
     codebook.copy_(torch.zeros_like(codebook).index_add_(0, index, vectors) / counts.clamp(min=1)[:, None])
     rare = (counts < 3).nonzero()[:, 0]
@@ -116,9 +116,9 @@ def means(index: Tensor, vectors: Tensor, codebook: Tensor, generator: torch.Gen
 
 
 def fit_taps(quantizer: LevelVQ, k: int, entries: Tensor, rest: Tensor) -> None:
-    """Move taps k to predict `rest` [B, T, F] from entries [B, T, F]: by gradient, because least squares overshoot.
+    """Fit taps k to predict `rest` [B, T, F] from entries [B, T, F], by gradient descent, because least squares overshoots.
 
-    Codes depend on the taps, so a step that would be best for these codes may be bad for the next ones.
+    The codes depend on the taps, so the optimum for these codes may be bad for the next ones.
     """
     taps = quantizer.taps[k].detach().clone().requires_grad_()
     optimizer = torch.optim.Adam([taps], lr=FIT_RATE)
@@ -134,30 +134,30 @@ def fit_taps(quantizer: LevelVQ, k: int, entries: Tensor, rest: Tensor) -> None:
 
 @dataclass
 class CodedLevels:
-    """The levels of a batch through the quantizer."""
+    """The levels of a batch after the quantizer."""
 
     exact: Tensor  # [B, T, F] dB
     codes: Tensor  # [B, L, T]
-    wanted: Tensor  # [B, L, T, F]: what each codebook had to code
-    parts: Tensor  # [B, L, T, F]: what each adds to the decoded levels, with a gradient for taps and mean
+    wanted: Tensor  # [B, L, T, F]: target of each codebook
+    parts: Tensor  # [B, L, T, F]: contribution of each codebook to the decoded levels, differentiable in taps and mean
 
 
 def parts_of(codec: Codec) -> tuple[SplitEncoder, SplitDecoder, SplitVQ]:
-    """Encoder, decoder and quantizer of a split codec."""
+    """Return the encoder, decoder and quantizer of a split codec."""
     encoder, decoder, quantizer = codec.encoder, codec.decoder, codec.quantizer
     assert isinstance(encoder, SplitEncoder) and isinstance(decoder, SplitDecoder) and isinstance(quantizer, SplitVQ)
     return encoder, decoder, quantizer
 
 
 def frames_of(audio: Tensor, hop: int) -> Tensor:
-    """Audio [B, 1, (T + 1) * hop] -> frames [B, T, 2 * hop]: the first and last half hop are context."""
+    """Cut audio [B, 1, (T + 1) * hop] into frames [B, T, 2 * hop]; the first and last half hop are context."""
     return audio[:, 0].unfold(1, 2 * hop, hop)
 
 
 @torch.no_grad()
 def track(quantizer: LevelVQ, k: int, rest: Tensor) -> tuple[Tensor, Tensor]:
-    """Codebook k in closed loop, all items at once: rest [B, T, F] -> (codes [B, T], what it had to code [B, T, F])."""
-    taps = quantizer.taps[k].transpose(1, 2).flip(0).flatten(0, 1)  # [n_taps * F, F], the oldest first
+    """Run codebook k in closed loop for all items: rest [B, T, F] -> (codes [B, T], its targets [B, T, F])."""
+    taps = quantizer.taps[k].transpose(1, 2).flip(0).flatten(0, 1)  # [n_taps * F, F], oldest first
     batch_size, n_frames, n_levels = rest.shape
     search = Assigner(quantizer.codebooks[k])
     past = rest.new_zeros(batch_size, quantizer.n_taps * n_levels)
@@ -172,7 +172,7 @@ def track(quantizer: LevelVQ, k: int, rest: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def code_levels(quantizer: LevelVQ, exact: Tensor) -> CodedLevels:
-    """Levels [B, T, F] through all codebooks."""
+    """Quantize levels [B, T, F] with all codebooks."""
     past = quantizer.initial_past(len(exact)).to(exact)
     rest = (exact - quantizer.mean).detach()
     codes, wanted, parts = [], [], []
@@ -194,24 +194,24 @@ def code_levels(quantizer: LevelVQ, exact: Tensor) -> CodedLevels:
 
 
 def predict_one(quantizer: LevelVQ, k: int, entries: Tensor, past: Tensor) -> Tensor:
-    """`LevelVQ.predict` for one codebook as one product: entries [B, T, F], past [B, n_taps, F] -> [B, T, F]."""
+    """`LevelVQ.predict` for one codebook as a single product: entries [B, T, F], past [B, n_taps, F] -> [B, T, F]."""
     known = torch.cat([past, entries], dim=1)
-    windows = known.unfold(1, quantizer.n_taps + 1, 1)[..., :-1]  # [B, T, F, n_taps], the oldest first
+    windows = known.unfold(1, quantizer.n_taps + 1, 1)[..., :-1]  # [B, T, F, n_taps], oldest first
     taps = quantizer.taps[k].flip(0).permute(2, 0, 1).flatten(0, 1)  # [F * n_taps, F]
     return entries + windows.flatten(-2) @ taps + (quantizer.mean if k == 0 else 0.0)
 
 
 def level_losses(coded: CodedLevels) -> Tensor:
-    """Mean squared error in dB^2 of every prefix of the level codebooks, added up."""
+    """Return the mean squared error in dB^2, summed over all prefixes of the level codebooks."""
     before = coded.parts.detach().cumsum(1) - coded.parts.detach()
     return (coded.exact[:, None] - before - coded.parts).square().mean((0, 2, 3)).sum()
 
 
 @dataclass
 class Forward:
-    """A batch through a split codec."""
+    """A batch after the whole split codec."""
 
-    estimate: Tensor  # [B, 1, n] of the core, without the ends that no loss looks at
+    estimate: Tensor  # [B, 1, n] of the core, without the ends that the losses ignore
     target: Tensor  # [B, 1, n]
     coded: CodedLevels
     latents: Tensor  # [B, D, T]
@@ -222,9 +222,9 @@ class Forward:
 def forward(
     codec: Codec, books: SplitCodebooks, audio: Tensor, n_books: Tensor, lost: Tensor, generator: torch.Generator | None
 ) -> Forward:
-    """Audio [B, 1, (T + 1) * hop] through the codec, with n_books [B, 2] level and shape codebooks per item.
+    """Run audio [B, 1, (T + 1) * hop] through the codec, with n_books [B, 2] level and shape codebooks per item.
 
-    `lost` [B, T], bool, are frames whose codes the decoder does not have.
+    `lost` [B, T], bool, marks frames whose codes the decoder does not receive.
     """
     encoder, decoder, quantizer = parts_of(codec)
     frames = frames_of(audio, encoder.hop)
@@ -246,7 +246,7 @@ def forward(
 def coded_shape(
     codec: Codec, audio: Tensor, n_codebooks: int
 ) -> tuple[Tensor, Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
-    """The shape's latents [B, D, T] of a batch, the same quantized, and what decodes those: (estimate, target), [B, 1, N]."""
+    """Return the shape's latents [B, D, T], the same quantized, and a function to (estimate, target) [B, 1, N] from them."""
     encoder, decoder, quantizer = parts_of(codec)
     with torch.no_grad():
         frames = frames_of(audio, encoder.hop)
@@ -270,7 +270,7 @@ def coded_shape(
 
 
 def hear(codec: Codec, coded: CodedLevels, quantized: Tensor, n_books: Tensor, lost: Tensor) -> Heard:
-    """What the decoder's network receives of a batch, lost frames and missing codebooks left out."""
+    """Return what the decoder's network receives of a batch, without lost frames and missing codebooks."""
     quantizer = parts_of(codec)[2]
     kept = (~lost)[..., None].to(quantized.dtype)  # [B, T, 1]
     flags = torch.stack([n_books[:, 0] / len(quantizer.level_places), n_books[:, 1] / len(quantizer.shape.codebooks)], 1)
@@ -288,7 +288,7 @@ def hear(codec: Codec, coded: CodedLevels, quantized: Tensor, n_books: Tensor, l
 
 
 def core_audio(decoder: SplitDecoder, heard: Heard, noise: Tensor) -> Tensor:
-    """The core's output [B, 1, T * core_hop] with its last layer, as `SplitDecoder.forward` gives it below 12 kHz."""
+    """Return the core's output [B, 1, T * core_hop] including its last layer, like `SplitDecoder.forward` below 12 kHz."""
     state, config = decoder.initial_state(len(heard.shape)), decoder.config
     long, fine, share = decoder.coefficients(heard, noise, state)
     core = decoder.synthesize(long, fine, state, last=True)
@@ -303,13 +303,13 @@ def core_audio(decoder: SplitDecoder, heard: Heard, noise: Tensor) -> Tensor:
 
 
 def core_target(audio: Tensor, config: SplitConfig) -> Tensor:
-    """Audio [B, 1, (T + 1) * hop] at the core's rate, without the half hops of context: [B, 1, T * core_hop]."""
+    """Return audio [B, 1, (T + 1) * hop] at the core's rate, without the half hops of context: [B, 1, T * core_hop]."""
     half = config.core_hop // 2
     return decimated(audio, config.core_factor)[..., half:-half]
 
 
 def decimated(audio: Tensor, factor: int) -> Tensor:
-    """Audio [..., N] at a `factor`-th of its rate, [..., N / factor]; its ends wrap around."""
+    """Reduce the rate of audio [..., N] by `factor`: [..., N / factor]. The signal is treated as periodic."""
     if factor == 1:
         return audio
     n = audio.shape[-1] // factor
@@ -317,7 +317,7 @@ def decimated(audio: Tensor, factor: int) -> Tensor:
 
 
 def draw_lost(n_items: int, n_frames: int, share: float, generator: torch.Generator) -> Tensor:
-    """Frames [B, T] that are lost: in `share` of the items, a run of 1 to 8."""
+    """Draw lost frames, bool [B, T]: in `share` of the items, a run of 1 to 8 frames."""
     chosen = torch.rand(n_items, 1, generator=generator) < share
     start = torch.randint(n_frames, (n_items, 1), generator=generator)
     length = torch.randint(1, 9, (n_items, 1), generator=generator)
@@ -326,9 +326,9 @@ def draw_lost(n_items: int, n_frames: int, share: float, generator: torch.Genera
 
 
 def draw_counts(recipe: Recipe, quantizer: SplitVQ, n_items: int, generator: torch.Generator) -> Tensor:
-    """How many level and shape codebooks each item uses: int64 [B, 2].
+    """Draw how many level and shape codebooks each item uses: int64 [B, 2].
 
-    With `free_order` the two are drawn apart, which trains a decoder for any order of the prefix.
+    With `free_order` the two numbers are independent, which trains a decoder for any order of the prefix.
     """
     full = torch.rand(n_items, generator=generator) < recipe.full_rate_probability
     options = torch.tensor(recipe.dropout_codebooks)

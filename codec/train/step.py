@@ -1,4 +1,4 @@
-"""One step of training: draw, code, compare, update."""
+"""One training step: draw, encode and decode, compare, update."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ REVIVAL, DROPOUT, DATA, KMEANS, WINDOWS, NOISE = range(6)  # independent random 
 
 
 def schedule(recipe: Recipe, step: int) -> float:
-    """The share of the learning rates at a step: warm up, stay, fall linearly to zero; a run may be prolonged before that."""
+    """Return the factor of the learning rates at a step: it warms up, stays at 1, and falls linearly to zero at the end."""
     warm = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
     left = (recipe.steps - step) / recipe.decay_steps if recipe.decay_steps else 1.0
     return warm * min(1.0, max(0.0, left))
 
 
 def draw_codebooks(run: Run, generator: torch.Generator) -> Tensor:
-    """How many codebooks each row of a batch uses: quantizer dropout, int64 [B], or [B, 2] for a split codec."""
+    """Draw how many codebooks each item uses (quantizer dropout): int64 [B], or [B, 2] for a split codec."""
     recipe, batch_size = run.recipe, run.recipe.data.batch_size
     if isinstance(run.codec.quantizer, SplitVQ):
         return draw_counts(recipe, run.codec.quantizer, batch_size, generator)
@@ -39,20 +39,20 @@ def draw_codebooks(run: Run, generator: torch.Generator) -> Tensor:
 
 
 def draw_audio(recipe: Recipe, data: PackedAudio, step: int) -> Tensor:
-    """The batch [B, 1, N] of a step."""
+    """Return the batch [B, 1, N] of a step."""
     generator = generator_for(recipe.seed, step, DATA)
     audio = data.batch(recipe.data.weights, (recipe.data.batch_size, row_samples(recipe)), generator)
     return augment(audio, recipe.data, generator)
 
 
 def row_samples(recipe: Recipe) -> int:
-    """Samples of a row; a split codec's hold whole frames and half a hop of context on both sides."""
+    """Return the samples per item. For a split codec: whole frames plus half a hop of context on each side."""
     n_samples, hop = round(recipe.data.seconds * recipe.codec.sample_rate), recipe.codec.hop_length
     return (n_samples // hop + 1) * hop if isinstance(recipe.codec.architecture, SplitConfig) else n_samples
 
 
 def start_codebooks(run: Run, data: PackedAudio) -> None:
-    """k-means on latents of the untrained encoder: its linear path already carries the signal."""
+    """Run k-means on latents of the untrained encoder, whose linear path already carries the signal."""
     recipe = run.recipe
     n_batches = max(1, round(recipe.kmeans_seconds / (recipe.data.seconds * recipe.data.batch_size)))
     if isinstance(run.codebooks, SplitCodebooks):
@@ -66,7 +66,7 @@ def start_codebooks(run: Run, data: PackedAudio) -> None:
 
 
 def train_step(run: Run, batch: Tensor) -> dict[str, float]:
-    """One update on the global batch [B, 1, N]; returns this process's losses by name, means over micro batches."""
+    """Update once on the global batch [B, 1, N]; return this process's losses by name, averaged over micro batches."""
     recipe = run.recipe
     n_codebooks = draw_codebooks(run, generator_for(recipe.seed, run.step, DROPOUT))
     own, own_codebooks = parallel.own_rows(batch), parallel.own_rows(n_codebooks)
@@ -95,8 +95,8 @@ class Coded:
 
     estimate: Tensor  # [B, 1, N]
     target: Tensor  # [B, 1, N]
-    inner: dict[str, Tensor]  # losses that do not look at the estimate, by name
-    lesson: tuple[Tensor, ...]  # what the codebooks learn from, a row per item
+    inner: dict[str, Tensor]  # losses that do not depend on the estimate, by name
+    lesson: tuple[Tensor, ...]  # what the codebooks learn from, batch item first
 
 
 def code(run: Run, audio: Tensor, n_codebooks: Tensor, generator: torch.Generator) -> Coded:
@@ -117,7 +117,7 @@ def code(run: Run, audio: Tensor, n_codebooks: Tensor, generator: torch.Generato
 
 
 def step_windows(recipe: Recipe, generator: torch.Generator) -> tuple[int, ...]:
-    """The windows of the spectral losses at a step."""
+    """Draw the windows of the spectral losses for a step."""
     windows, n = recipe.losses.windows, recipe.losses.windows_per_step
     if not 0 < n < len(windows):
         return windows
@@ -127,7 +127,7 @@ def step_windows(recipe: Recipe, generator: torch.Generator) -> tuple[int, ...]:
 def backward(
     run: Run, audio: Tensor, n_codebooks: Tensor, part: int, share: float
 ) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
-    """Code micro batch number `part` and add `share` of its gradients to the networks'.
+    """Encode and decode micro batch number `part`, and add `share` of its gradients to the networks'.
 
     Shapes: audio [B, 1, N], n_codebooks [B] or [B, 2] -> (losses by name, what the codebooks learn from).
     """
@@ -157,7 +157,7 @@ def backward(
 
 
 def output_gradient(run: Run, losses: dict[str, Tensor], estimate: Tensor) -> Tensor:
-    """The balanced gradient at the decoder's output [B, 1, N]."""
+    """Return the balanced gradient at the decoder's output [B, 1, N]."""
     assert run.adversary is not None
     recipe, weight = run.adversary.recipe, run.adversary.weight_at(run.step)
     weights = {
@@ -169,7 +169,7 @@ def output_gradient(run: Run, losses: dict[str, Tensor], estimate: Tensor) -> Te
 
 
 def update_networks(run: Run) -> float:
-    """Average, clip and apply the gradients; returns their norm before clipping."""
+    """Average, clip and apply the gradients; return their norm before clipping."""
     parameters = run.parameters()
     parallel.average_gradients(parameters)
     norm = torch.nn.utils.clip_grad_norm_(run.network_parameters(), run.recipe.clip_norm).item()

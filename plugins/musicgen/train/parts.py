@@ -1,4 +1,4 @@
-"""Melodies, accompaniments, bass lines and beats, as notes over a row of chords."""
+"""Compose melodies, accompaniments, bass lines and beats as notes over a sequence of chords."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from .labels import Note
 from .theory import ACCOMPANIMENTS, BASS_LINES, BEATS, CRASH, RHYTHMS, SCALES, SNARE, Chord, Instrument, Mood
 
-FORMS = ("ABAC", "AABC", "ABAB", "AAAB")  # bars of a phrase; equal letters are the same motif
+FORMS = ("ABAC", "AABC", "ABAB", "AAAB")  # bars of a phrase; equal letters use the same motif
 
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """What all parts of a piece agree on."""
+    """What all parts of a piece share."""
 
     tonic: int  # pitch class, 0 = C
     mode: str
@@ -29,7 +29,7 @@ class Sketch:
 
 
 def nearest(pitch: int, classes: tuple[int, ...] | frozenset[int]) -> int:
-    """The pitch of one of `classes` nearest to `pitch`, the lower of two."""
+    """Return the pitch nearest to `pitch` that is in one of `classes`; the lower one of two."""
     return _closest([p for p in range(pitch - 6, pitch + 6) if p % 12 in classes], pitch)
 
 
@@ -38,15 +38,15 @@ def _closest(pitches: list[int], pitch: int) -> int:
 
 
 def _motif(sketch: Sketch, rng: random.Random) -> tuple[tuple[float, ...], list[int]]:
-    """A bar's rhythm, and a step along the scale for each of its lengths."""
+    """Return the rhythm of a bar, and a scale step for each of its lengths."""
     rhythm = rng.choice(RHYTHMS[sketch.density, sketch.beats])
     return rhythm, rng.choices((-3, -2, -1, 0, 1, 2, 3), (1, 3, 8, 2, 8, 3, 1), k=len(rhythm))
 
 
 def _bar(sketch: Sketch, bar: int, rhythm: tuple[float, ...], steps: list[int], pitches: list[int], anchor: int) -> list[Note]:
-    """A motif over one bar's chord: it starts at, and rests on, tones of the chord."""
+    """Play a motif over one bar's chord. It starts on chord tones, and its long notes are chord tones."""
     chord = sketch.chords[bar]
-    # Tones of the chord that the key lacks (a leading note, a lowered second) replace their neighbours.
+    # Chord tones outside the key (a leading note, a lowered second) replace the scale tones next to them.
     strange = [c for c in chord.classes if c not in sketch.scale]
     allowed = [p for p in pitches if p % 12 in chord.classes or not any((p - c) % 12 in (1, 11) for c in strange)]
     tones = [p for p in allowed if p % 12 in chord.classes]
@@ -68,7 +68,7 @@ def _bar(sketch: Sketch, bar: int, rhythm: tuple[float, ...], steps: list[int], 
 
 
 def melody(sketch: Sketch, instrument: Instrument, rng: random.Random) -> list[Note]:
-    """Motifs of a bar, four bars to a phrase; phrases repeat with a step changed here and there."""
+    """Compose one-bar motifs into phrases of four bars; phrases repeat with an occasional changed step."""
     low, high = instrument.low, instrument.high
     classes = sketch.scale | {c for chord in sketch.chords for c in chord.classes}
     pitches = [p for p in range(low, high + 1) if p % 12 in classes]
@@ -89,12 +89,12 @@ def melody(sketch: Sketch, instrument: Instrument, rng: random.Random) -> list[N
 
 
 def voicing(chord: Chord, centre: int) -> list[int]:
-    """The tones of a chord around a pitch, ascending: what moves least from chord to chord."""
+    """Return the tones of a chord around a pitch, ascending, which keeps movement between chords small."""
     return sorted({nearest(centre, (c,)) for c in chord.classes})
 
 
 def _tones(symbol: str, sketch: Sketch, bar: int, centre: int, bass: int) -> list[int]:
-    """The pitches of one character of ACCOMPANIMENTS or BASS_LINES."""
+    """Return the pitches of one character of ACCOMPANIMENTS or BASS_LINES."""
     chord = sketch.chords[bar]
     voices = voicing(chord, centre)
     root = nearest(bass, (chord.root,))
@@ -111,7 +111,7 @@ def _tones(symbol: str, sketch: Sketch, bar: int, centre: int, bass: int) -> lis
 
 
 def pattern(sketch: Sketch, lines: tuple[str, str], centre: int, bass: int, legato: float) -> list[Note]:
-    """Notes of a table's row, bar after bar."""
+    """Return the notes of a pattern from a table, bar after bar."""
     line = lines[sketch.beats == 3]
     notes = []
     for bar in range(len(sketch.chords)):
@@ -127,7 +127,7 @@ def pattern(sketch: Sketch, lines: tuple[str, str], centre: int, bass: int, lega
 
 
 def chords(sketch: Sketch, style: str, centre: int, alone: bool) -> list[Note]:
-    """An accompaniment; `alone`, it brings its own roots."""
+    """Return an accompaniment; with `alone`, it includes the chord roots."""
     notes = pattern(sketch, ACCOMPANIMENTS[style], centre, 43, 0.95 if style in ("block", "half") else 0.85)
     if alone and "r" not in ACCOMPANIMENTS[style][0]:
         notes += pattern(sketch, BASS_LINES["whole"], centre, 43, 0.95)
@@ -135,12 +135,12 @@ def chords(sketch: Sketch, style: str, centre: int, alone: bool) -> list[Note]:
 
 
 def bass(sketch: Sketch, style: str) -> list[Note]:
-    """A line around the open strings of a bass."""
+    """Return a bass line around the open strings of a bass."""
     return [replace(n, velocity=n.velocity + 8) for n in pattern(sketch, BASS_LINES[style], 55, 38, 0.9)]
 
 
 def drums(sketch: Sketch, beat: str, rng: random.Random) -> list[Note]:
-    """A beat that repeats, with a crash on the first bar and a fill every fourth."""
+    """Return a repeating beat, with a crash in the first bar and a fill in every fourth."""
     loud = min(120, sketch.mood.velocity + 10)
     notes, fills = [Note(0.0, 0.25, CRASH, loud - 20)], rng.random() < 0.6
     for bar in range(len(sketch.chords)):

@@ -1,4 +1,4 @@
-"""Recorded music: cuts of the packages that `ecdc train fetch` unpacked, with what their file names say."""
+"""Recorded music: excerpts of the packages that `ecdc train fetch` unpacked, labelled by their file names."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ....codec.train.sources import Source, is_validation, list_sources, read_pa
 from .compose import SECONDS
 from .labels import Labels
 
-MIN_RMS = 0.004  # a cut below is next to silence
-MARGIN_SECONDS = 0.1  # read beyond a cut, for the resampler
+MIN_RMS = 0.004  # excerpts below this are almost silent
+MARGIN_SECONDS = 0.1  # read around an excerpt, for the resampler
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Twenty seconds of a file."""
+    """A 20-second excerpt of a file."""
 
     name: str  # of the source: "<package>/<path inside it>"
     start: float  # seconds
@@ -33,7 +33,7 @@ class Cut:
 
 
 def music_sources(tree: Path) -> dict[str, Source]:
-    """Music files by name, of the packages unpacked in `tree`. Raises ValueError where there are none."""
+    """Return the music files, by name, of the packages unpacked in `tree`. Raises ValueError if there are none."""
     packages = [p for p in read_packages() if p.group == "music" and (tree / p.name).is_dir()]
     found = {source.name: source for package in packages for source in list_sources(package, tree / package.name)}
     if not found:
@@ -42,9 +42,9 @@ def music_sources(tree: Path) -> dict[str, Source]:
 
 
 def recorded(sources: dict[str, Source], hours: float) -> Iterator[Cut]:
-    """Cuts of at most `hours`, the first of every file before the second of any, in a fixed order of files.
+    """Yield excerpts of at most `hours` in total: the first of every file before the second of any, in a fixed order.
 
-    Files keep the split that the codec's training has given them.
+    Files keep the split that they have in the codec's training.
     """
     order = sorted(sources, key=lambda name: hashlib.sha256(name.encode()).digest())
     left, depth, active = int(hours * 3600 / SECONDS), 0, order
@@ -65,7 +65,7 @@ def recorded(sources: dict[str, Source], hours: float) -> Iterator[Cut]:
 
 
 def read_cut(source: Source, start: float, sample_rate: int) -> np.ndarray:
-    """The 20 s of a file from `start` seconds on: float32 [C, N], C = 2 where its sides differ."""
+    """Return 20 s of a file from `start` seconds on: float32 [C, N], with C = 2 if the channels differ."""
     wav = _read(source, start, sample_rate)
     if wav is None:
         raise ValueError(f"{source.name}: shorter than it was")
@@ -73,7 +73,7 @@ def read_cut(source: Source, start: float, sample_rate: int) -> np.ndarray:
 
 
 def _read(source: Source, start: float, sample_rate: int = 24_000) -> np.ndarray | None:
-    """As `read_cut`; None where the file ends before the cut does, or cannot be read."""
+    """Like `read_cut`, but return None if the file is too short or cannot be read."""
     try:
         with soundfile.SoundFile(_open(source)) as file:
             rate, n_wanted = file.samplerate, round(SECONDS * file.samplerate)
@@ -101,6 +101,6 @@ def _open(source: Source) -> io.BytesIO | str:
 
 
 def title_of(name: str) -> str:
-    """The words of a file's name, in lower case: "x/07_Dark-Forest2.ogg" is "dark forest"."""
+    """Return the words of a file name in lower case: "x/07_Dark-Forest2.ogg" gives "dark forest"."""
     stem = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", Path(name).stem)
     return " ".join(re.sub(r"[\W\d_]+", " ", stem).split()).lower()

@@ -1,4 +1,4 @@
-"""Notes to audio: FluidSynth in this process, a reverb, and a plausible level."""
+"""Render notes to audio: FluidSynth in this process, a reverb, and a realistic level."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ....format.errors import EcdcError
 from .compose import SECONDS
 from .labels import Piece, Track
 
-OVERSAMPLING = 2  # FluidSynth interpolates, so that cymbals above half the sample rate would fold down
+OVERSAMPLING = 2  # because FluidSynth's interpolation would alias cymbals above half the sample rate
 RMS_DB, MAX_PEAK = (-25.0, -17.0), 0.95
 DRUM_BANK = 128
 SOUNDFONTS = (
@@ -28,21 +28,21 @@ MISSING = "apt-get install libfluidsynth3 fluid-soundfont-gm timgm6mb-soundfont,
 
 
 class SynthesisError(EcdcError, ValueError):
-    """A synthesiser or soundfont that is not there; one line that says what to install."""
+    """A synthesiser or soundfont is missing; one line that says what to install."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """Audio of a piece: mix [C, N], and its melody alone [N] as loud as in the mix; None where it has none."""
+    """Audio of a piece: mix [C, N], and its melody alone [N] at its level in the mix, or None if it has none."""
 
     mix: np.ndarray
     melody: np.ndarray | None
 
 
 def find_soundfonts(named: Sequence[Path] = ()) -> list[Path]:
-    """The soundfonts that are named, or the known ones that are installed.
+    """Return the named soundfonts, or the known ones that are installed.
 
-    Raises SynthesisError where one is missing, or the synthesiser is.
+    Raises SynthesisError if one of them or the synthesiser is missing.
     """
     _library()
     for path in named:
@@ -55,7 +55,7 @@ def find_soundfonts(named: Sequence[Path] = ()) -> list[Path]:
 
 
 def _library() -> Any:
-    """pyfluidsynth, which raises ImportError too where the C library is missing."""
+    """Import pyfluidsynth, which also raises ImportError if the C library is missing."""
     try:
         import fluidsynth
     except ImportError as error:
@@ -64,7 +64,7 @@ def _library() -> Any:
 
 
 class Renderer:
-    """Plays pieces with one soundfont; equal pieces give equal samples, whatever was played before."""
+    """Plays pieces with one soundfont. Equal pieces give equal samples, whatever was played before."""
 
     def __init__(self, soundfont: Path, sample_rate: int = 24_000) -> None:
         find_soundfonts([soundfont])
@@ -74,13 +74,13 @@ class Renderer:
         names = ("len", "left", "left_offset", "left_step", "right", "right_offset", "right_step")
         kinds = (integer, address, integer, integer, address, integer, integer)
         arguments = [(name, *kind) for name, kind in zip(names, kinds, strict=True)]
-        # pyfluidsynth wraps 16-bit output alone, whose dither differs from call to call.
+        # pyfluidsynth only offers 16-bit output, whose dither differs from call to call.
         self._write = library.cfunc("fluid_synth_write_float", c_int, ("synth", c_void_p, 1), *arguments)
-        # FluidSynth keeps samples while any synth uses them: later ones then open in milliseconds.
+        # FluidSynth keeps samples in memory while any synth uses them, so later synths open in milliseconds.
         self._anchor = self._synth()
 
     def render(self, piece: Piece, channels: int) -> Rendering:
-        """Play a piece; one channel is the mean of two. Deterministic."""
+        """Play a piece. One channel is the mean of two. Deterministic."""
         rng = random.Random(f"room {piece.seed}")
         melody = [track for track in piece.tracks if track.role == "melody"]
         others = [track for track in piece.tracks if track.role != "melody"]
@@ -93,7 +93,7 @@ class Renderer:
         return Rendering((gain * mix).astype(np.float32), alone)
 
     def _synth(self) -> tuple[Any, int]:
-        """A fresh synthesiser without effects, and the soundfont's number in it."""
+        """Return a new synthesiser without effects, and the soundfont's number in it."""
         options = {"synth.reverb.active": 0, "synth.chorus.active": 0}
         synth = _library().Synth(gain=0.3, samplerate=OVERSAMPLING * self.sample_rate, channels=16, **options)
         number = synth.sfload(str(self.soundfont))
@@ -103,12 +103,12 @@ class Renderer:
         return synth, number
 
     def _play(self, tracks: list[Track], bpm: int) -> np.ndarray:
-        """Tracks together, dry: [2, N] float64 at `sample_rate`."""
+        """Play tracks together without reverb: [2, N] float64 at `sample_rate`."""
         rate = OVERSAMPLING * self.sample_rate
         n_samples = round(SECONDS * rate)
         wav = np.zeros((2, n_samples), np.float32)
         if tracks:
-            # A synthesiser that has played remembers it: voices in release, filters, controllers.
+            # A used synthesiser keeps state: releasing voices, filters, controllers.
             synth, number = self._synth()
             try:
                 self._run(synth, number, tracks, rate * 60 / bpm, wav)
@@ -144,10 +144,10 @@ class Renderer:
 
 
 def _with_room(wav: np.ndarray, seconds: float, wet: float, sample_rate: int) -> np.ndarray:
-    """Add the tail of a room, noise that dies away, to [2, N]; `wet` is its energy beside the dry sound's."""
+    """Add reverb (decaying noise) to [2, N]; `wet` is its energy relative to the dry sound."""
     n_samples, n_tail = wav.shape[1], round(seconds * sample_rate)
     tail = np.random.default_rng(0).standard_normal((2, n_tail + 1))
-    tail = (tail[:, 1:] + tail[:, :-1]) * 10 ** (-3 * np.arange(n_tail) / n_tail)  # duller than white; -60 dB at the end
+    tail = (tail[:, 1:] + tail[:, :-1]) * 10 ** (-3 * np.arange(n_tail) / n_tail)  # darker than white noise; -60 dB at the end
     tail /= np.sqrt((tail**2).sum(axis=1, keepdims=True))
     size = 1 << (n_samples + n_tail - 1).bit_length()
     reverberation = np.fft.irfft(np.fft.rfft(wav, size) * np.fft.rfft(tail, size), size)[:, :n_samples]

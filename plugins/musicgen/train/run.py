@@ -1,4 +1,4 @@
-"""`ecdc train musicgen`: a small language model over the tokens of a codec of ours. Resumable to the bit."""
+"""`ecdc train musicgen`: train a small language model over the tokens of one of our codecs. Resumes exactly."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from .windows import Batch, Caption, Pieces, WindowRecipe
 
 RECIPES = Path(__file__).parent / "recipes"
 LOG_EVERY = 50  # steps
-EXAMPLES, AT_ONCE = 48, 4  # validated windows, and how many of them at a time
+EXAMPLES, AT_ONCE = 48, 4  # validated windows, and batch size of validation
 
 
 @dataclass(frozen=True, slots=True)
 class MusicGenRecipe(Strict):
-    """What a run is: a TOML file, read strictly."""
+    """The settings of a run: a TOML file, read strictly."""
 
     model: MusicGenConfig
     data: WindowRecipe = field(default_factory=WindowRecipe)
-    beginnings: WindowRecipe | None = None  # of every second step: in long ones the past tells what a text does
-    codebook_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)  # of their nats in the loss, coarse to fine
+    beginnings: WindowRecipe | None = None  # for every second step: in long windows the past already shows what a text asks for
+    codebook_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)  # weights of the codebooks in the loss, coarse to fine
     seed: int = 1
     steps: int = 4000
     warmup_steps: int = 100
     decay_steps: int = 2000  # at the end, linearly to zero
     learning_rate: float = 2e-3  # of AdamW
-    muon_learning_rate: float = 0.02  # of Muon, which moves the matrices inside of layers; 0: AdamW does
+    muon_learning_rate: float = 0.02  # of Muon, which trains the matrices inside layers; 0: AdamW does
     betas: tuple[float, ...] = (0.9, 0.98)
     weight_decay: float = 0.01
     clip_norm: float = 1.0
-    average_decay: float = 0.0  # of a moving average of the weights, which is validated and exported; 0: none
+    average_decay: float = 0.0  # of the moving average of the weights that is validated and exported; 0: no average
     validate_every: int = 250  # steps
     checkpoint_every: int = 250  # steps
 
@@ -76,11 +76,11 @@ class MusicGenRun:
 
     @property
     def result(self) -> MusicGenLM:
-        """What is validated and exported."""
+        """The model that is validated and exported."""
         return self.lm if self.average is None else self.average
 
     def train_step(self, batch: Batch) -> list[float]:
-        """One update on the global batch; this process's nats per code of each codebook."""
+        """Update once on the global batch; return this process's nats per code for each codebook."""
         recipe = self.recipe
         self.optimizer.zero_grad()
         loss, nats = losses(self.lm, batch.select(parallel.own_rows), recipe.codebook_weights)
@@ -101,7 +101,7 @@ class MusicGenRun:
 
     @torch.no_grad()
     def validate(self, examples: Batch) -> dict[str, float]:
-        """Nats per code of each codebook: with all conditions, and without any."""
+        """Return the nats per code of each codebook, with all conditions and without any."""
         found: dict[str, float] = {}
         for name, batch in (("conditions", examples), ("alone", examples.without_conditions())):
             parts = [batch.rows(i, i + AT_ONCE) for i in range(0, len(batch.codes), AT_ONCE)]
@@ -112,11 +112,11 @@ class MusicGenRun:
         return found
 
     def save(self, folder: Path) -> None:
-        """Write the state so that either the old or the new checkpoint is whole."""
+        """Write the state atomically: either the old or the new checkpoint is complete."""
         save_module(folder, self._networks, self, self._same)
 
     def load(self, folder: Path) -> bool:
-        """Go on from a checkpoint; False where there is none. Raises ValueError for one of another model or optimizer."""
+        """Continue from a checkpoint; False if there is none. Raises ValueError for another model or optimizer."""
         return load_module(folder, self._networks, self, self._same)
 
     @property
@@ -131,7 +131,7 @@ class MusicGenRun:
 
 
 def matrices_and_others(lm: MusicGenLM) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Parameters inside of layers that are matrices, and all the others: tables, heads, norms."""
+    """Return the matrices inside layers, and all other parameters (tables, heads, norms)."""
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in lm.named_parameters():
@@ -140,7 +140,7 @@ def matrices_and_others(lm: MusicGenLM) -> tuple[list[nn.Parameter], list[nn.Par
 
 
 def started(lm: MusicGenLM) -> MusicGenLM:
-    """Weights to begin with: every layer adds nothing at first, every code is as likely, conditions are a whisper."""
+    """Initialize weights: layers add nothing, all codes are equally likely, and conditions have little influence."""
     with torch.no_grad():
         lm.embedding.weight.normal_(std=0.5)
         for part, std in ((lm.text, 0.1), (lm.summary, 0.03), (lm.melody, 0.05), (lm.beat, 0.05)):
@@ -153,7 +153,7 @@ def started(lm: MusicGenLM) -> MusicGenLM:
 
 
 def losses(lm: MusicGenLM, batch: Batch, weights: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-    """The weighted mean of nats per code, and the nats of each codebook [K per channel], both channels together."""
+    """Return the weighted mean of nats per code, and the nats of each codebook [K per channel], over both channels."""
     c = lm.config
     order = batch.is_stereo.logical_not().int().argsort(stable=True)
     batch = batch.select(lambda x: x[order])  # stereo first
@@ -173,12 +173,12 @@ def losses(lm: MusicGenLM, batch: Batch, weights: tuple[float, ...]) -> tuple[Te
 
 
 def _hidden(lm: MusicGenLM, batch: Batch, n_stereo: int) -> Tensor:
-    """Outputs [B, P + S, D] for rows of which the first `n_stereo` are stereo; no mask is needed: all are as long."""
+    """Return outputs [B, P + S, D]; the first `n_stereo` items are stereo. All have equal length, so no mask is needed."""
     c = lm.config
     parts, heard = [], torch.where(batch.heard[:, None], batch.codes, c.special)
     for codes in (heard[:n_stereo], heard[n_stereo:, ::2]):
         if len(codes):
-            columns = lm.pattern_of(codes.shape[1]).spread(codes)[:, :, :-1]  # nothing follows the last one
+            columns = lm.pattern_of(codes.shape[1]).spread(codes)[:, :, :-1]  # the last column predicts nothing
             parts.append(lm.embed(columns, lm.books(codes.shape[1])))
     x = torch.cat(parts)
     added = lm.embed_classes(batch.melody)
@@ -197,11 +197,11 @@ def train_musicgen(
     recipe: MusicGenRecipe, token_space: bytes, encoder: TextEncoder, caption: Caption, data_folder: Path, output: Path,
     max_seconds: float = math.inf, report: Callable[[str], object] = print,
 ) -> MusicGenRun:  # fmt: skip
-    """Train a language model into `output`, from its last checkpoint where there is one.
+    """Train a language model into `output`, continuing from its last checkpoint if there is one.
 
-    `token_space` is of the codec that the codes are of. Stops at the recipe's last step, after `max_seconds`, or at the
-    first SIGINT/SIGTERM, always with a checkpoint. Under torchrun the batch is divided among the processes; the first
-    one writes and reports.
+    `token_space` is that of the codec of the codes. Stops at the recipe's last step, after `max_seconds`, or at the first
+    SIGINT/SIGTERM, always with a checkpoint. Under torchrun the batch is divided among the processes; the first one writes
+    and reports.
     """
     recipe = replace(recipe, model=replace(recipe.model, token_space=token_space.hex()))
     n_frames = recipe.model.n_frames(recipe.data.seconds)
@@ -222,19 +222,19 @@ def train_musicgen(
 
 
 def draw(pieces: Pieces, recipe: MusicGenRecipe, step: int) -> Batch:
-    """The batch of a step."""
+    """Return the batch of a step."""
     return pieces.batch(windows_of(recipe, step), np.random.default_rng([recipe.seed, step]))
 
 
 def windows_of(recipe: MusicGenRecipe, step: int) -> WindowRecipe:
-    """What the batch of a step holds."""
+    """Return the batch settings of a step."""
     return recipe.beginnings if recipe.beginnings is not None and step % 2 else recipe.data
 
 
 def _observe(
     run: MusicGenRun, output: Path, window: list[list[float]], examples: Batch, say: Callable[[str], object], ends: bool
 ) -> None:
-    """After a step: log, validate and save when it is time."""
+    """After a step: log, validate and save if it is time."""
     recipe, ends = run.recipe, ends or run.step == run.recipe.steps
     if run.step % LOG_EVERY == 0 or ends:
         last = (windows_of(recipe, step) for step in (run.step - 1, run.step))

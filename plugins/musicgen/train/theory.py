@@ -14,13 +14,13 @@ SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """A General MIDI sound and the range in which it leads."""
+    """A General MIDI sound and the pitch range of its melodies."""
 
     family: str
-    program: int  # from 0; of drums, the kit
-    low: int = 60  # MIDI pitches of its melodies
+    program: int  # from 0; for drums, the kit
+    low: int = 60  # MIDI pitch range of its melodies
     high: int = 84
-    polyphonic: bool = True  # accompanies itself
+    polyphonic: bool = True  # can play its own accompaniment
 
 
 INSTRUMENTS = {
@@ -67,14 +67,14 @@ INSTRUMENTS = {
 
 @dataclass(frozen=True, slots=True)
 class Mood:
-    """What makes a piece sound so."""
+    """The musical properties of a mood."""
 
     modes: tuple[str, ...]
     tempo: tuple[int, int]  # beats per minute
     densities: tuple[str, ...]
-    register: float  # of the melody within its instrument's range, 0 low .. 1 high
+    register: float  # position of the melody in its instrument's range, 0 low .. 1 high
     velocity: int
-    legato: float  # held part of a note's time
+    legato: float  # fraction of a note's length that is held
     progressions: tuple[str, ...]  # names in PROGRESSIONS
 
 
@@ -90,7 +90,7 @@ MOODS = {
     "epic": Mood(("minor", "major"), (84, 140), ("medium",), 0.55, 114, 0.92, ("heroic",)),
     "romantic": Mood(("major",), (64, 100), ("medium",), 0.55, 76, 0.96, ("gentle", "floating")),
 }
-# Four bars each. Numerals as usual: upper case major, lower case minor; 7 as in the scale; M7 a major seventh.
+# Four bars each. Roman numerals: upper case major, lower case minor; 7 as in the scale; M7 a major seventh.
 PROGRESSIONS = {
     ("bright", "major"): ("I V vi IV", "I IV V I", "I IV I V", "I vi IV V", "IV V I I", "I V IV V"),
     ("plain", "major"): ("I I IV V", "I IV I IV", "I ii V I", "I iii IV V"),
@@ -109,14 +109,14 @@ _NUMERALS = {"i": 0, "ii": 1, "iii": 2, "iv": 3, "v": 4, "vi": 5, "vii": 6}
 
 @dataclass(frozen=True, slots=True)
 class Chord:
-    """A root and the pitch classes above it, the root first."""
+    """A root and the pitch classes of the chord, root first."""
 
     root: int  # pitch class, 0 = C
     classes: tuple[int, ...]
 
 
 def parse_chord(numeral: str, tonic: int) -> Chord:
-    """A roman numeral over a tonic (pitch class); a flat is counted from the major scale. Raises ValueError."""
+    """Parse a roman numeral over a tonic (pitch class); a flat is relative to the major scale. Raises ValueError."""
     found = re.fullmatch(r"(b?)([iv]+|[IV]+)(M?7)?", numeral)
     if found is None or found[2].lower() not in _NUMERALS:
         raise ValueError(f"{numeral!r} is no chord: wanted such as ii, bVII or IVM7")
@@ -129,21 +129,21 @@ def parse_chord(numeral: str, tonic: int) -> Chord:
 
 @dataclass(frozen=True, slots=True)
 class Genre:
-    """A style: who plays what, how fast."""
+    """A style: its instruments, tempo and patterns."""
 
     tempo: tuple[int, int]  # beats per minute
     moods: tuple[str, ...]
-    sizes: str  # of s(olo), e(nsemble), d(rums): those in which the style is found
+    sizes: str  # of s(olo), e(nsemble), d(rums): those that the style occurs in
     melody: tuple[str, ...]  # instruments
     chords: tuple[str, ...]
     bass: str  # an instrument
-    styles: tuple[str, ...]  # of accompaniment: names in ACCOMPANIMENTS
+    styles: tuple[str, ...]  # of the accompaniment: names in ACCOMPANIMENTS
     bass_styles: tuple[str, ...]  # names in BASS_LINES
     kit: str = "drums"
     beat: str = "rock"  # a name in BEATS
     beats: int = 4  # in a bar
-    swing: float = 0.5  # where the second eighth of a beat falls
-    weight: int = 4  # how often it is drawn
+    swing: float = 0.5  # position of the second eighth within a beat
+    weight: int = 4  # how often the style is drawn
 
 
 _KEYS = ("piano", "piano", "electric piano")

@@ -1,4 +1,4 @@
-"""Windows of tokenized pieces with their captions and melodies; what a step sees depends on (seed, step) alone."""
+"""Windows of tokenized pieces with captions and melodies. What a step sees depends only on (seed, step)."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ from ..config import MusicGenConfig
 from ..text import TextEncoder
 
 NO_MELODY = 255
-Caption = Callable[[Mapping[str, Any], random.Random], str]  # a paraphrase of what is known of a piece
+Caption = Callable[[Mapping[str, Any], random.Random], str]  # from the labels of a piece to a description in words
 
 
 @dataclass(frozen=True, slots=True)
 class WindowRecipe(Strict):
-    """What a batch holds."""
+    """The contents of a batch."""
 
-    batch_size: int = 8  # windows, of all processes together
+    batch_size: int = 8  # windows, over all processes
     seconds: float = 10.0  # per window
-    from_start: float = 0.5  # share of the windows that begin where their piece does
-    stereo: float = 0.5  # share of the windows of two channels
+    from_start: float = 0.5  # share of the windows that start at the beginning of their piece
+    stereo: float = 0.5  # share of the stereo windows
     without_text: float = 0.15  # shares of the windows that lose a condition
     without_melody: float = 0.5
     without_both: float = 0.05
-    beats: float = 0.25  # share of those whose text names no tempo that hear its beats all the same
-    forgetful: float = 0.0  # share of the windows that forget some of their frames: conditions have to tell
+    beats: float = 0.25  # share of windows whose text has no tempo that receive beats nevertheless
+    forgetful: float = 0.0  # share of windows with some frames hidden, so that the model has to use the conditions
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """B windows."""
 
-    codes: Tensor  # int64 [B, K, T], channels alternate; the special token in the right one's rows of mono pieces
-    heard: Tensor  # bool [B, T], False for frames that the network has to predict but does not get to hear
+    codes: Tensor  # int64 [B, K, T], channels alternate; mono pieces have the special token in the right channel
+    heard: Tensor  # bool [B, T], False for frames that are predicted but hidden from the input
     is_stereo: Tensor  # bool [B]
     melody: Tensor  # int64 [B, T], the pitch class of each frame, -1 for none
-    beats: Tensor  # int64 [B, T], where in its beat each frame stands, -1 for an unknown tempo
+    beats: Tensor  # int64 [B, T], position of each frame in its beat, -1 for an unknown tempo
     texts: Tensor  # float32 [B, P, E], zeros after the text
     text_lengths: Tensor  # int64 [B], 0 for no text
 
     def select(self, choose: Callable[[Tensor], Tensor]) -> Batch:
-        """Some rows of every tensor."""
+        """Apply a selection to every tensor."""
         return Batch(**{field.name: choose(getattr(self, field.name)) for field in fields(self)})
 
     def rows(self, start: int, stop: int) -> Batch:
-        """Rows `start` to `stop`."""
+        """Return the batch items `start` to `stop`."""
         return self.select(lambda x: x[start:stop])
 
     def without_conditions(self) -> Batch:
-        """The same codes with neither text nor melody."""
+        """Return the same codes without text and melody."""
         nothing = torch.zeros_like
         silence, texts, lengths = torch.full_like(self.melody, -1), nothing(self.texts), nothing(self.text_lengths)
         return replace(self, melody=silence, beats=silence, texts=texts, text_lengths=lengths)
@@ -68,13 +68,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class Pieces:
-    """The pieces of one split of a folder that `open` has checked."""
+    """The pieces of one split of a folder, checked by `open`."""
 
     codes: np.ndarray  # uint16 [n, 2, 4, T]
     channels: np.ndarray  # uint8 [n], 1 or 2
-    melody: np.ndarray  # uint8 [n, F]: pitch classes, NO_MELODY where there is none
+    melody: np.ndarray  # uint8 [n, F]: pitch classes, NO_MELODY if there is none
     labels: tuple[Mapping[str, Any], ...]  # n
-    own: np.ndarray  # int [m]: the rows of this split
+    own: np.ndarray  # int [m]: the pieces of this split
     config: MusicGenConfig
     encoder: TextEncoder
     caption: Caption
@@ -83,7 +83,7 @@ class Pieces:
     def open(
         cls, folder: Path, split: str, config: MusicGenConfig, encoder: TextEncoder, caption: Caption, n_frames: int
     ) -> Pieces:
-        """Raises EmptyData, in one line, for files that are missing or do not fit together or the model."""
+        """Open a split. Raises EmptyData, in one line, for files that are missing or do not fit each other or the model."""
         per_channel = config.n_codebooks // config.channels
         codes = _array(folder / "codes.npy", np.uint16, (None, 2, per_channel, None))
         n = len(codes)
@@ -105,9 +105,9 @@ class Pieces:
         return cls(codes, channels, melody, tuple(row["labels"] for row in rows), own, config, encoder, caption)
 
     def batch(self, recipe: WindowRecipe, rng: np.random.Generator) -> Batch:
-        """Windows drawn at random, stereo ones evenly among the others, some without conditions.
+        """Draw windows at random, with the stereo ones evenly distributed, and some without conditions.
 
-        Either side of a stereo piece is mono music too.
+        Each channel of a stereo piece also serves as mono music.
         """
         count = np.floor(np.arange(recipe.batch_size + 1) * recipe.stereo + 1e-9)
         n_frames, windows = self.config.n_frames(recipe.seconds), []
@@ -117,7 +117,7 @@ class Pieces:
             start = 0 if rng.random() < recipe.from_start else int(rng.integers(self.codes.shape[3] - n_frames + 1))
             text = self.caption(self.labels[piece], random.Random(int(rng.integers(2**63))))
             no_text, no_melody, no_both = rng.random(3) < (recipe.without_text, recipe.without_melody, recipe.without_both)
-            forgotten = 2 * rng.random() * (rng.random() < recipe.forgetful)  # half of the forgetful ones hear nothing
+            forgotten = 2 * rng.random() * (rng.random() < recipe.forgetful)  # half of these windows hide all frames
             heard = rng.random(n_frames) >= forgotten
             told, has_melody = None if no_text or no_both else text, not (no_melody or no_both)
             bpm = tempo_of(told)
@@ -128,7 +128,7 @@ class Pieces:
         return stacked(windows)
 
     def examples(self, n_most: int, n_frames: int) -> Batch:
-        """The beginnings of up to `n_most` pieces, evenly chosen, with all conditions: the same each time."""
+        """Return the beginnings of up to `n_most` evenly chosen pieces with all conditions; the same on every call."""
         chosen = self.own[np.linspace(0, len(self.own) - 1, min(n_most, len(self.own))).astype(int)]
         rng = random.Random(0)
         texts = [self.caption(self.labels[i], rng) for i in chosen]
@@ -139,7 +139,7 @@ class Pieces:
         self, piece: int, start: int, n_frames: int, text: str | None, has_melody: bool, bpm: float | None,
         side: int | None = None,
     ) -> Batch:  # fmt: skip
-        """One window as a batch of one; of a stereo piece both sides, or the left (0) or right one alone as mono."""
+        """Return one window as a batch of one. For a stereo piece: both channels, or the left (0) or right (1) as mono."""
         c, is_stereo = self.config, bool(self.channels[piece] == 2)
         codes = torch.from_numpy(self.codes[piece, :, :, start : start + n_frames].astype(np.int64))
         if int(codes.max()) >= c.codebook_size:
@@ -166,12 +166,12 @@ class Pieces:
 
 
 def stacked(batches: list[Batch]) -> Batch:
-    """Batches one after the other."""
+    """Concatenate batches."""
     return Batch(**{field.name: torch.cat([getattr(batch, field.name) for batch in batches]) for field in fields(Batch)})
 
 
 def _array(path: Path, dtype: type, shape: tuple[int | None, ...]) -> np.ndarray:
-    """An array of a file, not read before it is used; None in `shape` is any number but 0."""
+    """Open an array in a file without reading it yet; None in `shape` matches any number but 0."""
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -186,7 +186,7 @@ def _array(path: Path, dtype: type, shape: tuple[int | None, ...]) -> np.ndarray
 
 
 def _rows(path: Path, n: int) -> list[dict[str, Any]]:
-    """The descriptions of n pieces."""
+    """Return the descriptions of n pieces."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""The vocabulary of captions, and the words that none of them uses."""
+"""The vocabulary of captions, and words that no caption uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOODS = {
     "epic": ("epic", "epic", "heroic", "majestic", "triumphant", "stirring"),
     "romantic": ("romantic", "romantic", "tender", "loving", "warm"),
 }
-TEMPI = (  # words for tempi below so many beats per minute
+TEMPI = (  # words for tempi below that many beats per minute
     (76, ("very slow", "slow", "slow", "slow-paced")),
     (96, ("slow", "slow", "moderately slow", "down-tempo")),
     (116, ("mid-tempo", "moderate", "medium tempo", "medium-paced")),
@@ -22,7 +22,7 @@ TEMPI = (  # words for tempi below so many beats per minute
     (999, ("very fast", "fast", "fast", "rapid", "fast-paced")),
 )
 DENSITIES = {"sparse": ("sparse", "minimal", "simple"), "medium": (), "busy": ("busy", "dense", "intricate")}
-# As a noun, and as a word before another noun.
+# (as a noun, as an adjective before another noun)
 GENRES = {
     "ballad": (("ballad",), ("ballad",)),
     "waltz": (("waltz",), ("waltz",)),
@@ -98,7 +98,7 @@ UNCOUNTABLE = {
     "music", "drums", "strings", "beats", "keys", "horns", "vibes", "mallets", "percussion", "techno", "blues", "brass",
     "voices", "pipes", "chords", "harmonies", "arpeggios",
 }  # fmt: skip
-# Words for the same things that no template knows: what captions of users may say, to be kept for evaluation.
+# Synonyms that no template uses but that users may write, reserved for evaluation.
 HELD_OUT = {
     "happy": ("jubilant", "sunny", "gleeful"),
     "sad": ("mournful", "wistful", "heartbroken"),
