@@ -1,1 +1,1 @@
-"""Benchmarks: every figure that the project states is printed by a command in here."""
+"""Benchmarks: every figure that the project publishes is printed by a command in this package."""

@@ -1,8 +1,8 @@
-"""Artifacts that a listener notices at once, each as one figure of a decoded clip beside its reference.
+"""Measure artifacts that listeners notice at once: one figure each for a decoded clip, compared with its reference.
 
     ecdc bench artifacts                              # or --packed runs/audio/packed; --json FILE keeps it
 
-They are no quality scores: a figure near that of the reference says that this artifact is absent.
+They are not quality scores: a figure near that of the reference means that the artifact is absent.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from .codecs import Coder, Missing, parse
 from .corpus import Clip, bundled, packed
 from .metrics import Undefined
 
-SILENCE_SECONDS = 1.0  # of digital silence that is added to every clip
+SILENCE_SECONDS = 1.0  # digital silence appended to every clip
 FRAME_RATE = 75.0  # frames per second of nano-24k and of EnCodec
 
 
 def hum_db(audio: np.ndarray, sample_rate: int, frame_rate: float = FRAME_RATE) -> float:
-    """How far the loudness above 2 kHz pulses at the frame rate, in dB. Near 0 for natural sound.
+    """Return how strongly the level above 2 kHz pulses at the frame rate, in dB; near 0 for natural sound.
 
-    The lines of its envelope at `frame_rate` and harmonics are compared with the envelope's spectrum around them.
+    Compares the spectral lines of the envelope at `frame_rate` and its harmonics with the spectrum around them. Raises
+    Undefined for less than two seconds.
     """
     band = sosfiltfilt(butter(4, 2000, "highpass", fs=sample_rate, output="sos"), audio)
     envelope = np.square(band)
@@ -49,14 +50,15 @@ def hum_db(audio: np.ndarray, sample_rate: int, frame_rate: float = FRAME_RATE) 
 
 
 def pre_echo_db(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
-    """Energy in the 10 ms before attacks, in dB over that of the reference; masking hides what is 60 dB under the attack.
+    """Return the energy in the 10 ms before attacks, in dB over that of the reference.
 
-    Attacks rise 20 dB within 5 ms. Raises Undefined where there are none.
+    Attacks rise 20 dB within 5 ms. Energy 60 dB below the attack is ignored, because it is masked. Raises Undefined if there
+    is no attack.
     """
     hop = round(0.0025 * sample_rate)
     levels = [np.square(x[: len(x) // hop * hop].reshape(-1, hop)).mean(1) for x in (reference, degraded)]
     wanted = levels[0]
-    before = sliding_window_view(wanted, 4).max(1)  # of the 10 ms from i on
+    before = sliding_window_view(wanted, 4).max(1)  # level in the 10 ms from i on
     after = sliding_window_view(wanted, 2).max(1)
     n = len(wanted) - 8
     attacks = [i for i in range(max(0, n)) if after[i + 5] > 100 * before[i] and after[i + 5] > 1e-4]
@@ -70,16 +72,16 @@ def pre_echo_db(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -
 
 
 def clicks_db(audio: np.ndarray, hop: int = 320) -> float:
-    """How much rougher the signal is at one place of the codec's frames than at the others, in dB: 0 without clicks."""
+    """Return how much rougher the signal is at one position within the codec's frames than elsewhere, in dB; 0: no clicks."""
     rough = np.square(np.diff(audio.astype(np.float64), 3))
     rough = rough[: len(rough) // hop * hop].reshape(-1, hop)
-    rough = np.minimum(rough, 100 * np.median(rough) + 1e-12).mean(0)  # one loud attack must not count as a pattern
+    rough = np.minimum(rough, 100 * np.median(rough) + 1e-12).mean(0)  # limits a loud attack, which is no pattern
     smooth = np.convolve(np.r_[rough[-2:], rough, rough[:2]], np.ones(5) / 5, "valid")
     return float(10 * np.log10(smooth.max() / np.median(smooth)))
 
 
 def silence_dbfs(degraded: np.ndarray, sample_rate: int) -> float:
-    """The loudest 20 ms in the added silence after its first 100 ms, in dB under full scale; -120 at the least."""
+    """Return the level of the loudest 20 ms in the appended silence, without its first 100 ms, in dBFS; at least -120."""
     tail = degraded[-round((SILENCE_SECONDS - 0.1) * sample_rate) :]
     size = round(0.02 * sample_rate)
     power = np.square(tail[: len(tail) // size * size].reshape(-1, size)).mean(1).max()
@@ -87,7 +89,7 @@ def silence_dbfs(degraded: np.ndarray, sample_rate: int) -> float:
 
 
 def high_band_db(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
-    """Level above 8 kHz, in dB over that of the reference; raises Undefined where the reference has hardly any."""
+    """Return the level above 8 kHz, in dB over that of the reference; raises Undefined if the reference has almost none."""
     sos = butter(6, 8000, "highpass", fs=sample_rate, output="sos")
     one, two = (float(np.square(sosfiltfilt(sos, x)).sum()) for x in (reference, degraded))
     if one < 1e-6 * float(np.square(reference).sum()):
@@ -99,7 +101,7 @@ NAMES = ("hum (dB)", "pre-echo (dB)", "clicks (dB)", "silence (dBFS)", "above 8 
 
 
 def measure(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> dict[str, float | None]:
-    """All figures of a clip [N] to which silence was added; None where one is undefined."""
+    """Return all figures of a clip [N] with appended silence; None for each undefined one."""
     sound = slice(0, len(reference) - round(SILENCE_SECONDS * sample_rate))
     one, two = reference[sound], degraded[sound]
     figures: Sequence[Callable[[], float]] = (
@@ -119,7 +121,7 @@ def measure(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> di
 
 
 def rows(clips: Sequence[Clip], coders: Sequence[Coder]) -> list[dict[str, float | str | None]]:
-    """For each codec the mean of each figure, and for the silence the worst, over the clips where it is defined."""
+    """Return the mean of each figure for each codec, over the clips for which it is defined; for silence, the worst value."""
     out = []
     for coder in coders:
         found = []
@@ -137,7 +139,7 @@ def rows(clips: Sequence[Clip], coders: Sequence[Coder]) -> list[dict[str, float
 
 
 def markdown(found: Sequence[dict[str, float | str | None]]) -> str:
-    """A table, a line per codec."""
+    """Return a table with one line per codec."""
     lines = ["| codec | " + " | ".join(NAMES) + " |", "|---" * (len(NAMES) + 1) + "|"]
     lines += [
         "| " + " | ".join("-" if row[key] is None else str(row[key]) for key in ("codec", *NAMES)) + " |" for row in found

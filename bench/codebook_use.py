@@ -1,4 +1,4 @@
-"""How a model uses its codebooks, and how far tokens drift when audio is coded again and again."""
+"""Measure how a model uses its codebooks, and how far its tokens drift if audio is coded repeatedly."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ GENERATIONS = (1, 5)
 
 
 def usage(codec: Codec, clips: Sequence[Clip]) -> list[dict[str, float]]:
-    """For each codebook, coarse to fine: the share of entries that occur, and the perplexity as a share of V.
+    """Return for each codebook, coarse to fine, the share of entries that occur, and the perplexity as a share of V.
 
-    A set of few clips has few frames: neither can be higher than their number over V.
+    Neither can be higher than the number of frames over V, so a small set of clips limits both.
     """
     codes = np.concatenate([_encode(codec, clip.audio)[0] for clip in clips], axis=1)  # [K, T]
     size = codec.config.codebook_size
@@ -30,7 +30,7 @@ def usage(codec: Codec, clips: Sequence[Clip]) -> list[dict[str, float]]:
 
 
 def drift(codec: Codec, clips: Sequence[Clip], kbps: float) -> dict[str, float]:
-    """The share of codes that are as before after decoding and coding again, once and five times, over all clips."""
+    """Return the share of codes that stay the same after decoding and coding again, once and five times, over all clips."""
     k = codec.config.codebooks_for(kbps)
     kept, total = dict.fromkeys(GENERATIONS, 0), 0
     for clip in clips:
@@ -45,12 +45,12 @@ def drift(codec: Codec, clips: Sequence[Clip], kbps: float) -> dict[str, float]:
 
 
 def _encode(codec: Codec, audio: np.ndarray) -> np.ndarray:
-    """float32 [N] -> codes [1, K, T]."""
+    """Encode float32 [N] to codes [1, K, T]."""
     return codec.encode(torch.from_numpy(np.ascontiguousarray(audio, np.float32))[None, None]).numpy()
 
 
 def markdown(model: str, used: Sequence[dict[str, float]], drifts: Sequence[dict[str, float]]) -> str:
-    """Two small tables."""
+    """Return both results as tables."""
     lines = [f"{model}: codebooks, coarse to fine", "", "| codebook | entries used | perplexity / V |", "|---:|---:|---:|"]
     lines += [f"| {row['codebook']:.0f} | {row['used']:.0%} | {row['perplexity']:.0%} |" for row in used]
     lines += [

@@ -1,9 +1,9 @@
-"""Time the container beside PyPI's bit packer, and measure what it costs in bytes.
+"""Time the container against the bit packer of PyPI's encodec, and measure its overhead in bytes.
 
     ecdc bench container
 
-Our two sides are timed after one call that is not counted: it loads the compiled kernels. The
-peer packs one code at a time in Python, so it gets a shorter span and rates are compared.
+Our packing and unpacking are timed after one uncounted call, which loads the compiled kernels. The
+reference implementation packs one code at a time in Python, so it gets a shorter span, and rates are compared.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Figure:
     what: str
     value: str
     target: str
-    spread: str = ""  # interquartile range, as its share of the median
+    spread: str = ""  # interquartile range as a fraction of the median
 
 
 def header_for(n_codebooks: int) -> Header:
@@ -57,13 +57,13 @@ def header_for(n_codebooks: int) -> Header:
 
 
 def random_codes(seconds: float, n_codebooks: int, seed: int) -> NDArray[np.uint16]:
-    """[K, T] uint16."""
+    """Return random codes [K, T] uint16."""
     rng = np.random.default_rng(seed)
     return rng.integers(0, 1 << BITS, (n_codebooks, round(seconds * FRAME_RATE)), np.uint16)
 
 
 def stream_of(codes: NDArray[np.uint16]) -> bytes:
-    """A whole stream of codes [K, T], with chunks of the default length."""
+    """Return a complete stream of codes [K, T], with chunks of the default length."""
     stream = io.BytesIO()
     with Writer(stream, header_for(len(codes))) as writer:
         writer.append(codes)
@@ -71,7 +71,7 @@ def stream_of(codes: NDArray[np.uint16]) -> bytes:
 
 
 def take(action: Callable[[], object], repeats: int) -> list[float]:
-    """Seconds of each repeat, after one that does not count."""
+    """Return the seconds of each repeat, after one uncounted call."""
     times = []
     for turn in range(repeats + 1):
         began = time.perf_counter()
@@ -90,7 +90,7 @@ def timed(what: str, target: str, times: list[float]) -> Figure:
 
 
 def stream_figures(codes: NDArray[np.uint16], path: Path, repeats: int) -> Iterator[Figure]:
-    """Whole streams in memory, and a file on disk."""
+    """Time complete streams in memory, and opening a file on disk."""
     data = stream_of(codes)
     path.write_bytes(data)
 
@@ -106,13 +106,13 @@ def stream_figures(codes: NDArray[np.uint16], path: Path, repeats: int) -> Itera
 
 
 def pack_unpack(codes: NDArray[np.uint16]) -> None:
-    """[K, T] -> bytes -> [K, T]: the payload alone."""
+    """Convert codes [K, T] to payload bytes and back."""
     data = pack_codes(codes.T.ravel(), BITS)
     unpack_codes(data, codes.size, BITS).reshape(codes.shape[1], len(codes)).T  # noqa: B018
 
 
 def peer_pack_unpack(codes: NDArray[np.uint16]) -> None:
-    """The same through PyPI's BitPacker and BitUnpacker, called as its compress.py does."""
+    """Do the same with BitPacker and BitUnpacker of PyPI's encodec, called as in its compress.py."""
     package = import_encodec()
     stream = io.BytesIO()
     packer = package.binary.BitPacker(BITS, stream)
@@ -127,7 +127,7 @@ def peer_pack_unpack(codes: NDArray[np.uint16]) -> None:
 
 
 def peer_figures(codes: NDArray[np.uint16], peer_seconds: float, repeats: int) -> Iterator[Figure]:
-    """Both on the same codes, in turns, and ours on the whole hour against the peer's rate."""
+    """Time both implementations in turns on the same codes, and ours on the whole stream for a comparison per code."""
     part = np.ascontiguousarray(codes[:, : round(peer_seconds * FRAME_RATE)])
     pack_unpack(codes)
     peer_pack_unpack(part[:, :75])
@@ -145,7 +145,7 @@ def peer_figures(codes: NDArray[np.uint16], peer_seconds: float, repeats: int) -
 
 
 def overhead_figures(codes: NDArray[np.uint16]) -> Iterator[Figure]:
-    """Bytes of a whole stream that are not payload, at 6 and 1.5 kbps."""
+    """Measure the bytes of a complete stream that are not payload, at 6 and 1.5 kbps."""
     for n_codebooks, target in ((8, "< 2 %"), (2, "< 5 %")):
         part = codes[:n_codebooks]
         payload = packed_bytes(part.size, BITS)
@@ -155,14 +155,14 @@ def overhead_figures(codes: NDArray[np.uint16]) -> Iterator[Figure]:
 
 
 def info_figure(path: Path, repeats: int) -> Figure:
-    """A fresh process of `ecdc info`, interpreter start included."""
+    """Time a new process of `ecdc info`, including the start of the interpreter."""
     command = [sys.executable, "-c", "from ecdc.cli.main import main; main()", "info", str(path)]
     times = take(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), repeats)
     return timed("`ecdc info` on that file, whole process", "< 500 ms", times)
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """What `main` measured, as a paragraph and a table."""
+    """Return the results of `main` as a paragraph and a table."""
     lines = [found["about"], "", "| what | measured | spread | target |", "|---|---:|---:|---:|"]
     lines += [f"| {row['what']} | {row['value']} | {row['spread']} | {row['target']} |" for row in found["rows"]]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The clips that codecs are measured on: the bundled set, a folder, or made-up sounds."""
+"""Reference clips for the benchmarks: the bundled set, a folder, packed audio, or synthetic sounds."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ..codec.audio import resample_all
 CLIPS = Path(__file__).parent / "clips"
 KINDS = ("speech", "music", "sounds")
 SUFFIXES = frozenset(f".{name.lower()}" for name in soundfile.available_formats()) | {".opus", ".oga", ".aif"}
-NOISE_FLOOR_DB = 70.0  # under the loudest part of a spectrum
+NOISE_FLOOR_DB = 70.0  # below the loudest part of a spectrum
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One reference: mono float32 [N] at `sample_rate`, and where it is from. `problem` says why there is no audio."""
+    """A reference clip: mono float32 [N] at `sample_rate`, and its origin. `problem` says why there is no audio, if so."""
 
     name: str
-    kind: str  # one of KINDS, or "audio" where unknown
+    kind: str  # one of KINDS, or "audio" if unknown
     audio: np.ndarray
     sample_rate: int  # Hz
     native_rate: int = 0  # Hz, of the file
@@ -34,22 +34,22 @@ class Clip:
 
     @property
     def seconds(self) -> float:
-        """How long it lasts."""
+        """Duration in seconds."""
         return len(self.audio) / self.sample_rate
 
     @property
     def bandwidth_hz(self) -> int:
-        """Up to where there is any sound, in steps of 500 Hz: the reference's bandwidth."""
+        """Bandwidth of the clip: its highest frequency with content, in steps of 500 Hz."""
         return bandwidth(self.audio, self.sample_rate)
 
 
 def bandwidth(audio: np.ndarray, sample_rate: int) -> int:
-    """The frequency in Hz, rounded up to 500, above which [N] stays NOISE_FLOOR_DB under its loudest band."""
+    """Return the frequency in Hz, in steps of 500, above which audio [N] stays NOISE_FLOOR_DB below its loudest band."""
     if len(audio) < 256 or not np.isfinite(audio).all():
         return 0
     size = 1 << min(12, len(audio).bit_length() - 1)
     frames = np.lib.stride_tricks.sliding_window_view(audio, size)[:: size // 2] * np.hanning(size)
-    power = np.square(np.abs(np.fft.rfft(frames))).max(axis=0)  # what sounds at any time counts
+    power = np.square(np.abs(np.fft.rfft(frames))).max(axis=0)  # maximum over time
     edges = np.arange(0, sample_rate / 2 + 1, 500)
     bins = np.digitize(np.fft.rfftfreq(size, 1 / sample_rate), edges) - 1
     bands = np.array([power[bins == i].max(initial=0.0) for i in range(len(edges))])
@@ -59,9 +59,9 @@ def bandwidth(audio: np.ndarray, sample_rate: int) -> int:
 
 
 def read_clip(path: Path, name: str, kind: str, sample_rate: int, max_seconds: float | None, licence: str = "") -> Clip:
-    """A file's mean channel at `sample_rate`: all of it, or `max_seconds` from its middle.
+    """Read a file as mono at `sample_rate`: all of it, or at most `max_seconds` from its middle.
 
-    What cannot serve becomes a clip without audio that says why, so that one bad file ends no run.
+    A file that cannot be used becomes a clip without audio whose `problem` says why, so that it does not end the run.
     """
     empty = np.zeros(0, np.float32)
     try:
@@ -81,7 +81,7 @@ def read_clip(path: Path, name: str, kind: str, sample_rate: int, max_seconds: f
 
 
 def bundled(sample_rate: int) -> Iterator[Clip]:
-    """The clips that ship; raises ValueError where one is not what its checksum says."""
+    """Yield the bundled clips; raises ValueError if a checksum does not match."""
     for row in catalogue():
         path = CLIPS / row["file"]
         if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
@@ -90,14 +90,14 @@ def bundled(sample_rate: int) -> Iterator[Clip]:
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """The rows of clips/clips.toml: file, kind, what, source, author, licence, sha256."""
+    """Return the rows of clips/clips.toml: file, kind, what, source, author, licence, sha256."""
     return tomllib.loads((CLIPS / "clips.toml").read_text(encoding="utf-8"))["clip"]
 
 
 def folder(root: Path, sample_rate: int, max_seconds: float | None) -> Iterator[Clip]:
-    """Every audio file under `root`; the kind is the name of a folder above it, where that is one of KINDS.
+    """Yield every audio file under `root`. Its kind is the name of the nearest parent folder that is one of KINDS.
 
-    Raises ValueError where there is none.
+    Raises ValueError if there is no audio file.
     """
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
@@ -109,7 +109,10 @@ def folder(root: Path, sample_rate: int, max_seconds: float | None) -> Iterator[
 
 
 def packed(root: Path, sample_rate: int, max_seconds: float, per_group: int = 4) -> Iterator[Clip]:
-    """Evenly spaced clips of the validation slice of packed training audio (`ecdc train fetch`)."""
+    """Yield evenly spaced clips of the validation slice of packed training audio (`ecdc train fetch`).
+
+    Raises ValueError if the audio is packed at another rate.
+    """
     from ..codec.train.data import validation_clips
     from ..codec.train.maps import sample_rate_of
 
@@ -122,7 +125,7 @@ def packed(root: Path, sample_rate: int, max_seconds: float, per_group: int = 4)
 
 
 def synthetic(sample_rate: int, seed: int, seconds: float = 3.0) -> Iterator[Clip]:
-    """Sounds made of arithmetic, for tests: gliding harmonics that swell like syllables, a chord, bursts of noise."""
+    """Yield synthetic sounds for tests: gliding harmonics with a syllable-like envelope, a chord, bursts of noise."""
     rng = np.random.default_rng(seed)
     t = np.arange(round(seconds * sample_rate)) / sample_rate
     phase = 2 * np.pi * np.cumsum(120 + 30 * np.sin(2 * np.pi * 0.7 * t)) / sample_rate

@@ -1,4 +1,4 @@
-"""The multi-band diffusion decoder against the convolutional one, on the same tokens, clip by clip.
+"""Compare the multi-band diffusion decoder with the convolutional one, on the same tokens, clip by clip.
 
 ecdc bench decoders                # or --packed runs/audio/packed; --json FILE keeps the figures
 """
@@ -29,21 +29,21 @@ from .report import interval
 MODEL = "nano-24k"
 METRICS = "visqol", "zimtohrli", "mel", "si_sdr"
 KINDS = "conv", "mbd"
-BANDS = (0, 1500, 3000, 6000, 12_000)  # Hz: those of the decoder
+BANDS = (0, 1500, 3000, 6000, 12_000)  # Hz: the bands of the diffusion decoder
 TREBLE = 4000  # Hz
 N_FFT = 1024  # samples
-FLOOR_DB = -90.0  # of full scale, in the distance of spectra
+FLOOR_DB = -90.0  # dBFS, in the spectral distance
 
 
 @lru_cache(maxsize=2)
 def decoder(name: str, seed: int) -> Codec:
-    """The codec with a decoder of that name or file, read once in each process."""
+    """Load the codec with the decoder of that name or file, once in each process."""
     torch.set_num_threads(1)
     return with_decoder(loaded(MODEL), name, seed=seed)
 
 
 def compare(clip: Clip, rates: Sequence[float], file: str, seed: int) -> list[dict[str, Any]]:
-    """A clip at each rate through both decoders."""
+    """Decode a clip at each rate with both decoders; return one row per rate."""
     codes = loaded(MODEL).encode(torch.from_numpy(clip.audio)[None, None])
     rows = []
     for kbps in rates:
@@ -57,7 +57,7 @@ def compare(clip: Clip, rates: Sequence[float], file: str, seed: int) -> list[di
 
 
 def measures(clip: Clip, audio: np.ndarray) -> dict[str, float | None]:
-    """All that is compared: metrics, hum, level and spectral distance of bands."""
+    """Return all figures: metrics, hum, and the level error and spectral distance of each band."""
     rate = clip.sample_rate
     found = {key: score(key, clip.audio, audio, rate, clip.kind)[0] for key in METRICS}
     found["hum"] = hum_db(audio, rate) - hum_db(clip.audio, rate)
@@ -71,23 +71,23 @@ def measures(clip: Clip, audio: np.ndarray) -> dict[str, float | None]:
 
 
 def power(audio: np.ndarray) -> np.ndarray:
-    """Short-time power [T, bins], 1 for a full-scale sine in its bin, about."""
+    """Return the short-time power [T, bins]; a full-scale sine has about 1 in its bin."""
     frames = np.lib.stride_tricks.sliding_window_view(audio, N_FFT)[:: N_FFT // 4]
     return np.square(np.abs(np.fft.rfft(frames * np.hanning(N_FFT))) / (N_FFT / 4))
 
 
 def bins(low: float, high: float, rate: int) -> slice:
-    """The bins of `power` in [low, high) Hz."""
+    """Return the bins of `power` in [low, high) Hz."""
     return slice(round(low * N_FFT / rate), round(high * N_FFT / rate))
 
 
 def decibels(power: np.ndarray) -> Any:
-    """Of full scale, not below the floor."""
+    """Return decibels relative to full scale, at least FLOOR_DB."""
     return 10 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10)))
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """Means of both decoders and paired differences with bootstrap 95 % intervals; then the same band by band."""
+    """Return tables of both decoders' means and paired differences with bootstrap 95 % intervals, overall and by band."""
     treble = f"{TREBLE}-{BANDS[-1]}"
     columns = {metric(key).NAME: key for key in METRICS}
     columns |= {f"level error above {TREBLE / 1000:g} kHz, dB": f"level {treble}", "hum, dB": "hum"}

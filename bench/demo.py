@@ -21,7 +21,7 @@ from .codecs.base import fit_length
 from .corpus import CLIPS
 from .metrics import mel, si_sdr
 
-DEMO_CLIPS = (CLIPS / "music_cavern.flac", CLIPS / "speech_it.flac")  # at their recordings' own rates and channels
+DEMO_CLIPS = (CLIPS / "music_cavern.flac", CLIPS / "speech_it.flac")  # with the rates and channels of the recordings
 
 
 @click.command()
@@ -32,7 +32,7 @@ def main(output: Path, kbps: float, model: str) -> None:
     """Encode and decode the bundled clips and show what came of it."""
     output.mkdir(parents=True, exist_ok=True)
     codec = load(model)
-    encode_file(CLIPS / "speech_it.flac", output / "warm-up.ecdc", codec, kbps=kbps)  # first calls compile and allocate
+    encode_file(CLIPS / "speech_it.flac", output / "warm-up.ecdc", codec, kbps=kbps)  # the first calls compile and allocate
     (output / "warm-up.ecdc").unlink()
     click.echo("| clip | seconds | channels | bytes | real kbps | encode x | decode x | SI-SDR dB | mel distance |")
     click.echo("|---|---|---|---|---|---|---|---|---|")
@@ -51,7 +51,7 @@ def main(output: Path, kbps: float, model: str) -> None:
 
 
 def run_clip(clip: Path, output: Path, codec: Codec, kbps: float) -> tuple[str, tuple[np.ndarray, np.ndarray]]:
-    """One row of the table, and the original and decoded audio [N] at the codec's rate."""
+    """Return one row of the table, and the original and decoded audio [N] at the codec's rate."""
     coded, decoded = output / f"{clip.stem}.ecdc", output / f"{clip.stem}.wav"
     began = time.perf_counter()
     result = encode_file(clip, coded, codec, kbps=kbps)
@@ -69,15 +69,15 @@ def run_clip(clip: Path, output: Path, codec: Codec, kbps: float) -> tuple[str, 
 
 
 def mono_at(path: Path, sample_rate: int) -> np.ndarray:
-    """A file's mean channel at `sample_rate`, float32 [N]."""
+    """Read a file as mono at `sample_rate`: the mean of its channels, float32 [N]."""
     audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
     return resample_all(audio.mean(1)[None], rate, sample_rate)[0]
 
 
 def opus_within(audio: np.ndarray, sample_rate: int, n_bytes: int) -> tuple[np.ndarray, float]:
-    """Audio [N] through Opus at the highest bitrate whose packets take at most `n_bytes`: (decoded [N], kbps).
+    """Code audio [N] with Opus at the highest bitrate whose packets take at most `n_bytes`; return (decoded [N], kbps).
 
-    Opus starts at 6 kbps: if even that takes more, it is used.
+    The lowest bitrate of Opus is 6 kbps; it is used even if it takes more.
     """
     best = opus_at(audio, sample_rate, 6000)
     for bits_per_second in range(6500, 32_001, 500):
@@ -89,7 +89,7 @@ def opus_within(audio: np.ndarray, sample_rate: int, n_bytes: int) -> tuple[np.n
 
 
 def opus_at(audio: np.ndarray, sample_rate: int, bits_per_second: int) -> tuple[np.ndarray, int]:
-    """Audio [N] through libopus at a bitrate: (decoded [N], bytes of all packets)."""
+    """Code audio [N] with libopus at a bitrate; return (decoded [N], bytes of all packets)."""
     encoder, decoder = av.CodecContext.create("libopus", "w"), av.CodecContext.create("opus", "r")
     encoder.sample_rate, encoder.layout, encoder.format, encoder.bit_rate = 48_000, "mono", "flt", bits_per_second
     encoder.options = {"frame_duration": "60"}
@@ -109,7 +109,7 @@ def opus_at(audio: np.ndarray, sample_rate: int, bits_per_second: int) -> tuple[
 
 
 def draw(pairs: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]], sample_rate: int, path: Path) -> None:
-    """Spectrograms: the original, the decoded clip and Opus below each other, one column per clip."""
+    """Draw spectrograms: one column per clip, with the original, the decoded clip and Opus from top to bottom."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,9 +1,9 @@
-"""Codecs beside each other at equal bitrates, on clips that no training saw: for choosing between designs.
+"""Compare codecs at equal bitrates on clips that are not in the training set, to choose between designs.
 
     ecdc bench designs --packed runs/audio/packed nano-24k runs/nano-48k/model-020000
 
-Bitrates are nominal, because a design in training has no entropy prior. Every codec gets its audio at its own rate, and
-what it gives is compared at `--rate`.
+Bitrates are nominal, because a design in training has no entropy prior. Every codec receives audio at its own rate, and
+its output is compared at `--rate`.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ NAMES = {
 
 @lru_cache(maxsize=8)
 def codec_of(name: str) -> Codec:
-    """A codec, read once in each process."""
+    """Load a codec, once in each process."""
     torch.set_num_threads(1)
     return load(name)
 
 
 def measures(clip: Clip, audio: np.ndarray, frame_rate: float, keys: Sequence[str]) -> dict[str, float | None]:
-    """All figures of one decoded clip [N] at the clip's rate; None where one is undefined."""
+    """Return all figures of one decoded clip [N] at the clip's rate; None for each undefined one."""
     rate = clip.sample_rate
     found: dict[str, float | None] = {key: score(key, clip.audio, audio, rate, clip.kind)[0] for key in keys}
     estimate, target = (torch.from_numpy(resample_all(x[None], rate, CORE_RATE)[None].copy()) for x in (audio, clip.audio))
@@ -64,7 +64,7 @@ def measures(clip: Clip, audio: np.ndarray, frame_rate: float, keys: Sequence[st
 
 
 def compare(clip: Clip, names: Sequence[str], rates: Sequence[float], keys: Sequence[str]) -> list[dict[str, Any]]:
-    """A clip through every codec at every bitrate."""
+    """Code a clip with every codec at every bitrate; return one row for each."""
     rows = []
     for name in names:
         codec = codec_of(name)
@@ -80,7 +80,7 @@ def compare(clip: Clip, names: Sequence[str], rates: Sequence[float], keys: Sequ
 
 
 def clips_of(folder: Path, rate: int, seconds: float, per_group: int) -> list[Clip]:
-    """Validation clips of packed audio, as references at `rate` in Hz."""
+    """Return validation clips of packed audio, as references at `rate` in Hz."""
     clips, packed_rate = [], sample_rate_of(folder)
     for group, rows in validation_clips(folder, seconds, per_group).items():
         kind = next((kind for kind in KINDS if group.startswith(kind)), "audio")
@@ -90,7 +90,7 @@ def clips_of(folder: Path, rate: int, seconds: float, per_group: int) -> list[Cl
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """A table of means per codec and bitrate, and of paired differences from the first codec with 95 % intervals."""
+    """Return a table of means per codec and bitrate, with paired differences to the first codec and 95 % intervals."""
     names, rates = list(dict.fromkeys(row["codec"] for row in rows)), sorted({row["kbps"] for row in rows})
     keys = [key for key in NAMES if any(row.get(key) is not None for row in rows)]
     lines = ["| kbps | codec | " + " | ".join(NAMES[key] for key in keys) + " |", "|---:|---|" + "---:|" * len(keys)]

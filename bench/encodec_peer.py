@@ -1,4 +1,4 @@
-"""PyPI's EnCodec with random weights: what ours is held against without anybody's checkpoint."""
+"""PyPI's EnCodec with random weights: the reference implementation for comparisons without a published checkpoint."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from torch import Tensor
 
 from ..codec.config import CodecConfig, SeanetConfig
 
-GAIN = 2.0  # of the encoder's weights: as torch initializes them, little of a signal is left beside the biases
-SHRINK = 0.4  # of residuals into codebook entries, so that each codebook leaves work to the next
+GAIN = 2.0  # of the encoder's weights: with torch's initialization, the biases would dominate the signal
+SHRINK = 0.4  # scale from residuals to codebook entries, so that each codebook leaves a residual for the next
 
 
 def import_encodec() -> ModuleType:
-    """The package `encodec`, with an empty torchaudio in place of one that cannot be imported: it only reads files with it."""
+    """Import the package `encodec`; if torchaudio cannot be imported, an empty module replaces it: it only reads files."""
     try:
         importlib.import_module("torchaudio")
     except (ImportError, OSError, RuntimeError):
@@ -32,9 +32,9 @@ def import_encodec() -> ModuleType:
 
 
 def random_encodec(config: CodecConfig, calibration: Tensor) -> Any:
-    """The peer's model of a SEANet configuration, its codebooks made for audio [1, C, N] such as `calibration`.
+    """Return PyPI's model for a SEANet configuration, with codebooks that fit audio like `calibration` [1, C, N].
 
-    The random numbers are those of torch's default generator.
+    Random numbers come from torch's default generator.
     """
     package, architecture = import_encodec(), config.architecture
     assert isinstance(architecture, SeanetConfig)
@@ -49,7 +49,7 @@ def random_encodec(config: CodecConfig, calibration: Tensor) -> Any:
         "pad_mode": architecture.pad_mode,
     }
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch is about to drop the weight_norm that the package uses
+        warnings.simplefilter("ignore")  # torch deprecates the weight_norm that the package uses
         model = package.EncodecModel(
             package.modules.SEANetEncoder(**shape),
             package.modules.SEANetDecoder(**shape),
@@ -68,7 +68,7 @@ def random_encodec(config: CodecConfig, calibration: Tensor) -> Any:
 
 @torch.no_grad()
 def randomize(encoder: nn.Module, codebooks: list[nn.Module], calibration: Tensor) -> None:
-    """Let the signal through an encoder, and draw each codebook from what those before it leave over of the latents."""
+    """Scale the encoder's weights so that the signal passes, and draw each codebook from the residual of those before it."""
     for name, parameter in encoder.named_parameters():
         if name.endswith(("weight_g", "original0")):
             parameter.mul_(GAIN * (0.9 + 0.2 * torch.rand_like(parameter)))

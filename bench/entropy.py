@@ -1,9 +1,9 @@
-"""What entropy coding saves, by kind of sound and bitrate, and how fast it is.
+"""Measure the savings of entropy coding, by kind of sound and bitrate, and its speed.
 
     ecdc bench entropy --packed runs/audio/packed --json FILE       # or: ecdc bench entropy
 
-Every figure is of payloads that were made and decoded again, but for "cross-entropy", which is what the prior's
-distributions would take without a coder, and "order 0", the ideal code length of adaptive counts, one table per codebook.
+Every figure comes from real payloads that were decoded again, with two exceptions: "cross-entropy" is the ideal code length
+under the prior's distributions, and "order 0" is that under adaptive counts, with one table per codebook.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ METHODS = ("prior", "cross-entropy", "order 0", "zstd -19", "xz -9", "language m
 
 
 def codes_of(clips: Iterable[Clip]) -> dict[str, list[np.ndarray]]:
-    """Codes [K, T] of each clip, by the kind of its sound."""
+    """Return the codes [K, T] of each clip, grouped by kind of sound."""
     codec, found = load(MODEL), defaultdict(list)
     for clip in clips:
         with torch.no_grad():
@@ -46,7 +46,7 @@ def codes_of(clips: Iterable[Clip]) -> dict[str, list[np.ndarray]]:
 
 
 def chunks(codes: np.ndarray, seconds: float) -> list[np.ndarray]:
-    """The chunks of a clip."""
+    """Split the codes [K, T] of a clip into chunks of `seconds`."""
     size = max(1, round(seconds * 75))
     return [codes[:, start : start + size] for start in range(0, codes.shape[1], size)]
 
@@ -56,7 +56,10 @@ def raw_bytes(codes: np.ndarray) -> bytes:
 
 
 def prior_bits(prior: Prior, codes: np.ndarray, seconds: float) -> tuple[float, float]:
-    """Bits of a clip's payloads and their cross-entropy; each payload is decoded again, and raw is the ceiling."""
+    """Return the bits of a clip's payloads, and their cross-entropy in bits.
+
+    Each payload is decoded again as a check. A chunk never takes more than its raw codes.
+    """
     coded = ideal = 0.0
     for chunk in chunks(codes, seconds):
         payload = prior.encode([chunk])
@@ -68,7 +71,7 @@ def prior_bits(prior: Prior, codes: np.ndarray, seconds: float) -> tuple[float, 
 
 
 def order_0_bits(clips: Sequence[np.ndarray], n_entries: int = 1024) -> float:
-    """The ideal length of codes under counts of those before them, one table per codebook, over all clips as one stream."""
+    """Return the ideal code length in bits under counts of earlier codes: one table per codebook, all clips as one stream."""
     bits = 0.0
     for k in range(len(clips[0])):
         counts = np.full(n_entries, 0.5)
@@ -79,7 +82,7 @@ def order_0_bits(clips: Sequence[np.ndarray], n_entries: int = 1024) -> float:
 
 
 def zstd_bytes(data: bytes) -> int | None:
-    """Length after zstd -19, where the package is here."""
+    """Return the length after zstd -19, or None if the package is not installed."""
     try:
         import zstandard
     except ImportError:
@@ -88,7 +91,7 @@ def zstd_bytes(data: bytes) -> int | None:
 
 
 def savings(groups: dict[str, list[np.ndarray]], prior: Prior, lm: Any = None) -> list[dict[str, Any]]:
-    """For each kind, and all together, and each bitrate: bits of raw codes, and the share that each method saves."""
+    """Return the bits of raw codes and the share that each method saves, for each kind of sound, for all, and each bitrate."""
     rows = []
     everything = [codes for clips in groups.values() for codes in clips]
     for kind, clips in {**groups, "all": everything}.items():
@@ -112,7 +115,7 @@ def savings(groups: dict[str, list[np.ndarray]], prior: Prior, lm: Any = None) -
 
 
 def chunk_costs(groups: dict[str, list[np.ndarray]], prior: Prior) -> list[dict[str, float]]:
-    """The share saved at 6 kbps, all kinds together, by the length of chunks; and the share that framing adds."""
+    """Return the share saved and the share added by framing at 6 kbps, for each chunk length, over all kinds together."""
     rows = []
     everything = [codes[:8] for clips in groups.values() for codes in clips]
     raw = 8 * sum(len(raw_bytes(codes)) for codes in everything)
@@ -124,7 +127,7 @@ def chunk_costs(groups: dict[str, list[np.ndarray]], prior: Prior) -> list[dict[
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """The tables."""
+    """Return all results as tables."""
     methods = [name for name in METHODS if any(row["saved"][name] is not None for row in found["savings"])]
     lines = ["| sound | kbps | " + " | ".join(methods) + " |", "|---|---:" + "|---:" * len(methods) + "|"]
     for row in found["savings"]:
@@ -144,7 +147,7 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 def run(folder: Path | None, seconds: float, lm: Path | None, timed: bool) -> dict[str, Any]:
-    """All figures; raises ValueError where the model has no prior here."""
+    """Measure all figures; raises ValueError if no prior for the model is installed."""
     codec = load(MODEL)
     prior = prior_for(codec.token_space)
     if prior is None:

@@ -1,8 +1,8 @@
-"""EnCodec's language model, trained on the tokens that our prior learned from, for as long: what its way would save.
+"""Train EnCodec's language model on the tokens of our prior, for the same time, to compare what both save.
 
     ecdc bench entropy-lm --tokens runs/prior/tokens.npy --seconds 600 --output runs/lm.safetensors
 
-PyPI's LMModel at its published size. It tells the codes of a frame from those before it, all codebooks side by side.
+This is LMModel of PyPI's encodec at its published size. It predicts all codes of a frame in parallel from earlier frames.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from safetensors.torch import load_file, save_file
 
 from .encodec_peer import import_encodec
 
-N_FRAMES, BATCH_SIZE, CONTEXT = 375, 8, 262  # frames per row; rows; frames of the past, as published
+N_FRAMES, BATCH_SIZE, CONTEXT = 375, 8, 262  # frames per batch item; batch items; past frames, as published
 
 
 class TrainedLM:
-    """The model, and what codes take under it."""
+    """The language model, and the code lengths under it."""
 
     def __init__(self, n_codebooks: int) -> None:
         torch.manual_seed(0)
@@ -34,28 +34,28 @@ class TrainedLM:
 
     @classmethod
     def load(cls, path: Path) -> TrainedLM:
-        """From a file of `main`."""
+        """Load a file written by `main`."""
         state = load_file(path)
         found = cls(sum(name.startswith("emb.") for name in state))
         found.model.load_state_dict(state)
         return found
 
     def nats(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codes [B, K, T] -> what each takes [B, K, T]."""
+        """Return the code length of each code in nats: codes [B, K, T] -> [B, K, T]."""
         before = torch.nn.functional.pad(codes[..., :-1] + 1, (1, 0))
         probabilities, _, _ = self.model(before)  # [B, V, K, T]
         return -probabilities.gather(1, codes[:, None]).clamp(min=1e-12).log()[:, 0]
 
     @torch.no_grad()
     def bits(self, clips: Sequence[np.ndarray]) -> float:
-        """What the codes [K, T] of all clips take, each clip's context begun anew, K as in training; coded without loss."""
+        """Return the ideal code length in bits of all clips' codes [K, T], with K as in training and a new context per clip."""
         self.model.eval()
         nats = (float(self.nats(torch.from_numpy(codes.astype(np.int64))[None]).sum()) for codes in clips)
         return sum(nats) / math.log(2)
 
 
 def train(tokens: np.ndarray, n_codebooks: int, seconds: float, report: Any = print) -> TrainedLM:
-    """Train for so many seconds; the learning rate falls to zero with the time."""
+    """Train for `seconds`; the learning rate falls linearly to zero over that time. tokens is [rows, K, T]."""
     lm, generator = TrainedLM(n_codebooks), np.random.default_rng(0)
     lm.model.train()
     optimizer = torch.optim.Adam(lm.model.parameters(), lr=1e-3, betas=(0.9, 0.98), fused=True)

@@ -1,6 +1,6 @@
-"""How fast entropy coders are: ours beside PyPI encodec's language model, and the range coder beside `constriction`.
+"""Time entropy coders: ours against the language model of PyPI's encodec, and our range coder against `constriction`.
 
-One thread, one process, the same codes, turns taken; medians.
+Medians of turns in one process, with one thread and the same codes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TURNS = 5
 
 
 def measure() -> dict[str, Any]:
-    """All figures, from a process of its own that has one thread from its start."""
+    """Measure all figures in a separate process that has one thread from its start."""
     kept = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
@@ -42,14 +42,14 @@ def _measure() -> dict[str, Any]:
 
 
 def _timed(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Median seconds of each call, in turns; a first turn is not counted."""
+    """Return the median seconds of each call, timed in turns; the first turn is not counted."""
     from .peers import in_turns
 
     return {name: median(values) for name, values in in_turns(calls, TURNS).items()}
 
 
 def _coders() -> list[dict[str, Any]]:
-    """Times real time of ours, of PyPI encodec's language model with its coder, and of our reader and writer of its files."""
+    """Return the speed in times real time of our prior, of PyPI's language model and coder, and of our version 0 coder."""
     import torch
 
     from ..codec.checkpoints import load
@@ -89,7 +89,7 @@ def _coders() -> list[dict[str, Any]]:
 
 
 def peer_encode(model: Any, codes: np.ndarray) -> bytes:
-    """Codes [K, T] as the original writes a segment, step by step with its own coder."""
+    """Encode codes [K, T] as the reference implementation encodes a segment, step by step with its coder."""
     import torch
 
     from .encodec_peer import import_encodec
@@ -108,7 +108,7 @@ def peer_encode(model: Any, codes: np.ndarray) -> bytes:
 
 
 def peer_decode(model: Any, data: bytes, n_codebooks: int, n_frames: int) -> np.ndarray:
-    """The inverse, step by step with the original's own decoder."""
+    """Decode the bytes of `peer_encode`, step by step with the decoder of the reference implementation."""
     import torch
 
     from .encodec_peer import import_encodec
@@ -129,7 +129,7 @@ def peer_decode(model: Any, data: bytes, n_codebooks: int, n_frames: int) -> np.
 
 
 def _range_coder() -> list[dict[str, Any]]:
-    """Million symbols a second, ours and constriction's (where installed), under one distribution known before."""
+    """Return the million symbols per second of our coder and of constriction (if installed), with one fixed distribution."""
     from ..format import rangecoder
 
     n, size = 500_000, 1024
@@ -167,7 +167,7 @@ def _range_coder() -> list[dict[str, Any]]:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """The tables."""
+    """Return the results as tables."""
     by_name = {row["name"]: row["x_real_time"] for row in found["coders"]}
     lines = ["| coder, one thread, 6 kbps | times real time | to PyPI encodec |", "|---|---:|---:|"]
     for name, value in by_name.items():

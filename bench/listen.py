@@ -1,8 +1,8 @@
-"""What many listeners said: result files of the page's blind tests, joined.
+"""Aggregate the result files of the page's blind tests.
 
 MUSHRA scores are means with bootstrap 95 % intervals. Listeners who give the hidden reference
-less than 90 in more than 15 % of their trials do not count (post-screening of ITU-R BS.1534-3).
-ABX answers are counted and tested exactly against coin tossing.
+less than 90 in more than 15 % of their trials are excluded (post-screening of ITU-R BS.1534-3).
+ABX answers are tested with an exact binomial test against guessing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Verdict:
-    """ABX answers on a codec; `p_value` is the chance of at least as many correct ones by tossing coins."""
+    """ABX answers for a codec; `p_value` is the probability of at least as many correct ones by guessing."""
 
     codec: str
     n_correct: int
@@ -47,7 +47,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Results:
-    """All answers on one page: scores best first, verdicts by codec; `n_excluded` of the MUSHRA listeners do not count."""
+    """All answers for one page: scores best first, verdicts by codec; `n_excluded` MUSHRA listeners are not counted."""
 
     page: str
     n_files: int
@@ -58,12 +58,12 @@ class Results:
 
 
 def aggregate(paths: Iterable[str | Path], page: str | None = None) -> Results:
-    """Join result files of one page; their order changes nothing.
+    """Aggregate result files of one page. Their order does not matter.
 
-    Sessions with the same name are one listener; each without a name is a listener of its
-    own. Raises ValueError, naming the file and field, for what is no result file, for a
-    session that is there twice, for files of another page than `page` (or than the first
-    one's), and for no file at all.
+    Sessions with the same name belong to one listener; each session without a name counts as
+    another listener. Raises ValueError, with the file and field, if a file is not a result file,
+    a session occurs twice, a file is for another page than `page` (default: the first file's
+    page), or there are no files.
     """
     found: dict[tuple[str, str, str], tuple[str, Session]] = {}
     for path in paths:
@@ -89,7 +89,7 @@ def aggregate(paths: Iterable[str | Path], page: str | None = None) -> Results:
 
 
 def listeners(sessions: Sequence[Session]) -> dict[str, list[Any]]:
-    """Listener -> trials, both in an order that the files' order does not change."""
+    """Return the trials of each listener. The order does not depend on the order of the files."""
     trials: dict[str, list[Any]] = defaultdict(list)
     for session in sorted(sessions, key=lambda s: (s.listener, s.started)):
         trials[session.listener or f"unnamed, {session.started}"] += session.trials
@@ -97,12 +97,12 @@ def listeners(sessions: Sequence[Session]) -> dict[str, list[Any]]:
 
 
 def is_reliable(trials: Sequence[MushraTrial]) -> bool:
-    """Whether a listener finds the hidden reference: less than 90 in at most 15 % of the trials."""
+    """Return True if a listener recognises the hidden reference: less than 90 in at most 15 % of the trials."""
     return sum(trial.scores[REFERENCE] < SCREEN_SCORE for trial in trials) <= SCREEN_SHARE * len(trials)
 
 
 def scores_of(by_listener: dict[str, list[MushraTrial]]) -> tuple[Score, ...]:
-    """Mean scores, best first."""
+    """Return the mean scores, best first."""
     given: dict[str, list[np.ndarray]] = defaultdict(list)
     for trials in by_listener.values():
         for codec in sorted({name for trial in trials for name in trial.scores}):
@@ -115,9 +115,9 @@ def scores_of(by_listener: dict[str, list[MushraTrial]]) -> tuple[Score, ...]:
 
 
 def interval(groups: Sequence[np.ndarray]) -> tuple[float, float]:
-    """The bootstrap 95 % interval of the mean of all scores: listeners are drawn, then trials of each.
+    """Return the bootstrap 95 % interval of the mean of all scores: listeners are drawn, then trials of each.
 
-    Drawing listeners as a whole keeps one's many trials from passing for many opinions.
+    Drawing whole listeners keeps many trials of one person from counting as many opinions.
     """
     rng = np.random.default_rng(SEED)
     drawn = rng.integers(0, len(groups), (BOOTSTRAPS, len(groups)))
@@ -131,7 +131,7 @@ def interval(groups: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def verdicts_of(by_listener: dict[str, list[AbxTrial]]) -> tuple[Verdict, ...]:
-    """ABX answers of all listeners, by codec."""
+    """Return the ABX results of all listeners, by codec."""
     answers: dict[str, list[bool]] = defaultdict(list)
     who: dict[str, set[str]] = defaultdict(set)
     for listener, trials in by_listener.items():
@@ -145,7 +145,7 @@ def verdicts_of(by_listener: dict[str, list[AbxTrial]]) -> tuple[Verdict, ...]:
 
 
 def p_value(n_correct: int, n_trials: int) -> float:
-    """The exact one-sided binomial test: P(at least `n_correct` of `n_trials`) by tossing coins."""
+    """Return the exact one-sided binomial p-value: P(at least `n_correct` of `n_trials`) by guessing."""
     ways = total = 1  # n choose k, from k = n downwards
     for k in range(n_trials, n_correct, -1):
         ways = ways * k // (n_trials - k + 1)
@@ -154,12 +154,12 @@ def p_value(n_correct: int, n_trials: int) -> float:
 
 
 def to_dict(results: Results) -> dict[str, Any]:
-    """For JSON."""
+    """Return the results as JSON-compatible values."""
     return asdict(results)
 
 
 def to_markdown(results: Results) -> str:
-    """Tables for people."""
+    """Return the results as Markdown tables."""
     lines = [f"{count(results.n_files, 'result file')} of {count(results.n_listeners, 'listener')}, page {results.page[:12]}"]
     if results.scores or results.n_excluded:
         rule = f"gave the hidden reference less than {SCREEN_SCORE} in more than {SCREEN_SHARE:.0%} of their trials"
@@ -180,11 +180,11 @@ def to_markdown(results: Results) -> str:
 
 
 def count(n: int, noun: str) -> str:
-    """'1 listener', '2 listeners'."""
+    """Return a count with its noun: '1 listener', '2 listeners'."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def cell(name: str) -> str:
-    """A name from a file, in a table: neither bars nor controls get through."""
+    """Return a name from a file for a table cell, with bars escaped and control characters removed."""
     shown = "hidden reference" if name == REFERENCE else name
     return "".join(c if c.isprintable() else " " for c in shown).replace("\\", "\\\\").replace("|", "\\|")

@@ -1,10 +1,10 @@
-"""The result file of a blind test: `ecdc-listening-test`, version 1, read strictly.
+"""Read the result file of a blind test strictly: format `ecdc-listening-test`, version 1.
 
     {"format": "ecdc-listening-test", "version": 1, "kind": "mushra" | "abx", "page": <64 hex digits>,
      "listener": <text, may be empty>, "started": <ISO 8601>, "trials": [...]}
 
-with trials {"clip", "scores": {codec or "reference": 0..100}, "seconds"} of mushra and
-{"clip", "codec", "correct", "seconds"} of abx. `page` is the SHA-256 of what was heard.
+with trials {"clip", "scores": {codec or "reference": 0..100}, "seconds"} for mushra and
+{"clip", "codec", "correct", "seconds"} for abx. `page` is the SHA-256 of the page's sounds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_SECONDS = 1_000_000
 
 @dataclass(frozen=True)
 class MushraTrial:
-    """Scores 0..100 of one clip, among them that of the hidden reference."""
+    """Scores 0..100 for one clip, including that of the hidden reference."""
 
     clip: str
     scores: dict[str, float]
@@ -35,7 +35,7 @@ class MushraTrial:
 
 @dataclass(frozen=True)
 class AbxTrial:
-    """Whether X was told right."""
+    """One ABX answer; `correct` is True if X was identified."""
 
     clip: str
     codec: str
@@ -55,7 +55,7 @@ class Session:
 
 
 def read_session(path: str | Path) -> Session:
-    """Read a result file; raises ValueError with the file and the field that is wrong, OSError where there is no file."""
+    """Read a result file; raises ValueError with the file and the faulty field, OSError if it cannot be opened."""
     if not Path(path).is_file() and Path(path).exists():
         raise ValueError(f"{path}: is no file")
     with open(path, "rb") as stream:
@@ -75,7 +75,7 @@ def read_session(path: str | Path) -> Session:
 
 
 def parse_session(data: Any) -> Session:
-    """Check a decoded result file; raises ValueError that names the field."""
+    """Check a decoded result file and return its session; raises ValueError that names the field."""
     _keys("the file", data, ("format", "version", "kind", "page", "listener", "started", "trials"))
     _one_of("format", data["format"], ("ecdc-listening-test",))
     _one_of("version", data["version"], (1,))

@@ -1,10 +1,10 @@
-"""How far a listener at the end of a pipe is behind: `encode - -o - | decode - -o -`, fed in real time.
+"""Measure the lag at the end of a pipe fed in real time: `encode - -o - | decode - -o -`.
 
-    ecdc bench live                     # or: ecdc bench live
+    ecdc bench live
 
-A clip is written into the pipe as a microphone would give it, every sample when it is due. When a
-sample comes out at the other end is compared with when it went in. The clock starts when both
-commands are ready, which `start_seconds` tells.
+A clip is written into the pipe in real time, as from a microphone. The lag of a sample is the time
+between its input and its output. The clock starts when both commands are ready; `start_seconds`
+is the time until then.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ CHUNKS = (0.1, 0.5, 5.0)  # seconds
 
 @dataclass(frozen=True)
 class Lag:
-    """One row: a length of chunks, and how late samples came out."""
+    """One row: a chunk length, and the lag of the samples."""
 
     model: str
     chunk_seconds: float
     start_seconds: float  # until both commands are ready
     first_ms: float  # from the first sample in to the first sample out
     median_ms: float  # over all samples
-    largest_ms: float  # what a player must hold back to never run dry
+    largest_ms: float  # the buffer that a player needs to avoid gaps
 
 
 def lags(arrivals: Sequence[tuple[float, int]], rate: int) -> np.ndarray:
-    """The lag of every sample in seconds: `arrivals` are (seconds since the start, samples out so far), in order."""
+    """Return the lag of every sample in seconds. `arrivals` are (seconds since the start, samples out so far), in order."""
     times, counts = (np.array(column) for column in zip(*arrivals, strict=True))
     out = np.repeat(times, np.diff(counts, prepend=0))
     return out - np.arange(len(out)) / rate
 
 
 def feed(pipe: Any, audio: bytes, rate: int, began: float) -> None:
-    """Write 16-bit mono audio to `pipe`, every tick when its last sample is due, and close it."""
+    """Write 16-bit mono audio to `pipe` in real time, each tick when its last sample is due, and close it."""
     size = 2 * round(TICK_SECONDS * rate)
     with pipe:
         for start in range(0, len(audio), size):
@@ -66,7 +66,7 @@ def feed(pipe: Any, audio: bytes, rate: int, began: float) -> None:
 
 
 def measure(model: str, chunk_seconds: float, seconds: float, options: Sequence[str] = ()) -> Lag:
-    """One row. Raises ClickException if the pipe gives nothing."""
+    """Measure one row; raises ClickException if nothing comes out of the pipe."""
     rate, channels = MONO
     sound = Sound(round(seconds * rate), rate, channels)
     audio = np.concatenate(list(blocks(sound))).tobytes()
@@ -87,7 +87,7 @@ def measure(model: str, chunk_seconds: float, seconds: float, options: Sequence[
         feeder.start()
         arrivals = _arrivals(decoder.stdout.fileno(), ready)
         feeder.join()
-    whole = [(at, n) for at, n in arrivals if at < seconds]  # what came before the end: the last chunk is cut short
+    whole = [(at, n) for at, n in arrivals if at < seconds]  # without the last chunk, which is cut short
     if not whole:
         raise click.ClickException(f"nothing came out within {seconds:g} s of chunks of {chunk_seconds:g} s")
     late = 1000 * lags(whole, rate)
@@ -98,7 +98,7 @@ def measure(model: str, chunk_seconds: float, seconds: float, options: Sequence[
 
 
 def _arrivals(fd: int, ready: float) -> list[tuple[float, int]]:
-    """Seconds since `ready` and 16-bit samples so far, at every read until the end."""
+    """Return (seconds since `ready`, 16-bit samples so far) for every read until the end."""
     found, n_bytes = [], 0
     while part := os.read(fd, 1 << 16):
         n_bytes += len(part)
@@ -107,7 +107,7 @@ def _arrivals(fd: int, ready: float) -> list[tuple[float, int]]:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """What the command found, as a table."""
+    """Return the results of the command as a table."""
     lines = [
         "| chunks of | first sample | median lag | largest lag | goal for the first |",
         "|---:|---:|---:|---:|---:|",
@@ -127,7 +127,7 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 def _median(rows: Sequence[Lag]) -> Lag:
-    """Each figure's median over runs."""
+    """Return the median of each figure over runs."""
     names = ("start_seconds", "first_ms", "median_ms", "largest_ms")
     figures = {name: round(float(np.median([getattr(row, name) for row in rows])), 2) for name in names}
     return Lag(rows[0].model, rows[0].chunk_seconds, **figures)

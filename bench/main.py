@@ -1,4 +1,4 @@
-"""One benchmark from the clips to the page: what `ecdc bench` calls."""
+"""The whole benchmark of `ecdc bench`, from the clips to the page."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .page import Metric, Page, Sound, write_page
 from .run import Plan, Row, audio_file, run
 
 DEFAULT_CODECS = ("nano-24k", "opus", "mp3", "anchors")
-PAGE_CLIPS = 24  # at most on the page, which holds all of their audio
+PAGE_CLIPS = 24  # most clips on the page, because it contains all of their audio
 QUICK_CODECS = ("nano-24k:3,6", "opus:12", "anchors")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for."""
+    """The settings from the command line."""
 
     output: Path
     corpus: Path | None = None
@@ -42,7 +42,7 @@ class Request:
 
 
 def clips_of(request: Request) -> list[Clip]:
-    """The references that are asked for; raises ValueError where there are none."""
+    """Return the requested reference clips; raises ValueError if there are none."""
     if request.synthetic:
         return list(corpus.synthetic(request.sample_rate, request.seed))
     if request.corpus is not None:
@@ -53,7 +53,7 @@ def clips_of(request: Request) -> list[Clip]:
 
 
 def plan_of(request: Request) -> Plan:
-    """Clips, codecs and metrics; raises ValueError for names that are not known or appear twice."""
+    """Return the plan: clips, codecs and metrics. Raises ValueError for names that are unknown or given twice."""
     texts = request.codecs or (QUICK_CODECS if request.quick else DEFAULT_CODECS)
     coders = [coder for text in texts for coder in parse(text, request.seed)]
     names = [coder.name for coder in coders]
@@ -66,9 +66,9 @@ def plan_of(request: Request) -> Plan:
 
 
 def bench(request: Request, tell: Callable[[str], None], started: Callable[[int], Callable[[Row], object]]) -> str:
-    """Run, and write rows, tables, plots and the page into the output folder; returns the main table.
+    """Run, and write rows, tables, plots and the page into the output folder; return the main table.
 
-    `started` is called with the number of rows, and what it returns with each row that is done.
+    `started` is called with the number of rows, and returns a function that is called with each finished row.
     """
     plan = plan_of(request)
     done = started(len(plan.clips) * len(plan.coders))
@@ -84,7 +84,7 @@ def bench(request: Request, tell: Callable[[str], None], started: Callable[[int]
 
 
 def tables_of(rows: Sequence[Row], plan: Plan, tell: Callable[[str], None]) -> str:
-    """Markdown: all clips, then each kind, then what our models do with their codebooks."""
+    """Return Markdown tables: for all clips, for each kind, and for the codebook use of our models."""
     heard = [clip for clip in plan.clips if not clip.problem]
     parts = [report.describe(rows), report.markdown(report.summarize(rows, plan.metrics), plan.metrics)]
     kinds = [kind for kind in (*corpus.KINDS, "audio") if any(clip.kind == kind for clip in heard)]
@@ -96,7 +96,7 @@ def tables_of(rows: Sequence[Row], plan: Plan, tell: Callable[[str], None]) -> s
 
 
 def token_tables(clips: Sequence[Clip], coders: Sequence[Coder]) -> list[str]:
-    """Use of codebooks and drift of each mono model of ours, over clips at its rate."""
+    """Return tables of codebook use and drift for each of our mono models, over clips at its rate."""
     parts = []
     models = {coder.model: coder for coder in coders if isinstance(coder, Ours)}
     for model in models:
@@ -111,7 +111,7 @@ def token_tables(clips: Sequence[Clip], coders: Sequence[Coder]) -> list[str]:
 
 
 def write_html(request: Request, plan: Plan, rows: Sequence[Row], pictures: list[tuple[str, str]]) -> None:
-    """The self-contained page beside the rows: what was heard, measured and drawn."""
+    """Write the self-contained page beside the rows, with sounds, figures and plots."""
     heard = list(dict.fromkeys(row["clip"] for row in rows if "kbps" in row))[:PAGE_CLIPS]
     summary = report.summarize(rows, plan.metrics)
     anchors = {coder.name for coder in plan.coders if coder.family in ("anchor", "PCM")}
@@ -136,7 +136,7 @@ def write_html(request: Request, plan: Plan, rows: Sequence[Row], pictures: list
 
 
 def sound_of(clip: Clip, output: Path, rows: Sequence[Row]) -> Sound:
-    """A clip with all that was decoded of it."""
+    """Return a clip with the decoded audio of every codec."""
     names = [row["codec"] for row in rows if row["clip"] == clip.name and "kbps" in row]
     decoded = {name: soundfile.read(audio_file(output, clip.name, name), dtype="float32")[0] for name in names}
     return Sound(clip.name, clip.kind, clip.licence, clip.sample_rate, clip.bandwidth_hz, clip.audio, decoded)

@@ -1,8 +1,8 @@
-"""Cut the bundled clips from the training packages' validation slice, as clips/clips.toml tells.
+"""Cut the bundled clips from the validation slice of the training packages, as listed in clips/clips.toml.
 
     python -m ecdc.bench.make_clips runs/audio/tree        # after `ecdc train fetch --output runs/audio`
 
-Clips that are there stay as they are; the checksums of all are written into clips.toml.
+Existing clips are not changed; the checksums of all clips are written into clips.toml.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAUSE_SECONDS = 0.25  # between the parts of a clip
 
 
 def read_part(tree: Path, part: str) -> np.ndarray:
-    """Mono float32 [N] at SAMPLE_RATE of 'package/path[@start+seconds]'; raises ValueError for what was trained on."""
+    """Read 'package/path[@start+seconds]' as mono float32 [N] at SAMPLE_RATE; raises ValueError if it was training data."""
     name, _, span = part.partition("@")
     if not is_validation(name):
         raise ValueError(f"{name}: is not in the validation slice")
@@ -39,7 +39,7 @@ def read_part(tree: Path, part: str) -> np.ndarray:
 
 
 def make(tree: Path, parts: list[str]) -> np.ndarray:
-    """The parts in a row with pauses in between, float32 [N], peak at most 1."""
+    """Join the parts with pauses in between: float32 [N], peak at most 1."""
     pause = np.zeros(round(PAUSE_SECONDS * SAMPLE_RATE), np.float32)
     pieces = [piece for part in parts for piece in (pause, read_part(tree, part))][1:]
     audio = np.concatenate(pieces)

@@ -1,9 +1,9 @@
-"""Multi-band diffusion, ours beside audiocraft's: time of a step, difference of the samples, memory.
+"""Compare our multi-band diffusion with audiocraft's: time per step, difference of the samples, memory.
 
     ecdc bench mbd-peer --json bench/results/mbd_peer.json
 
-Both have the same random weights, noise and condition. Networks of this width stand for the
-published ones, whose widths only their files tell; each kind of bottleneck is timed.
+Both use the same random weights, noise and condition. The widths of the published networks are
+known only from their files, so networks of a chosen width are used. Each kind of bottleneck is timed.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .peers import alone, audiocraft_diffusion, in_turns, memory_of, middle, tol
 RATE, HOP, DIMENSION = 24_000, 320, 128  # Hz, samples per frame, D
 BOTTLENECKS = ("none", "transformer", "bilstm")
 PEER, OURS = "audiocraft", "ours"
-WINDOW_SECONDS = 10.0  # of ours where memory is measured
-FULL_STEPS = 20  # of the run whose samples are compared, as published
+WINDOW_SECONDS = 10.0  # of our decoder, in the memory measurement
+FULL_STEPS = 20  # for the comparison of samples, as published
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured."""
+    """The settings of the benchmark."""
 
     hidden: int = 48
     growth: float = 2.0
@@ -45,7 +45,7 @@ class Setting:
 
 
 def cfg(setting: Setting, bottleneck: str) -> dict[str, Any]:
-    """A band's configuration in audiocraft's words."""
+    """Return a band's configuration in audiocraft's format."""
     return {
         "channels": 1,
         "schedule": {
@@ -63,7 +63,7 @@ def cfg(setting: Setting, bottleneck: str) -> dict[str, Any]:
 
 
 def write_random(peer: Any, setting: Setting, bottleneck: str, path: Path) -> None:
-    """One band of random weights in the published layout."""
+    """Write one band with random weights in the published layout."""
     torch.manual_seed(setting.seed)
     values = cfg(setting, bottleneck)
     unet = peer.unet.DiffusionUnet(chin=1, num_steps=1000, **values["diffusion_unet"])
@@ -79,7 +79,7 @@ def _processor(peer: Any, values: dict[str, Any]) -> Any:
 
 
 def load_peer(peer: Any, path: Path) -> Any:
-    """audiocraft's decoder of a file of one band."""
+    """Load audiocraft's decoder from a file with one band."""
     package = torch.load(path, weights_only=True)
     values = package[0]["cfg"]
     unet = peer.unet.DiffusionUnet(chin=1, num_steps=1000, **values["diffusion_unet"]).eval()
@@ -91,18 +91,18 @@ def load_peer(peer: Any, path: Path) -> Any:
 
 
 def latents_for(seconds: float, seed: int) -> Tensor:
-    """A random condition [1, D, T]."""
+    """Return a random condition [1, D, T]."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(1, DIMENSION, max(1, round(seconds * RATE / HOP)), generator=generator)
 
 
 def times_of(steps: int) -> list[int]:
-    """When the network is called: evenly, down from the noisiest."""
+    """Return the diffusion steps at which the network is called: evenly spaced, from the noisiest down."""
     return [999 - i * 1000 // steps for i in range(steps)]
 
 
 def their_samples(theirs: Any, latents: Tensor, steps: int, seed: int) -> Tensor:
-    """audiocraft's samples [1, 1, N]."""
+    """Return audiocraft's samples [1, 1, N]."""
     torch.manual_seed(seed)
     size = torch.Size([1, 1, latents.shape[-1] * HOP])
     samples: Tensor = theirs.generate(latents, size, step_list=[*times_of(steps), 0])
@@ -112,7 +112,7 @@ def their_samples(theirs: Any, latents: Tensor, steps: int, seed: int) -> Tensor
 def our_samples(
     ours: MultiBandDiffusion, latents: Tensor, steps: int, seed: int, window_seconds: float | None = None
 ) -> Tensor:
-    """Ours of the same random numbers [1, 1, N]; in windows, of other ones."""
+    """Return our samples [1, 1, N], from the same random numbers; with windows, from other random numbers."""
     torch.manual_seed(seed)
     noise = BatchNoise() if window_seconds is None else seed
     n_samples = latents.shape[-1] * HOP
@@ -120,7 +120,7 @@ def our_samples(
 
 
 def compare(peer: Any, setting: Setting, bottleneck: str, path: Path) -> dict[str, Any]:
-    """A row: times of a step, and how far the samples are from each other after all steps."""
+    """Return a row: times per step, and the largest difference of the samples after all steps."""
     write_random(peer, setting, bottleneck, path)
     theirs, ours = load_peer(peer, path), MultiBandDiffusion.load(path)
     latents, seed = latents_for(setting.seconds, setting.seed), setting.seed
@@ -144,7 +144,7 @@ def compare(peer: Any, setting: Setting, bottleneck: str, path: Path) -> dict[st
 
 
 def peak(kind: str, setting: Setting, path: Path, n_threads: int) -> dict[str, float]:
-    """Megabytes that two steps of a long clip take above the loaded model; in a process of its own."""
+    """Return the megabytes that two steps on a long clip add to the loaded model. Call it in a separate process."""
     torch.set_num_threads(n_threads)
     latents = latents_for(setting.memory_seconds, setting.seed)
     if kind == PEER:
@@ -155,7 +155,7 @@ def peak(kind: str, setting: Setting, path: Path, n_threads: int) -> dict[str, f
 
 
 def measure(setting: Setting) -> dict[str, Any]:
-    """All figures, as JSON holds them."""
+    """Measure all figures and return them as JSON-compatible values."""
     peer, n_threads = audiocraft_diffusion(), torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mbd.th"
@@ -166,7 +166,7 @@ def measure(setting: Setting) -> dict[str, Any]:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """What `measure` found, as a table and two paragraphs."""
+    """Return the results of `measure` as a table and two paragraphs."""
     s, memory = found["settings"], found["memory_mb"]
     lines = [
         "| bottleneck | million weights | audiocraft, s per step | ours | times as fast | largest difference | of a peak of |",

@@ -1,11 +1,11 @@
-"""Memory and time of long audio: through files, one command to encode and one to decode, or through one pipe.
+"""Measure memory and time of long audio: with files, one command each to encode and decode, or with one pipe.
 
-    ecdc bench memory                             # an hour, by way of files
+    ecdc bench memory                             # an hour, with files
     ecdc bench memory --pipes --minutes 600 --mono       # encode - -o - | decode - -o -
 
-The audio is the bundled stereo clip over and over, each time at another level. Nothing of it is
-synthetic: every sample is encoded and decoded by nano-24k. Each command is a process of its own,
-and its peak memory is what the operating system tells when it has ended.
+The audio repeats the bundled stereo clip, each time at another level. Every sample is really encoded
+and decoded, by nano-24k. Each command is a separate process, and its peak memory is what the operating
+system reports after it has ended.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ECDC = [sys.executable, "-m", "ecdc.cli"]
 
 @dataclass(frozen=True)
 class Sound:
-    """What goes in: the clip over and over."""
+    """The input: the bundled clip, repeated."""
 
     n_samples: int
     sample_rate: int  # Hz
@@ -47,14 +47,14 @@ STEREO, MONO = (44_100, 2), (24_000, 1)
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took."""
+    """Time and memory of a command."""
 
     seconds: float
     peak_mb: float  # 10^6 bytes, resident
 
 
 def blocks(sound: Sound) -> Iterator[np.ndarray]:
-    """16-bit audio [n, C], `n_samples` in all."""
+    """Yield blocks of 16-bit audio [n, C], `n_samples` in total."""
     audio, rate = soundfile.read(CLIPS / "music_cavern.flac", dtype="float32", always_2d=True)
     clip = resample_all(np.ascontiguousarray(audio.T[: sound.channels]), rate, sound.sample_rate).T
     levels = np.random.default_rng(0)
@@ -75,13 +75,13 @@ def wait(process: subprocess.Popen[bytes], began: float) -> Cost:
 
 
 def run(*args: str) -> Cost:
-    """Run `ecdc ARGS`."""
+    """Run `ecdc ARGS` and return its cost."""
     began = time.perf_counter()
     return wait(subprocess.Popen([*ECDC, *args, "--quiet"]), began)
 
 
 def through_files(sound: Sound, kbps: float, decoder: str = "conv") -> tuple[dict[str, Cost], int]:
-    """Costs of `ecdc encode` and `ecdc decode`, and the samples that came back."""
+    """Return the costs of `ecdc encode` and `ecdc decode`, and the number of decoded samples."""
     with tempfile.TemporaryDirectory() as folder:
         wav, coded, back = (str(Path(folder) / name) for name in ("a.wav", "a.ecdc", "back.wav"))
         with soundfile.SoundFile(wav, "w", sound.sample_rate, sound.channels, "PCM_16") as file:
@@ -94,7 +94,7 @@ def through_files(sound: Sound, kbps: float, decoder: str = "conv") -> tuple[dic
 
 
 def feed(stream: BinaryIO, sound: Sound) -> None:
-    """A WAV file of unknown length."""
+    """Write a WAV file of unknown length to `stream` and close it."""
     with stream:
         stream.write(wave_header(sound.sample_rate, sound.channels, None))
         for block in blocks(sound):
@@ -102,14 +102,14 @@ def feed(stream: BinaryIO, sound: Sound) -> None:
 
 
 def through_pipes(sound: Sound, kbps: float) -> tuple[dict[str, Cost], int]:
-    """Costs of the two ends of `ecdc encode - -o - | ecdc decode - -o -`, and the samples that came back."""
+    """Return the costs of both sides of `ecdc encode - -o - | ecdc decode - -o -`, and the number of decoded samples."""
     began = time.perf_counter()
     encoder = subprocess.Popen(
         [*ECDC, "encode", "-", "-o", "-", "--kbps", f"{kbps:g}", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     decoder = subprocess.Popen([*ECDC, "decode", "-", "-o", "-", "--quiet"], stdin=encoder.stdout, stdout=subprocess.PIPE)
     assert encoder.stdin and encoder.stdout and decoder.stdout
-    encoder.stdout.close()  # the decoder's alone
+    encoder.stdout.close()  # only the decoder reads it
     writer = threading.Thread(target=feed, args=(encoder.stdin, sound))
     writer.start()
     n_bytes = 0
@@ -121,7 +121,7 @@ def through_pipes(sound: Sound, kbps: float) -> tuple[dict[str, Cost], int]:
 
 
 def markdown(found: Sequence[dict[str, Any]]) -> str:
-    """One table of several measurements."""
+    """Return several measurements as one table."""
     lines = ["| what | command | seconds | x real time | peak memory |", "|---|---|---:|---:|---:|"]
     for one in found:
         kind = {1: "mono", 2: "stereo"}[one["channels"]]

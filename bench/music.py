@@ -1,10 +1,10 @@
-"""Whether a small MusicGen does what it is asked: instruments, tempo, melody, width; and how soon it is heard.
+"""Measure whether a small MusicGen follows its prompt: instruments, tempo, melody, stereo width; and its time to first audio.
 
     ecdc bench music --json bench/results/music.json      # ten minutes, and some more the first time
 
-Prompts are captions of pieces that no training saw: their seeds lie millions from those of the
-training set. The same pieces, played and through the codec, are the ceiling. Needs FluidSynth
-and soundfonts; what was played stays in --cache.
+Prompts are captions of pieces that are not in any training set: their seeds are millions away from those of the
+training set. The ceiling is the same pieces, rendered and passed through the codec. Needs FluidSynth
+and soundfonts; rendered pieces are kept in --cache.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is asked: pieces of each part, all of other seeds."""
+    """The pieces of each part of the benchmark, all with different seeds."""
 
     family: list[Piece]
     tempo: list[Piece]
     melody: list[Piece]
     stereo: list[Piece]
-    others: list[Piece]  # what generated music is compared with
+    others: list[Piece]  # the reference set for generated music
     training: list[Piece]  # of the classifier
 
     @classmethod
     def of(cls, seed: int, items: int, n_training: int = N_TRAINING) -> Plan:
-        """From `seed` million on, each part a hundred thousand after the one before."""
+        """Choose pieces with seeds from `seed` million on; each part starts a hundred thousand after the previous one."""
         first = [seed * 1_000_000 + part * 100_000 for part in range(6)]
         return cls(
             pieces.balanced(first[0], items),
@@ -74,7 +74,7 @@ class Plan:
         )
 
     def orders(self) -> list[Order]:
-        """All that must be played: mono but for the stereo part, and melodies alone for theirs."""
+        """Return all pieces to render: in mono, except the stereo part; for the melody part, the melody alone too."""
         plain = [*self.training, *self.family, *self.tempo, *self.others]
         orders = [Order(piece.seed) for piece in plain] + [Order(piece.seed, 1, True) for piece in self.melody]
         return orders + [Order(piece.seed, 2) for piece in self.stereo]
@@ -82,7 +82,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Bench:
-    """What all parts share."""
+    """The state shared by all parts of the benchmark."""
 
     model: MusicGen
     options: Options
@@ -92,18 +92,18 @@ class Bench:
 
     @property
     def rate(self) -> int:
-        """Hz."""
+        """Sample rate of the model in Hz."""
         return self.model.config.sample_rate
 
     @property
     def n_samples(self) -> int:
-        """N of everything that is measured."""
+        """Number of samples N of every measured sound."""
         return self.model.config.n_frames(self.options.seconds) * self.rate // self.model.config.frame_rate
 
     def generated(
         self, items: Sequence[Piece], prompts: Sequence[str], melodies: Sequence[torch.Tensor] | None = None, channels: int = 1
     ) -> list[np.ndarray]:
-        """Audio [C, N] for each prompt, of its piece's seed."""
+        """Generate audio [C, N] for each prompt, with the seed of its piece."""
         options = Options(self.options.seconds, self.options.sampling, self.options.guidance, channels=channels)
         found: list[np.ndarray] = []
         for start in range(0, len(items), self.batch):
@@ -115,20 +115,20 @@ class Bench:
         return found
 
     def played(self, order: Order, stop: int | None = None) -> np.ndarray:
-        """A piece as it was played, through the codec: [C, N], of as many frames as are generated or `stop`."""
+        """Return a rendered piece after the codec, [C, N], with `stop` frames or as many as are generated."""
         return self.decoded(self.store.get(order).codes[..., : stop or self.model.config.n_frames(self.options.seconds)])
 
     def decoded(self, codes: np.ndarray) -> np.ndarray:
-        """Codes [C, K, T] to audio [C, N]."""
+        """Decode codes [C, K, T] to audio [C, N]."""
         return cast(np.ndarray, loaded(pieces.CODEC).decode(torch.from_numpy(codes.astype(np.int64)))[:, 0].numpy())
 
     def timbres(self, sounds: Sequence[np.ndarray]) -> Array:
-        """Features [n, D] of sounds [C, N]."""
+        """Return the timbre features [n, D] of n sounds [C, N]."""
         return np.stack([timbre(sound.mean(0), self.rate) for sound in sounds])
 
 
 def training_set(bench: Bench, training: Sequence[Piece]) -> tuple[Array, list[str]]:
-    """Features [n, D] and families of renders, as many cuts of each as fit."""
+    """Return features [n, D] and instrument families of rendered pieces, with as many excerpts per piece as fit."""
     n, features, names = bench.n_samples, [], []
     for piece in training:
         audio = bench.played(Order(piece.seed), round(SECONDS * bench.model.config.frame_rate))
@@ -139,7 +139,7 @@ def training_set(bench: Bench, training: Sequence[Piece]) -> tuple[Array, list[s
 
 
 def family_rows(bench: Bench, items: Sequence[Piece], classifier: Classifier) -> tuple[list[Row], list[np.ndarray]]:
-    """For each piece of one family: what is heard where it is asked for, and in the piece; and the audio."""
+    """Return for each piece the requested family and those recognised in generated audio and in the piece; and the audio."""
     prompts = [pieces.prompt(piece, pieces.names_family) for piece in items]
     audio = bench.generated(items, prompts)
     heard = classifier(bench.timbres(audio))
@@ -150,7 +150,7 @@ def family_rows(bench: Bench, items: Sequence[Piece], classifier: Classifier) ->
 
 
 def tempo_rows(bench: Bench, items: Sequence[Piece], real: Sequence[np.ndarray]) -> tuple[list[Row], list[np.ndarray]]:
-    """For each piece: beats per minute that are asked for, and those heard in the answer and in the piece; and the audio."""
+    """Return for each piece the requested bpm and those measured in the generated audio and in the piece; and the audio."""
     prompts = [pieces.prompt(piece, pieces.names_tempo) for piece in items]
     audio = bench.generated(items, prompts)
     rows = []
@@ -161,7 +161,7 @@ def tempo_rows(bench: Bench, items: Sequence[Piece], real: Sequence[np.ndarray])
 
 
 def melody_rows(bench: Bench, items: Sequence[Piece]) -> tuple[list[Row], list[np.ndarray]]:
-    """For each piece: chroma similarity to its melody and, in the mean, to all others'; and the audio."""
+    """Return for each piece the chroma similarity to its own melody and the mean to all others; and the audio."""
     prompts = [pieces.prompt(piece, pieces.names_no_key) for piece in items]
     stored = [bench.store.get(Order(piece.seed, 1, True)) for piece in items]
     melodies = [torch.from_numpy(played.melody[: bench.n_samples].astype(np.float32) / 32_767) for played in stored]
@@ -179,7 +179,7 @@ def melody_rows(bench: Bench, items: Sequence[Piece]) -> tuple[list[Row], list[n
 
 
 def distances(bench: Bench, embedding: Embedding, plan: Plan, generated: Sequence[np.ndarray], seed: int) -> Row:
-    """Fréchet distances to other pieces: of what was generated for the tempo part, of its pieces, and of the floors."""
+    """Return the Fréchet distances to other pieces of the audio generated for the tempo part, of its pieces, and of floors."""
     rng, n_frames = np.random.default_rng(seed), bench.model.config.n_frames(bench.options.seconds)
     codes = [bench.store.get(Order(piece.seed)).codes[..., :n_frames] for piece in plan.tempo]
     sets = {
@@ -193,14 +193,14 @@ def distances(bench: Bench, embedding: Embedding, plan: Plan, generated: Sequenc
 
 
 def syllables(n_samples: int, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """White noise [1, N] that swells and fades as often as speech does, four times a second."""
+    """Return white noise [1, N] whose level varies four times a second, like syllables."""
     points = rng.uniform(0, 1, int(8 * n_samples / sample_rate) + 2) ** 2
     swell = np.interp(np.arange(n_samples) * 8 / sample_rate, np.arange(len(points)), points)
     return (0.2 * swell * rng.standard_normal(n_samples)).astype(np.float32)[None]
 
 
 def first_audio(model: str) -> float:
-    """Seconds from the start of `ecdc generate` until its first chunk has come through a pipe."""
+    """Return the seconds from the start of `ecdc generate` until its first chunk arrives through a pipe."""
     command = [sys.executable, "-m", "ecdc.cli", "generate", SPEED_PROMPT, "--model", model, "-o", "-", "--quiet"]
     began = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
@@ -212,7 +212,7 @@ def first_audio(model: str) -> float:
 
 
 def speed(bench: Bench, channels: int) -> float:
-    """Times real time of one piece at a time, guidance included: the median."""
+    """Return the median speed in times real time, for one piece at a time and with guidance."""
     options = Options(SPEED_SECONDS, bench.options.sampling, bench.options.guidance, channels=channels)
     times = []
     for turn in range(SPEED_TURNS):
@@ -223,7 +223,7 @@ def speed(bench: Bench, channels: int) -> float:
 
 
 def measure(bench: Bench, plan: Plan, seed: int) -> Row:
-    """All parts but speed, as JSON holds them."""
+    """Measure all parts except speed; return JSON-compatible values."""
     features, names = training_set(bench, plan.training)
     classifier, embedding = Classifier.train(features, names), Embedding.of(features, N_COMPONENTS)
     bench.report(f"classifier trained on {len(features)} cuts of {len(plan.training)} pieces")
@@ -249,7 +249,7 @@ def _short(row: dict[str, float]) -> dict[str, float]:
 
 
 def options_for(model: MusicGen, seconds: float, given: dict[str, Any]) -> Options:
-    """The model's own guidance and sampling, but for what is given."""
+    """Return the model's default guidance and sampling, replaced by the values in `given` that are not None."""
     config = model.config
     known: Row = {"guidance": config.guidance, "top_k": config.top_k, "temperature": config.temperature}
     known |= {name: value for name, value in given.items() if value is not None}
@@ -257,7 +257,7 @@ def options_for(model: MusicGen, seconds: float, given: dict[str, Any]) -> Optio
 
 
 def about(bench: Bench, items: int, seed: int) -> Row:
-    """Where and how it was measured."""
+    """Return the settings and the machine of the measurement."""
     sampling = asdict(bench.options.sampling)
     settings = {"guidance": bench.options.guidance.scale} | {name: sampling[name] for name in ("top_k", "temperature")}
     where = {"commit": commit(), "device": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
@@ -288,7 +288,7 @@ def main(
     try:
         store, model = Store(cache, find_soundfonts()), load(name)
         model.require_codec()
-    except (ValueError, RuntimeError) as error:  # no synthesiser, no model
+    except (ValueError, RuntimeError) as error:  # the synthesiser or the model is missing
         raise click.ClickException(str(error)) from error
     bench = Bench(model, options_for(model, seconds, given), store, batch, report)
     plan = Plan.of(seed, items)

@@ -1,4 +1,4 @@
-"""What music tells by itself: timbre, tempo, melody, level, width, and how far two sets of it lie apart."""
+"""Measures of music without a reference: timbre, tempo, melody, level, width, and the distance of two sets."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ..plugins.musicgen.chroma import chroma_filters
 Array = NDArray[np.float64]
 
 N_FFT, N_MELS, STEPS = 1024, 64, 100  # samples, bands, frames a second
-FLOOR_DB = -60.0  # of mel bands, beside the sound's mean power
+FLOOR_DB = -60.0  # of mel bands, relative to the sound's mean power
 BPM = (55.0, 180.0)
-USUAL_BPM, SPREAD = 120.0, 0.9  # the prior of tempi: a bell over octaves, chosen on renders of the training set
-BEATS = (1, 2, 3, 4)  # whose onsets count together
+USUAL_BPM, SPREAD = 120.0, 0.9  # Gaussian weight of tempi, its width in octaves; chosen on rendered training pieces
+BEATS = (1, 2, 3, 4)  # multiples of the beat whose autocorrelation is summed
 CHROMA_FFT, N_CHROMA = 8192, 12
-QUIET = 1e-4  # of the loudest frame's chroma energy: less is a rest
+QUIET = 1e-4  # share of the loudest frame's chroma energy; below it a frame is a rest
 SILENT_DB, CLIP = -50.0, 0.999
 
 
 def log_mel(wav: np.ndarray, sample_rate: int) -> Tensor:
-    """Decibels [N_MELS, T] of [N], beside the mean power of all bands; not below the floor."""
+    """Return mel bands in dB, [N] -> [N_MELS, T], relative to the mean power of all bands; at least FLOOR_DB."""
     audio = torch.from_numpy(np.ascontiguousarray(wav, np.float32))
     hop = sample_rate // STEPS
     spectrum = torch.stft(audio, N_FFT, hop, window=torch.hann_window(N_FFT), pad_mode="reflect", return_complex=True)
@@ -35,13 +35,13 @@ def log_mel(wav: np.ndarray, sample_rate: int) -> Tensor:
 
 
 def timbre(wav: np.ndarray, sample_rate: int) -> Array:
-    """Mean, deviation and mean step of each log-mel band, [3 * N_MELS]: the same at every level."""
+    """Return mean, deviation and mean step of each log-mel band, [3 * N_MELS]. They do not depend on the level."""
     mel = log_mel(wav, sample_rate)
     return torch.cat([mel.mean(1), mel.std(1), mel.diff(dim=1).abs().mean(1)]).double().numpy()
 
 
 def tempo(wav: np.ndarray, sample_rate: int) -> float:
-    """Beats per minute: where the autocorrelation of the onsets is highest, at one to four beats together."""
+    """Return the beats per minute with the highest autocorrelation of onsets, summed over one to four beats."""
     rises = log_mel(wav, sample_rate).diff(dim=1).clamp(min=0).sum(0).double().numpy()
     smooth = np.convolve(rises, np.hanning(7) / np.hanning(7).sum(), mode="same")
     onsets = smooth - smooth.mean()
@@ -51,14 +51,14 @@ def tempo(wav: np.ndarray, sample_rate: int) -> float:
     lags /= max(float(lags[0]), 1e-12)
     candidates = np.geomspace(*BPM, 400)
     beat = 60 * STEPS / candidates  # frames
-    heard = n * 3 // 4  # longer lags are of too few frames
+    heard = n * 3 // 4  # longer lags have too few frames
     score = sum(np.interp(k * beat, np.arange(heard), lags[:heard], right=0.0) for k in BEATS)
     bell = np.exp(-0.5 * np.square(np.log2(candidates / USUAL_BPM) / SPREAD))
     return float(candidates[np.argmax(score * bell)])
 
 
 def chroma_energy(wav: np.ndarray, sample_rate: int) -> Tensor:
-    """Energy of the twelve pitch classes, [12, F], a frame per quarter of a window."""
+    """Return the energy of the twelve pitch classes, [12, F], with one frame per quarter of a window."""
     audio = torch.from_numpy(np.ascontiguousarray(wav, np.float32))
     window = torch.hann_window(CHROMA_FFT)
     spectrum = torch.stft(audio, CHROMA_FFT, CHROMA_FFT // 4, window=window, pad_mode="reflect", return_complex=True)
@@ -66,7 +66,7 @@ def chroma_energy(wav: np.ndarray, sample_rate: int) -> Tensor:
 
 
 def similarity(audio: Tensor, melody: Tensor) -> float:
-    """Mean cosine of two chroma energies [12, F], over the frames where the melody sounds."""
+    """Return the mean cosine similarity of two chroma energies [12, F], over frames in which the melody is not silent."""
     energy = melody.sum(0)
     sounds = energy > QUIET * energy.max()
     cosine = torch.nn.functional.cosine_similarity(audio[:, sounds], melody[:, sounds], dim=0, eps=1e-12)
@@ -74,7 +74,7 @@ def similarity(audio: Tensor, melody: Tensor) -> float:
 
 
 def levels(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
-    """Of [C, N]: level in dBFS, shares of silent half seconds and of samples at full scale, side to mid energy."""
+    """Return for audio [C, N]: level in dBFS, shares of silent half seconds and of clipped samples, side to mid energy."""
     half = sample_rate // 2
     n = max(1, audio.shape[1] // half)
     power = np.array([np.square(part).mean() for part in np.array_split(audio.astype(np.float64), n, axis=1)])
@@ -89,18 +89,18 @@ def levels(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Scale:
-    """Features to mean 0 and deviation 1, as those of a set were."""
+    """Normalise features with the mean and deviation of a set."""
 
     mean: Array
     deviation: Array
 
     @classmethod
     def of(cls, features: Array) -> Scale:
-        """From features [n, D]."""
+        """Compute mean and deviation from features [n, D]."""
         return cls(features.mean(0), np.maximum(features.std(0), 1e-6))
 
     def __call__(self, features: Array) -> Array:
-        """[n, D] -> [n, D]."""
+        """Normalise features [n, D] -> [n, D]."""
         return (features - self.mean) / self.deviation
 
 
@@ -115,7 +115,7 @@ class Classifier:
 
     @classmethod
     def train(cls, features: Array, labels: Sequence[str], decay: float = 1e-2) -> Classifier:
-        """Fit features [n, D]; `decay` times the squared weights joins the mean cross-entropy. The same each time."""
+        """Fit features [n, D] by mean cross-entropy plus `decay` times the squared weights. Deterministic."""
         names = tuple(sorted(set(labels)))
         scale = Scale.of(features)
         x, y = torch.from_numpy(scale(features)), torch.tensor([names.index(label) for label in labels])
@@ -133,7 +133,7 @@ class Classifier:
         return cls(names, scale, weight.detach(), bias.detach())
 
     def __call__(self, features: Array) -> list[str]:
-        """The likeliest name of each row of [n, D]."""
+        """Return the most likely name for each of n features [n, D]."""
         logits = torch.from_numpy(self.scale(features)) @ self.weight + self.bias
         return [self.names[i] for i in logits.argmax(1).tolist()]
 
@@ -147,17 +147,17 @@ class Embedding:
 
     @classmethod
     def of(cls, features: Array, n: int) -> Embedding:
-        """The first `n` components of [rows, D]."""
+        """Compute the first `n` components of features [rows, D]."""
         scale = Scale.of(features)
         return cls(scale, np.linalg.svd(scale(features), full_matrices=False)[2][:n].T)
 
     def __call__(self, features: Array) -> Array:
-        """[rows, D] -> [rows, n]."""
+        """Project features [rows, D] -> [rows, n]."""
         return self.scale(features) @ self.axes
 
 
 def frechet(a: Array, b: Array) -> float:
-    """Fréchet distance of the normal distributions of two sets [n, D], squared as in FID and FAD (Kilgour et al. 2019)."""
+    """Return the squared Fréchet distance of the normal distributions of two sets [n, D], as in FAD (Kilgour et al. 2019)."""
     first, second = np.cov(a.T), np.cov(b.T)
     values, vectors = np.linalg.eigh(first)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

@@ -1,4 +1,4 @@
-"""Music that no training saw: pieces chosen by seed, played, and kept in a folder as tokens of the codec."""
+"""Music that is not in any training set: pieces chosen by seed, rendered, and stored in a folder as codec tokens."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ FAMILIES = tuple(sorted({instrument.family for instrument in INSTRUMENTS.values(
 
 
 def family_of(piece: Piece) -> str | None:
-    """The family of all its instruments, if there is one."""
+    """Return the instrument family of a piece, or None if it has several."""
     families = {part.family for part in piece.labels.instruments}
     return families.pop() if len(families) == 1 else None
 
 
 def balanced(first: int, n: int) -> list[Piece]:
-    """`n` pieces of one family each, from a seed on: of every family as many as can be."""
+    """Return `n` pieces with seeds from `first` on, each of a single family, with families as equal in number as possible."""
     quota = Counter(family for family, _ in zip(_cycle(), range(n), strict=False))
     found: list[Piece] = []
     for seed in count(first):
@@ -58,30 +58,30 @@ def _cycle() -> Iterator[str]:
 
 
 def chosen(first: int, n: int, accepts: Callable[[Piece], bool] = lambda piece: True) -> list[Piece]:
-    """The first `n` pieces from a seed on that are accepted."""
+    """Return the first `n` accepted pieces with seeds from `first` on."""
     return list(islice(filter(accepts, map(compose, count(first))), n))
 
 
 def has_melody(piece: Piece) -> bool:
-    """Whether one of its parts leads."""
+    """Return True if a piece has a melody part."""
     return any(part.role == "melody" for part in piece.labels.instruments)
 
 
 def prompt(piece: Piece, says: Callable[[Labels, str], bool]) -> str:
-    """The first caption of a piece that says what is wanted: the same each time."""
+    """Return the first caption of a piece for which `says` is True. Deterministic."""
     rng = random.Random(f"prompt {piece.seed}")
     return next(text for text in (caption(piece.labels, rng) for _ in count()) if says(piece.labels, text))
 
 
 def names_family(labels: Labels, text: str) -> bool:
-    """Whether a caption names an instrument by a word that no other family has."""
+    """Return True if a caption names an instrument by a word that no other family has."""
     names = {name for part in labels.instruments for name in words.INSTRUMENTS[part.name] if len(_owners()[name]) == 1}
     return any(re.search(rf"\b{re.escape(name)}\b", text.lower()) for name in names)
 
 
 @lru_cache(maxsize=1)
 def _owners() -> dict[str, set[str]]:
-    """The families that a name may mean."""
+    """Return for each instrument name the families that it may mean."""
     found: dict[str, set[str]] = {}
     for instrument, names in words.INSTRUMENTS.items():
         for name in names:
@@ -90,50 +90,50 @@ def _owners() -> dict[str, set[str]]:
 
 
 def names_tempo(labels: Labels, text: str) -> bool:
-    """Whether a caption tells the beats per minute."""
+    """Return True if a caption states the beats per minute."""
     return re.search(rf"\b{labels.tempo_bpm} ?(bpm|beats)", text.lower()) is not None
 
 
 def names_no_key(labels: Labels, text: str) -> bool:
-    """Whether a caption leaves the pitch to the melody."""
+    """Return True if a caption names no key, so that the melody alone sets the pitch."""
     return not re.search(r"\b(major|minor)\b", text.lower())
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A piece to be played."""
+    """A request to render a piece."""
 
     seed: int
     channels: int = 1
-    melody: bool = False  # whether to keep the melody alone too
+    melody: bool = False  # True: also keep the melody alone
 
     @property
     def file(self) -> str:
-        """Its name in the folder."""
+        """File name in the store's folder."""
         return f"{self.seed}-{self.channels}{'m' * self.melody}.npz"
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A piece as the codec has it."""
+    """A rendered piece, encoded by the codec."""
 
     codes: np.ndarray  # uint16 [C, K, T]
-    melody: np.ndarray  # int16 [N], empty where it was not wanted
+    melody: np.ndarray  # int16 [N], empty if not requested
 
 
 class Store:
-    """A folder of what was played before; a file of another soundfont or composer is made anew."""
+    """A folder of rendered pieces. A file made with another soundfont or composer is replaced."""
 
     def __init__(self, folder: Path, soundfonts: Sequence[Path]) -> None:
         self.folder, self.soundfonts = folder, list(soundfonts)
 
     def get(self, order: Order) -> Played:
-        """What `prepare` made."""
+        """Read a piece that `prepare` has made."""
         with np.load(self.folder / order.file, allow_pickle=False) as file:
             return Played(file["codes"], file["melody"])
 
     def has(self, order: Order) -> bool:
-        """Whether a whole file of this piece is there."""
+        """Return True if the folder has a complete and current file of this piece."""
         try:
             with np.load(self.folder / order.file, allow_pickle=False) as file:
                 return str(file["about"]) == self._about(compose(order.seed))
@@ -141,7 +141,7 @@ class Store:
             return False
 
     def prepare(self, orders: Sequence[Order], jobs: int, report: Callable[[str], object]) -> None:
-        """Play and code what is missing."""
+        """Render and encode the missing pieces in `jobs` processes."""
         self.folder.mkdir(parents=True, exist_ok=True)
         missing = [order for order in dict.fromkeys(orders) if not self.has(order)]
         if not missing:
@@ -157,7 +157,7 @@ class Store:
                     report(f"{i} of {len(missing)} pieces played")
 
     def make(self, order: Order) -> None:
-        """Play one piece and write it."""
+        """Render one piece, encode it and write its file."""
         piece = compose(order.seed)
         codec = loaded(CODEC)
         rendering = _renderer(self._soundfont(order.seed), codec.sample_rate).render(piece, order.channels)
@@ -178,5 +178,5 @@ class Store:
 
 @lru_cache(maxsize=4)
 def _renderer(soundfont: Path, sample_rate: int) -> Renderer:
-    """One for each soundfont and process: opening takes seconds."""
+    """Return a renderer, one per soundfont and process, because opening a soundfont takes seconds."""
     return Renderer(soundfont, sample_rate)

@@ -1,4 +1,4 @@
-"""The table of what `ecdc bench music` found."""
+"""The result table of `ecdc bench music`."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from .report import interval
 
 TOLERANCE, OCTAVES = 0.08, (0.5, 1.0, 2.0)
 FAMILY_GOAL, TEMPO_GOAL, MELODY_GOAL = 3.0, 0.5, 0.2  # times chance; share; cosine
-WIDE = 0.001  # side to mid energy: 30 dB below
+WIDE = 0.001  # side to mid energy: -30 dB
 
 Row = dict[str, Any]
 
 
 def near(heard: float, bpm: float, factors: Iterable[float] = (1.0,)) -> bool:
-    """Whether a tempo is within the tolerance of another, or of a multiple of it."""
+    """Return True if the tempo `heard` is within TOLERANCE of `bpm`, times any of `factors`."""
     return any(abs(heard / (bpm * factor) - 1) <= TOLERANCE for factor in factors)
 
 
 def markdown(found: Row) -> str:
-    """A line per measure: what was generated, beside floors, ceilings and goals."""
+    """Return a table with one line per measure: generated audio, floor, ceiling and goal."""
     head = ("measure", found["about"]["model"], "floor", "ceiling", "goal")
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
     parts = (_family(found["family"]), *_tempo(found["tempo"]), *_melody(found["melody"]), _frechet(found["frechet"]))
@@ -33,13 +33,13 @@ def markdown(found: Row) -> str:
 
 
 def share(values: Sequence[float]) -> str:
-    """A mean of shares in percent with half of its bootstrap 95 % interval."""
+    """Format a mean of shares in percent with half of its bootstrap 95 % interval."""
     array = np.array(values, dtype=float)
     return f"{array.mean():.0%} ± {interval(array):.0%}"
 
 
 def mean(values: Sequence[float], digits: int = 2) -> str:
-    """A mean with half of its bootstrap 95 % interval."""
+    """Format a mean with half of its bootstrap 95 % interval."""
     array = np.array(values, dtype=float)
     return f"{array.mean():.{digits}f} ± {interval(array):.{digits}f}"
 
@@ -54,7 +54,7 @@ def _tempo(rows: Sequence[Row]) -> Sequence[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = []
     for name, factors in ((f"tempo within {TOLERANCE:.0%}", (1.0,)), ("the same, half or double too", OCTAVES)):
         made, real = ([near(row[key], row["bpm"], factors) for row in rows] for key in ("heard", "real"))
-        # The mean over all other prompts is what shuffling gives, without its chance.
+        # The mean over all other prompts is the expected value of shuffled prompts, without randomness.
         floor = [np.mean([near(row["heard"], o["bpm"], factors) for o in rows if o is not row]) for row in rows]
         goal = f"{TEMPO_GOAL:.0%}" if factors == (1.0,) else ""
         lines.append((name, share(made), f"{share([float(x) for x in floor])} (other prompts)", share(real), goal))

@@ -1,9 +1,9 @@
-"""MusicGen, ours beside transformers': steps a second, drift of eight bits, bandwidth, memory.
+"""Compare our MusicGen with that of transformers: steps per second, error of int8, bandwidth, memory.
 
     ecdc bench musicgen-peer --json bench/results/musicgen_peer.json
 
-Both read the same random weights, of musicgen-small's shape, from one folder. The text encoder
-and the codec are small stand-ins: what is compared is the language model and its sampling.
+Both read the same random weights, in the shape of musicgen-small, from one folder. The text encoder
+and the codec are small placeholders, because only the language model and its sampling are compared.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from .peers import alone, in_turns, memory_of, middle, told, where
 
 PEER, FLOAT, INT8 = "transformers", "ours, float32", "ours, int8"
 N_CODEBOOKS, V, TEXT_DIMENSION, HEAD = 4, 2048, 768, 64
-IDS = (3, 14, 15, 92, 65, 35, 1)  # of a prompt
+IDS = (3, 14, 15, 92, 65, 35, 1)  # token ids of a prompt
 FRAME_RATE = 50
-DELAY = N_CODEBOOKS - 1  # steps beyond the frames
+DELAY = N_CODEBOOKS - 1  # extra steps after the frames
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured; the shape is musicgen-small's."""
+    """The settings of the benchmark; the default shape is that of musicgen-small."""
 
     dimension: int = 1024
     layers: int = 24
-    frames: int = 61  # of each generation: three steps more
+    frames: int = 61  # of each generation; it has DELAY steps more
     turns: int = 5
     top_k: int = 250
     guidance: float = 3.0
@@ -54,12 +54,12 @@ class Setting:
 
     @property
     def steps(self) -> int:
-        """Of the language model in one generation."""
+        """Steps of the language model in one generation."""
         return self.frames + DELAY
 
 
 def transformers() -> Any:
-    """The library, without its warnings and progress bars; raises ClickException where it is not installed."""
+    """Import the library without its warnings and progress bars; raises ClickException if it is not installed."""
     try:
         import transformers as library
     except ImportError as error:
@@ -70,7 +70,7 @@ def transformers() -> Any:
 
 
 def write_random(setting: Setting, folder: Path) -> None:
-    """A model of random weights as transformers saves it."""
+    """Write a model with random weights in the layout of transformers."""
     t = transformers()
     torch.manual_seed(setting.seed)
     ids = {"pad_token_id": V, "bos_token_id": V}
@@ -95,21 +95,21 @@ def write_random(setting: Setting, folder: Path) -> None:
 
 
 def load_peer(folder: Path) -> Any:
-    """transformers' model, whose codec gives the codes themselves."""
+    """Load the model of transformers, with its codec replaced by one that returns the codes."""
     model = transformers().MusicgenForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     model.audio_encoder.decode = lambda codes, audio_scales=None: SimpleNamespace(audio_values=codes.float()[:, 0])
     return model
 
 
 def load_ours(folder: Path, int8: bool) -> MusicGen:
-    """Ours of the same folder, with a text encoder that gives the prompt's words at random."""
+    """Load our model from the same folder, with a text encoder that returns random embeddings."""
     words = torch.randn(len(IDS), TEXT_DIMENSION, generator=torch.Generator().manual_seed(1))
     return MusicGen(load(folder, int8=int8, codec=False).lm, lambda: lambda prompt: words)
 
 
 @torch.no_grad()
 def their_codes(model: Any, setting: Setting, n_frames: int) -> Tensor:
-    """Codes that transformers samples; whatever the codec makes of them is left out."""
+    """Return codes sampled by transformers, without decoding them."""
     torch.manual_seed(setting.seed)
     ids = torch.tensor([IDS])
     options = {"do_sample": True, "top_k": setting.top_k, "guidance_scale": setting.guidance}
@@ -120,14 +120,14 @@ def their_codes(model: Any, setting: Setting, n_frames: int) -> Tensor:
 
 
 def our_codes(model: MusicGen, setting: Setting, n_frames: int, sampling: Sampling | None = None) -> Tensor:
-    """Codes [1, K, T] of ours."""
+    """Return codes [1, K, T] sampled by our model."""
     own = sampling or Sampling(top_k=setting.top_k)
     options = Options(seconds=(n_frames + 0.5) / FRAME_RATE, sampling=own, guidance=Guidance(setting.guidance))
     return model.generate(["words"], options, seeds=[setting.seed])
 
 
 def bytes_per_step(model: MusicGen) -> int:
-    """Of weights that a step reads: all matrices of layers and heads, but for those that prepare the conditions."""
+    """Return the bytes of weights read per step: all matrices of layers and heads, except those that prepare conditions."""
     read = 0
     for name, module in [*model.lm.layers.named_modules(), ("heads", model.lm.heads)]:
         if isinstance(module, Linear | Int8Linear) and not name.endswith("kv"):
@@ -136,7 +136,7 @@ def bytes_per_step(model: MusicGen) -> int:
 
 
 def bandwidth() -> dict[str, float]:
-    """GB (10^9 bytes) a second that torch reads from memory and copies in it, at best of several tries."""
+    """Return the GB (10^9 bytes) per second at which torch reads and copies memory, the best of several tries."""
     source = torch.ones(1 << 28)
     target = torch.empty_like(source)
     n_bytes, found = source.numel() * source.element_size(), {}
@@ -157,7 +157,7 @@ def bandwidth() -> dict[str, float]:
 
 @torch.no_grad()
 def drift(exact: MusicGen, small: MusicGen, n_columns: int, seed: int) -> dict[str, float]:
-    """How far the logits of int8 are from those of float32: over the same random codes, all columns at once and unguided."""
+    """Compare the logits of int8 and float32 on the same random codes, in one pass over all columns and without guidance."""
     codes = torch.randint(V, (1, N_CODEBOOKS, n_columns), generator=torch.Generator().manual_seed(seed))
     found = []
     for model in (exact, small):
@@ -173,7 +173,7 @@ def drift(exact: MusicGen, small: MusicGen, n_columns: int, seed: int) -> dict[s
 
 @torch.no_grad()
 def difference(theirs: Any, ours: MusicGen, n_columns: int, seed: int) -> float:
-    """The largest difference of logits between transformers' and ours, over the spread of logits; unconditioned."""
+    """Return the largest difference of logits to transformers, divided by their standard deviation; without conditions."""
     codes = torch.randint(V, (1, N_CODEBOOKS, n_columns), generator=torch.Generator().manual_seed(seed))
     columns = ours.lm.pattern.spread(codes)
     wanted = theirs.decoder(columns[0]).logits
@@ -181,16 +181,16 @@ def difference(theirs: Any, ours: MusicGen, n_columns: int, seed: int) -> float:
 
 
 def peak(kind: str, setting: Setting, folder: Path, n_threads: int) -> dict[str, float]:
-    """Megabytes that loading and a short generation take above the imported libraries; in a process of its own."""
+    """Return the megabytes that loading and a short generation add to the imported libraries. Call it in a new process."""
     torch.set_num_threads(n_threads)
     if kind == PEER:
-        assert transformers().MusicgenForConditionalGeneration  # is imported only now
+        assert transformers().MusicgenForConditionalGeneration  # imports the class, so that it is not measured
         return memory_of(lambda: their_codes(load_peer(folder), setting, setting.memory_frames))
     return memory_of(lambda: our_codes(load_ours(folder, kind == INT8), setting, setting.memory_frames, GREEDY))
 
 
 def speeds(setting: Setting, folder: Path) -> dict[str, Any]:
-    """Rows of the three, taking turns; their bandwidths, the drift of int8, the difference to transformers'."""
+    """Time the three models in turns; return their rows, the drift of int8, and the difference to transformers."""
     theirs, ours, small = load_peer(folder), load_ours(folder, False), load_ours(folder, True)
     read = {FLOAT: bytes_per_step(ours), INT8: bytes_per_step(small)}
     calls = {
@@ -199,7 +199,7 @@ def speeds(setting: Setting, folder: Path) -> dict[str, Any]:
         INT8: lambda n: our_codes(small, setting, n),
     }
     for call in calls.values():
-        call(4)  # in place of a whole turn that does not count
+        call(4)  # a short warm-up
     times = in_turns({name: partial(call, setting.frames) for name, call in calls.items()}, setting.turns)
     rows = []
     for name, taken in times.items():
@@ -220,7 +220,7 @@ def speeds(setting: Setting, folder: Path) -> dict[str, Any]:
 
 
 def measure(setting: Setting) -> dict[str, Any]:
-    """All figures, as JSON holds them."""
+    """Measure all figures and return them as JSON-compatible values."""
     n_threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "musicgen"
@@ -231,7 +231,7 @@ def measure(setting: Setting) -> dict[str, Any]:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """What `measure` found, as a table and a paragraph."""
+    """Return the results of `measure` as a table and a paragraph."""
     s, memory, machine = found["settings"], found["memory_mb"], found["bandwidth_gb"]
     lines = [
         "| | codes a second | ms per step | times as fast | GB/s of weights | peak memory | private |",

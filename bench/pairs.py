@@ -1,4 +1,4 @@
-"""Is encoding a plain WAV no slower than with an older version: whole processes of both, in turns.
+"""Compare the time of encoding a plain WAV with that of an older version: whole processes of both, in turns.
 
 git worktree add ../before d50f57a && mkdir -p build/before && ln -sfn ../../../before build/before/ecdc
 ecdc bench pairs --before build/before --json bench/results/pairs.json
@@ -24,7 +24,7 @@ from .processor import processor
 
 
 def encode(wav: Path, path: str | None) -> float:
-    """Seconds of `ecdc encode` as a process with one thread, of the package in the folder `path`; None: of this one."""
+    """Return the seconds of `ecdc encode` as a process with one thread, with the package in `path`; None: this version."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"PYTHONPATH": path} if path else {})
     command = [*ECDC, "encode", str(wav), "-o", str(wav.with_suffix(".ecdc")), "--force", "--quiet", "--entropy", "none"]
     began = time.perf_counter()
@@ -33,7 +33,7 @@ def encode(wav: Path, path: str | None) -> float:
 
 
 def measure(before: str, seconds: float, pairs: int) -> dict[str, Any]:
-    """Times of both in seconds, each pair in the other order than the one before, as JSON holds them."""
+    """Return the times of both versions in seconds, as JSON-compatible values. The order alternates from pair to pair."""
     rate, channels = STEREO
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / "a.wav"
@@ -47,7 +47,7 @@ def measure(before: str, seconds: float, pairs: int) -> dict[str, Any]:
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """What `measure` found, as a sentence."""
+    """Return the results of `measure` as a sentence."""
     before, now = found["times"]["before"], found["times"]["now"]
     ratios = [b / a for a, b in zip(before, now, strict=True)]
     return (

@@ -1,8 +1,8 @@
-"""Which order of level and shape codebooks is best: a split codec decoded from every number of either, at equal bitrates.
+"""Find the best order of level and shape codebooks: decode a split codec from each pair of numbers, at equal bitrates.
 
     ecdc bench prefix-order runs/nano-48k/model-020000 --packed runs/audio/packed48
 
-The model must have been trained with `free_order`, or it knows no pairs but those of its own order.
+The model must have been trained with `free_order`. Otherwise it can only decode the pairs of its own order.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ TOTALS = (1, 2, 3, 4, 6, 8, 12, 24)  # codebooks
 
 
 def pairs(quantizer: SplitVQ) -> list[tuple[int, int]]:
-    """Numbers of level and shape codebooks, for every total in TOTALS."""
+    """Return the possible (level, shape) numbers of codebooks, for every total in TOTALS."""
     n_levels, n_shape = len(quantizer.level_places), len(quantizer.shape.codebooks)
     return [(k, total - k) for total in TOTALS for k in range(1, n_levels + 1) if 0 <= total - k <= n_shape]
 
 
 def latents(quantizer: SplitVQ, codes: Tensor, n_levels: int, n_shape: int) -> Tensor:
-    """A decoder's latents from the first codebooks of either kind: codes [B, K, T] of all codebooks -> [B, ..., T]."""
+    """Return the decoder's input from the first codebooks of each kind: codes [B, K, T] of all codebooks -> [B, ..., T]."""
     levels = list(quantizer.level_places)
     others = [place for place in range(quantizer.n_codebooks) if place not in levels]
     shape = quantizer.shape.decode(codes[:, others[:n_shape]])
@@ -48,7 +48,7 @@ def latents(quantizer: SplitVQ, codes: Tensor, n_levels: int, n_shape: int) -> T
 
 @torch.no_grad()
 def compare(clip: Clip, name: str) -> list[dict[str, Any]]:
-    """A clip from every pair of numbers."""
+    """Decode a clip from every pair of numbers and return one row for each."""
     codec = codec_of(name)
     quantizer = codec.quantizer
     if not isinstance(quantizer, SplitVQ):
@@ -66,7 +66,7 @@ def compare(clip: Clip, name: str) -> list[dict[str, Any]]:
 
 
 def markdown(rows: Sequence[dict[str, Any]], kbps_per_codebook: float) -> str:
-    """A row of means for each pair of numbers."""
+    """Return a table with a row of means for each pair of numbers."""
     keys = [key for key in NAMES if any(row.get(key) is not None for row in rows)]
     lines = ["| kbps | levels | shape | " + " | ".join(NAMES[key] for key in keys) + " |", "|---:" * (3 + len(keys)) + "|"]
     for pair in dict.fromkeys((row["levels"], row["shape"]) for row in rows):

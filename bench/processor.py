@@ -1,4 +1,4 @@
-"""The name of the machine that figures are from."""
+"""The name of the machine on which figures were measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def processor() -> str:
-    """The processor's name, where the system tells it."""
+    """Return the processor's name, or the machine type if the system does not give a name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

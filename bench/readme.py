@@ -2,7 +2,7 @@
 
     ecdc bench figures            # after a bench command wrote new results; --check only compares
 
-Each stands between two comments, `<!-- figures: NAME -->` and `<!-- end -->`. How the results were made:
+Each block stands between two comments, `<!-- figures: NAME -->` and `<!-- end -->`. Commands that made the results:
 
     ecdc bench --output runs/bench && cp runs/bench/rows.jsonl bench/results/quality.jsonl
     ecdc bench --packed runs/audio/packed --output runs/valid && cp runs/valid/rows.jsonl bench/results/validation.jsonl
@@ -62,22 +62,22 @@ FILES = (
     ROOT / "plugins" / "musicgen" / "weights" / "musicgen-nano" / "CARD.md",
 )
 BLOCK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-SHOWN = ("visqol", "zimtohrli", "mel", "stft", "si_sdr")  # of all clips; speech has its own metrics beside them
+SHOWN = ("visqol", "zimtohrli", "mel", "stft", "si_sdr")  # metrics for all clips; speech has more metrics
 
 
 def quality(path: Path, kind: str | None = None) -> str:
-    """The table of a run's rows, and under it what they are of."""
+    """Return the table of a run's rows, followed by a description of the measurement."""
     rows = read_rows(path)
     keys = [key for key in ALL if (key in SHOWN if kind is None else key not in ("mel", "stft"))]
     table = report.markdown(report.summarize(rows, keys, kind), keys)
     return f"{table}\n\n{report.describe([row for row in rows if kind in (None, row['kind'])])}"
 
 
-FRONT = ("nano-24k 3", "nano-24k 6", "Opus 6", "Opus 12")  # of the README
+FRONT = ("nano-24k 3", "nano-24k 6", "Opus 6", "Opus 12")  # codecs in the README
 
 
 def front(path: Path) -> str:
-    """The README's short table: all clips, and PESQ of speech."""
+    """Return the README's short table: two metrics over all clips, and PESQ over speech."""
     rows = [row for row in read_rows(path) if row["codec"] in FRONT]
     everything, speech = report.summarize(rows, ("visqol", "zimtohrli")), report.summarize(rows, ("pesq",), "speech")
     names = "codec", "real kbps", "ViSQOL (1 to 5)", "Zimtohrli (1 to 5)", "PESQ, speech (1 to 4.64)"
@@ -115,7 +115,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
 
 
 def rendered(text: str) -> str:
-    """A document with its figures as the results have them; raises KeyError for a name that is not in BLOCKS."""
+    """Return a document with every block made from the results; raises KeyError for a name that is not in BLOCKS."""
     return BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found[2]]()}\n\n{found[3]}", text)
 
 

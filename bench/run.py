@@ -1,7 +1,7 @@
-"""A run: every codec on every clip, one row each, resumable and the same for the same seed.
+"""Run every codec on every clip, with one row for each pair. A run can be resumed, and equal seeds give equal rows.
 
-The output folder holds `run.json` (what is measured), `rows.jsonl` (a row for each clip and codec, as they are done;
-sorted at the end), `audio/` (what was decoded), and what `report` makes of them.
+The output folder holds `run.json` (what is measured), `rows.jsonl` (a row for each clip and codec, in order of completion;
+sorted at the end), `audio/` (decoded audio), and the output of `report`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run measures."""
+    """The clips, codecs and metrics of a run."""
 
     clips: Sequence[Clip]
     coders: Sequence[Coder]
@@ -43,7 +43,7 @@ class Plan:
     seed: int
 
     def fingerprint(self) -> dict[str, Any]:
-        """What must be equal for rows to belong together, as JSON."""
+        """Return JSON-compatible values that must be equal for rows to belong to the same run."""
         return {
             "seed": self.seed,
             "metrics": list(self.metrics),
@@ -57,7 +57,7 @@ def _digest(data: bytes) -> str:
 
 
 def _weights(coder: Coder) -> str:
-    """A hash of a model's weights, so that rows of older ones are not taken for the new one's; '' for other codecs."""
+    """Return a hash of a model's weights, so that rows of older weights are not reused; '' for other codecs."""
     if not isinstance(coder, Ours):
         return ""
     digest = hashlib.sha256()
@@ -67,7 +67,7 @@ def _weights(coder: Coder) -> str:
 
 
 def commit() -> str:
-    """The commit of the checkout that this runs from, with '+' where files were changed; '' outside of one."""
+    """Return the commit of the checkout that contains this file, with '+' if files were changed; '' outside of one."""
     here = Path(__file__).parent
     try:
         found = subprocess.run(["git", "describe", "--always", "--dirty=+", "--abbrev=10"], cwd=here, capture_output=True)
@@ -77,7 +77,7 @@ def commit() -> str:
 
 
 def measure(clip: Clip, coder: Coder, metrics: Sequence[str], audio_path: Path) -> Row:
-    """The row of one clip and codec; what goes wrong stands in it as `problem`. The decoded audio goes to `audio_path`."""
+    """Measure one clip with one codec and return its row; failures are stored as `problem`. Writes audio to `audio_path`."""
     row: Row = {"clip": clip.name, "kind": clip.kind, "codec": coder.name, "family": coder.family}
     row |= {"seconds": round(clip.seconds, 3), "reference_rate": clip.sample_rate, "bandwidth_hz": clip.bandwidth_hz}
     if clip.problem:
@@ -87,7 +87,7 @@ def measure(clip: Clip, coder: Coder, metrics: Sequence[str], audio_path: Path) 
             coded = coder.code(clip.audio, clip.sample_rate, Path(folder))
     except Missing as missing:
         return row | {"problem": str(missing), "missing": True}
-    except Exception as error:  # one clip that a codec cannot take ends no run
+    except Exception as error:  # one failed clip must not end the run
         return row | {"problem": f"{type(error).__name__}: {' '.join(str(error).split())}"}
     audio_path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(audio_path, np.clip(coded.audio, -1, 1), clip.sample_rate, subtype="PCM_16", format="FLAC")
@@ -102,20 +102,20 @@ def measure(clip: Clip, coder: Coder, metrics: Sequence[str], audio_path: Path) 
 
 
 def audio_file(output: Path, clip: str, codec: str) -> Path:
-    """Where the decoded audio of a row is."""
+    """Return the path of a row's decoded audio."""
     return output / "audio" / slug(clip) / f"{slug(codec)}.flac"
 
 
 def slug(name: str) -> str:
-    """A name as part of a path: unlike names stay unlike."""
+    """Return a name that is safe in a path; different names stay different."""
     plain = re.sub(r"[^\w.-]+", "_", name).strip("._")[:60]
     return plain if plain == name else f"{plain}-{_digest(name.encode())[:6]}"
 
 
 def prepare(output: Path, plan: Plan, force: bool) -> list[Row]:
-    """Make the folder ready, and return the rows that an interrupted run of the same plan left there.
+    """Prepare the folder, and return the rows of an interrupted run of the same plan.
 
-    Raises ValueError where the folder holds another run and `force` is not given.
+    Raises ValueError if the folder holds another run and `force` is False.
     """
     output.mkdir(parents=True, exist_ok=True)
     described, rows_path = output / "run.json", output / "rows.jsonl"
@@ -133,7 +133,7 @@ def prepare(output: Path, plan: Plan, force: bool) -> list[Row]:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a file; a last line that was cut off is left out."""
+    """Read the rows of a file, without a truncated last line."""
     rows = []
     for line in path.read_text().splitlines():
         try:
@@ -144,9 +144,9 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def run(plan: Plan, output: Path, jobs: int, force: bool, done: Callable[[Row], object]) -> list[Row]:
-    """Measure what is not measured yet, `jobs` rows at a time; returns all rows in the plan's order.
+    """Measure the missing rows, `jobs` at a time; return all rows in the plan's order.
 
-    Calls `done` with each row. Interrupted, it leaves what was measured, and the same call goes on from there.
+    Calls `done` with each row. If interrupted, finished rows are kept, and the same call continues from there.
     """
     known = {(row["clip"], row["codec"]): row for row in prepare(output, plan, force)}
     where = {"seed": plan.seed, "commit": commit(), "device": processor()}

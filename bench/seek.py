@@ -1,9 +1,9 @@
-"""The cost of five seconds from the middle of ten hours, beside that of a file of five seconds.
+"""Compare the cost of decoding five seconds from the middle of ten hours with that of a file of five seconds.
 
     ecdc bench seek
 
-The long file's codes are those of the bundled speech clip, over and over; both files are decoded by
-`ecdc decode` as whole processes that take turns, so start-up is part of both.
+The long file repeats the codes of the bundled speech clip. Both files are decoded by `ecdc decode`, as whole
+processes in turns, so both times include start-up.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .processor import processor
 
 
 def long_file(clip: Path, path: Path, hours: float) -> None:
-    """A token file of `hours`, of the clip's codes in a row."""
+    """Write a token file of `hours` that repeats the clip's codes."""
     with open_codes(clip) as file:
         codes, header = file.codes(), file.header
         n_frames = round(hours * 3600 * file.frame_rate)
@@ -39,13 +39,13 @@ def long_file(clip: Path, path: Path, hours: float) -> None:
 
 
 def measure(hours: float, seconds: float, repeats: int, folder: Path) -> dict[str, Any]:
-    """Times of the three commands, taking turns, as JSON holds them."""
+    """Return the times of the three commands, run in turns, as JSON-compatible values."""
     clip, long, short, wav = (folder / name for name in ("clip.ecdc", "long.ecdc", "short.ecdc", "out.wav"))
     encode_file(CLIPS / "speech_it.flac", clip, load("nano-24k"), kbps=6)
     long_file(clip, long, hours)
     long_file(clip, short, seconds / 3600)
     cut = long.with_name("cut.ecdc")
-    cut.write_bytes(long.read_bytes()[:-1000])  # no END chunk: the heads of its chunks are scanned
+    cut.write_bytes(long.read_bytes()[:-1000])  # no END chunk, so that the heads of its chunks are scanned
     span = ["--start", f"{hours * 1800:g}", "--duration", f"{seconds:g}"]
     commands = {
         f"all of {seconds:g} s": ["decode", str(short)],
@@ -65,7 +65,7 @@ def measure(hours: float, seconds: float, repeats: int, folder: Path) -> dict[st
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """What `measure` found, as a paragraph and a table."""
+    """Return the results of `measure` as a paragraph and a table."""
     lines = [found["about"], "", "| decoded | seconds | spread | ratio |", "|---|---:|---:|---:|"]
     first = next(iter(found["times"].values()))
     for name, values in found["times"].items():

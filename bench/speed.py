@@ -1,9 +1,9 @@
-"""Time codecs side by side: one process, the same clip, repeats taken in turns.
+"""Time codecs side by side: in one process, on the same clip, in turns.
 
-    ecdc bench speed                    # or: ecdc bench speed
+    ecdc bench speed
 
-A codec is added by a function in `CONTENDERS`. Medians are compared, because other work on the
-machine only ever adds time, and in bursts. Random weights are fair for speed.
+To add a codec, add a function to `CONTENDERS`. Medians are compared, because other work on the
+machine only adds time, in bursts. Random weights are as fast as trained ones.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from .encodec_peer import random_encodec
 from .processor import processor
 
 SAMPLE_RATE = 24_000  # Hz, of all contenders
-MEMORY_SECONDS = 60.0  # length of the clip whose coding takes the memory that is told
+MEMORY_SECONDS = 60.0  # length of the clip for the memory measurement
 
 
 @dataclass
 class Contender:
-    """A codec to time, and how long its calls took, in seconds."""
+    """A codec to time, and the times of its calls in seconds."""
 
     name: str
-    encode: Callable[[Tensor], Any]  # [1, 1, N] -> what `decode` takes
+    encode: Callable[[Tensor], Any]  # [1, 1, N] -> the input of `decode`
     decode: Callable[[Any], Any]
     codec: Codec | None = None  # ours, for streaming
     encode_times: list[float] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Speed:
-    """A row of the table; spreads are interquartile ranges as shares of the medians."""
+    """A row of the table; spreads are interquartile ranges as fractions of the medians."""
 
     codec: str
     threads: int
@@ -64,7 +64,7 @@ class Speed:
 
 
 def clip(seconds: float, seed: int) -> Tensor:
-    """Tones and noise that swell and fade: [1, 1, N]."""
+    """Return tones and noise with a periodic level: [1, 1, N]."""
     generator = torch.Generator().manual_seed(seed)
     t = torch.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     tones = torch.sin(2 * torch.pi * 220 * t) + torch.sin(2 * torch.pi * 1234 * t)
@@ -73,7 +73,7 @@ def clip(seconds: float, seed: int) -> Tensor:
 
 
 def peer_encodec(kbps: float, seed: int) -> Any:
-    """PyPI's EnCodec, 24 kHz, with random weights."""
+    """Return PyPI's EnCodec for 24 kHz with random weights."""
     torch.manual_seed(seed)
     peer = random_encodec(ENCODEC_24KHZ, clip(10, seed=seed + 1))
     peer.set_target_bandwidth(kbps)
@@ -81,7 +81,7 @@ def peer_encodec(kbps: float, seed: int) -> Any:
 
 
 def our_encodec(kbps: float, seed: int) -> Codec:
-    """Ours, with the peer's weights."""
+    """Return our EnCodec with the weights of `peer_encodec`."""
     codec = Codec(ENCODEC_24KHZ)
     codec.load_state_dict(convert(peer_encodec(kbps, seed).state_dict(), codec, Path("PyPI encodec")))
     return codec.ready()
@@ -103,7 +103,7 @@ def _nano(kbps: float, seed: int) -> Contender:
 
 
 def _opus(kbps: float, seed: int) -> Contender:
-    """libopus inside libsndfile, at its default bitrate and complexity, always on one thread."""
+    """Return libopus in libsndfile, at its default bitrate and complexity, always on one thread."""
 
     def encode(wav: Tensor) -> bytes:
         stream = io.BytesIO()
@@ -117,7 +117,7 @@ CONTENDERS: tuple[Callable[[float, int], Contender], ...] = (_peer, _our_encodec
 
 
 def time_all(all_: Sequence[Contender], wav: Tensor, repeats: int) -> None:
-    """Fill in the times, the contenders taking turns; a first turn is not counted."""
+    """Fill in the times, with the contenders in turns. The first turn is not counted."""
     for contender in all_:
         contender.encode_times, contender.decode_times = [], []
     for turn in range(repeats + 1):
@@ -133,7 +133,7 @@ def time_all(all_: Sequence[Contender], wav: Tensor, repeats: int) -> None:
 
 
 def speeds(all_: Sequence[Contender], seconds: float, threads: int) -> Iterator[Speed]:
-    """A row for each contender whose times are taken."""
+    """Yield a row for each contender after `time_all`."""
     first = all_[0]
     for contender in all_:
         encode, decode = (_figures(times, seconds) for times in (contender.encode_times, contender.decode_times))
@@ -145,16 +145,17 @@ def speeds(all_: Sequence[Contender], seconds: float, threads: int) -> Iterator[
 
 
 def _figures(times: list[float], seconds: float) -> tuple[float, float]:
-    """Times real time, and the spread."""
+    """Return the speed in times real time, and its spread."""
     low, middle, high = quantiles(times, n=4)
     return round(seconds / middle, 2), round((high - low) / middle, 3)
 
 
 def latency(contender: Contender, repeats: int) -> dict[str, float] | None:
-    """Of a stream that is fed an eighth of a frame at a time, in milliseconds.
+    """Measure the latency of a stream fed with an eighth of a frame at a time, in milliseconds.
 
-    `first_sample_ms`: what goes in before the first sample comes out (reflecting padding makes EnCodec wait there);
-    `delay_ms`: the same for any sample later on; `work_per_frame_ms`: the median time of calls with output, of `frame_ms`.
+    `first_sample_ms`: input needed before the first sample comes out (EnCodec's reflection padding adds to it);
+    `delay_ms`: the largest such delay later on; `work_per_frame_ms`: median time of the calls with output, to compare with
+    `frame_ms`. Returns None for codecs without streaming.
     """
     codec = contender.codec
     if codec is None:
@@ -180,11 +181,11 @@ def latency(contender: Contender, repeats: int) -> dict[str, float] | None:
 
 
 def peak_memory(index: int, kbps: float, seed: int) -> float:
-    """Megabytes (10^6 bytes) at the peak of a process that codes MEMORY_SECONDS with one contender."""
+    """Return the peak memory in megabytes (10^6 bytes) of a process that codes MEMORY_SECONDS with one contender."""
     torch.set_num_threads(1)
     contender = CONTENDERS[index](kbps, seed)
     contender.decode(contender.encode(clip(MEMORY_SECONDS, seed)))
-    # VmHWM begins anew with each program; ru_maxrss begins with what its parent had.
+    # VmHWM starts from zero in each program; ru_maxrss starts with the peak of the parent.
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
@@ -193,7 +194,7 @@ def peak_memory(index: int, kbps: float, seed: int) -> float:
 
 
 def flips(wav: Tensor, kbps: float, seed: int) -> dict[str, int]:
-    """How many codes differ from the peer's: none on the reference path, hardly any on the fast one."""
+    """Count the codes that differ from PyPI's: none are expected on the reference path, very few on the fast path."""
     peer, codec = peer_encodec(kbps, seed), our_encodec(kbps, seed)
     with torch.no_grad():
         wanted = peer.encode(wav)[0][0]
@@ -203,7 +204,7 @@ def flips(wav: Tensor, kbps: float, seed: int) -> dict[str, int]:
 
 
 def measure(seconds: float, kbps: float, repeats: int, threads: Sequence[int], seed: int) -> dict[str, Any]:
-    """All figures, as JSON holds them."""
+    """Measure all figures and return them as JSON-compatible values."""
     wav = clip(seconds, seed)
     all_ = [make(kbps, seed) for make in CONTENDERS]
     rows: list[Speed] = []
@@ -227,7 +228,7 @@ def measure(seconds: float, kbps: float, repeats: int, threads: Sequence[int], s
 
 
 def markdown(found: dict[str, Any]) -> str:
-    """What `measure` found, as a paragraph and two tables."""
+    """Return the results of `measure` as a paragraph and two tables."""
     s, n = found["settings"], found["flips"]
     lines = [
         f"{s['seconds']:g} s at {s['kbps']:g} kbps, float32, {found['device']}, torch {found['torch']}; medians of "

@@ -1,8 +1,8 @@
-"""How fast a codec trains: seconds of audio per second, in one process and in two, with the share of each part of a step.
+"""Measure how fast a codec trains: seconds per step, and seconds of audio per second, in one process and in two.
 
     ecdc bench train-speed nano-48k --packed runs/audio/packed
 
-A step counts in full: drawing, coding, all losses, gradients, optimizers and codebooks. Medians over steps.
+The time of a step includes everything: drawing, coding, all losses, gradients, optimizers and codebooks. Medians over steps.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from ..codec.train.run import Run
 from ..codec.train.step import draw_audio, row_samples, start_codebooks, train_step
 from .processor import processor
 
-WARM_UP = 3  # steps before those that count
+WARM_UP = 3  # uncounted steps at the start
 
 
 def measure(name: str, folder: Path, n_steps: int) -> dict[str, Any] | None:
-    """The row of this group of processes, from the first of them."""
+    """Train in this group of processes; return the row in the first process, None in the others."""
     torch.set_num_threads(1)
     parallel.start()
     recipe: Recipe = dataclasses.replace(read_recipe(find_recipe(name)), kmeans_seconds=60.0)
@@ -53,7 +53,7 @@ def measure(name: str, folder: Path, n_steps: int) -> dict[str, Any] | None:
 
 
 def in_processes(name: str, folder: Path, n_steps: int, n_processes: int) -> dict[str, Any]:
-    """`measure` under torchrun."""
+    """Run `measure` under torchrun and return its row; raises ClickException if it fails."""
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n_processes), "-m",
         "ecdc.bench.train_speed", name, "--packed", str(folder), "--steps", str(n_steps), "--worker",

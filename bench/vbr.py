@@ -1,4 +1,4 @@
-"""Variable bitrate against one K throughout, clip by clip at the same bytes.
+"""Compare variable bitrate with a constant K, clip by clip at equal sizes.
 
 ecdc bench vbr                     # or --packed runs/audio/packed; --json FILE keeps the figures
 """
@@ -28,7 +28,7 @@ KINDS = "fixed", "variable"
 
 
 def compare(clip: Clip, kbps: float, folder: Path) -> dict[str, Any]:
-    """A clip at a fixed rate, and at what it then takes with a rate that varies."""
+    """Code a clip at a fixed rate, then with a variable rate at the same real bitrate; return both results."""
     codec = loaded(MODEL)
     wav, coded, back = (folder / name for name in ("in.wav", "a.ecdc", "out.wav"))
     soundfile.write(wav, clip.audio, clip.sample_rate, subtype="FLOAT")
@@ -48,7 +48,7 @@ def compare(clip: Clip, kbps: float, folder: Path) -> dict[str, Any]:
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """Means at each rate, and the paired difference in mel distance with its bootstrap 95 % interval."""
+    """Return a table of means at each rate, with the paired difference in mel distance and its bootstrap 95 % interval."""
     head = "nominal kbps", "bytes, variable / fixed", "mel, fixed", "mel, variable", "difference", "SI-SDR, fixed", "variable"
     lines = ["| " + " | ".join(head) + " |", "|---:" * len(head) + "|"]
     for kbps in sorted({row["kbps"] for row in rows}):

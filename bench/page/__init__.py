@@ -1,7 +1,7 @@
 """The listening page: figures, plots, sound, spectrograms and two blind tests in one HTML file that needs no network.
 
-The file's behaviour is in the scripts beside this module, in the order of `SCRIPTS`; they become one script, whose hash is
-the only thing that the page's security policy lets run.
+The JavaScript files beside this module are joined, in the order of `SCRIPTS`, into one script. The page's security policy
+allows only this script to run, by its hash.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Metric:
-    """A column of figures: its key in rows, its name and unit for people, and which way is better."""
+    """A column of figures: its key in rows, its displayed name and unit, and which direction is better."""
 
     key: str
     name: str
@@ -39,7 +39,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Coder:
-    """A codec at a setting; `kbps` is its mean real rate, None where a rate means nothing (low-passed anchors)."""
+    """A codec at a setting; `kbps` is its mean real bitrate, None if it has none (low-passed anchors)."""
 
     name: str
     family: str
@@ -49,10 +49,10 @@ class Coder:
 
 @dataclass(frozen=True)
 class Sound:
-    """A clip: `reference` and what each codec made of it, mono float32 [N] of equal length at `sample_rate`.
+    """A clip: `reference` and the decoded audio of each codec, mono float32 [N] of equal length at `sample_rate`.
 
-    `bandwidth_hz` is where the content of the recording itself ends. A codec that failed on
-    the clip is left out of `decoded`.
+    `bandwidth_hz` is the highest frequency in the recording itself. A codec that failed on
+    the clip is missing from `decoded`.
     """
 
     name: str
@@ -84,10 +84,10 @@ class Page:
 
 
 def write_page(target: Path, page: Page) -> None:
-    """Write one self-contained HTML file, which appears only when whole.
+    """Write one self-contained HTML file, which appears only when it is complete.
 
-    Audio beyond ±1 is clipped, as in any 16-bit file. Raises ValueError, naming the place, for
-    what cannot be shown: see `check_page`.
+    Audio beyond ±1 is clipped, as in any 16-bit file. Raises ValueError, with the place of the fault, if
+    the content cannot be shown: see `check_page`.
     """
     check_page(page)
     sounds = [versions(sound, page.coders) for sound in page.sounds]
@@ -107,13 +107,13 @@ def write_page(target: Path, page: Page) -> None:
 
 
 def versions(sound: Sound, coders: Sequence[Coder]) -> dict[str, np.ndarray]:
-    """What can be heard of a clip: the reference, then the codecs in their order, int16 [N] each."""
+    """Return the playable versions of a clip: the reference, then the codecs in order, int16 [N] each."""
     signals = {REFERENCE: sound.reference} | {c.name: sound.decoded[c.name] for c in coders if c.name in sound.decoded}
     return {name: np.clip(np.rint(np.asarray(x) * 32768.0), -32768, 32767).astype(np.int16) for name, x in signals.items()}
 
 
 def page_id(page: Page, sounds: Sequence[Mapping[str, np.ndarray]]) -> str:
-    """SHA-256 (hex) of what listeners judge, names and samples; the same whatever the figures and facts around it say."""
+    """Return the SHA-256 (hex) of what listeners judge: names and samples, but not the figures and facts beside them."""
     digest = hashlib.sha256()
     for sound, signals in zip(page.sounds, sounds, strict=True):
         digest.update(json.dumps([sound.name, sound.sample_rate, len(sound.reference), list(signals)]).encode())
@@ -123,7 +123,7 @@ def page_id(page: Page, sounds: Sequence[Mapping[str, np.ndarray]]) -> str:
 
 
 def describe(page: Page, sounds: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
-    """All that the scripts know beside the audio."""
+    """Return all data of the scripts except the audio."""
     about = ("name", "kind", "licence", "sample_rate", "bandwidth_hz")
     return {
         "id": page_id(page, sounds),
@@ -140,12 +140,12 @@ def describe(page: Page, sounds: Sequence[Mapping[str, np.ndarray]]) -> dict[str
 
 
 def script_json(data: Any) -> str:
-    """JSON that no HTML parser can mistake for the end of a script."""
+    """Return JSON in which no HTML parser can find the end of a script."""
     return json.dumps(data, allow_nan=False, default=float).replace("<", "\\u003c")
 
 
 def audio_html(page: Page, sounds: Sequence[Mapping[str, np.ndarray]]) -> Iterator[str]:
-    """One inert block of base64 FLAC per clip and version; their order is that of `describe`."""
+    """Yield one inert script block of base64 FLAC per clip and version, in the order of `describe`."""
     for clip, (sound, signals) in enumerate(zip(page.sounds, sounds, strict=True)):
         for samples in signals.values():
             coded = io.BytesIO()
@@ -155,7 +155,7 @@ def audio_html(page: Page, sounds: Sequence[Mapping[str, np.ndarray]]) -> Iterat
 
 
 def plot_html(caption: str, svg: str) -> str:
-    """A plot as an image: what an SVG says may neither run nor leak into the page."""
+    """Return a plot as an <img>, so that the SVG can neither run scripts nor change the page."""
     text, source = html.escape(caption), base64.b64encode(svg.encode()).decode()
     image = f'<img alt="{text}" src="data:image/svg+xml;base64,{source}">'
     return f'<figure><div class="scroll" tabindex="0">{image}</div><figcaption>{text}</figcaption></figure>'

@@ -1,4 +1,4 @@
-"""What a page can show, checked before a byte of it is written."""
+"""Checks of a page's content, made before anything is written."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from . import Page, Sound
 
 REFERENCE = "reference"  # the original's name in result files
-SAMPLE_RATES = range(8000, 96_001)  # Hz, what every browser can play without resampling
-MAX_NAME = 1000  # characters, which result files keep to
+SAMPLE_RATES = range(8000, 96_001)  # Hz, rates that every browser can play without resampling
+MAX_NAME = 1000  # characters; the limit of result files too
 OTHER_KEYS = ("clip", "codec", "kbps", "why")
 
 
 def check_page(page: Page) -> None:
-    """Raise ValueError for the first thing that does not fit: names, lengths, rates, unknown clips or codecs, NaN."""
+    """Raise ValueError for the first fault found: names, lengths, rates, unknown clips or codecs, NaN."""
     coders = distinct("codec", (coder.name for coder in page.coders), (REFERENCE,))
     clips = distinct("clip", (sound.name for sound in page.sounds))
     keys = distinct("metric", (metric.key for metric in page.metrics), OTHER_KEYS)
@@ -35,7 +35,7 @@ def check_page(page: Page) -> None:
 
 
 def distinct(what: str, names: Iterable[str], reserved: tuple[str, ...] = ()) -> set[str]:
-    """The names: none empty, too long, there twice or reserved."""
+    """Return the set of names; raises ValueError if one is empty, too long, duplicate or reserved."""
     found: set[str] = set()
     for name in names:
         faults = {
@@ -52,7 +52,7 @@ def distinct(what: str, names: Iterable[str], reserved: tuple[str, ...] = ()) ->
 
 
 def check_sound(sound: Sound, coders: set[str]) -> None:
-    """A clip: known codecs, a playable rate, finite samples, [N] of one length above zero."""
+    """Raise ValueError unless a clip has known codecs, a playable rate, and finite samples [N] of equal length N > 0."""
     if sound.sample_rate not in SAMPLE_RATES:
         limits = f"{SAMPLE_RATES.start}..{SAMPLE_RATES.stop - 1} Hz"
         raise ValueError(f"clip {sound.name!r}: browsers play {limits}, not {sound.sample_rate}")
@@ -70,7 +70,7 @@ def check_sound(sound: Sound, coders: set[str]) -> None:
 
 
 def check_row(where: str, row: Mapping[str, Any], keys: set[str], names: Mapping[str, set[str]], are_means: bool) -> None:
-    """A row of figures: known names; every metric None, or finite: a number, or a mean and its half interval."""
+    """Raise ValueError unless a row has known names and finite metrics: None, a number, or [mean, half interval]."""
     for key, known in names.items():
         if row.get(key) not in known:
             raise ValueError(f"{where}: {key} {row.get(key)!r} is not on the page")
@@ -84,6 +84,6 @@ def check_row(where: str, row: Mapping[str, Any], keys: set[str], names: Mapping
 
 
 def check_number(where: str, value: Any) -> None:
-    """None or a finite number."""
+    """Raise ValueError unless `value` is None or a finite number."""
     if value is not None and not math.isfinite(value):
         raise ValueError(f"{where} is {value}; give a finite number, or None and a reason")
