@@ -175,7 +175,7 @@ def markdown(found: dict[str, Any]) -> str:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(seconds: float, peer_seconds: float, repeats: int, seed: int, target: Path | None) -> None:
-    """Print a table of what the container costs, in time and in bytes."""
+    """Print a table of the container's cost in time and in bytes."""
     codes = random_codes(seconds, 8, seed)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "hour.ecdc"

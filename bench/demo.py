@@ -29,7 +29,7 @@ DEMO_CLIPS = (CLIPS / "music_cavern.flac", CLIPS / "speech_it.flac")  # with the
 @click.option("--kbps", type=float, default=6.0, show_default=True)
 @click.option("--model", default="nano-24k", show_default=True)
 def main(output: Path, kbps: float, model: str) -> None:
-    """Encode and decode the bundled clips and show what came of it."""
+    """Encode and decode the bundled clips and show the results."""
     output.mkdir(parents=True, exist_ok=True)
     codec = load(model)
     encode_file(CLIPS / "speech_it.flac", output / "warm-up.ecdc", codec, kbps=kbps)  # the first calls compile and allocate

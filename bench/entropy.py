@@ -177,7 +177,7 @@ def run(folder: Path | None, seconds: float, lm: Path | None, timed: bool) -> di
 @click.option("--no-speed", is_flag=True, help="Sizes only.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(folder: Path | None, seconds: float, lm: Path | None, no_speed: bool, target: Path | None) -> None:
-    """Measure what the entropy prior of nano-24k saves and how fast it is, beside other coders."""
+    """Measure the savings and the speed of nano-24k's entropy prior, compared with other coders."""
     try:
         found = run(folder, seconds, lm, not no_speed)
     except ValueError as error:

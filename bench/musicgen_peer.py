@@ -265,7 +265,7 @@ def markdown(found: dict[str, Any]) -> str:
 @click.option("--seed", default=Setting.seed, show_default=True)
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(target: Path | None, **given: Any) -> None:
-    """Time MusicGen beside transformers', and measure its memory."""
+    """Compare the speed and memory of MusicGen with that of transformers."""
     found = measure(replace(Setting(), **given))
     click.echo(markdown(found))
     if target:

@@ -64,7 +64,7 @@ def markdown(found: dict[str, Any]) -> str:
 @click.option("--pairs", type=click.IntRange(1), default=7, show_default=True)
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(before: str, commit: str, seconds: float, pairs: int, target: Path | None) -> None:
-    """Print what encoding a WAV takes, beside an older version."""
+    """Print the time of encoding a WAV, compared with an older version."""
     found = measure(before, seconds, pairs) | {"before": commit}
     click.echo(markdown(found))
     if target:

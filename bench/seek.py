@@ -81,7 +81,7 @@ def markdown(found: dict[str, Any]) -> str:
 @click.option("--repeats", type=click.IntRange(2), default=9, show_default=True)
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(hours: float, seconds: float, repeats: int, target: Path | None) -> None:
-    """Print what a span of a long file costs, against a short file."""
+    """Print the cost of decoding a span of a long file, compared with a short file."""
     with tempfile.TemporaryDirectory() as folder:
         found = measure(hours, seconds, repeats, Path(folder))
     click.echo(markdown(found))

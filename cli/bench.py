@@ -76,7 +76,7 @@ from .common import InputError, guard
 def bench_command(ctx: click.Context, output: Path | None, rate: int, seconds: float, no_page: bool, **given: Any) -> None:
     """Measure codecs on clips: real bitrates, quality metrics, plots and a page to listen.
 
-    An interrupted run goes on by the same command.
+    After an interruption, the same command continues the run.
     """
     if ctx.invoked_subcommand is not None:
         return

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 @click.option("--lm", metavar="FILE", help="Weights of EnCodec's language model: to read, or write, entropy coded version 0.")
 @output_options
 def convert_command(input: str, model: str | None, lm: str | None, output: str, force: bool) -> None:
-    """Turn the original EnCodec's container (version 0) into version 1, or version 1 into that.
+    """Convert the original EnCodec's container (version 0) to version 1, or version 1 to version 0.
 
-    The codes stay as they are. Version 0 has places for encodec_24khz and encodec_48khz only,
-    and for neither tags nor the original sample rate. Where its codes were entropy coded by the
-    language model, its weights are needed (--lm) and a machine that computes as the writer's did.
+    The codes do not change. Version 0 supports only encodec_24khz and encodec_48khz, and stores
+    neither tags nor the original sample rate. If its codes were entropy coded with the language
+    model, the weights are needed (--lm), and a machine that computes exactly as the writer's did.
     """
     with guard(input):
         check_output((input,), output, force)

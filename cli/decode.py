@@ -73,9 +73,9 @@ def decode_command(
     """Decode .ecdc files, or all of them in folders, into audio.
 
     INPUT is a file, a folder, or '-' for standard input. Files of the original EnCodec
-    (version 0) are read too; name their checkpoint with --model. Of a folder every .ecdc file at
-    any depth is decoded, and every other file is named; outputs that exist are kept, so that the same
-    command goes on after an interruption.
+    (version 0) are read too; give their checkpoint with --model. In a folder, every .ecdc file at
+    any depth is decoded, and all other files are listed. Existing outputs are kept, so after an
+    interruption the same command continues.
     """
     if given["partial"] and (given["start"] or given["duration"] is not None):
         raise click.UsageError("--partial takes whole files: repair the file, then decode a span of it")

@@ -43,7 +43,7 @@ def opened(names: tuple[str, ...], output: str, force: bool) -> Iterator[tuple[l
 @click.option("--kbps", type=Finite(), required=True, help="Bitrate of the whole result, at most.")
 @output_options
 def peel_command(input: str, kbps: float, output: str, force: bool) -> None:
-    """Drop codebooks: the result is what encoding at the lower bitrate gives."""
+    """Drop codebooks. The result equals encoding at the lower bitrate."""
     from ..format.edit import codebooks_for, peel
 
     with opened((input,), output, force) as ((reader,), stream):
@@ -58,7 +58,7 @@ def peel_command(input: str, kbps: float, output: str, force: bool) -> None:
 def cut_command(input: str, start: Fraction, duration: Fraction | None, output: str, force: bool) -> None:
     """Take a part of a file, without decoding it.
 
-    Two seconds before the part are kept for the decoder to settle, and dropped by it.
+    Two seconds before the part are kept so that the decoder can settle; it drops them.
     """
     from ..format.edit import cut
 
@@ -70,7 +70,7 @@ def cut_command(input: str, start: Fraction, duration: Fraction | None, output: 
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @output_options
 def cat_command(inputs: tuple[str, ...], output: str, force: bool) -> None:
-    """Join files of one token space, one after the other, in whole frames."""
+    """Join files of one token space in order, in whole frames."""
     from ..format.edit import cat
 
     with opened(inputs, output, force) as (readers, stream):

@@ -77,10 +77,10 @@ def encode_command(
     with its index at the end, WavPack, APE, CAF, W64): those wait in a temporary file. One or two
     channels and the original sample rate are restored when decoding; more channels are folded to stereo.
 
-    Of a folder every audio file at any depth is encoded, and every other file is named. The tree
-    appears in --output-dir, or .ecdc files beside the audio; a.wav and a.flac in one folder become
-    a.wav.ecdc and a.flac.ecdc. Outputs that exist are kept, so that the same command goes on
-    after an interruption.
+    In a folder, every audio file at any depth is encoded, and all other files are listed. Outputs
+    are written into the same tree in --output-dir, or beside the audio; a.wav and a.flac in one
+    folder become a.wav.ecdc and a.flac.ecdc. Existing outputs are kept, so after an interruption
+    the same command continues.
     """
     if given["quality"] is not None and given["vbr"]:
         raise click.UsageError("give --vbr with --kbps, or --quality")

@@ -65,9 +65,9 @@ def generate_command(
     ecdc generate --continue piano.ecdc --seconds 20 -o longer.ecdc
     ecdc generate "happy flute" --melody hum.wav --stereo -o flute.ecdc
 
-    FILE may be '-', standard input. Chunks of a second leave as they are made, so that
-    `ecdc generate ... -o - | ecdc decode - -o - | aplay` is heard while it goes on. Ctrl-C
-    ends the file there; a second one leaves none.
+    FILE may be '-', standard input. Chunks of one second are written as they are generated, so
+    `ecdc generate ... -o - | ecdc decode - -o - | aplay` plays during generation. Ctrl-C ends
+    the file early; a second Ctrl-C leaves no file.
     """
     if is_list:
         return _list()

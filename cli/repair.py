@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 @click.option("--like", metavar="FILE", help="Take the header of this .ecdc file: INPUT's own is damaged.")
 @output_options
 def repair_command(input: str, like: str | None, output: str, force: bool) -> None:
-    """Write a valid file from what survives of a damaged one.
+    """Write a valid file from the intact parts of a damaged one.
 
-    Lost chunks become silence of the same length; a line on stderr tells each. If the header
-    itself is damaged, --like takes that of another file of the same model and settings;
-    tags are not taken over.
+    Lost chunks become silence of the same length; each is reported on stderr. If the header
+    itself is damaged, use --like to take the header of another file of the same model and
+    settings; its tags are not copied.
     """
     from ..format.salvage import repair
 

@@ -18,11 +18,11 @@ form_option = click.option(
 
 @click.group("tokens")
 def tokens_group() -> None:
-    """Codes to and from .npy, .npz and .safetensors files.
+    """Convert codes to and from .npy, .npz and .safetensors files.
 
-    They hold `codes`, uint16: [K, T], K codebooks by T frames; [2, K, T] for two streams; or
-    the rows of one stream above those of the other, where they differ in K. All but .npy also
-    hold what the .ecdc file says about itself.
+    They hold `codes`, uint16: [K, T], K codebooks by T frames; [2, K, T] for two streams; or,
+    if the streams differ in K, the codebooks of one followed by those of the other. All but
+    .npy also hold the header of the .ecdc file.
     """
 
 
@@ -51,10 +51,10 @@ def export_command(input: str, output: str, force: bool, form: str | None, trim:
 @click.option("--like", metavar="FILE", help="Take the header from this .ecdc file.")
 @click.option("--field", "settings", multiple=True, metavar="NAME=VALUE", help="Set a field of the header.")
 def import_command(input: str, output: str, force: bool, form: str | None, like: str | None, settings: tuple[str, ...]) -> None:
-    """Write an .ecdc file of the codes in an array.
+    """Write an .ecdc file from the codes in an array.
 
-    A .npy says nothing about its codes: name a file of the same model with --like, or the fields
-    codec, token_space (in hexadecimal), sample_rate, hop_length and codebook_size with --field.
+    A .npy has no header: give a file of the same model with --like, or the fields codec,
+    token_space (in hexadecimal), sample_rate, hop_length and codebook_size with --field.
     """
     fields: dict[str, str] = {}
     for setting in settings:

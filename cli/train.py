@@ -42,8 +42,8 @@ def train_group() -> None:
 def fetch_command(output: Path, quick: bool, rate: int, jobs: int | None) -> None:
     """Download free audio from Debian packages, decode it once, and pack it for training.
 
-    Masters stay at 48 kHz, so that packs at other rates are made without decoding again. Needs
-    apt (nothing is installed) and the extra ecdc[train]. Steps that are done are skipped.
+    Masters are kept at 48 kHz, so that packs at other rates need no new decoding. Needs
+    apt (nothing is installed) and the extra ecdc[train]. Finished steps are skipped.
     """
     with guard():
         from ..codec.train.fetch import fetch
@@ -86,9 +86,9 @@ def synthesize_command(
     output: Path, hours: float, recorded_hours: float, audio: Path, model: str, seed: int, jobs: int,
     soundfont: tuple[Path, ...],
 ) -> None:  # fmt: skip
-    """Compose labelled music, play it and write it as tokens, to train a generator on.
+    """Compose labelled music, render it and write it as tokens, to train a generator on.
 
-    Needs FluidSynth and the extra ecdc[train]. Ctrl-C loses nothing: the same command goes on.
+    Needs FluidSynth and the extra ecdc[train]. Ctrl-C loses nothing: the same command continues.
     """
     with guard():
         from ..codec.checkpoints import load
@@ -124,7 +124,7 @@ def codec_command(
 ) -> None:  # fmt: skip
     """Train a codec by RECIPE: a bundled one by name (nano-24k), or a TOML file.
 
-    Resumes the run in --output where there is one; Ctrl-C saves a checkpoint and ends. For
+    Resumes the run in --output if there is one; Ctrl-C saves a checkpoint and ends. For
     one process per core: OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m ecdc.cli train codec ...
     """
     with guard():
@@ -155,8 +155,8 @@ def prior_command(
 ) -> None:  # fmt: skip
     """Train an entropy prior for the tokens of MODEL: a bundled model, a folder or a checkpoint.
 
-    Files coded with it name it by hash: keep it in a folder that ECDC_PRIORS names. Resumes
-    the run in --output where there is one; Ctrl-C saves a checkpoint and ends.
+    Files coded with it contain only its hash, so keep it in a folder listed in ECDC_PRIORS. Resumes
+    the run in --output if there is one; Ctrl-C saves a checkpoint and ends.
     """
     with guard():
         from ..codec.checkpoints import load
@@ -181,7 +181,7 @@ def mbd_command(
 ) -> None:  # fmt: skip
     """Train a multi-band diffusion decoder by RECIPE: a bundled one by name (nano-24k-mbd), or a TOML file.
 
-    Resumes the run in --output where there is one; Ctrl-C saves a checkpoint and ends. For
+    Resumes the run in --output if there is one; Ctrl-C saves a checkpoint and ends. For
     one process per core: OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m ecdc.cli train mbd ...
     """
     with guard():
@@ -211,7 +211,7 @@ def musicgen_command(
 ) -> None:  # fmt: skip
     """Train a small MusicGen by RECIPE: a bundled one by name (musicgen-nano), or a TOML file.
 
-    Resumes the run in --output where there is one; Ctrl-C saves a checkpoint and ends. For
+    Resumes the run in --output if there is one; Ctrl-C saves a checkpoint and ends. For
     one process per core: OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m ecdc.cli train musicgen ...
     """
     with guard():
@@ -243,7 +243,7 @@ def musicgen_command(
 )
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Where the word vectors go.")
 def words_command(encoder: Path | None, output: Path) -> None:
-    """Distil word vectors, the text encoder of small MusicGens, from a sentence encoder: a minute."""
+    """Distil word vectors, the text encoder of small MusicGens, from a sentence encoder, in a minute."""
     with guard():
         from ..plugins.musicgen.train.distill import default_encoder, distill
 

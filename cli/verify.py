@@ -13,10 +13,10 @@ from .text import echo, printable
 def verify_command(inputs: tuple[str, ...]) -> None:
     """Check every byte of .ecdc files ('-' is standard input).
 
-    Silent, with exit code 0, when all are whole; otherwise one line for each that is not, with
-    the byte where that shows, and exit code 1. Needs no model; where an entropy prior is missing,
-    a line says that codes were checked by their CRCs only. Files of the original EnCodec
-    (version 0) have no checksums: of them only the structure can be checked.
+    If all files are intact, prints nothing and exits with 0. Otherwise prints one line for each
+    faulty file, with the byte offset of the fault, and exits with 1. Needs no model. If an entropy
+    prior is missing, a line says that the codes were checked only by their CRCs. Files of the
+    original EnCodec (version 0) have no checksums, so only their structure is checked.
     """
     each(inputs, _verify)
 

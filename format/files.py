@@ -130,7 +130,7 @@ def output_stream(file: FileLike, overwrite: bool = True, finish: Callable[[Path
                 finish(partial)
             publish(partial, path, overwrite)
     finally:
-        with contextlib.suppress(OSError):  # what is on a disk that cannot be written was not made
+        with contextlib.suppress(OSError):  # on a read-only disk, the file was never made
             partial.unlink()
 
 
@@ -171,7 +171,7 @@ def whole_file(file: str | os.PathLike[str]) -> Iterator[Path]:
         with named_errors(str(file)):
             publish(partial, path)
     finally:
-        with contextlib.suppress(OSError):  # what is on a disk that cannot be written was not made
+        with contextlib.suppress(OSError):  # on a read-only disk, the file was never made
             partial.unlink()
 
 

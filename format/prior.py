@@ -64,7 +64,7 @@ class Prior:
 
     @functools.cached_property
     def hash(self) -> bytes:
-        """SHA-256 of the arrays in the order of LAYOUT, each with its name and shape."""
+        """SHA-256 of the arrays in the order of LAYOUT, each preceded by its name, type and shape."""
         digest = hashlib.sha256()
         for name, (dtype, _) in LAYOUT.items():
             array = self.arrays[name]
