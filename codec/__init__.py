@@ -1,1 +1,1 @@
-"""Tensors <-> tensors: models, quantizers, checkpoints and the pipeline that joins them to files."""
+"""Models, quantizers and checkpoints (tensors to tensors), and the pipeline that connects them to files."""

@@ -1,4 +1,4 @@
-"""How much audio a file may become: a few bytes of silence can stand for days of it."""
+"""Limit how much audio a file may decode to: a few bytes of silence can stand for days."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ MAX_SECONDS = 86_400.0  # a day
 
 
 def check_seconds(seconds: float, most: float | None) -> None:
-    """Raise ValueError if more audio than `most` seconds is to be decoded; None: any amount may be."""
+    """Raise ValueError if `seconds` exceeds `most`; None means no limit."""
     if most is not None and seconds > most:
         raise ValueError(f"decodes to {seconds:.0f} s, the limit is {most:g} s: raise --max-seconds, or decode a part of it")
 
 
 def bounded(blocks: Iterable[np.ndarray], sample_rate: int, most: float | None) -> Iterator[np.ndarray]:
-    """Pass blocks [C, n] on; raise ValueError once they are longer than `most` seconds, as on a pipe nobody knows before."""
+    """Pass blocks [C, n] on; raise ValueError once they exceed `most` seconds. On a pipe the length is not known before."""
     n_samples = 0
     for block in blocks:
         n_samples += block.shape[-1]

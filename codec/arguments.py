@@ -1,4 +1,4 @@
-"""What callers hand to a codec, checked: tensors and numpy arrays of the right shape, type and values."""
+"""Check the arguments of a codec: tensors and numpy arrays of the right shape, type and values."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Codes: TypeAlias = "Tensor | NDArray[np.integer[Any]]"  # [B, K, T]
 
 
 def checked_wav(wav: Audio, channels: int, like: Tensor) -> Tensor:
-    """Audio [B, channels, N] in the dtype and on the device of `like`.
+    """Return audio [B, channels, N] in the dtype and on the device of `like`.
 
-    Raises ValueError unless it is an array of finite floats of that shape: integers would be taken for full-scale samples
-    of a 16-bit file or for what they are, and nobody could tell which.
+    Raises ValueError unless it is an array of finite floats of that shape. Integers are refused, because it is unclear whether
+    they are 16-bit samples or plain values.
     """
     wanted = f"wav must be finite floats [B, {channels}, N]"
     tensor = _tensor(wav, wanted)
     if not tensor.is_floating_point() or tensor.dim() != 3 or tensor.shape[1] != channels:
         raise ValueError(f"{wanted}, got {_described(tensor)}")
-    # A compiler cannot look at values: whoever compiles an encoder vouches for its input.
+    # A compiler cannot check values; the caller of a compiled encoder is responsible for its input.
     if not torch.compiler.is_compiling() and not bool(torch.isfinite(tensor).all()):
         n_bad = int((~torch.isfinite(tensor)).sum())
         raise ValueError(f"{wanted}, got {_described(tensor)} with {n_bad} NaN or infinite samples")
@@ -31,7 +31,7 @@ def checked_wav(wav: Audio, channels: int, like: Tensor) -> Tensor:
 
 
 def checked_codes(codes: Codes, max_codebooks: int, codebook_size: int, device: torch.device) -> Tensor:
-    """Codes [B, K, T] as int64 on a device; raises ValueError unless they are integers of that shape in [0, codebook_size)."""
+    """Return codes [B, K, T] as int64 on a device; raises ValueError unless they are integers in [0, codebook_size)."""
     wanted = f"codes must be integers [B, 0..{max_codebooks}, T]"
     tensor = _tensor(codes, wanted)
     is_integer = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype is torch.bool)
@@ -46,7 +46,7 @@ def checked_codes(codes: Codes, max_codebooks: int, codebook_size: int, device: 
 
 
 def _tensor(value: Any, wanted: str) -> Tensor:
-    """A tensor as it is; a numpy array as one, copied only where torch could not share it."""
+    """Return a tensor unchanged, or a numpy array as a tensor, copied only if torch cannot share its memory."""
     if isinstance(value, Tensor):
         return value
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":

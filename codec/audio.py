@@ -1,6 +1,6 @@
-"""Audio in and out: the door to reading (source.py), writing (audio_out.py), resampling and channels.
+"""Audio in and out: one import for reading (source.py), writing (audio_out.py), resampling and channels.
 
-Everything is block by block, so that an hour costs no more memory than a second.
+Everything works block by block, so an hour needs no more memory than a second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = [
 
 
 def torchaudio_or_none() -> ModuleType | None:
-    """torchaudio where its native library loads; builds for another torch raise on import."""
+    """Return torchaudio if its native library loads, else None; builds for another torch raise on import."""
     try:
         import torchaudio
     except (ImportError, OSError, RuntimeError):

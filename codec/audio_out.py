@@ -1,4 +1,4 @@
-"""Float32 blocks -> audio files and pipes, whole or not at all."""
+"""Write float32 blocks to audio files and pipes; a file is complete or does not appear."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ __all__ = ["AudioSink", "Output", "format_of", "to_int16", "wave_header", "write
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where decoded audio goes and in which form."""
+    """Where decoded audio is written, and in which format."""
 
     target: str | os.PathLike[str]  # a path, or '-' for standard output
-    form: str | None = None  # name of the format, such as "opus"; None: by the suffix, and WAV on standard output
+    form: str | None = None  # name of the format, such as "opus"; None: from the suffix, or WAV for standard output
     bits: str | None = None  # of a sample: "16", "24" or "float"; None: the format's default
-    overwrite: bool = True  # False: FileExistsError if somebody else writes the file meanwhile
-    notice: Callable[[str], object] = lambda line: None  # receives a line about anything that is not as asked for
+    overwrite: bool = True  # False: FileExistsError if another process creates the file meanwhile
+    notice: Callable[[str], object] = lambda line: None  # receives a line if something differs from the request
     finish: Callable[[Path], object] | None = None  # receives the path of the complete file just before it appears
 
     @property
     def name(self) -> str:
-        """The output's name, for people."""
+        """The output's name in messages."""
         return "standard output" if str(self.target) == "-" else str(self.target)
 
     def check(self) -> Form:
-        """The format; raises AudioError if it is unknown or lacks such samples."""
+        """Return the format; raises AudioError if it is unknown or does not support the sample format."""
         form = format_of(self.target if isinstance(self.target, str) else Path(self.target), self.form)
         try:
             form.subtype(self.bits)
@@ -52,7 +52,7 @@ class Output:
         return form
 
     def legal_rate(self, rate: int) -> int:
-        """Return `rate` in Hz, or the format's next legal rate; `notice` then receives a line about it."""
+        """Return `rate` in Hz, or the format's next supported rate; `notice` then receives a line about it."""
         form = self.check()
         legal = form.next_rate(rate)
         if legal != rate:
@@ -61,7 +61,7 @@ class Output:
 
 
 class _Encoder(Protocol):
-    """What turns blocks [n, C] into a file."""
+    """Writes blocks [n, C] to a file."""
 
     def write(self, frames: np.ndarray) -> None: ...
 
@@ -69,12 +69,12 @@ class _Encoder(Protocol):
 
 
 class AudioSink:
-    """Audio opened for writing in blocks [C, n], to be used in a `with` block.
+    """Audio opened for writing in blocks [C, n], for use in a `with` block.
 
-    A file appears under its name only when everything was written: until then it is a
-    hidden file beside it, removed on any error. To '-', a named pipe or a device, WAV is written as
-    it is made; other formats go to a temporary file first. Raises AudioError if the format cannot
-    hold such audio, OSError that names the output if it cannot be written.
+    A file gets its name only once everything is written. Until then it is a hidden file next to it,
+    which is removed on any error. To '-', a named pipe or a device, WAV is written as it is made; other
+    formats go to a temporary file first. Raises AudioError if the format does not support the audio,
+    and OSError that names the output if it cannot be written.
     """
 
     def __init__(
@@ -140,10 +140,10 @@ class AudioSink:
 
 
 class _Coded:
-    """Writes blocks through libsndfile to a stream that seeks.
+    """Writes blocks with libsndfile to a seekable stream.
 
-    Libsndfile overlooks errors of writing when it closes a file of most formats, so that all bytes pass
-    through here and the first error is kept.
+    For most formats libsndfile ignores write errors when it closes a file, so all bytes pass through
+    here, and the first error is kept.
     """
 
     def __init__(self, stream: BinaryIO, name: str, sample_rate: int, channels: int, form: Form, subtype: str) -> None:
@@ -178,12 +178,12 @@ class _Coded:
             self._call(file.close)
 
     def abandon(self) -> None:
-        """Release what libsndfile holds, after an error."""
+        """Release libsndfile's resources after an error."""
         with contextlib.suppress(Exception):
             self.close()
 
     def _call(self, action: Callable[[], object]) -> None:
-        """Call libsndfile; raises what writing raised, else AudioError for what libsndfile says."""
+        """Call libsndfile; raise an error of writing if there is one, else AudioError with libsndfile's message."""
         try:
             with uninterrupted():
                 action()
@@ -196,7 +196,7 @@ class _Coded:
 
 @contextlib.contextmanager
 def _spooled(stream: BinaryIO) -> Iterator[BinaryIO]:
-    """A temporary file whose bytes go to `stream` at the end."""
+    """Provide a temporary file, whose bytes are copied to `stream` at the end."""
     with tempfile.TemporaryFile() as spool:
         yield cast(BinaryIO, OutputFile(spool, f"a temporary file in {tempfile.gettempdir()}"))
         spool.seek(0)
@@ -207,7 +207,7 @@ def write_audio(
     blocks: Iterable[np.ndarray], output: Output, rate: int, channels: int, n_samples: int | None,
     progress: Callable[[float], None],
 ) -> int:  # fmt: skip
-    """Write blocks [C, n] at `rate` Hz, which must be legal; returns the number of samples written."""
+    """Write blocks [C, n] at `rate` Hz, which the format must support; return the number of samples written."""
     n_out = 0
     with AudioSink(output.target, rate, channels, n_samples, output.form, output.bits, output.overwrite, output.finish) as sink:
         for block in blocks:

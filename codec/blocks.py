@@ -1,4 +1,4 @@
-"""What both directions of the pipeline share: the size of blocks, tensors of arrays, and what a file became."""
+"""Common parts of encoding and decoding: block size, conversion of arrays to tensors, and the result."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ BLOCK_FRAMES = 300  # per call of a model: 4 s at 75 frames a second
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a file became."""
+    """The result of encoding or decoding a file."""
 
     seconds: float  # of audio
-    n_bytes: int  # of the .ecdc side
+    n_bytes: int  # of the .ecdc file
     channels: int
-    sample_rate: int  # Hz, of the audio side
+    sample_rate: int  # Hz, of the audio
     codebooks: tuple[int, ...] = ()  # K of each stream, if it does not change
     lost: tuple[str, ...] = ()  # a line about each damage, if damage was allowed
 
     @property
     def kbps(self) -> float:
-        """What the file really is: all its bytes over its duration."""
+        """Real bitrate of the file: all its bytes over its duration."""
         return 8 * self.n_bytes / 1000 / self.seconds if self.seconds else 0.0
 
 
@@ -35,5 +35,5 @@ def to_tensor(array: np.ndarray, codec: Codec) -> torch.Tensor:
 
 
 def to_scale(scale: float | None, codec: Codec) -> torch.Tensor | None:
-    """A segment's scale as [1, 1]."""
+    """Return a segment's scale as [1, 1]."""
     return None if scale is None else torch.tensor([[scale]], device=codec.device)

@@ -1,7 +1,7 @@
-"""Fold channels by ITU-R BS.775: any layout to stereo or mono.
+"""Mix channels of any layout to stereo or mono, as in ITU-R BS.775.
 
-The centre enters left and right at -3 dB, a surround its own side at -3 dB, and the
-low-frequency channel is left out. The sum is scaled so that it cannot clip.
+The centre is added to left and right at -3 dB, a surround channel to its own side at -3 dB, and
+the low-frequency channel is dropped. The sum is scaled so that it cannot clip.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WEIGHTS = {  # speaker: weights in left and right
     "TBL": (HALF_POWER, 0.0), "TBC": (0.5, 0.5), "TBR": (0.0, HALF_POWER), "TSL": (HALF_POWER, 0.0), "TSR": (0.0, HALF_POWER),
 }  # fmt: skip
 MASK = ("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR", "TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR")
-USUAL = {  # layouts of files that do not tell theirs
+USUAL = {  # layouts of files that do not declare one
     3: ("FL", "FR", "FC"),
     4: ("FL", "FR", "BL", "BR"),
     5: ("FL", "FR", "FC", "BL", "BR"),
@@ -32,32 +32,32 @@ USUAL = {  # layouts of files that do not tell theirs
 
 
 def speakers_of(mask: int, channels: int) -> tuple[str, ...]:
-    """The speakers that the bits of a WAV channel mask name; empty if they are not those of `channels` channels."""
+    """Return the speakers in a WAV channel mask; empty if they do not match the number of channels."""
     named = tuple(name for bit, name in enumerate(MASK) if mask >> bit & 1)
     return named if len(named) == channels and mask < 1 << len(MASK) else ()
 
 
 @lru_cache(maxsize=16)
 def fold_matrix(speakers: tuple[str, ...], have: int, channels: int) -> np.ndarray:
-    """Weights [channels, have] that fold `have` channels to 1 or 2.
+    """Return the weights [channels, have] that mix `have` channels to 1 or 2.
 
-    `speakers` names each channel; if it is empty or has an unknown name, the usual layout
-    for that number of channels is used. Beyond eight, every channel enters both sides alike.
+    `speakers` names each channel. If it is empty or has an unknown name, the usual layout for that
+    number of channels is used. Above eight channels, every channel is added equally to both sides.
     """
     if len(speakers) != have or any(name not in WEIGHTS for name in speakers):
         speakers = USUAL.get(have, ())
     sides = np.array([WEIGHTS[name] for name in speakers]).T if speakers else np.ones((2, have))  # [2, have]
-    if not sides.any():  # a low-frequency channel and nothing else
+    if not sides.any():  # only a low-frequency channel
         sides = np.ones((2, have))
     rows = sides if channels == 2 else sides.sum(axis=0, keepdims=True)
     return (rows / np.abs(rows).sum(axis=1).max()).astype(np.float32)
 
 
 def fold_channels(block: np.ndarray, channels: int, speakers: Sequence[str] = ()) -> np.ndarray:
-    """[C, n] -> [channels, n]: mono of stereo is the mean, a missing channel repeats mono, more are folded.
+    """Convert [C, n] to [channels, n]: stereo to mono by the mean, mono by repetition, more channels by mixing.
 
-    `speakers` names the channels of the block, as "FL", "FR", "FC" and so on; empty: the usual
-    ones of so many. Raises ValueError for more than two channels out of fewer or others.
+    `speakers` names the channels of the block, such as "FL", "FR", "FC"; if empty, the usual layout is
+    assumed. Raises ValueError for more than two output channels, unless their number is unchanged or the input is mono.
     """
     have = block.shape[0]
     if have == channels:

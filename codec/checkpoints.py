@@ -1,6 +1,6 @@
-"""Models by name: those that come along, folders of ours, and EnCodec as others publish it.
+"""Load models by name: bundled ones, our own folders, and EnCodec as published by others.
 
-Files are data: safetensors, JSON, and pickles of which nothing is run (pickles.py).
+Files are only data: safetensors, JSON, and pickles from which no code is run (pickles.py).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .published import ENCODEC_24KHZ, ENCODEC_48KHZ, PUBLISHED, audiocraft_confi
 BUNDLED = Path(__file__).parent / "weights"
 CONFIG, WEIGHTS, AUDIOCRAFT = "config.json", "model.safetensors", "compression_state_dict.bin"
 BIN, SHARDED = "pytorch_model.bin", ("model.safetensors.index.json", "pytorch_model.bin.index.json")  # of Hugging Face
-IN_FOLDERS = {WEIGHTS, BIN, *SHARDED}  # files with a config.json beside them
+IN_FOLDERS = {WEIGHTS, BIN, *SHARDED}  # files with a config.json next to them
 
 __all__ = ["CheckpointError", "load", "load_bundled", "models", "save"]
 
@@ -39,14 +39,14 @@ __all__ = ["CheckpointError", "load", "load_bundled", "models", "save"]
 def load(
     name_or_path: str | os.PathLike[str], config: CodecConfig | None = None, reference: bool = False, device: str = "cpu"
 ) -> Codec:
-    """A codec, ready for inference.
+    """Load a codec, ready for inference.
 
     `name_or_path` is a bundled model's name, a folder or file (of ours, of EnCodec's original
-    release, of audiocraft, or of Hugging Face), or the name of a model on the Hugging Face
-    hub; "encodec_24khz", "encodec_48khz" and "encodec_32khz" are looked up there too.
-    `config` is for original files whose shape is neither of the published ones. `reference`
-    is as in `Codec.ready`. `device` is "cpu", "cuda", "mps" or "auto"; one that would give other codes is refused with
-    ValueError. Raises CheckpointError, with one line, if there is no model.
+    release, of audiocraft, or of Hugging Face), or the name of a model on the Hugging Face hub, which
+    also holds "encodec_24khz", "encodec_48khz" and "encodec_32khz". `config` is for original files that
+    match neither published model. `reference` is as in `Codec.ready`. `device` is "cpu", "cuda", "mps"
+    or "auto"; raises ValueError if the device would give other codes. Raises CheckpointError, with one
+    line, if there is no model.
     """
     if device != "cpu":
         from .device import on_device
@@ -55,8 +55,8 @@ def load(
     path = _locate(name_or_path)
     if path.is_dir():
         path = next((path / name for name in (WEIGHTS, *SHARDED, BIN, AUDIOCRAFT) if (path / name).exists()), path / WEIGHTS)
-    # No memory yet, whatever sizes a configuration asks for. Bundled ones are known, and torch imports its
-    # compiler, for two seconds, to build what is hollow.
+    # On the meta device, so that sizes in a configuration allocate no memory. Bundled models are trusted, because for
+    # the meta device torch imports its compiler, which takes two seconds.
     is_bundled = path.parent.parent == BUNDLED
     with contextlib.nullcontext() if is_bundled else torch.device("meta"):
         codec, state = (_from_folder if path.name in IN_FOLDERS else _from_file)(path, config)
@@ -64,7 +64,7 @@ def load(
 
 
 def from_published(config: CodecConfig, tensors: Mapping[str, Tensor], where: Path) -> Codec:
-    """The codec of published tensors of any layout, ready for inference. Raises CheckpointError unless they are its own."""
+    """Return the codec of published tensors of any layout, ready for inference. Raises CheckpointError if they do not fit."""
     with torch.device("meta"):
         codec = Codec(config)
         state = convert(tensors, codec, where)
@@ -72,9 +72,9 @@ def from_published(config: CodecConfig, tensors: Mapping[str, Tensor], where: Pa
 
 
 def load_bundled(name: str) -> Codec:
-    """The bundled codec of a name that a file gave. Raises CheckpointError for any other name.
+    """Load the bundled codec whose name comes from a file. Raises CheckpointError for any other name.
 
-    Files come from strangers: what they name is never opened as a path, nor looked for on the hub.
+    Files are not trusted: a name in them is never opened as a path, nor looked up on the hub.
     """
     if name not in _bundled():
         known = ", ".join(_bundled())
@@ -84,21 +84,21 @@ def load_bundled(name: str) -> Codec:
 
 @lru_cache(maxsize=4)
 def shared(name_or_path: str) -> Codec:
-    """`load`, but a codec that was loaded lately is given again. Nobody may change it."""
+    """Like `load`, but cached. The codec must not be changed."""
     return load(name_or_path)
 
 
 @lru_cache(maxsize=4)
 def shared_bundled(name: str) -> Codec:
-    """`load_bundled` in the same way."""
+    """Like `load_bundled`, but cached. The codec must not be changed."""
     return load_bundled(name)
 
 
 def save(codec: Codec, folder: str | os.PathLike[str], dtype: torch.dtype = torch.float32) -> None:
-    """Write a codec as config.json and model.safetensors, its numbers rounded to `dtype`; `load` reads the folder.
+    """Write a codec as config.json and model.safetensors, with parameters rounded to `dtype`; `load` reads the folder.
 
-    A rounded codec is another one, with its own token space: what is loaded computes in
-    float32 or float64 with exactly the numbers that the file holds.
+    A rounded codec is a different one, with its own token space: when loaded, it computes in float32 or
+    float64 with exactly the values in the file.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def save(codec: Codec, folder: str | os.PathLike[str], dtype: torch.dtype = torc
 
 
 def models() -> list[dict[str, Any]]:
-    """The bundled models: name, sample_rate in Hz, channels, legal kbps, number of parameters."""
+    """List the bundled models: name, sample_rate in Hz, channels, legal kbps, number of parameters."""
     rows = []
     for name in _bundled():
         config = _our_config(BUNDLED / name)
@@ -132,7 +132,7 @@ def _bundled() -> list[str]:
 
 
 def _locate(name_or_path: str | os.PathLike[str]) -> Path:
-    """The file or folder that a name stands for, fetched from the hub if need be."""
+    """Return the file or folder of a name, downloaded from the hub if needed."""
     name = str(name_or_path)
     if name in _bundled():
         return BUNDLED / name
@@ -147,7 +147,7 @@ def _locate(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def _fetch(repository: str) -> Path:
-    """The weights of a model on the hub, with its configuration beside them: downloaded, unless that was done before."""
+    """Return the weights of a model on the hub, with its configuration next to them; downloaded unless cached."""
     try:
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
     except ImportError as error:
@@ -161,16 +161,16 @@ def _fetch(repository: str) -> Path:
         with _quiet("huggingface_hub"):
             values = read_json(fetched(CONFIG))
             is_codec = "architecture" in values or values.get("model_type") == "encodec"
-            return fetched(WEIGHTS if is_codec else AUDIOCRAFT)  # a MusicGen has its codec beside it
+            return fetched(WEIGHTS if is_codec else AUDIOCRAFT)  # a MusicGen repository includes its codec
     except CheckpointError:
         raise
-    except Exception as error:  # of the network, the hub or its cache: dozens of kinds
+    except Exception as error:  # from the network, the hub or its cache: dozens of types
         raise CheckpointError(f"{repository}: not here, and the hub does not give it: {_reason(error)}") from error
 
 
 @contextlib.contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Keep a library's warnings to itself: what matters comes as an exception."""
+    """Suppress a library's warnings; whatever matters is raised as an exception."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -181,7 +181,7 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 def _from_folder(path: Path, config: CodecConfig | None) -> tuple[Codec, dict[str, Tensor]]:
-    """Our layout or Hugging Face's, with a config.json beside the weights: a hollow codec, and its tensors."""
+    """Read our layout or Hugging Face's, with a config.json next to the weights; return the codec and its tensors."""
     values = read_json(path.parent / CONFIG)
     is_ours = "architecture" in values
     if config is None:
@@ -192,7 +192,7 @@ def _from_folder(path: Path, config: CodecConfig | None) -> tuple[Codec, dict[st
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of one file, or of the shards that an index puts beside it."""
+    """Return the tensors of one file, or of the shards that an index lists."""
     if path.suffix == ".json":
         state: dict[str, Tensor] = {}
         for file in sorted(shards(path)):
@@ -207,13 +207,13 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def shards(index: Path) -> dict[Path, set[str]]:
-    """The files of a model in shards, each with the tensors that its index puts there. Raises CheckpointError."""
+    """Return the files of a sharded model, each with the tensors that the index lists for it. Raises CheckpointError."""
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index}: lacks weight_map, which says where tensors are")
     found: dict[Path, set[str]] = {}
     for name, file in weight_map.items():
-        # A name only: an index must not lead out of its folder, nor to another index.
+        # It must be a plain name: an index must not lead out of its folder, nor to another index.
         if not isinstance(file, str) or Path(file).name != file or Path(file).suffix not in (".safetensors", ".bin"):
             raise CheckpointError(f"{index}: {name} must be in a file beside it, got {file!r}")
         found.setdefault(index.parent / file, set()).add(name)
@@ -221,14 +221,14 @@ def shards(index: Path) -> dict[Path, set[str]]:
 
 
 def _named(content: Any, path: Path) -> dict[str, Tensor]:
-    """The tensors of a state dict."""
+    """Return the tensors of a state dict."""
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise CheckpointError(f"{path}: holds no state dict: its keys must be names")
     return {key: value for key, value in content.items() if isinstance(value, Tensor)}
 
 
 def _from_file(path: Path, config: CodecConfig | None) -> tuple[Codec, dict[str, Tensor]]:
-    """The original release's bare state dict, or audiocraft's package: a hollow codec, and its tensors."""
+    """Read the original release's bare state dict, or audiocraft's package; return the codec and its tensors."""
     if path.suffix == ".safetensors":
         return _from_folder(path, config)
     content = read_pickle(path)
@@ -248,7 +248,7 @@ def _from_file(path: Path, config: CodecConfig | None) -> tuple[Codec, dict[str,
 
 
 def _original_config(state: Mapping[str, Tensor], path: Path) -> CodecConfig:
-    """Which of the two original models a bare state dict is, told by its normalization."""
+    """Return which of the two original models a bare state dict is, by its normalization."""
     first = "encoder.model.0.conv."
     if any(f"{first}conv.{gain}" in state for gain, _ in WEIGHT_NORM):
         return ENCODEC_24KHZ
@@ -258,7 +258,7 @@ def _original_config(state: Mapping[str, Tensor], path: Path) -> CodecConfig:
 
 
 def audiocraft_values(values: Any, path: Path) -> dict[str, Any]:
-    """audiocraft's xp.cfg as tables: text in exported packages, tables in checkpoints. Raises CheckpointError."""
+    """Return audiocraft's xp.cfg as tables; it is text in exported packages, tables in checkpoints. Raises CheckpointError."""
     if isinstance(values, str):
         try:
             import yaml
@@ -286,7 +286,7 @@ def _our_config(folder: Path) -> CodecConfig:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; raises CheckpointError where there is none."""
+    """Return the object in a JSON file; raises CheckpointError if there is none."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -297,7 +297,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _filled(codec: Codec, state: Mapping[str, Tensor], path: Path) -> Codec:
-    """A codec with tensors that must be all of its own; one that is hollow takes memory after they are checked."""
+    """Load tensors, which must be exactly the codec's own. A codec on the meta device is allocated after they are checked."""
     wanted = {name: tuple(tensor.shape) for name, tensor in codec.state_dict().items()}
     for name in sorted(wanted.keys() | state.keys()):
         if name not in state:
@@ -314,7 +314,7 @@ def _filled(codec: Codec, state: Mapping[str, Tensor], path: Path) -> Codec:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what an error says."""
+    """Return the first line of an error's message."""
     if isinstance(error, RecursionError):
         return "is nested too deeply"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

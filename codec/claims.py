@@ -1,4 +1,4 @@
-"""Where a container file must end, as its own header says: for formats whose missing end FFmpeg passes over."""
+"""Find where a container file should end according to its header, for formats whose truncation FFmpeg ignores."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 ASF_FIXED = 50  # bytes of a data object before its packets
-MAX_PARTS = 1 << 20  # parts of a file that are looked at
+MAX_PARTS = 1 << 20  # parts of a file to examine at most
 UNKNOWN = 0xFFFF_FFFF_FFFF_FFFF
 
-ReadAt = Callable[[int, int], bytes]  # position, number of bytes -> bytes, fewer at the end alone
+ReadAt = Callable[[int, int], bytes]  # position, number of bytes -> bytes, fewer only at the end
 
 
 def claimed_end(read_at: ReadAt) -> int | None:
-    """Return the position in bytes behind the last sample that a CAF, AVI, ASF or FLV file promises.
+    """Return the position in bytes after the last sample that a CAF, AVI, ASF or FLV file declares.
 
-    None for other formats, and for files whose headers do not tell. Only headers are read.
+    None for other formats, and for files whose headers do not say. Only headers are read.
     """
     head = read_at(0, 16)
     if head[:4] == b"caff":
@@ -45,7 +45,7 @@ def _end_of_caf(read_at: ReadAt) -> int | None:
 
 
 def _end_of_avi(read_at: ReadAt) -> int | None:
-    """The end of the list with the samples; beyond a gibibyte files have more such lists, each with a claim of its own."""
+    """Return the end of the list of samples. Files above 1 GiB have several such lists, each with its own size."""
     at = 0
     end: int | None = None
     while (head := read_at(at, 12))[:4] == b"RIFF" and len(head) == 12:
@@ -73,7 +73,7 @@ def _end_of_asf(read_at: ReadAt) -> int | None:
 
 
 def _end_of_flv(read_at: ReadAt) -> int | None:
-    """The end of the last part; where a part's length is not repeated behind it, the file is damaged: one byte beyond it."""
+    """Return the end of the last part. A part whose size is not repeated after it is damaged: UNKNOWN, beyond any file."""
     at = int.from_bytes(read_at(5, 4), "big") + 4
     for _ in range(MAX_PARTS):
         head = read_at(at, 11)
@@ -83,7 +83,7 @@ def _end_of_flv(read_at: ReadAt) -> int | None:
         behind = read_at(at + size, 4)
         if len(head) < 11 or len(behind) < 4:
             return at + max(size, 11) + 4
-        if int.from_bytes(behind, "big") not in (size, size - 11, 0):  # some writers leave out the head
+        if int.from_bytes(behind, "big") not in (size, size - 11, 0):  # some writers do not count the head
             return UNKNOWN
         at += size + 4
     return None

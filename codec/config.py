@@ -1,4 +1,4 @@
-"""What a codec is made of: frozen dataclasses, read strictly, derived values computed."""
+"""The configuration of a codec: frozen dataclasses, strictly parsed, with computed derived values."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ..format.errors import EcdcError
 
 
 class ConfigError(EcdcError, ValueError):
-    """A configuration that does not describe a model; one line, names the key."""
+    """A configuration does not describe a model; one line that names the key."""
 
 
 class Strict:
-    """Base of frozen dataclasses that are read from JSON or TOML.
+    """Base class of frozen dataclasses that are read from JSON or TOML.
 
-    A class with a `kind` may stand in a union; its table then names the kind.
+    A class with a `kind` may be part of a union; its table then contains the kind.
     """
 
     __slots__ = ()
@@ -44,15 +44,15 @@ class Strict:
             raise ConfigError(str(error).replace("__init__() ", "")) from error
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that `from_dict` reads back to an equal object."""
+        """Return plain values that `from_dict` reads back to an equal object."""
         values = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
         return {"kind": self.kind, **values} if self.kind else values
 
 
 def check_bounds(owner: Any, bounds: Mapping[str, tuple[float, float]]) -> None:
-    """Raise ConfigError for the first number outside of its closed interval; NaN is outside of all, None of none.
+    """Raise ConfigError for the first number outside its closed interval; NaN is always outside, None is allowed.
 
-    Of a tuple every number is checked, and that there are 1 to 64.
+    In a tuple, every number is checked, and there must be 1 to 64 of them.
     """
     for key, (low, high) in bounds.items():
         value = getattr(owner, key)
@@ -68,7 +68,7 @@ def _plain(value: Any) -> Any:
 
 
 def _coerce(where: str, hint: Any, value: Any) -> Any:
-    """`value` as `hint`: int, float, bool, str, tuple[x, ...], dict[str, x], a Strict class or a union."""
+    """Return `value` as `hint`: int, float, bool, str, tuple[x, ...], dict[str, x], a Strict class or a union."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return _coerce_union(where, args, value)
@@ -90,7 +90,7 @@ def _coerce(where: str, hint: Any, value: Any) -> Any:
 
 
 def _coerce_union(where: str, options: tuple[Any, ...], value: Any) -> Any:
-    """None where allowed; a table by its `kind`; otherwise the first plain type."""
+    """Return None if allowed; build a table by its `kind`; otherwise use the first plain type."""
     if value is None and type(None) in options:
         return None
     kinds = {o.kind: o for o in options if issubclass(o, Strict) and o.kind}
@@ -104,7 +104,8 @@ def _coerce_union(where: str, options: tuple[Any, ...], value: Any) -> Any:
     return kinds[kind].from_dict(value)
 
 
-# Of numbers that decide how much is allocated, or how long it takes to find out. They are far from any known codec, and
+# Bounds of numbers that decide how much memory is allocated, or how long checking takes. They are far above any known codec.
+# A checkpoint's sizes are also compared with the contents of its file before memory is allocated (checkpoints.py).
 # what a checkpoint asks for is compared with what its file holds before memory is taken (checkpoints.py).
 MAX_HOP = 1 << 14  # samples per frame
 SEANET_BOUNDS: dict[str, tuple[float, float]] = {
@@ -128,20 +129,20 @@ class SeanetConfig(Strict):
     """EnCodec's convolutional encoder and decoder (arXiv 2210.13438, section 3.1)."""
 
     kind: ClassVar[str] = "seanet"
-    strides: tuple[int, ...] = (8, 5, 4, 2)  # decoder order; the encoder runs them backwards
+    strides: tuple[int, ...] = (8, 5, 4, 2)  # decoder order; the encoder uses them in reverse
     n_filters: int = 32  # width of the outermost stage; doubles per stride
     n_residual_layers: int = 1
     kernel_size: int = 7
     last_kernel_size: int = 7
     residual_kernel_size: int = 3
     dilation_base: int = 2
-    compress: int = 2  # a residual block is 1/compress as wide inside
+    compress: int = 2  # a residual block is narrower inside by this factor
     lstm_layers: int = 2
     true_skip: bool = False  # identity skip; otherwise a 1x1 convolution
     norm: str = "weight_norm"  # weight_norm | time_group_norm | none
     causal: bool = True
     pad_mode: str = "reflect"  # reflect | constant
-    trim_right_ratio: float = 1.0  # of a causal transposed convolution's padding
+    trim_right_ratio: float = 1.0  # fraction of a causal transposed convolution's padding that is trimmed on the right
     elu_alpha: float = 1.0
 
     def __post_init__(self) -> None:
@@ -161,12 +162,12 @@ class SeanetConfig(Strict):
 
     @property
     def decoder_context(self) -> int:
-        """Past frames that a decoded sample depends on; of an LSTM's endless memory, ten seconds' worth."""
+        """Past frames that a decoded sample depends on; ten seconds for an LSTM, whose memory is unlimited."""
         return 750 if self.lstm_layers else 16 + 2 * self.dilation_base**self.n_residual_layers
 
     @property
     def decoder_lookahead(self) -> int:
-        """Further frames that a decoded sample waits for."""
+        """Later frames that a decoded sample waits for."""
         return 1 if self.causal else 16 + 2 * self.dilation_base**self.n_residual_layers
 
 
@@ -181,10 +182,10 @@ class HybridConfig(Strict):
     encoder_depth: int = 4
     decoder_width: int = 256
     decoder_depth: int = 8
-    fine_blocks: int = 0  # short MDCT blocks per frame beside the long one; 0: none
-    encoder_window: int = 4  # hops that the network sees of the signal at once, around its frame: 2 or 4
-    lookahead: int = 0  # further frames, 0 or 1, that the decoder's network sees
-    expand: int = 3  # inner width of a block over its outer width
+    fine_blocks: int = 0  # short MDCT blocks per frame in addition to the long one; 0: none
+    encoder_window: int = 4  # length in hops, 2 or 4, of the window of the signal around a frame that the network sees
+    lookahead: int = 0  # later frames, 0 or 1, that the decoder's network sees
+    expand: int = 3  # inner width of a block relative to its outer width
     kernel_size: int = 7  # frames
 
     def __post_init__(self) -> None:
@@ -203,31 +204,31 @@ class HybridConfig(Strict):
 
     @property
     def decoder_lookahead(self) -> int:
-        """Further frames that a decoded sample waits for: windows overlap, and the network may look ahead."""
+        """Later frames that a decoded sample waits for: windows overlap, and the network may look ahead."""
         return 1 + self.lookahead
 
 
 @dataclass(frozen=True, slots=True)
 class SplitConfig(Strict):
-    """Levels first, then the shape in units of decoded levels (see modules/split.py)."""
+    """Levels first, then the shape relative to decoded levels (see modules/split.py)."""
 
     kind: ClassVar[str] = "split"
     hop_length: int = 960  # samples per frame
-    core_factor: int = 2  # the sampling rate over that of the networks, which is 24 kHz
+    core_factor: int = 2  # sampling rate relative to that of the networks, which is 24 kHz
     steps: int = 3  # time steps of levels per frame
-    bands: int = 24  # ear bands up to 12 kHz
-    top_bands: int = 3  # bands above, of levels and noise alone
+    bands: int = 24  # auditory bands up to 12 kHz
+    top_bands: int = 3  # bands above, of levels and noise only
     level_taps: int = 6  # past frames that predict levels
-    level_places: tuple[int, ...] = (0, 3, 7)  # of the level codebooks among all, ascending from 0
+    level_places: tuple[int, ...] = (0, 3, 7)  # positions of the level codebooks among all, ascending from 0
     low_bins: int = 168  # MDCT bins of the core that enter the latent directly
-    exponent: float = 0.4  # of the level in the shape's unit: 0 codes relative amplitudes, 1 absolute ones
-    fine_blocks: int = 6  # short MDCT blocks per frame beside the long one
+    exponent: float = 0.4  # of the level that the shape is divided by: 0 codes relative amplitudes, 1 absolute ones
+    fine_blocks: int = 6  # short MDCT blocks per frame in addition to the long one
     corrects: bool = True  # whether the last layer moves levels towards the coded ones
     encoder_width: int = 256
     encoder_depth: int = 4
     decoder_width: int = 320
     decoder_depth: int = 8
-    expand: int = 3  # inner width of a block over its outer width
+    expand: int = 3  # inner width of a block relative to its outer width
     kernel_size: int = 7  # frames
 
     def __post_init__(self) -> None:
@@ -247,22 +248,22 @@ class SplitConfig(Strict):
 
     @property
     def core_rate(self) -> int:
-        """Hz: bands are laid out for it."""
+        """Rate of the core in Hz; bands are laid out for it."""
         return 24_000
 
     @property
     def core_window(self) -> int:
-        """Samples of the core under a window of the level analysis: three steps."""
+        """Samples of the core in one window of the level analysis: three steps."""
         return 3 * self.core_hop // self.steps
 
     @property
     def level_bin_hz(self) -> float:
-        """Distance of the bins of the level analysis."""
+        """Distance between bins of the level analysis in Hz."""
         return self.core_rate / self.core_window
 
     @property
     def n_levels(self) -> int:
-        """Levels per frame, F."""
+        """Number of levels per frame, F."""
         return self.steps * (self.bands + self.top_bands)
 
     @property
@@ -272,13 +273,13 @@ class SplitConfig(Strict):
 
     @property
     def decoder_lookahead(self) -> int:
-        """Further frames that a decoded sample waits for: blocks overlap, and so do the last layer's windows."""
+        """Later frames that a decoded sample waits for: blocks overlap, and so do the last layer's windows."""
         return 2
 
 
 @dataclass(frozen=True, slots=True)
 class CodecConfig(Strict):
-    """One codec: its networks, its quantizer and the audio that it expects."""
+    """One codec: its networks, its quantizer and its audio format."""
 
     name: str
     architecture: SeanetConfig | HybridConfig | SplitConfig
@@ -292,7 +293,7 @@ class CodecConfig(Strict):
     segment_seconds: float | None = None  # independent segments (EnCodec at 48 kHz)
     segment_overlap: float = 0.01  # of a segment
     scaled_residuals: bool = False  # the first codebook's entry scales the others (quantize/residual.py)
-    exact_dtype: str = "float32"  # in which tokens are computed
+    exact_dtype: str = "float32"  # dtype in which tokens are computed
 
     def __post_init__(self) -> None:
         check_bounds(self, CODEC_BOUNDS)
@@ -321,7 +322,7 @@ class CodecConfig(Strict):
 
     @property
     def core_rate(self) -> int:
-        """Hz, at which the networks work: half the sampling rate for a split codec at 48 kHz."""
+        """Rate at which the networks work, in Hz: half the sampling rate for a split codec at 48 kHz."""
         split = self.architecture
         return self.sample_rate // split.core_factor if isinstance(split, SplitConfig) else self.sample_rate
 
@@ -332,7 +333,7 @@ class CodecConfig(Strict):
 
     @property
     def kbps_per_codebook(self) -> Fraction:
-        """Nominal kilobits per second that one codebook costs."""
+        """Nominal kilobits per second of one codebook."""
         return self.frame_rate * self.codebook_bits / 1000
 
     @property
@@ -342,22 +343,22 @@ class CodecConfig(Strict):
 
     @property
     def segment_length(self) -> int | None:
-        """Samples per segment, or None where the codec runs over the whole signal."""
+        """Samples per segment, or None if the codec processes the whole signal."""
         return None if self.segment_seconds is None else int(self.segment_seconds * self.sample_rate)
 
     @property
     def segment_stride(self) -> int | None:
-        """Samples from one segment's start to the next one's."""
+        """Samples from the start of one segment to the start of the next."""
         return None if self.segment_length is None else max(1, int((1 - self.segment_overlap) * self.segment_length))
 
     def n_frames(self, n_samples: int) -> int:
-        """Frames T of `n_samples` samples, coded without segments."""
+        """Return the frames T of `n_samples` samples coded without segments."""
         return -(-n_samples // self.hop_length)
 
     def codebooks_for(self, kbps: float) -> int:
-        """Codebooks K at a bitrate: the largest legal rate not above `kbps`.
+        """Return the codebooks K for a bitrate: the largest legal rate not above `kbps`.
 
-        Raises ValueError, naming the legal rates, where `kbps` is below the lowest.
+        Raises ValueError that names the legal rates if `kbps` is below the lowest.
         """
         legal = [r for r in self.bitrates_kbps if r <= kbps + 1e-9]
         if not legal:

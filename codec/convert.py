@@ -1,8 +1,8 @@
-"""Published EnCodec weights as ours.
+"""Convert published EnCodec weights to ours.
 
-The original, audiocraft and Hugging Face number their modules alike and differ in names
-and in how they spell weight norm. It is folded here with torch's own function: the same
-product in another order differs in the last bit of a third of all weights.
+The original, audiocraft and Hugging Face number their modules alike, but differ in names and in how
+they store weight norm. It is applied here with torch's own function, because the same product in
+another order differs in the last bit of a third of all weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .modules.conv import Conv, TransposedConv
 from .modules.lstm import SkipLstm
 from .modules.seanet import ResidualBlock
 
-# The original's and audiocraft's names, in Hugging Face's words.
+# From the original's and audiocraft's names to Hugging Face's.
 RENAMES = (
     (r"^(encoder|decoder)\.model\.", r"\1.layers."),
     (r"\.(conv\.conv|convtr\.convtr)\.", ".conv."),
@@ -34,7 +34,7 @@ TRAINING_ONLY = re.compile(r"quantizer\.layers\.\d+\.codebook\.(inited|cluster_s
 
 
 class _Source:
-    """Published tensors by name, each taken once and checked."""
+    """Published tensors by name; each is taken once and checked."""
 
     def __init__(self, tensors: Mapping[str, Tensor], where: Path) -> None:
         self._where = where
@@ -45,7 +45,7 @@ class _Source:
             self._tensors[name] = tensor
 
     def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """The float32 tensor of that name and shape."""
+        """Return the float32 tensor of that name and shape."""
         if name not in self._tensors:
             raise CheckpointError(f"{self._where}: lacks {name}")
         tensor = self._tensors.pop(name)
@@ -54,7 +54,7 @@ class _Source:
         return tensor.float()
 
     def take_weight(self, prefix: str, shape: tuple[int, ...]) -> Tensor:
-        """The weight of a convolution, weight norm folded: its norm runs over all axes but the first."""
+        """Return the weight of a convolution with weight norm applied; the norm is over all axes but the first."""
         for gain, direction in WEIGHT_NORM:
             if f"{prefix}.{gain}" in self._tensors:
                 g = self.take(f"{prefix}.{gain}", (shape[0], 1, 1))
@@ -62,14 +62,14 @@ class _Source:
         return self.take(f"{prefix}.weight", shape)
 
     def finish(self) -> None:
-        """Raise CheckpointError for what is left, but for statistics that only training needs."""
+        """Raise CheckpointError for remaining tensors, except statistics that only training needs."""
         for name in self._tensors:
             if not TRAINING_ONLY.fullmatch(name):
                 raise CheckpointError(f"{self._where}: {name} is not part of this model")
 
 
 def convert(tensors: Mapping[str, Tensor], codec: Codec, where: Path) -> dict[str, Tensor]:
-    """The state dict of `codec` from published tensors of any layout.
+    """Return the state dict of `codec` from published tensors of any layout.
 
     Raises CheckpointError for missing, unknown and wrongly shaped tensors.
     """
@@ -88,7 +88,7 @@ def convert(tensors: Mapping[str, Tensor], codec: Codec, where: Path) -> dict[st
 
 
 def _layer(source: _Source, layer: nn.Module, theirs: str, name: str) -> dict[str, Tensor]:
-    """Our tensors of one layer, from those published under `theirs`."""
+    """Return our tensors of one layer from those published under `theirs`."""
     if isinstance(layer, SkipLstm):
         return {f"{name}.lstm.{k}": source.take(f"{theirs}.lstm.{k}", tuple(p.shape)) for k, p in layer.lstm.named_parameters()}
     if isinstance(layer, ResidualBlock):
@@ -103,7 +103,7 @@ def _layer(source: _Source, layer: nn.Module, theirs: str, name: str) -> dict[st
     else:
         _, n_in, stride, n_out = layer.weight.shape
         weight = source.take_weight(f"{theirs}.conv", (n_in, n_out, 2 * stride)).unflatten(2, (2, stride))
-        weight = weight.flip(2).permute(2, 0, 3, 1)  # its first half meets the newer row of a pair
+        weight = weight.flip(2).permute(2, 0, 3, 1)  # the first half applies to the newer row of a pair
     ours = {f"{name}.weight": weight.contiguous(), f"{name}.bias": source.take(f"{theirs}.conv.bias", (n_out,))}
     if layer.norm is not None:
         ours |= {f"{name}.norm.{k}": source.take(f"{theirs}.norm.{k}", (n_out,)) for k in ("weight", "bias")}

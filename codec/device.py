@@ -1,4 +1,4 @@
-"""Codecs on a GPU: only where their tokens are those of the CPU."""
+"""Codecs on a GPU, only if their tokens equal those of the CPU."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from torch import Tensor
 
 from .model import Codec
 
-CHECK_SECONDS = 5  # of the signal by which a device is compared with the CPU
+CHECK_SECONDS = 5  # of the signal for comparing a device with the CPU
 
 
 def on_device(codec: Codec, device: str, encoding: bool) -> Codec:
-    """The codec, or a copy of it on `device`: "cpu", "cuda", "mps", or "auto" for a GPU if there is one that will do.
+    """Return the codec, or a copy of it on `device`: "cpu", "cuda", "mps", or "auto" for a suitable GPU if there is one.
 
-    For `encoding` the device must compute tokens exactly as the CPU does, which is tried on a
-    signal; decoded audio may differ by rounding. Raises ValueError, in one line, if there is no such device, or if
-    its tokens would differ.
+    For `encoding` the device must compute exactly the CPU's tokens, which is tested on a signal. Decoded audio may differ by
+    rounding. Raises ValueError, in one line, if there is no such device, or if its tokens differ.
     """
     if device == "auto":
         for name in ("cuda", "mps"):
@@ -40,7 +39,7 @@ def is_available(device: str) -> bool:
 
 
 def moved(codec: Codec, device: str) -> Codec:
-    """A copy of the codec on a device; one without float64 gets the decoder and the codebooks alone."""
+    """Return a copy of the codec on a device; without float64 (MPS) the encoder stays on the CPU."""
     made = copy.copy(codec)
     made._modules = {name: copy.deepcopy(module) for name, module in codec._modules.items()}
     for name, module in made._modules.items():
@@ -50,7 +49,7 @@ def moved(codec: Codec, device: str) -> Codec:
 
 
 def _checked(codec: Codec, device: str) -> Codec:
-    """A copy on a device whose tokens are the CPU's, as far as a signal can tell."""
+    """Return a copy on a device whose tokens equal the CPU's on a test signal."""
     name, advice = codec.config.name, "encode with --device cpu"
     if codec.config.exact_dtype != "float64":
         raise ValueError(
@@ -65,7 +64,7 @@ def _checked(codec: Codec, device: str) -> Codec:
 
 
 def check_signal(codec: Codec) -> Tensor:
-    """Noise and tones from loud to silent, [1, C, N]: the same on every machine."""
+    """Return noise and tones from loud to silent, [1, C, N]: the same on every machine."""
     n_samples = CHECK_SECONDS * codec.sample_rate
     generator = torch.Generator().manual_seed(0)
     time = torch.arange(n_samples) / codec.sample_rate

@@ -1,4 +1,4 @@
-"""The errors of this layer that more than one file raises, and with them those of files."""
+"""The errors of this layer that several files raise, together with the errors of the container format."""
 
 from typing import NamedTuple
 
@@ -22,15 +22,15 @@ __all__ = [
 
 
 class CheckpointError(EcdcError, ValueError):
-    """A model that cannot be loaded; one line that says what was wanted and what was found."""
+    """A model cannot be loaded; one line with what was expected and what was found."""
 
 
 class AudioError(EcdcError, ValueError):
-    """Audio that cannot be read or written; one line: what, where, what to do."""
+    """Audio cannot be read or written; one line: what, where, what to do."""
 
 
 class Damage(NamedTuple):
-    """What is wrong with a recording, and the second where it breaks; None: after what was read so far."""
+    """What is wrong with a recording, and at which second; None: after what was read so far."""
 
     reason: str
     seconds: float | None = None

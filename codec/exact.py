@@ -1,4 +1,4 @@
-"""Decoded blocks -> audio of exactly the length that the stream tells."""
+"""Cut decoded blocks to exactly the length that the stream gives."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .audio import Resampler
 
 
 def trimmed(blocks: Iterable[np.ndarray], skip: int, hold: int, length: Callable[[], int | None]) -> Iterator[np.ndarray]:
-    """Drop the first `skip` samples and all after `length()`.
+    """Drop the first `skip` samples and everything after `length()`.
 
-    While the length is unknown, as on a pipe, the last `hold` samples wait: they may be padding.
+    While the length is unknown, as on a pipe, the last `hold` samples are held back, because they may be padding.
     """
     held: np.ndarray | None = None
     n_out = 0
@@ -27,7 +27,7 @@ def trimmed(blocks: Iterable[np.ndarray], skip: int, hold: int, length: Callable
             yield held[..., :n_ready]
             held, n_out = held[..., n_ready:], n_out + n_ready
         if known is not None and n_out >= known:
-            held = None  # nothing more is wanted: hours may follow
+            held = None  # all wanted samples are done; do not collect what follows
     known = length()
     known = n_out if known is None else known
     if known < n_out:
@@ -41,7 +41,7 @@ def restored(
 ) -> Iterator[np.ndarray]:
     """Resample blocks [C, n] to exactly `length()` samples, which must be known by the last block.
 
-    Raises Corrupt if more than that was passed on before the length was known.
+    Raises Corrupt if more samples than that were already passed on before the length was known.
     """
     resampler, n_out, channels = None, 0, 1
     for block in blocks:
@@ -59,7 +59,7 @@ def restored(
 
 
 def length_at(rate: int, header: Header, n_samples: int | None, original_n_samples: int | None) -> int | None:
-    """How many samples a stream of these lengths (None: unknown) gives at `rate` Hz."""
+    """Return how many samples a stream of these lengths (None: unknown) gives at `rate` Hz."""
     if n_samples is None or original_n_samples is None or rate == header.original_sample_rate:
         return original_n_samples
     from_codec = resampled_length(n_samples, header.sample_rate, rate)

@@ -1,4 +1,4 @@
-"""What each audio format can hold: rates, channels, sample formats."""
+"""Capabilities of each audio format: rates, channels, sample formats."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def _any_rate(rate: int) -> int:
 
 
 def _one_of(*rates: int) -> Callable[[int], int]:
-    """The lowest of `rates` that is not below the wanted one, else the highest."""
+    """Return a function to the lowest of `rates` not below a given one, else to the highest."""
     return lambda rate: min((r for r in rates if r >= rate), default=max(rates))
 
 
 def _flac_rate(rate: int) -> int:
-    """Frame headers of FLAC have 16 bits for Hz, or for tens of Hz."""
+    """FLAC frame headers store the rate in 16 bits, in Hz or in tens of Hz."""
     rate = _any_rate(rate)
     return rate if rate <= 65_535 else min(10 * ceil_div(rate, 10), 384_000 if rate > 655_350 else 655_350)
 
@@ -37,15 +37,15 @@ def _vorbis_rate(rate: int) -> int:
 class Form:
     """An audio format that can be written."""
 
-    name: str  # for people
+    name: str  # for messages
     container: str  # libsndfile's name; "M4A" is PyAV's
-    subtypes: dict[str, str]  # libsndfile's name of each sample format that `bits` can ask for; "" is the one of a lossy format
-    next_rate: Callable[[int], int] = _any_rate  # a rate in Hz -> itself if the format has it, else the next that it has
+    subtypes: dict[str, str]  # libsndfile's name of each sample format that `bits` can select; "" for a lossy format
+    next_rate: Callable[[int], int] = _any_rate  # a rate in Hz -> itself if supported, else the next supported rate
     most_channels: int = 255
     most_bytes: int | None = None
 
     def subtype(self, bits: str | None) -> str:
-        """Libsndfile's name for samples of `bits`: "16", "24", "float", or None for the default; AudioError if it has none."""
+        """Return libsndfile's subtype for `bits`: "16", "24", "float", or None for the default; AudioError if unsupported."""
         if bits is None:
             return next(iter(self.subtypes.values()))
         if bits not in self.subtypes:
@@ -58,7 +58,7 @@ class Form:
         return self.subtypes[bits]
 
     def check(self, name: str, channels: int, n_bytes: int | None) -> None:
-        """Raise AudioError that says `name` unless the format holds so many channels and bytes of samples (None: unknown)."""
+        """Raise AudioError, starting with `name`, if the format cannot hold that many channels or bytes (None: unknown)."""
         if channels > self.most_channels:
             raise AudioError(f"{name}: {self.name} holds {self.most_channels} channels at most, not {channels}; use wav")
         if self.most_bytes is not None and (n_bytes or 0) > self.most_bytes:
@@ -84,9 +84,9 @@ FORMS = {
 
 
 def format_of(path: str | Path, form: str | None = None) -> Form:
-    """The format of an output, by the name `form` or by its suffix; '-' and devices are WAV.
+    """Return the format of an output, by the name `form` or by its suffix; '-' and devices are WAV.
 
-    Raises AudioError for unknown ones.
+    Raises AudioError for unknown formats.
     """
     name = form.lower() if form else Path(path).suffix.lower()[1:]
     if form is None and (str(path) == "-" or (name not in FORMS and is_special(path))):

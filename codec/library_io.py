@@ -1,4 +1,4 @@
-"""Files that a C library writes: errors and signals are kept until it has returned."""
+"""Files written by a C library: errors and signals are held back until it has returned."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import BinaryIO
 
 
 class Kept:
-    """The file object that a library sees: it never fails, and keeps the first error instead."""
+    """The file object that a library sees. It never fails, and keeps the first error instead."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self.error: BaseException | None = None
 
     def write(self, data: bytes) -> int:
-        """Write all of `data`, unless something failed before."""
+        """Write all of `data`, unless an earlier call failed."""
         if self.error is None:
             try:
                 self._stream.write(data)
@@ -26,7 +26,7 @@ class Kept:
         return len(data)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place; 0 after an error."""
+        """Go to a position; returns 0 after an error."""
         try:
             return self._stream.seek(offset, whence)
         except BaseException as error:
@@ -34,7 +34,7 @@ class Kept:
             return 0
 
     def tell(self) -> int:
-        """The place where the next byte goes; 0 after an error."""
+        """Return the position of the next byte; 0 after an error."""
         try:
             return self._stream.tell()
         except BaseException as error:
@@ -42,13 +42,13 @@ class Kept:
             return 0
 
     def read(self, size: int = -1) -> bytes:
-        """Nothing: outputs are not read."""
+        """Return nothing, because outputs are not read."""
         return b""
 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let SIGINT and SIGTERM wait: an exception inside a callback of a C library would be printed and lost."""
+    """Delay SIGINT and SIGTERM, because an exception inside a C library's callback would be printed and lost."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

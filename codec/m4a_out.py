@@ -1,7 +1,7 @@
-"""M4A: AAC in MP4, through PyAV, whose wheels bundle FFmpeg.
+"""M4A: AAC in MP4, written with PyAV, whose wheels bundle FFmpeg.
 
-The edit list of the file says where the sound begins and ends, to the sample: the encoder's delay before it and the rest of
-the last frame after it are no part of it. FFmpeg skips the delay and plays the rest, at most 1023 samples of silence.
+The edit list of the file gives the exact first and last sample of the sound, without the encoder's delay before it and the
+padding of the last frame. FFmpeg skips the delay but plays the padding, at most 1023 samples of silence.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 from .errors import AudioError
 from .library_io import Kept, uninterrupted
 
-BITS_PER_SAMPLE, MOST_BITS = 2, 96_000  # of a channel: 96 kbps from 48 kHz on
+BITS_PER_SAMPLE, MOST_BITS = 2, 96_000  # per channel: 96 kbps from 48 kHz on
 LAYOUTS = {1: "mono", 2: "stereo"}
 
 
 class M4aEncoder:
-    """Writes blocks [n, C] as M4A to a stream that seeks; the stream stays open.
+    """Writes blocks [n, C] as M4A to a seekable stream; the stream stays open.
 
-    Raises what writing raised, else AudioError for what FFmpeg says.
+    If writing to the stream failed, raises that error, else AudioError with FFmpeg's message.
     """
 
     def __init__(self, stream: BinaryIO, name: str, sample_rate: int, channels: int) -> None:
@@ -39,7 +39,7 @@ class M4aEncoder:
 
     def _start(self) -> None:
         rate, channels = self._about
-        # A time scale of one sample: else the edit list would end at a whole millisecond.
+        # A time scale of one sample; otherwise the edit list would end at a whole millisecond.
         options = {"movie_timescale": str(rate), "use_editlist": "1"}
         self._container = av.open(self._bytes, "w", format="ipod", options=options)
         self._stream = self._container.add_stream("aac", rate=rate, layout=LAYOUTS[channels])
@@ -77,14 +77,14 @@ class M4aEncoder:
         self._container = None
 
     def abandon(self) -> None:
-        """Release what FFmpeg holds, after an error."""
+        """Release FFmpeg's resources after an error."""
         container, self._container = self._container, None
         if container is not None:
             with contextlib.suppress(Exception), uninterrupted():
                 container.close()
 
     def _call(self, action: Callable[[], object]) -> None:
-        """Call FFmpeg, and raise what went wrong: of writing first."""
+        """Call FFmpeg, and raise an error of writing if there is one, else FFmpeg's error."""
         try:
             with av.logging.Capture(), uninterrupted():
                 action()

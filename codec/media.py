@@ -1,7 +1,7 @@
-"""Compressed and container formats through PyAV, which brings FFmpeg.
+"""Read compressed and container formats with PyAV, which includes FFmpeg.
 
-FFmpeg sees bytes alone: no name, no network, and only the demuxers listed here, so that a
-playlist or a text file is never taken for sound.
+FFmpeg sees only bytes: no name, no network, and only the demuxers listed here, so that a playlist
+or a text file is never taken for sound.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ DEMUXERS = (
     "aac,aax,ac3,aiff,amr,amrnb,amrwb,ape,asf,asf_o,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,ircam,loas,matroska,mov,mp3,"
     "mpc,mpc8,mpeg,mpegts,nistsphere,ogg,oma,pvf,qcp,rm,shn,sox,tak,tta,voc,w64,wav,wv,xwma"
 )
-PLAIN = frozenset({"aiff", "au", "caf", "voc", "wav"})  # a last packet that is short means nothing
-EXACT = frozenset({"aiff", "ape", "au", "caf", "flac", "tta", "w64", "wv"})  # their headers count samples
-ROUGH = frozenset({"caf", "flv"})  # their headers count samples or time, but for an encoder's delay and padding
-SLACK = 0.15  # seconds that ROUGH claims may be too long, and at least three frames
-TIMED = frozenset({"asf", "mpeg", "mpegts"})  # a jump in their timestamps is a loss that FFmpeg does not tell
+PLAIN = frozenset({"aiff", "au", "caf", "voc", "wav"})  # a short last packet is not a fault
+EXACT = frozenset({"aiff", "ape", "au", "caf", "flac", "tta", "w64", "wv"})  # headers give the number of samples
+ROUGH = frozenset({"caf", "flv"})  # headers give samples or time, but may include an encoder's delay and padding
+SLACK = 0.15  # seconds by which ROUGH claims may be too long; at least three frames
+TIMED = frozenset({"asf", "mpeg", "mpegts"})  # a jump in timestamps is a loss that FFmpeg does not report
 MAX_JUMP = 0.05  # seconds
 
-av.logging.set_level(av.logging.WARNING)  # FFmpeg conceals damage, and says so only here
+av.logging.set_level(av.logging.WARNING)  # FFmpeg hides damage, and reports it only here
 av.logging.set_skip_repeated(False)
 logging.getLogger("libav").addHandler(logging.NullHandler())
 T = TypeVar("T")
 
 
 class AvReader:
-    """Sound decoded by FFmpeg, from file objects that follow each other (the links of a chained Ogg).
+    """Sound decoded by FFmpeg, from consecutive file objects (the links of a chained Ogg).
 
-    The first frame decides the rate and the channels; later ones are converted to them.
-    `gapless` is the encoder's own count of an MP3; `damage` tells damage that the file objects
-    found, and after how many samples. Raises AudioError if there is no sound.
+    The first frame sets the rate and the channels; later ones are converted to them. `gapless` is the
+    MP3 encoder's own count. `damage` returns damage that the file objects found, and after how many
+    samples. Raises AudioError if there is no sound.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class AvReader:
         self.metadata: dict[str, str] = {}
         self.n_tracks = self.track = 1
         self.n_samples: int | None = None
-        self.ended = False  # whether all was decoded
+        self.ended = False  # whether everything was decoded
         self._n_decoded = 0
         self._resampler: tuple[int, Resampler] | None = None
         frames = self._frames(iter(files))
@@ -69,14 +69,14 @@ class AvReader:
 
     @property
     def damage(self) -> Damage | None:
-        """What is wrong with the part decoded so far, also where the file objects found it."""
+        """What is wrong with the part decoded so far, including damage found by the file objects."""
         if (found := self._damage_below()) is None:
             return self._damage
         reason, n_samples = found
         return Damage(reason, None if n_samples is None else n_samples / self.sample_rate)
 
     def read(self, n_samples: int) -> np.ndarray:
-        """The next samples [C, n] as float32; fewer than `n_samples` at the end alone."""
+        """Return the next samples [C, n] as float32; fewer than `n_samples` only at the end."""
         have = sum(part.shape[1] for part in self._held)
         while have < n_samples and not self.ended:
             if (part := next(self._arrays, None)) is None:
@@ -115,7 +115,7 @@ class AvReader:
         raise AudioError(f"{self._name}: not audio that can be read ({reason})")
 
     def _chosen(self, container: Any) -> Any:
-        """The sound track to decode: the one asked for, or FFmpeg's choice."""
+        """Return the sound track to decode: the requested one, or FFmpeg's choice."""
         tracks = container.streams.audio
         if not tracks:
             raise AudioError(f"{self._name}: holds no sound track")
@@ -129,11 +129,11 @@ class AvReader:
         self.n_tracks, self.track = len(tracks), tracks.index(stream) + 1
         stream.codec_context.options = {"err_detect": "crccheck"}
         if stream.codec_context.name == "alac" and container.format.name == "caf":
-            stream.codec_context.options |= {"flags2": "+skip_manual"}  # its last frame is short already: no second trimming
+            stream.codec_context.options |= {"flags2": "+skip_manual"}  # the last frame is already short; do not trim twice
         return stream
 
     def note(self, reason: str, seconds: float | None = None) -> None:
-        """Remember the first damage."""
+        """Keep the first damage."""
         if self._damage is None:
             rate = getattr(self, "sample_rate", 0)
             self._damage = Damage(reason, self._n_decoded / rate if seconds is None and rate else seconds)
@@ -146,7 +146,7 @@ class AvReader:
             yield self._resampler[1](np.zeros((self.channels, 0), np.float32), last=True)
 
     def _conform(self, frame: av.AudioFrame) -> np.ndarray:
-        """A frame as float32 [C, n] with the channels and the rate of the first one."""
+        """Return a frame as float32 [C, n] with the channels and the rate of the first one."""
         speakers = tuple(channel.name for channel in frame.layout.channels)
         block = fold_channels(to_array(frame), self.channels, speakers)
         if frame.sample_rate != self.sample_rate or self._resampler:
@@ -157,7 +157,7 @@ class AvReader:
         return block
 
     def _trimmed(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """Leave out an MP3 encoder's padding at the end; if more follows, files were joined and all of it stays."""
+        """Remove an MP3 encoder's padding at the end. If more follows, files were concatenated, and everything is kept."""
         if self._gapless is None:
             yield from blocks
             return
@@ -177,7 +177,7 @@ class AvReader:
 
 
 class _Decoding:
-    """Decodes one stream of one container, and finds what is damaged."""
+    """Decodes one stream of one container, and detects damage."""
 
     def __init__(self, reader: AvReader, container: Any, stream: Any) -> None:
         self._note, self._stream = reader.note, stream
@@ -185,13 +185,13 @@ class _Decoding:
         self._packets = container.demux(stream)
         self._n_packets = self._n_bytes = self._n_samples = 0
         self._indexed = sum(entry.size for entry in stream.index_entries) if self._format == "avi" else 0  # bytes
-        self._end: float | None = None  # seconds, of the last frame
-        self._pending: str | None = None  # damage if more sound follows
+        self._end: float | None = None  # end of the last frame, in seconds
+        self._pending: str | None = None  # counts as damage if more sound follows
         self._cut = False
         self._claimed, self._slack = self._claim(container)
 
     def _claim(self, container: Any) -> tuple[float, float]:
-        """How long the sound is by its header, in seconds, and how much less it may be; 0 if the header does not tell."""
+        """Return the length of the sound in its header and how much shorter it may be, in seconds; 0 if the header has none."""
         stream = self._stream
         context = stream.codec_context
         is_rough = self._format in ROUGH and not context.name.startswith("pcm_")
@@ -204,7 +204,7 @@ class _Decoding:
         return 0.0, 0.0
 
     def frames(self) -> Iterator[av.AudioFrame]:
-        """The frames in order, as FFmpeg gives them."""
+        """Yield the frames in order, as FFmpeg returns them."""
         while (packet := self._guarded(lambda: next(self._packets, None), b"")) is not None:
             data = bytes(packet) if self._format == "mp3" else b""
             self._n_packets += packet.size > 0
@@ -219,7 +219,7 @@ class _Decoding:
         self._check_end()
 
     def _guarded(self, call: Callable[[], T], data: bytes) -> T | None:
-        """Call into FFmpeg: what it complains about is damage, unless `data` is a tag between MP3 frames."""
+        """Call FFmpeg. Its error messages count as damage, unless `data` is a tag between MP3 frames."""
         with av.logging.Capture() as logs:
             try:
                 result, error = call(), None
@@ -258,7 +258,7 @@ class _Decoding:
 
 
 def to_array(frame: av.AudioFrame) -> np.ndarray:
-    """A frame -> float32 [C, n], full scale at 1."""
+    """Convert a frame to float32 [C, n] with full scale at 1."""
     array = frame.to_ndarray()
     if not frame.format.is_planar:
         array = array.reshape(-1, len(frame.layout.channels)).T
@@ -270,13 +270,13 @@ def to_array(frame: av.AudioFrame) -> np.ndarray:
 
 
 def complaints(logs: list[tuple[int, str, str]], stream: int = -1) -> list[str]:
-    """What FFmpeg says of damage: its errors, and among its warnings that packets of a stream are broken."""
+    """Return FFmpeg's reports of damage: its errors, and its warnings about broken packets of a stream."""
     broken = f"Packet corrupt (stream = {stream},"
     return [text.strip() for level, _, text in logs if level <= av.logging.ERROR or text.startswith(broken)]
 
 
 def knows(head: bytes) -> bool:
-    """Whether FFmpeg takes bytes for the beginning of a file of some format, even if it cannot go on from there."""
+    """Return True if FFmpeg recognizes bytes as the start of a file, even if it cannot continue from there."""
     with av.logging.Capture() as logs:
         try:
             av.open(io.BytesIO(head), options={"format_whitelist": DEMUXERS}, metadata_errors="replace").close()
@@ -286,7 +286,7 @@ def knows(head: bytes) -> bool:
 
 
 def duration_of(file: Any) -> float | None:
-    """How long the sound in a seekable file lasts, in seconds, as its header says; for progress bars."""
+    """Return the seconds of sound in a seekable file according to its header; used for progress bars."""
     with av.logging.Capture():
         try:
             with av.open(file, options={"format_whitelist": DEMUXERS}, metadata_errors="replace") as container:

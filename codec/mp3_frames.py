@@ -1,4 +1,4 @@
-"""What an MP3 stream says of itself that FFmpeg leaves out on a pipe or at a cut."""
+"""Information in an MP3 stream that FFmpeg ignores on a pipe or in a truncated file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .arriving import Arriving
 
-KBPS = {  # (MPEG-1, layer) -> bitrates by index; None of index 0 ("free") and 15
+KBPS = {  # (MPEG-1, layer) -> bitrates by index; not for index 0 ("free") and 15
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -16,13 +16,13 @@ KBPS = {  # (MPEG-1, layer) -> bitrates by index; None of index 0 ("free") and 1
 KBPS[False, 3] = KBPS[False, 2]
 RATES = (44_100, 48_000, 32_000)  # Hz, of MPEG-1; halved for MPEG-2 and again for 2.5
 DECODER_DELAY = 529  # samples
-LONGEST_FRAME = 4096  # bytes; of AAC and AC-3 too, and no frame is all zeros
+LONGEST_FRAME = 4096  # bytes; also of AAC and AC-3; no frame is all zeros
 SMALL_TAG = 2048  # bytes
 MARKS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")
 
 
 def frame_bytes(head: bytes) -> int | None:
-    """The size of the frame that starts with these 4 bytes, None if they are no header of known size."""
+    """Return the size of the frame that starts with these 4 bytes, or None if they are not a header of known size."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     version, layer, index, rate = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3), head[2] >> 4, head[2] >> 2 & 3
@@ -38,24 +38,24 @@ def frame_bytes(head: bytes) -> int | None:
 
 
 def is_cut(packet: bytes) -> bool:
-    """Whether a packet is shorter than its frame."""
+    """Return True if a packet is shorter than its frame."""
     size = frame_bytes(packet)
     return size is not None and len(packet) < size
 
 
 class Mp3Stream:
-    """An MP3 stream as a file object without the large ID3v2 tags inside it: pictures in them look like frames.
+    """An MP3 stream as a file object, without large ID3v2 tags inside it, because pictures in them look like frames.
 
-    Joined files have such tags, one before each part. FFmpeg itself passes over small ones.
+    Concatenated files have such a tag before each part. FFmpeg skips small tags itself.
     """
 
     def __init__(self, stream: Arriving) -> None:
         self._stream = stream
-        self._waiting = b""  # bytes too few to tell what they are
-        self._drop = self._keep = 0  # bytes of the tag or the frame that has begun
+        self._waiting = b""  # too few bytes to recognize
+        self._drop = self._keep = 0  # remaining bytes of the current tag or frame
 
     def read(self, n_bytes: int) -> bytes:
-        """The next bytes, about `n_bytes` at most; nothing at the end."""
+        """Return the next bytes, about `n_bytes` at most; empty at the end."""
         while data := self._stream.read(n_bytes):
             if clean := self._cleaned(self._waiting + data):
                 return clean
@@ -82,7 +82,7 @@ class Mp3Stream:
         return b"".join(parts)
 
     def _begin(self, data: bytes, at: int) -> None:
-        """Decide what starts at `at`: a tag, a frame, or something else up to the next of them."""
+        """Decide what starts at `at`: a tag, a frame, or something else up to the next tag or frame."""
         head = data[at : at + 10]
         if head[:3] == b"ID3" and max(head[6:10]) < 0x80:
             tag = 10 + id3_size(head)
@@ -96,15 +96,15 @@ class Mp3Stream:
 
 @dataclass(frozen=True, slots=True)
 class Gapless:
-    """The encoder's own count: what to keep of the decoded samples."""
+    """The encoder's own count of the samples to keep."""
 
     n_samples: int  # per channel, without the encoder's delay and padding
     padding: int  # samples at the end that the encoder added
-    n_bytes: int | None = None  # of all frames, if it tells
+    n_bytes: int | None = None  # of all frames, if declared
 
 
 def read_gapless(head: bytes) -> Gapless | None:
-    """Read the Xing or Info header in the first frame of an MP3 stream, whose first bytes are `head`."""
+    """Read the Xing or Info header in the first frame of an MP3 stream that starts with `head`."""
     for mark in (b"Info", b"Xing"):
         at = head.find(mark, 0, 200)
         flags = int.from_bytes(head[at + 4 : at + 8], "big") if at > 0 else 0
@@ -123,9 +123,9 @@ def read_gapless(head: bytes) -> Gapless | None:
 
 
 def covers_sound(tag: bytes, after: bytes) -> bool:
-    """Whether an ID3v2 tag is longer than it was made: MP3 frames in it go on in the bytes `after` it.
+    """Return True if an ID3v2 tag claims too much: MP3 frames inside it continue in the bytes `after` it.
 
-    Three frames must follow each other over its end, of one kind, so that no picture looks like that.
+    Three consecutive frames of one kind must cross its end, which does not happen in pictures.
     """
     begin = max(0, len(tag) - LONGEST_FRAME)
     data = tag[begin:] + after[: 2 * LONGEST_FRAME]
@@ -141,7 +141,7 @@ def covers_sound(tag: bytes, after: bytes) -> bool:
 
 
 def _next_frame(data: bytes, at: int, like: bytes) -> int | None:
-    """The size of the frame at a place, if it has the version, layer and rate of the head `like`."""
+    """Return the size of the frame at a position, if it has the version, layer and rate of the header `like`."""
     head = data[at : at + 4]
     if len(head) < 4 or head[:2] != like[:2] or (head[2] ^ like[2]) & 0x0C:
         return None
@@ -149,7 +149,7 @@ def _next_frame(data: bytes, at: int, like: bytes) -> int | None:
 
 
 def id3_size(head: bytes) -> int:
-    """Bytes of an ID3v2 tag after its 10-byte head."""
+    """Return the bytes of an ID3v2 tag after its 10-byte header."""
     size = 0
     for byte in head[6:10]:
         size = size << 7 | byte & 0x7F

@@ -1,7 +1,7 @@
-"""Ogg streams that are joined end to end ("chained"): each link by itself, every page checked.
+"""Concatenated ("chained") Ogg streams: each link is read separately, and every page is checked.
 
-RFC 3533 allows a file to hold several streams in a row. A link starts where first pages
-(BOS) follow other pages.
+RFC 3533 allows a file to hold several streams in a row. A link starts at first pages (BOS) that
+follow other pages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class OggLinks:
-    """The links of an Ogg stream, one after the other, as file objects.
+    """The links of an Ogg stream in order, as file objects.
 
     `problem` is None, or what is wrong and after how many samples of sound.
     """
@@ -26,9 +26,9 @@ class OggLinks:
     def __init__(self, stream: Arriving) -> None:
         self._stream = stream
         self.problem: tuple[str, int] | None = None
-        self._sequences: dict[bytes, int] = {}  # of each stream, the number of the next page
-        self._sound: bytes | None = None  # serial number of the link's first sound
-        self._before = self._granule = 0  # samples in former links, and so far in this one
+        self._sequences: dict[bytes, int] = {}  # number of the next page of each stream
+        self._sound: bytes | None = None  # serial number of the link's first sound stream
+        self._before = self._granule = 0  # samples in previous links, and so far in this one
         self._page = self._next_page()
 
     def __iter__(self) -> Iterator[OggLink]:
@@ -38,11 +38,11 @@ class OggLinks:
             self._before, self._granule = self._before + self._granule, 0
             link = OggLink(self)
             yield link
-            while link.read(1 << 16):  # what the reader of this link left
+            while link.read(1 << 16):  # whatever the reader of this link left unread
                 pass
 
     def next_of_link(self, begun: bool) -> tuple[bytes, bool]:
-        """Take the next page of this link and whether only first pages came so far; nothing at its end."""
+        """Return the next page of this link (empty at its end), and False while all pages so far are first pages."""
         page = self._page
         if not page or (begun and page[5] & FIRST):
             return b"", begun
@@ -51,7 +51,7 @@ class OggLinks:
         return page, begun or not page[5] & FIRST
 
     def _next_page(self) -> bytes:
-        """One page, damaged or not; nothing at the end of the stream."""
+        """Return one page, damaged or not; empty at the end of the stream."""
         skipped = 0
         while (ahead := self._stream.peek(HEAD)) and ahead[:4] != b"OggS":
             at = self._stream.peek(4096).find(b"OggS", 1)
@@ -89,7 +89,7 @@ class OggLinks:
 
 
 class OggLink:
-    """The pages of one link as a file object that is read forwards."""
+    """The pages of one link as a forward-only file object."""
 
     def __init__(self, links: OggLinks) -> None:
         self._links = links
@@ -97,7 +97,7 @@ class OggLink:
         self._rest = b""
 
     def read(self, n_bytes: int) -> bytes:
-        """The next bytes, at most `n_bytes`; nothing at the end of the link."""
+        """Return the next bytes, at most `n_bytes`; empty at the end of the link."""
         if not self._rest:
             self._rest, self._begun = self._links.next_of_link(self._begun)
         part, self._rest = self._rest[:n_bytes], self._rest[n_bytes:]
@@ -105,7 +105,7 @@ class OggLink:
 
 
 def page_crc(page: bytes) -> int:
-    """The checksum of an Ogg page (polynomial 0x04C11DB7, most significant bit first), from zlib's mirrored one."""
+    """Return the checksum of an Ogg page (polynomial 0x04C11DB7, most significant bit first), using zlib's mirrored one."""
     blank = (page[:22] + b"\0\0\0\0" + page[26:]).translate(REVERSED)
     mirrored = zlib.crc32(blank, 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{mirrored:032b}"[::-1], 2)

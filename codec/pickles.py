@@ -1,8 +1,7 @@
-"""PyTorch's pickled files, read without running anything that they contain.
+"""Read PyTorch's pickled files without running any code in them.
 
-`torch.load(weights_only=True)` does the reading. Training checkpoints also hold their
-configuration as OmegaConf objects; these are read into empty stand-in classes, so that
-neither that library nor its code is needed.
+`torch.load(weights_only=True)` reads them. Training checkpoints also hold their configuration as
+OmegaConf objects, which are read into empty stand-in classes, so that library is not needed.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ MAX_ITEMS = 200_000  # of dicts and lists in a file
 
 
 class _Stub:
-    """Takes the attributes of an object whose class is not loaded."""
+    """Holds the attributes of an object whose class is not loaded."""
 
 
 _OMEGACONF = (
@@ -46,14 +45,14 @@ _ALLOWED: list[Any] = [
 
 
 def read_pickle(path: Path, mmap: bool = False) -> Any:
-    """Tensors and plain containers of a file written by `torch.save`; with `mmap`, tensors stay in the file until used.
+    """Read tensors and plain containers from a file of `torch.save`; with `mmap`, tensors stay in the file until used.
 
-    Raises CheckpointError where the file is none, names anything that is not data, or would
-    unfold to more than its own size; it is refused before that is imported, run or allocated.
+    Raises CheckpointError if the file is invalid, refers to anything but data, or would expand beyond
+    its own size. It is refused before anything is imported, run or allocated.
     """
     try:
         with torch.serialization.safe_globals(_ALLOWED), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of unusual pickle protocols, which foreign files have
+            warnings.simplefilter("ignore")  # about unusual pickle protocols, which foreign files have
             if zipfile.is_zipfile(path):
                 _check_archive(path)
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
@@ -66,19 +65,19 @@ def read_pickle(path: Path, mmap: bool = False) -> Any:
         found = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"refused, because it asks for {found[1]}, which is no data" if found else "not a PyTorch checkpoint"
         raise CheckpointError(f"{path}: {reason}") from error
-    except Exception as error:  # whatever bytes that are no checkpoint lead to
+    except Exception as error:  # anything that invalid bytes may cause
         raise CheckpointError(f"{path}: not a PyTorch checkpoint") from error
 
 
 class _Refused(ValueError):
-    """What a file asks for and does not get."""
+    """A file asks for something that is refused."""
 
 
 def _check_archive(path: Path) -> None:
-    """Raise _Refused where a zip file is compressed, or a storage is said to be larger than its bytes are.
+    """Raise _Refused if a zip file is compressed, or if a storage claims to be larger than its bytes.
 
-    torch.load would inflate the one to any size, and read the other from beyond its memory. The pickle is read as torch.load
-    reads it, but its storages are on the meta device, which has no memory.
+    torch.load would inflate compressed data to any size, and read a storage from beyond its memory. The pickle is read as in
+    torch.load, but with storages on the meta device, which uses no memory.
     """
     with zipfile.ZipFile(path) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
@@ -103,10 +102,10 @@ def _check_archive(path: Path) -> None:
 
 
 class _Plain:
-    """Turn stand-ins for OmegaConf objects into the dicts, lists and values that they held, and check what is there.
+    """Convert stand-ins for OmegaConf objects to the dicts, lists and values in them, and check the contents.
 
-    A file may nest shared lists so that they would unfold to any size, or in circles; and its tensors may repeat or share
-    bytes. Raises ValueError where more than MAX_ITEMS come out, _Refused where tensors have more than `most_bytes`.
+    A file may nest shared lists so that they expand without limit, or in circles, and its tensors may repeat or share bytes.
+    Raises ValueError for more than MAX_ITEMS items, and _Refused if tensors have more than `most_bytes`.
     """
 
     def __init__(self, most_bytes: int) -> None:

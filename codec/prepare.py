@@ -1,4 +1,4 @@
-"""Audio on its way to a model: at its rate, with its channels, in blocks of one size."""
+"""Prepare audio for a model: convert rate and channels, and cut it into blocks of one size."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Progress = Callable[[float], None]  # receives the seconds of audio done since t
 
 
 def fixed_blocks(blocks: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, bool]]:
-    """Blocks [..., n] of any length -> blocks of exactly `size` but for the last, and whether it is the last.
+    """Regroup blocks [..., n] into blocks of exactly `size` (the last may be shorter), each with True if it is the last.
 
-    Nothing at all gives one empty block of the shape of the first; no block gives nothing.
+    If all blocks are empty, yields one empty block of the first one's shape; without blocks, yields nothing.
     """
     waiting: list[np.ndarray] = []
     n_waiting = 0
     for block in blocks:
         waiting.append(block)
         n_waiting += block.shape[-1]
-        while n_waiting > size:  # more than one block's worth: the first is not the last
+        while n_waiting > size:  # more than one block: the first is not the last
             joined = np.concatenate(waiting, axis=-1)
             yield joined[..., :size], False
             waiting, n_waiting = [joined[..., size:]], n_waiting - size
@@ -32,9 +32,9 @@ def fixed_blocks(blocks: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.n
 
 
 class Prepared:
-    """Audio of a source at the codec's rate and channels, block by block; counts what passes.
+    """Audio of a source at the codec's rate and channels, block by block; counts samples.
 
-    With a `pace` no more is read at a time than its next block takes.
+    With a `pace`, each read takes only what the next block needs.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Prepared:
         if self.n_original == 0:
             raise AudioError(f"{self._source.name}: holds no samples")
         rest = self._counted(resampler(np.zeros((self._channels, 0), np.float32), last=True))
-        # The resampler may end a sample early; the container's lengths are ceilings.
+        # The resampler may end one sample early, while the container's lengths are rounded up.
         missing = resampled_length(self.n_original, rate, self._rate) - self.n_samples
         yield np.pad(rest, ((0, 0), (0, max(0, missing))))[:, : rest.shape[1] + missing]
         self.n_samples += missing

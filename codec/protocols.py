@@ -1,4 +1,4 @@
-"""The small interfaces that everything plugs into."""
+"""The interfaces of exchangeable parts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..format import Header
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Audio to latents, whole or block by block."""
+    """Audio to latents, for a whole signal or block by block."""
 
     def initial_state(self, batch_size: int) -> Any:
-        """The state of a stream before its first sample."""
+        """Return the state of a stream before its first sample."""
         ...
 
     def __call__(self, wav: Tensor, state: Any | None = None, last: bool = True) -> Tensor:
@@ -26,10 +26,10 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Decoder(Protocol):
-    """Latents to audio, whole or block by block."""
+    """Latents to audio, for a whole signal or block by block."""
 
     def initial_state(self, batch_size: int, first_frame: int = 0) -> Any:
-        """The state of a stream before its first frame, which is number `first_frame` of the whole signal."""
+        """Return the state of a stream before its first frame, which has the number `first_frame` in the whole signal."""
         ...
 
     def __call__(self, latents: Tensor, state: Any | None = None, last: bool = True) -> Tensor:
@@ -39,12 +39,12 @@ class Decoder(Protocol):
 
 @runtime_checkable
 class TokenSource(Protocol):
-    """Anything that makes codes for the writer, block by block."""
+    """Anything that generates codes for the writer, block by block."""
 
     def header(self) -> Header:
-        """What the stream says before its first chunk."""
+        """Return the stream's header."""
         ...
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Codes [R, t] as they are finished, uint16."""
+        """Yield codes [R, t] as they are finished, uint16."""
         ...

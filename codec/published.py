@@ -1,4 +1,4 @@
-"""EnCodec's configurations: the three published ones, and those that published files bring along."""
+"""EnCodec's configurations: the three published ones, and those read from published files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENCODEC_48KHZ = CodecConfig(
     normalize=True,
     segment_seconds=1.0,
 )
-# The published 32 kHz weights reflect at the signal's ends; the recipe beside them pads with zeros.
+# The published 32 kHz weights use reflection at the signal's ends; the recipe published with them pads with zeros.
 ENCODEC_32KHZ = CodecConfig(
     "encodec_32khz",
     SeanetConfig(strides=(8, 5, 4, 4), n_filters=64, true_skip=True, causal=False),
@@ -52,7 +52,7 @@ ARCHITECTURE_KEYS = {
 
 
 def hugging_face_config(values: Mapping[str, Any], name: str) -> CodecConfig:
-    """The codec of a Hugging Face config.json; keys that it lacks have that library's defaults, which are ours."""
+    """Convert a Hugging Face config.json. Missing keys have that library's defaults, which equal ours."""
     if values.get("model_type") != "encodec":
         raise CheckpointError(f"{name}: model_type must be 'encodec', got {values.get('model_type')!r}")
     dimension = values.get("hidden_size", 128)
@@ -74,7 +74,7 @@ def hugging_face_config(values: Mapping[str, Any], name: str) -> CodecConfig:
 
 
 def audiocraft_config(values: Mapping[str, Any], name: str) -> CodecConfig:
-    """The codec of audiocraft's xp.cfg. Raises CheckpointError for what it lacks or what is not EnCodec."""
+    """Convert audiocraft's xp.cfg. Raises CheckpointError if keys are missing or the model is not EnCodec."""
     cfg = Lookup(values, name)
     expected = {
         "compression_model": "encodec",
@@ -103,9 +103,9 @@ def audiocraft_config(values: Mapping[str, Any], name: str) -> CodecConfig:
 
 
 def _build(name: str, architecture: dict[str, Any], **values: Any) -> CodecConfig:
-    """Check every value; take a published model's name where all of it is that model's.
+    """Check every value; use a published model's name if everything else is equal.
 
-    The highest bitrate and the number of codebooks follow from each other.
+    The highest bitrate and the number of codebooks are computed from each other.
     """
     values |= {"name": name, "architecture": {"kind": "seanet", **architecture}}
     try:
@@ -123,13 +123,13 @@ def _build(name: str, architecture: dict[str, Any], **values: Any) -> CodecConfi
 
 
 class Lookup:
-    """Values of nested tables by dotted path, where '${a.b}' stands for the value at a.b."""
+    """Values of nested tables by dotted path; '${a.b}' refers to the value at a.b."""
 
     def __init__(self, values: Mapping[str, Any], name: str) -> None:
         self._values, self._name = values, name
 
     def get(self, path: str, *default: Any, depth: int = 0) -> Any:
-        """The value at `path`, or the default; raises CheckpointError where there is neither."""
+        """Return the value at `path`, or the default; raises CheckpointError if there is neither."""
         value: Any = self._values
         for key in path.split("."):
             if not isinstance(value, Mapping) or key not in value:

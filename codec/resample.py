@@ -1,4 +1,4 @@
-"""Resampling of streams, by soxr."""
+"""Resample streams with soxr."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import soxr
 
 
 class Resampler:
-    """Resamples a stream of blocks [C, n] with soxr; the same output for any division into blocks."""
+    """Resamples a stream of blocks [C, n] with soxr. The output does not depend on the division into blocks."""
 
     def __init__(self, from_rate: int, to_rate: int, channels: int) -> None:
         self._channels = channels
@@ -16,7 +16,7 @@ class Resampler:
             self._stream = soxr.ResampleStream(from_rate, to_rate, channels, dtype="float32", quality="VHQ")
 
     def __call__(self, block: np.ndarray, last: bool = False) -> np.ndarray:
-        """[C, n] -> [C, m], what this block completes; `last` flushes the filter."""
+        """[C, n] -> [C, m], the samples that this block completes; `last` flushes the filter."""
         if self._stream is None:
             return block
         out = self._stream.resample_chunk(np.ascontiguousarray(block.T), last=last)

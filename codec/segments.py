@@ -1,7 +1,7 @@
-"""Overlapping segments, each coded on its own: how EnCodec treats 48 kHz stereo.
+"""Overlapping, independently coded segments, as EnCodec uses them for 48 kHz stereo.
 
-Segments start at every multiple of `stride` below the signal's end, even where the one
-before already reaches it, and the last may be short.
+A segment starts at every multiple of `stride` below the signal's end, even if the previous one
+already reaches the end. The last may be short.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ MIN_SCALE = 1e-8
 
 @dataclass
 class Segment:
-    """Codes [B, K, t] of one independently coded stretch of audio, and its scale [B, 1] if any."""
+    """Codes [B, K, t] of one independently coded piece of audio, and its scale [B, 1] if any."""
 
     codes: Tensor
     scale: Tensor | None = None
 
 
 def cut(blocks: Iterable[Tensor], length: int, stride: int) -> Iterator[Tensor]:
-    """Audio in blocks [B, C, n] of any length -> its segments [B, C, up to `length`]."""
+    """Cut audio in blocks [B, C, n] of any length into segments [B, C, up to `length`]."""
     held: Tensor | None = None
     for block in blocks:
         held = block if held is None else torch.cat([held, block], dim=-1)
@@ -37,16 +37,16 @@ def cut(blocks: Iterable[Tensor], length: int, stride: int) -> Iterator[Tensor]:
 
 
 def loudness(wav: Tensor) -> Tensor:
-    """Root mean square of the mean of the channels, never zero: [B, C, N] -> [B, 1]."""
+    """Return the root mean square of the mean of the channels, never zero: [B, C, N] -> [B, 1]."""
     mono = wav.mean(dim=1, keepdim=True)
     return MIN_SCALE + mono.pow(2).mean(dim=2).sqrt()
 
 
 def overlap_add(segments: Iterable[Tensor], stride: int) -> Iterator[Tensor]:
-    """Decoded segments [B, C, n], at most one of them held -> the audio, in blocks [B, C, m].
+    """Overlap-add decoded segments [B, C, n] to audio in blocks [B, C, m], holding at most one segment.
 
-    Each is weighted by a triangle over the length of the first, of which a short one sees
-    only the rise; the sum is divided by the sum of the weights.
+    Each segment is weighted by a triangle as long as the first segment; a short segment uses only the
+    start of it. The sum is divided by the sum of the weights.
     """
     window = total = weight = None
     for segment in segments:
@@ -63,7 +63,7 @@ def overlap_add(segments: Iterable[Tensor], stride: int) -> Iterator[Tensor]:
 
 
 def _add(head: Tensor | None, tail: Tensor) -> Tensor:
-    """The sum of two signals that begin together, as long as the longer one."""
+    """Add two signals that start together; the result is as long as the longer one."""
     if head is None:
         return tail
     n, m = head.shape[-1], tail.shape[-1]

@@ -1,4 +1,4 @@
-"""Silence where a stream has no codes (K = 0): to the sample, with short fades, as its blocks are decoded."""
+"""Exact silence where a stream has no codes (K = 0), with short fades, applied as blocks are decoded."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ FADE_SAMPLES = 120  # 5 ms at 24 kHz
 
 
 class Silencer:
-    """The gain of one decoded stream: 0 over frames without codes.
+    """The gain of one decoded stream: 0 for frames without codes.
 
-    It falls over the first samples of such a span, unless the stream begins with it, and rises
-    over the first after it, so that nothing need be known in advance. A decoder may give samples later than their frames.
+    It falls over the first samples of such a span, unless the stream starts with it, and rises over the
+    first samples after it, so no look-ahead is needed. A decoder may return samples later than their frames.
     """
 
     def __init__(self, hop_length: int) -> None:
         self._hop = hop_length
-        self._n_told = self._n_given = 0  # samples: of the frames so far, and that passed
-        self._spans: list[tuple[int, int]] = []  # without codes, in samples
+        self._n_told = self._n_given = 0  # samples: of the frames announced so far, and passed so far
+        self._spans: list[tuple[int, int]] = []  # spans without codes, in samples
 
     def tell(self, n_codebooks: int, n_frames: int) -> None:
-        """The next frames and how many codebooks they have."""
+        """Announce the next frames and their number of codebooks."""
         start, self._n_told = self._n_told, self._n_told + n_frames * self._hop
         if n_codebooks == 0 and n_frames:
             if self._spans and self._spans[-1][1] == start:
@@ -28,7 +28,7 @@ class Silencer:
             self._spans.append((start, self._n_told))
 
     def __call__(self, block: np.ndarray) -> np.ndarray:
-        """The next decoded samples [C, n], silenced."""
+        """Return the next decoded samples [C, n], silenced where there are no codes."""
         first, self._n_given = self._n_given, self._n_given + block.shape[1]
         self._spans = [span for span in self._spans if span[1] + FADE_SAMPLES > first]
         if not self._spans:

@@ -1,4 +1,4 @@
-"""A span of a file: only the chunks that it needs are read, and its samples are those of a full decode."""
+"""Decode a span of a file: only the necessary chunks are read, and the samples equal those of a full decode."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..format import Header, Reader
 from ..format.timing import ceil_div
 from .model import Codec
 
-RESAMPLER_TAPS = 1024  # more samples of the lower rate than a resampler looks at on either side
+RESAMPLER_TAPS = 1024  # more samples of the lower rate than a resampler uses on each side
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What of a stream gives the samples [start, stop) of its decoded audio, in samples.
+    """The part of a stream that gives the samples [start, stop) of its decoded audio, in samples.
 
-    `first` and `last` bound the input of the resampler at the codec's rate, `skip` is what
-    the resampler gives before `start`.
+    `first` and `last` bound the resampler's input at the codec's rate; `skip` is the number of its
+    output samples before `start`.
     """
 
     start: int  # at the output's rate
@@ -32,9 +32,9 @@ class Span:
 
     @classmethod
     def of(cls, start: Fraction, duration: Fraction | None, n_out: int, n_samples: int, rates: tuple[int, int]) -> Span:
-        """From seconds; `n_out` and `n_samples` are the whole stream's lengths, rates (codec, output) in Hz.
+        """Create a span from seconds. `n_out` and `n_samples` are the whole stream's lengths, rates (codec, output) in Hz.
 
-        Raises ValueError where the stream has no such span.
+        Raises ValueError if the stream has no such span.
         """
         from_rate, to_rate = rates
         begin = round(start * to_rate)
@@ -43,7 +43,7 @@ class Span:
             raise ValueError(f"the audio lasts {n_out / to_rate:.3f} s: there is no span of it at {float(start):.3f} s")
         if from_rate == to_rate:
             return cls(begin, end, begin, min(end, n_samples), 0)
-        # The resampler starts where both clocks tick together, and far enough ahead to forget that it started.
+        # Start where samples of both rates coincide, and early enough that the resampler's start has no effect.
         step = from_rate // gcd(from_rate, to_rate)
         context = ceil_div(RESAMPLER_TAPS * from_rate, min(rates))
         first = max(0, begin * from_rate // to_rate - context) // step * step
@@ -52,18 +52,18 @@ class Span:
 
 
 def frames_of(span: Span, codec: Codec, reader: Reader) -> tuple[int, int | None, int]:
-    """The frames to decode for a span: first, last + 1 (None: to the end), and the decoded samples to drop before it."""
+    """Return the frames to decode for a span: first, last + 1 (None: to the end), and how many samples to drop before it."""
     header = reader.header
     first, last = span.first + header.pre_skip, span.last + header.pre_skip
     if header.segment_length:
-        starts = np.unique(reader.index.frames)[:-1]  # segment i stands at sample i * stride
+        starts = np.unique(reader.index.frames)[:-1]  # segment i starts at sample i * stride
         overlapping = ceil_div(header.segment_length, header.segment_stride)
         segment = max(0, min(first // header.segment_stride, len(starts) - 1) - overlapping)
         after = last // header.segment_stride + 1
         stop = int(starts[after]) if after < len(starts) else None
         return int(starts[segment]), stop, first - segment * header.segment_stride
     frame = max(0, first // header.hop_length - codec.reach[0])
-    # A decoder holds back what the next frames still touch.
+    # The decoder holds back samples that the next frames still change.
     return frame, _stop_frame(last, header, reader, codec), first - frame * header.hop_length
 
 
@@ -73,7 +73,7 @@ def _stop_frame(last: int, header: Header, reader: Reader, codec: Codec) -> int 
 
 
 def clipped(blocks: Iterator[np.ndarray], skip: int, n_samples: int) -> Iterator[np.ndarray]:
-    """Blocks [C, n] without the first `skip` samples and without those after `n_samples` more."""
+    """Drop the first `skip` samples of blocks [C, n], and everything after `n_samples` more."""
     for block in blocks:
         block, skip = block[:, skip:], max(0, skip - block.shape[1])
         yield block[:, :n_samples]

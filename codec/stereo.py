@@ -1,4 +1,4 @@
-"""How the audio's channels become token streams, and how codebooks are shared among them."""
+"""Map audio channels to token streams, and divide codebooks among them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from .config import CodecConfig
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a file's channels are to the codec: `n_streams` signals of the codec's own channels."""
+    """How a file's channels map to the codec: `n_streams` signals with the codec's own channels."""
 
     coding: ChannelCoding
     channels: int  # of the audio
 
     @property
     def n_streams(self) -> int:
-        """Signals that the codec runs over, side by side."""
+        """Number of signals that the codec processes in parallel."""
         return 2 if self.coding in (ChannelCoding.LEFT_RIGHT, ChannelCoding.MID_SIDE) else 1
 
     def split(self, block: np.ndarray, codec_channels: int) -> np.ndarray:
-        """Audio [C, n] -> the codec's input [S, codec_channels, n]."""
+        """Convert audio [C, n] to the codec's input [S, codec_channels, n]."""
         if self.coding is ChannelCoding.JOINT:
             return np.broadcast_to(block, (codec_channels, block.shape[1]))[None]
         if self.coding is ChannelCoding.MID_SIDE:
@@ -32,7 +32,7 @@ class Layout:
         return block[:, None]
 
     def join(self, decoded: np.ndarray) -> np.ndarray:
-        """The codec's output [S, codec_channels, n] -> audio [C, n]."""
+        """Convert the codec's output [S, codec_channels, n] to audio [C, n]."""
         if self.coding is ChannelCoding.JOINT:
             return decoded[0] if self.channels > 1 else decoded[0].mean(axis=0, keepdims=True)
         if self.coding is ChannelCoding.MID_SIDE:
@@ -42,10 +42,9 @@ class Layout:
 
 
 def layout_for(config: CodecConfig, channels: int, stereo: str = "mid_side") -> Layout:
-    """The layout of audio with `channels` channels under a codec.
+    """Return the layout of audio with `channels` channels for a codec.
 
-    `stereo` is mid_side or left_right, for codecs that are mono themselves. Raises
-    ValueError for more channels than two.
+    `stereo` is mid_side or left_right, for mono codecs. Raises ValueError for more than two channels.
     """
     if channels > 2:
         raise ValueError(f"{channels} channels: at most 2 can be coded; choose --channels mono")
@@ -57,10 +56,10 @@ def layout_for(config: CodecConfig, channels: int, stereo: str = "mid_side") -> 
 
 
 def codebooks_per_stream(config: CodecConfig, layout: Layout, kbps: float) -> tuple[int, ...]:
-    """K of each stream, so that the whole file has the largest legal rate not above `kbps`.
+    """Return the K of each stream such that the whole file has the largest legal rate not above `kbps`.
 
-    Left and right share evenly; mid gets three codebooks of four, because the side of most
-    recordings is faint. Raises ValueError, naming the legal rates, where `kbps` is too low.
+    Left and right get equal shares. Mid gets three of four codebooks, because in most recordings the
+    side is faint. Raises ValueError that names the legal rates if `kbps` is too low.
     """
     if layout.n_streams == 1:
         return (config.codebooks_for(kbps),)

@@ -1,7 +1,7 @@
-"""Tags of audio files <-> (key, value) pairs, through mutagen: title, artist, album, date, track, comment.
+"""Convert tags of audio files to (key, value) pairs and back, with mutagen: title, artist, album, date, track, comment.
 
-A key may occur more than once, in files as in the container. Other keys of the container are
-written where the format has room for any.
+A key may occur more than once, in files as in the container. The container's other keys are
+written if the format supports any key.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 Tags = list[tuple[str, str]]
 KEYS = ("title", "artist", "album", "date", "track", "comment")
-NAMES = {  # key: its names in Vorbis comments, APE, ASF, MP4, and what FFmpeg makes of them
+NAMES = {  # key: its names in Vorbis comments, APE, ASF, MP4, and in FFmpeg
     "title": ("title", "\xa9nam"),
     "artist": ("artist", "author", "\xa9art"),
     "album": ("album", "wm/albumtitle", "\xa9alb"),
@@ -25,40 +25,40 @@ NAMES = {  # key: its names in Vorbis comments, APE, ASF, MP4, and what FFmpeg m
 FRAMES = {"title": "TIT2", "artist": "TPE1", "album": "TALB", "date": "TDRC", "track": "TRCK"}  # of ID3
 INFO = {"title": b"INAM", "artist": b"IART", "album": b"IPRD", "date": b"ICRD", "track": b"IPRT", "comment": b"ICMT"}
 MAX_VALUE = 1 << 13  # bytes of UTF-8
-MAX_TOTAL = 3 << 14  # bytes of all: the container's header has 64 KiB
+MAX_TOTAL = 3 << 14  # bytes of all; the container's header has 64 KiB
 MAX_TAGS = 200
 
 
 def read_tags(data: Any) -> Tags:
-    """The tags at the start of a file object, whatever the format; none if it is not understood."""
+    """Return the tags at the start of a file object of any format; empty if it is not recognized."""
     import mutagen
 
     try:
         file = mutagen.File(data)
-    except Exception:  # the start of a pipe may stop anywhere, and its tags with it
+    except Exception:  # the start of a pipe may end within its tags
         return []
     return [] if file is None or file.tags is None else _pairs(file.tags)
 
 
 def read_id3(data: bytes) -> Tags:
-    """The tags in an ID3v2 block."""
+    """Return the tags in an ID3v2 block."""
     from mutagen.id3 import ID3
 
     try:
         return _pairs(ID3(io.BytesIO(data)))
-    except Exception:  # damage in tags is no damage of the sound
+    except Exception:  # damaged tags do not mean damaged sound
         return []
 
 
 def merge(*sources: Iterable[tuple[str, str]]) -> Tags:
-    """For every key the values of the first source that has it, in order, as far as the container has room."""
+    """Return for every key the values of the first source that has it, in order, limited to the container's room."""
     merged: Tags = []
     pairs = [list(source) for source in sources]
     room = MAX_TOTAL
     for key in KEYS:
         found = [[v for k, v in source if k == key] for source in pairs]
         values: list[str] = next((values for values in found if values), [])
-        for value in dict.fromkeys(values):  # some files say the same twice
+        for value in dict.fromkeys(values):  # some files repeat a value
             text = value.replace("\0", "").strip().encode("utf-8", "replace")[:MAX_VALUE].decode("utf-8", "ignore")
             if text and len(text.encode()) + len(key) < room and len(merged) < MAX_TAGS:
                 merged.append((key, text))
@@ -67,7 +67,7 @@ def merge(*sources: Iterable[tuple[str, str]]) -> Tags:
 
 
 def from_mapping(found: Mapping[str, str]) -> Tags:
-    """What FFmpeg says of a file."""
+    """Return tags from FFmpeg's metadata."""
     lower = {key.lower(): value for key, value in found.items()}
     return [(key, lower[name]) for key, names in NAMES.items() for name in names if name in lower]
 
@@ -78,7 +78,7 @@ def _pairs(tags: Any) -> Tags:
     if isinstance(tags, ID3):
         frames = {**FRAMES, "comment": "COMM"}
         pairs = [(key, text) for key in KEYS for frame in tags.getall(frames[key]) for text in _texts(frame.text)]
-        have = {key for key, _ in pairs}  # FFmpeg's comments have a frame for any key
+        have = {key for key, _ in pairs}  # FFmpeg writes comments with any key into TXXX frames
         return pairs + [(f.desc, text) for f in tags.getall("TXXX") if f.desc not in have for text in _texts(f.text)]
     lower: dict[str, Any] = {}
     for key in tags.keys():  # noqa: SIM118 - of some formats, iterating gives pairs
@@ -91,7 +91,7 @@ def _pairs(tags: Any) -> Tags:
 
 
 def _texts(values: Any) -> list[str]:
-    """The values of a tag as text; a track number may be a pair."""
+    """Return the values of a tag as text; a track number may be a pair."""
     if isinstance(values, str | bytes):
         values = [values]
     return [
@@ -102,7 +102,7 @@ def _texts(values: Any) -> list[str]:
 
 
 def write_tags(path: Path, form: str, tags: Iterable[tuple[str, str]]) -> None:
-    """Write tags into a complete audio file of a format: wav, flac, ogg, opus, mp3, m4a, aiff; others have none.
+    """Write tags into a complete audio file: wav, flac, ogg, opus, mp3, m4a, aiff. Other formats get none.
 
     Raises OSError if the file cannot be changed.
     """
@@ -155,7 +155,7 @@ def _write_aiff(path: Path, tags: Tags) -> None:
 
 
 def _vorbis_writer(module: str, name: str) -> Callable[[Path, Tags], None]:
-    """Write Vorbis comments, which take any printable key."""
+    """Return a function that writes Vorbis comments, which accept any printable key."""
 
     def write(path: Path, tags: Tags) -> None:
         from importlib import import_module
@@ -190,7 +190,7 @@ def _write_mp4(path: Path, tags: Tags) -> None:
 
 
 def _write_wav(path: Path, tags: Tags) -> None:
-    """Append an INFO list, which every program reads, and an ID3 block, which has room for every key."""
+    """Append an INFO list, which every program reads, and an ID3 block, which can hold every key."""
     entries = b"".join(_chunk(INFO[key], value.encode() + b"\0") for key, value in tags if key in INFO)
     block = io.BytesIO()
     _id3(tags).save(block)

@@ -1,4 +1,4 @@
-"""WAV: 16 and 24-bit integers and floats, RF64 beyond 4 GiB, files and pipes."""
+"""WAV output: 16- and 24-bit integers and floats, RF64 above 4 GiB, files and pipes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 from ..format.bytestream import write_all
 
-LIMIT = 2**32 - 1  # all ones: the length is not known, or stands in a ds64 chunk
+LIMIT = 2**32 - 1  # all ones: the length is unknown, or in a ds64 chunk
 DS64_SIZE = 28
 
 
 def wave_header(sample_rate: int, channels: int, n_samples: int | None, bits: str = "16", spare: bool = False) -> bytes:
-    """The bytes before the samples of a WAV file; RF64 where the file is beyond 4 GiB.
+    """Return the bytes before the samples of a WAV file; RF64 if the file exceeds 4 GiB.
 
-    A length of None is not known yet and is written as all ones. With `spare` there is room to turn
-    the header into one of RF64 later: all headers with room have one size.
+    `n_samples` None means unknown and is written as all ones. With `spare`, there is room to turn the
+    header into an RF64 header later; all headers with room have the same size.
     """
     frame_bytes = channels * sample_bytes(bits)
     n_bytes = None if n_samples is None else n_samples * frame_bytes
@@ -45,22 +45,22 @@ def _chunk(name: bytes, body: bytes) -> bytes:
 
 
 def sample_bytes(bits: str) -> int:
-    """Bytes of one sample of "16", "24" or "float"."""
+    """Return the bytes of one sample of "16", "24" or "float"."""
     return {"16": 2, "24": 3, "float": 4}[bits]
 
 
 def to_int16(audio: np.ndarray) -> np.ndarray:
-    """Float in [-1, 1) -> little-endian 16-bit, rounded; the inverse of dividing by 32768."""
+    """Convert floats in [-1, 1) to little-endian 16-bit, rounded; the inverse of dividing by 32768."""
     return np.clip(np.rint(audio * 32768), -32768, 32767).astype("<i2")
 
 
 def to_int24(audio: np.ndarray) -> np.ndarray:
-    """Float in [-1, 1) -> 24 bits, rounded, in the upper bytes of little-endian 32."""
+    """Convert floats in [-1, 1) to 24 bits, rounded, in the upper bytes of little-endian 32-bit integers."""
     return np.clip(np.rint(audio * np.float64(2**23)), -(2**23), 2**23 - 1).astype("<i4") << 8
 
 
 def to_bytes(frames: np.ndarray, bits: str) -> bytes:
-    """Float [n, C] -> interleaved little-endian samples; only floats keep values beyond full scale."""
+    """Convert floats [n, C] to interleaved little-endian samples; only float output keeps values beyond full scale."""
     if bits == "float":
         return frames.astype("<f4").tobytes()
     if bits == "24":
@@ -69,9 +69,9 @@ def to_bytes(frames: np.ndarray, bits: str) -> bytes:
 
 
 class WaveEncoder:
-    """Writes blocks [n, C] as WAV to a stream from where that stands at 0, a file or a pipe.
+    """Writes blocks [n, C] as WAV to a stream at position 0, a file or a pipe.
 
-    Of a file the header always tells what was written; on a pipe it tells `n_samples`.
+    A file's header always gives the length that was written; on a pipe it gives `n_samples`.
     """
 
     def __init__(self, stream: BinaryIO, sample_rate: int, channels: int, n_samples: int | None, bits: str) -> None:

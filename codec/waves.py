@@ -1,8 +1,8 @@
-"""WAV, RF64 and BW64: where the samples begin and where they really end.
+"""WAV, RF64 and BW64: find where the samples start and where they really end.
 
-The length in a header is a claim: recorders, pipes and files beyond 4 GiB write 0, all ones,
-or the length modulo 2**32. What follows the claimed end decides: the end of the file or
-another chunk confirms it, anything else means that the samples go on.
+The length in a header is unreliable: recorders, pipes and files above 4 GiB write 0, all ones, or
+the length modulo 2**32. What follows the claimed end decides: the end of the file or another chunk
+confirms it; anything else means that the samples continue.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from .channels import speakers_of
 from .errors import AudioError, Damage
 
 FORMS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
-WRAP = 1 << 32  # headers count modulo this
-MAX_CHUNK = 1 << 24  # bytes of a chunk before the samples that are kept
+WRAP = 1 << 32  # lengths in headers are modulo this
+MAX_CHUNK = 1 << 24  # bytes of a chunk before the samples that is kept
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
-TAIL = bytes.fromhex("000000001000800000aa00389b71")  # of the GUIDs that hold a format tag
+TAIL = bytes.fromhex("000000001000800000aa00389b71")  # last bytes of the GUIDs that contain a format tag
 INFO_KEYS = {
     b"INAM": "title", b"IART": "artist", b"IPRD": "album", b"ICRD": "date", b"ITRK": "track", b"IPRT": "track",
     b"ICMT": "comment",
@@ -29,19 +29,19 @@ INFO_KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class WaveFormat:
-    """What the `fmt ` chunk says."""
+    """The contents of the `fmt ` chunk."""
 
     tag: int  # PCM, FLOAT, or a compressed format
     channels: int
     sample_rate: int  # Hz
     block_align: int  # bytes of one sample of all channels
     bits: int
-    mask: int  # speakers, one bit each; 0: not told
+    mask: int  # speakers, one bit each; 0: unknown
     order: str  # "<" or ">"
 
     @property
     def dtype(self) -> np.dtype | None:
-        """Of one sample in memory ("V3" for 24 bits, "S3" big-endian), or None if the samples are compressed."""
+        """dtype of one sample in memory ("V3" for 24 bits, "S3" big-endian), or None if the samples are compressed."""
         n_bytes = self.block_align // max(self.channels, 1)
         if n_bytes * self.channels != self.block_align or (self.bits + 7) // 8 != n_bytes:
             return None
@@ -55,15 +55,15 @@ class WaveFormat:
 
 
 def is_placeholder(size: int) -> bool:
-    """Whether a length is one that writers put there before they know it (or never do)."""
+    """Return True if a length is one that writers use while the real one is unknown."""
     return size == 0 or any(0 <= top - size <= 0x2000 for top in (0x7FFFFFFF, 0x80000000 + 0x100, 0xFFFFFFFF))
 
 
 class Wave:
     """The header of a WAV stream, then its samples as bytes.
 
-    `problem` says what is wrong with the end, once it was reached. Raises AudioError for a
-    stream without a format or without samples.
+    `problem` says what is wrong with the end, once it is reached. Raises AudioError for a stream
+    without a format or without samples.
     """
 
     def __init__(self, stream: Arriving, name: str) -> None:
@@ -79,14 +79,14 @@ class Wave:
         if found is None or self._format is None:
             raise AudioError(f"{name}: a WAV file without {'samples' if self._format else 'a format'}; it may be cut off")
         self.format = self._format
-        empty = found == 0 and self._is_chunk(stream.peek(8))  # nothing, then another chunk
+        empty = found == 0 and self._is_chunk(stream.peek(8))  # no samples, followed by another chunk
         self._claimed = None if is_placeholder(found) and not empty else found
         if form[:4] in (b"RF64", b"BW64") and self._long is not None:
             self._claimed = self._long or None
         self.header = (b"RIFX" if self._order == ">" else b"RIFF") + b"\xff" * 4 + b"WAVE" + self.header
         self.header += b"data" + b"\xff" * 4
         self._begin = stream.position
-        self._limit = self._claimed  # of bytes to read before looking whether there are more
+        self._limit = self._claimed  # bytes to read before checking whether there are more
         self._n_read = 0
         self._confirmed = False
         self.n_bytes = self._measure()
@@ -94,7 +94,7 @@ class Wave:
     _format: WaveFormat | None = None
 
     def _read_chunks(self) -> int | None:
-        """Read up to the samples; returns the claimed size of them, None if there are none."""
+        """Read up to the samples; return their claimed size, or None if there are none."""
         while len(head := self._stream.take(8)) == 8:
             kind, size = struct.unpack(f"{self._order}4sI", head)
             if kind == b"data":
@@ -112,7 +112,7 @@ class Wave:
         return None
 
     def _note(self, kind: bytes, body: bytes) -> None:
-        """Keep what a chunk says: the format, and tags."""
+        """Keep the format or the tags of a chunk."""
         if kind == b"fmt " and len(body) >= 16:
             self._format = parse_format(body, self._order)
         elif kind == b"LIST" and body[:4] == b"INFO":
@@ -121,7 +121,7 @@ class Wave:
             self.id3 = body
 
     def _measure(self) -> int | None:
-        """Bytes of samples in a regular file, None on a pipe; also reads the tags after them."""
+        """Return the bytes of samples in a regular file, None on a pipe; also reads the tags after them."""
         if self._stream.size is None:
             return None
         there = self._stream.size - self._begin
@@ -146,7 +146,7 @@ class Wave:
             self._note(kind, self._stream.take(size + (size & 1))[:size])
 
     def _ends_here(self) -> bool:
-        """Whether the stream ends here, or goes on with something that is no samples."""
+        """Return True if the stream ends here, or continues with something other than samples."""
         ahead = self._stream.peek(12)
         if len(ahead) < 8 or ahead[:3] in (b"TAG", b"ID3"):
             return True
@@ -160,14 +160,14 @@ class Wave:
         return len(padding) < 1 << 16 and not any(padding)
 
     def _is_chunk(self, head: bytes) -> bool:
-        """Whether 8 bytes at this place look like the start of a chunk: a printable name, a size that there is room for."""
+        """Return True if 8 bytes at this position look like the start of a chunk: a printable name and a plausible size."""
         if len(head) < 8 or not all(0x20 <= byte < 0x7F for byte in head[:4]) or not head[:4].strip():
             return False
         size: int = struct.unpack(f"{self._order}4xI", head[:8])[0]
         return size <= (1 << 31 if self._stream.size is None else self._stream.size - self._stream.position)
 
     def read(self, n_bytes: int) -> bytes:
-        """The next bytes of samples, at most `n_bytes`; nothing at the end."""
+        """Return the next bytes of samples, at most `n_bytes`; empty at the end."""
         if self._limit is not None and self._n_read >= self._limit:
             if self._confirmed or self._ends_here():
                 self._confirmed = True
@@ -184,19 +184,19 @@ class Wave:
 
 
 class WaveFile:
-    """A WAV stream as a file object for FFmpeg: its header with an unknown length, then what `Wave.read` gives."""
+    """A WAV stream as a file object for FFmpeg: its header with an unknown length, then the output of `Wave.read`."""
 
     def __init__(self, wave: Wave) -> None:
         self._wave, self._header = wave, wave.header
 
     def read(self, n_bytes: int) -> bytes:
-        """The next bytes, at most `n_bytes`; nothing at the end."""
+        """Return the next bytes, at most `n_bytes`; empty at the end."""
         part, self._header = self._header[:n_bytes], self._header[n_bytes:]
         return part or self._wave.read(n_bytes)
 
 
 def parse_format(body: bytes, order: str) -> WaveFormat:
-    """A `fmt ` chunk of at least 16 bytes."""
+    """Parse a `fmt ` chunk of at least 16 bytes."""
     tag, channels, rate, _, align, bits = struct.unpack_from(f"{order}HHIIHH", body)
     mask = 0
     if tag == EXTENSIBLE and len(body) >= 40:
@@ -206,7 +206,7 @@ def parse_format(body: bytes, order: str) -> WaveFormat:
 
 
 def info_tags(body: bytes, order: str) -> list[tuple[str, str]]:
-    """The tags in an INFO list: (key, value), repeated keys kept."""
+    """Return the tags in an INFO list as (key, value); keys may repeat."""
     tags, at = [], 0
     while at + 8 <= len(body):
         kind, size = struct.unpack_from(f"{order}4sI", body, at)
@@ -225,7 +225,7 @@ def _decoded(text: bytes) -> str:
 
 
 class PcmReader:
-    """The samples of a WAV stream that holds plain numbers."""
+    """Reads the samples of an uncompressed WAV stream."""
 
     def __init__(self, wave: Wave) -> None:
         self.wave = wave
@@ -238,11 +238,11 @@ class PcmReader:
 
     @property
     def damage(self) -> Damage | None:
-        """What is wrong with the end of the stream, after `read` has reached it."""
+        """What is wrong with the end of the stream, once `read` has reached it."""
         return Damage(self.wave.problem) if self.wave.problem else None
 
     def read(self, n_samples: int) -> np.ndarray:
-        """The next samples [C, n] as float32; fewer than `n_samples` at the end alone."""
+        """Return the next samples [C, n] as float32; fewer than `n_samples` only at the end."""
         align = self.wave.format.block_align
         parts, missing = [], n_samples * align
         while missing and (part := self.wave.read(missing)):
@@ -253,7 +253,7 @@ class PcmReader:
 
 
 def to_float(data: bytes, dtype: np.dtype) -> np.ndarray:
-    """Samples in memory -> float32, full scale at 1."""
+    """Convert samples in memory to float32 with full scale at 1."""
     if dtype.kind in "VS":
         wide = np.zeros((len(data) // 3, 4), np.uint8)
         wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)[:, :: -1 if dtype.kind == "S" else 1]

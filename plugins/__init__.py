@@ -1,1 +1,1 @@
-"""Token generators: plugins that write codes into the container."""
+"""Plugins that generate tokens and write them to the container."""

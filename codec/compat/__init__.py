@@ -1,1 +1,1 @@
-"""What only the original EnCodec's files need."""
+"""Code that only the original EnCodec's files need."""

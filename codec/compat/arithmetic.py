@@ -1,11 +1,11 @@
-"""The original EnCodec's arithmetic coder, bit for bit: what its language model foretells becomes bytes, and back.
+"""The original EnCodec's arithmetic coder, bit for bit: codes to bytes and back, using a language model's predictions.
 
-A range [low, high] of integers below 2**(max_bit + 1) is narrowed by each code in the proportions of its distribution,
-and widened by a bit whenever it is under 2**24; leading bits that both ends share are written. Distributions come from
-float32, products are rounded as IEEE doubles: another rounding anywhere gives another file. Bits fill bytes from the
-least significant one.
+A range [low, high] of integers below 2**(max_bit + 1) is narrowed by each code in the proportions of its distribution. It is
+widened by a bit whenever it is below 2**24, and leading bits that both ends share are written. Distributions come from
+float32, and products are rounded as IEEE doubles: any other rounding gives another file. Bits fill bytes from the least
+significant bit.
 
-Each kernel has a plain reference beside it, in Python's unbounded integers.
+Each kernel has a plain reference implementation next to it, in Python's unbounded integers.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from ...format.errors import EcdcError
 from ...format.jit import kernel
 
 RANGE_BITS = 24
-MIN_RANGE = 2  # parts of 2**24 that even an impossible code has
+MIN_RANGE = 2  # parts of 2**24 that even an impossible code gets
 ROUNDOFF = np.float32(1e-8)  # of probabilities
-MAX_BIT = 61  # above it the original gives up
-BITS_PER_CODE = 64  # more than a code can bring out, or what was held back before it
+MAX_BIT = 61  # above this the original fails
+BITS_PER_CODE = 64  # more than one code can output, including bits held back before it
 
-Table = NDArray[np.int64]  # [K, V]: ends of each code's part of [0, 2**24]
+Table = NDArray[np.int64]  # [K, V]: end of each code's part of [0, 2**24]
 
 
 class CoderError(EcdcError, ValueError):
-    """Codes that cannot be written, or bytes that no encoder wrote."""
+    """Codes cannot be written, or bytes do not come from this encoder."""
 
 
 def tables(probabilities: NDArray[np.float32]) -> Table:
-    """What the coder needs of probabilities [K, V]: where each code's part of the range ends.
+    """Convert probabilities [K, V] to the coder's table: the end of each code's part of the range.
 
-    Raises CoderError where a model foretells nothing: NaN.
+    Raises CoderError if a probability is NaN.
     """
     n_entries = probabilities.shape[1]
     share = np.float32((1 - MIN_RANGE * n_entries / 2**RANGE_BITS) * 2**RANGE_BITS)
@@ -54,7 +54,7 @@ class Encoder:
         self._bits: list[NDArray[np.uint8]] = []
 
     def push(self, codes: NDArray[np.integer], ends: Table) -> None:
-        """Write K codes by their tables [K, V]."""
+        """Write K codes using their tables [K, V]."""
         bits = np.empty((len(codes) + 1) * BITS_PER_CODE, np.uint8)
         n_bits = _push(self._state, np.ascontiguousarray(codes, np.int64), ends, bits)
         if n_bits < 0:
@@ -62,7 +62,7 @@ class Encoder:
         self._bits.append(bits[:n_bits])
 
     def flush(self) -> bytes:
-        """All bytes; the coder is done."""
+        """Return all bytes; nothing can be written afterwards."""
         low, _, max_bit = self._state.tolist()
         rest = np.array([low >> i & 1 for i in range(max_bit, -1, -1)], np.uint8)
         return np.packbits(np.concatenate([*self._bits, rest]), bitorder="little").tobytes()
@@ -77,11 +77,11 @@ class Decoder:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes read so far, the last one perhaps in part."""
+        """Bytes read so far, including a partly read last one."""
         return -(-int(self._state[4]) // 8)
 
     def pull(self, ends: Table) -> NDArray[np.int64]:
-        """The next K codes by their tables [K, V]. Raises EOFError at the end of the data, CoderError for bad bytes."""
+        """Return the next K codes using their tables [K, V]. Raises EOFError if the data end, CoderError for bad bytes."""
         codes = np.empty(len(ends), np.int64)
         problem = _pull(self._state, self._data, ends, codes)
         if problem == 1:
@@ -92,7 +92,7 @@ class Decoder:
 
 
 def encode_ref(codes: NDArray[np.integer], all_ends: list[Table]) -> bytes:
-    """Encoder, for codes [K, T] and a table [K, V] for each frame."""
+    """Reference implementation of Encoder, for codes [K, T] and one table [K, V] per frame."""
     low, high, max_bit = 0, 0, -1
     bits: list[int] = []
     for frame, ends in zip(codes.T.tolist(), all_ends, strict=True):
@@ -113,7 +113,7 @@ def encode_ref(codes: NDArray[np.integer], all_ends: list[Table]) -> bytes:
 
 
 def decode_ref(data: bytes, all_ends: list[Table]) -> NDArray[np.int64]:
-    """Decoder, for a table [K, V] for each frame: codes [K, T]."""
+    """Reference implementation of Decoder, for one table [K, V] per frame: returns codes [K, T]."""
     bits: Iterator[int] = iter(np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little").tolist())
     low, high, max_bit, current = 0, 0, -1, 0
     frames = []
@@ -140,7 +140,7 @@ def decode_ref(data: bytes, all_ends: list[Table]) -> NDArray[np.int64]:
 
 
 def tables_ref(probabilities: NDArray[np.float32]) -> Table:
-    """tables, with numpy's float32."""
+    """Reference implementation of `tables`, with numpy's float32."""
     n_entries = probabilities.shape[1]
     share = np.float32((1 - MIN_RANGE * n_entries / 2**RANGE_BITS) * 2**RANGE_BITS)
     rounded = np.floor(probabilities / ROUNDOFF) * ROUNDOFF

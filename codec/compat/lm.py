@@ -1,12 +1,12 @@
-"""The original EnCodec's language model: a causal transformer that foretells the codes of a frame from those before it.
+"""The original EnCodec's language model: a causal transformer that predicts the codes of a frame from earlier frames.
 
-A file that was coded with it can only be read where every probability has the same bits again. So each operation here is
-the original's own, with two exceptions: keys and values of past frames are kept instead of computed anew at every step,
-and an encoder, which knows all codes, takes many frames at once. Whether that gives the same bits on this machine is tried
-beforehand (`Exactness`).
+A file coded with it can only be read if every probability is reproduced bit for bit. So each operation is the original's,
+with two exceptions: keys and values of past frames are kept instead of computed again at every step, and an encoder, which
+knows all codes, processes many frames at once. Whether this gives the same bits on this machine is tested beforehand
+(`Exactness`).
 
-Post-norm layers; a frame attends to itself and to the last `past_context` frames; before the first one stands a frame of
-zeros. K codebooks are foretold side by side, none from another of the same frame.
+Layers are post-norm. A frame attends to itself and to the last `past_context` frames; a frame of zeros comes before the
+first one. K codebooks are predicted in parallel, none from another one of the same frame.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from ..pickles import read_pickle
 from .arithmetic import CoderError, Decoder, Encoder, tables
 
 HEADS = 8
-MAX_PERIOD = 10_000.0  # of the positions' slowest sinusoid, frames
+MAX_PERIOD = 10_000.0  # of the slowest position sinusoid, in frames
 CONTEXT_SECONDS = 3.5
-FRAME_RATES = {32: 75, 16: 150}  # by the number of codebooks: of the models for encodec_24khz and encodec_48khz
-SMALL_BLOCKS = (4, 8, 16)  # rows of a product that may stand for one row of a large product
-BLOCK = 64  # frames that an encoder takes at once
+FRAME_RATES = {32: 75, 16: 150}  # by number of codebooks, for the models of encodec_24khz and encodec_48khz
+SMALL_BLOCKS = (4, 8, 16)  # row counts of small products that may give the same bits as rows of a large product
+BLOCK = 64  # frames that an encoder processes at once
 
 
 class LanguageModel:
-    """The weights; `stream` begins a segment. Immutable, so that any number of streams may share it."""
+    """The weights. `Stream` starts a segment. Immutable, so any number of streams can share it."""
 
     def __init__(self, state: Mapping[str, Tensor], where: str = "language model") -> None:
-        """From the published tensors; raises CheckpointError where some lack, are unknown or have another shape."""
+        """Build from the published tensors; raises CheckpointError if any are missing, unknown or wrongly shaped."""
         self.n_codebooks, self.n_layers, self.dimension, self.codebook_size = _sizes(state, where)
         state = {name: tensor.float() for name, tensor in state.items()}
         if self.n_codebooks not in FRAME_RATES:
@@ -54,7 +54,7 @@ class LanguageModel:
 
     @torch.no_grad()
     def encode(self, codes: NDArray[np.integer]) -> bytes:
-        """A segment's codes [K, T] as the original's bytes. Raises CoderError for what it cannot write."""
+        """Encode a segment's codes [K, T] to the original's bytes. Raises CoderError for codes that cannot be written."""
         stream, encoder = Stream(self, len(codes)), Encoder()
         before = np.concatenate([np.zeros((len(codes), 1), np.int64), codes[:, :-1] + 1], axis=1).T  # [T, K]
         start = 0
@@ -68,9 +68,9 @@ class LanguageModel:
 
     @torch.no_grad()
     def decode(self, data: bytes | memoryview, n_codebooks: int, n_frames: int) -> tuple[NDArray[np.uint16], int]:
-        """Codes [K, T] from the start of `data`, and how many bytes they take.
+        """Decode codes [K, T] from the start of `data`; also return how many bytes they take.
 
-        Raises EOFError where the data end too soon, CoderError for bytes that no encoder wrote.
+        Raises EOFError if the data end too early, CoderError for bytes that do not come from this encoder.
         """
         stream, decoder = Stream(self, n_codebooks), Decoder(data)
         before = np.zeros((1, n_codebooks), np.int64)
@@ -85,7 +85,7 @@ class LanguageModel:
 
 
 class Stream:
-    """One segment, some frames at a time."""
+    """One segment, processed a few frames at a time."""
 
     def __init__(self, model: LanguageModel, n_codebooks: int) -> None:
         if not 1 <= n_codebooks <= model.n_codebooks:
@@ -96,11 +96,11 @@ class Stream:
 
     @property
     def block_size(self) -> int:
-        """The frames that `step` may take at once."""
+        """Number of frames that `step` may process at once."""
         return BLOCK if self._exact.blocks and self._offset >= self._exact.rows_from else 1
 
     def step(self, before: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Probabilities [T, K, V] of frames, by what came before each: rows of the embeddings [T, K], 0 for nothing."""
+        """Return the probabilities [T, K, V] of frames, given the previous codes as embedding rows [T, K], 0 for none."""
         model, n_frames = self._model, len(before)
         rows = [model.embeddings[k][before[:, k]] for k in range(self._k)]
         x = torch.from_numpy(np.add.reduce(np.stack(rows), axis=0)).view(n_frames, 1, -1)
@@ -114,7 +114,7 @@ class Stream:
 
 
 class _Layer:
-    """Tensors of one layer."""
+    """The tensors of one layer."""
 
     def __init__(self, state: Mapping[str, Tensor], prefix: str) -> None:
         def both(name: str) -> tuple[Tensor, Tensor]:
@@ -129,18 +129,18 @@ class _Layer:
 
 
 class _Past:
-    """What one layer remembers of a segment: its inputs until products of their rows can be trusted, then keys and values."""
+    """What one layer keeps of a segment: its inputs until products of single rows are exact, then keys and values."""
 
     def __init__(self, layer: _Layer, past_context: int, exact: Exactness) -> None:
         self._layer, self._context, self._exact = layer, past_context, exact
-        self._inputs = torch.zeros(1, 1, layer.dimension)  # [S, 1, D]; the frame of zeros
+        self._inputs = torch.zeros(1, 1, layer.dimension)  # [S, 1, D]; starts with the frame of zeros
         self._rows = torch.zeros(max(BLOCK, SMALL_BLOCKS[-1]), 1, layer.dimension)
-        self._kept = torch.empty(2, 2 * past_context + BLOCK, layer.dimension)  # keys and values; the window slides through
+        self._kept = torch.empty(2, 2 * past_context + BLOCK, layer.dimension)  # keys and values; the window moves through it
         self._start = self._stop = 0
         self._mask = torch.zeros(1, 1, 1, past_context + 1)
 
     def step(self, x: Tensor) -> Tensor:
-        """Frames through the layer: [T, 1, D] -> [T, 1, D]."""
+        """Run frames through the layer: [T, 1, D] -> [T, 1, D]."""
         layer, d = self._layer, self._layer.dimension
         q = _product(x, *layer.query).view(len(x), HEADS, 1, -1)
         heard = self._attend(q, *self._keys_values(x))
@@ -148,7 +148,7 @@ class _Past:
         return F.layer_norm(x + _product(F.gelu(_product(x, *layer.up)), *layer.down), (d,), *layer.norms[1])
 
     def _attend(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Each query of [T, H, 1, D/H] to the window that ends with its frame, keys and values [S + T - 1, D] -> [T, 1, D]."""
+        """Attend from queries [T, H, 1, D/H] to the window ending at each frame; keys, values [S + T - 1, D] -> [T, 1, D]."""
         d, size = self._layer.dimension, len(keys) - len(q) + 1  # of the first window
         heard = []
         for i in range(len(q)):
@@ -158,7 +158,7 @@ class _Past:
         return torch.cat(heard).view(len(q), 1, d)
 
     def _keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the first frame's window and of what follows: [S + T - 1, D] each."""
+        """Return keys and values from the first frame's window to the last frame: [S + T - 1, D] each."""
         n_frames = len(x)
         if self._stop == 0:
             inputs = torch.cat([self._inputs, x])
@@ -177,12 +177,12 @@ class _Past:
         rows = F.linear(self._rows[:n_rows], *self._layer.keys_values)[:n_frames, 0]
         self._kept[:, self._stop : self._stop + n_frames] = rows.unflatten(-1, (2, -1)).transpose(0, 1)
         first, self._stop = self._start, self._stop + n_frames
-        self._start = max(first, self._stop - self._context)  # what the next frame can hear, without itself
+        self._start = max(first, self._stop - self._context)  # what the next frame can attend to, without itself
         return self._kept[0, first : self._stop], self._kept[1, first : self._stop]
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x @ weight.T + bias, row by row as the original has it: [T, 1, I], [O, I], [O] -> [T, 1, O]."""
+    """Return x @ weight.T + bias, row by row as in the original: [T, 1, I], [O, I], [O] -> [T, 1, O]."""
     if len(x) == 1:
         return F.linear(x, weight, bias)
     return torch.baddbmm(bias, x, weight.t().expand(len(x), -1, -1))
@@ -190,19 +190,19 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Exactness:
-    """Which faster ways give the bits of the original's on this machine.
+    """Which faster methods reproduce the original's bits on this machine.
 
-    In which order a product adds up depends on its shape and not on the numbers in it, so random ones tell.
+    The order in which a product is summed depends on its shape but not on its values, so a test with random values suffices.
     """
 
-    rows_from: int  # products of so many rows, and of more, give each row the bits that products of `small` rows give it
+    rows_from: int  # products of at least this many rows give each row the same bits as products of `small` rows
     small: int
-    blocks: bool  # batches of products of one row each give the bits of single ones
+    blocks: bool  # whether batches of one-row products give the same bits as single ones
 
     @staticmethod
     @functools.cache
     def here(dimension: int, n_entries: int, max_rows: int, n_threads: int) -> Exactness:
-        """Try. The number of threads is a mere key: it decides how products are divided."""
+        """Run the test. `n_threads` is only a cache key: it decides how products are divided."""
         generator = torch.Generator().manual_seed(0)
 
         def draw(*shape: int) -> Tensor:
@@ -226,7 +226,7 @@ class Exactness:
 
 
 def load_language_model(path: Path) -> LanguageModel:
-    """Read `encodec_lm_24khz-*.th` or `encodec_lm_48khz-*.th`; raises CheckpointError, with one line, for what is not that."""
+    """Read `encodec_lm_24khz-*.th` or `encodec_lm_48khz-*.th`; raises CheckpointError, with one line, for other files."""
     content = read_pickle(path)
     if not isinstance(content, dict) or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()):
         raise CheckpointError(f"{path}: holds no state dict")
@@ -234,7 +234,7 @@ def load_language_model(path: Path) -> LanguageModel:
 
 
 def _sizes(state: Mapping[str, Tensor], where: str) -> tuple[int, int, int, int]:
-    """Codebooks, layers, D and V, once every tensor is known to be there and to fit."""
+    """Return the codebooks, layers, D and V, after checking that every tensor exists and fits."""
     found = [m.groups() for name in state if (m := re.match(r"(emb|transformer\.layers)\.(\d{1,3})\.", name))]
     n_codebooks = 1 + max((int(i) for kind, i in found if kind == "emb"), default=-1)
     n_layers = 1 + max((int(i) for kind, i in found if kind != "emb"), default=-1)
