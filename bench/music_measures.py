@@ -1,4 +1,4 @@
-"""Measures of music without a reference: timbre, tempo, melody, level, width, and the distance of two sets."""
+"""Measures of generated music: timbre, tempo, melody, level, stereo width, and the distance of two sets."""
 
 from __future__ import annotations
 

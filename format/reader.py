@@ -268,7 +268,7 @@ class _Seen:
         self.checksum: int | None = 0  # None: some codes were not decoded
 
     def add(self, size: int, n_frames: int) -> None:
-        """Record the size of a chunk in bytes and in frames."""
+        """Add the size of a chunk in bytes and in frames."""
         self.sizes.append(size)
         self.n_frames.append(n_frames)
 
