@@ -106,7 +106,6 @@ def _coerce_union(where: str, options: tuple[Any, ...], value: Any) -> Any:
 
 # Bounds of numbers that decide how much memory is allocated, or how long checking takes. They are far above any known codec.
 # A checkpoint's sizes are also compared with the contents of its file before memory is allocated (checkpoints.py).
-# what a checkpoint asks for is compared with what its file holds before memory is taken (checkpoints.py).
 MAX_HOP = 1 << 14  # samples per frame
 SEANET_BOUNDS: dict[str, tuple[float, float]] = {
     "strides": (1, 1024), "n_filters": (1, 4096), "n_residual_layers": (0, 64), "kernel_size": (1, 1024),

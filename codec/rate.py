@@ -41,7 +41,7 @@ class Choice:
         """Return the bits of stretches of `frames` [S] at the levels `path` [S], after a stretch at level `before`."""
         levels = np.asarray(path)
         starts = np.flatnonzero(np.diff(levels, prepend=-1))
-        runs = np.add.reduceat(frames, starts)  # frames for which K stays
+        runs = np.add.reduceat(frames, starts)  # frames of each run of equal K
         heads = np.ceil(runs / self.chunk_frames)
         if levels[0] == before:
             heads[0] = runs[0] / self.chunk_frames  # the first frames may join the chunk of the stretch before

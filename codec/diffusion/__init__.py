@@ -1,1 +1,1 @@
-"""Multi-band diffusion: a decoder that samples audio, one diffusion network for each band of it (arXiv 2308.02560)."""
+"""Multi-band diffusion: a decoder that samples audio with one diffusion network per band (arXiv 2308.02560)."""

@@ -40,7 +40,7 @@ class UnetConfig(Strict):
     norm_groups: int = 4
     res_blocks: int = 1  # per level and side
     dropout: float = 0.0  # in training only
-    n_steps: int = 1000  # times that the network knows
+    n_steps: int = 1000  # number of different times that the network supports
     times_everywhere: bool = True  # every level receives the time; otherwise only the outermost
     bottleneck: str = "none"  # none | transformer | bilstm; with none, only the skip connection passes the deepest level
     cross_attention: bool = False  # the transformer attends to the condition; otherwise it is added

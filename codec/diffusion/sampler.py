@@ -40,7 +40,7 @@ class Call(Protocol):
 
 @dataclass(frozen=True)
 class AncestralCall:
-    """A step of DDPM's reverse chain over fewer times (arXiv 2006.11239, algorithm 2)."""
+    """One step of DDPM's reverse chain on a subset of the times (arXiv 2006.11239, algorithm 2)."""
 
     time: int
     estimate_gain: float
@@ -94,7 +94,7 @@ def ancestral(schedule: NoiseSchedule, times: Sequence[int]) -> list[Call]:
 class ExactCall:
     """A step along the probability flow, using the signal x0 that the predicted noise implies.
 
-    With signal a and noise s now, a' and s' later: x' = s'/s x + gain D, where D is x0 or an
+    With signal a and noise s = sqrt(1 - a^2) now, a' and s' later: x' = s'/s x + gain D. D is x0 or an
     extrapolation from the two latest x0.
     """
 
@@ -120,23 +120,23 @@ class ExactCall:
 
 
 def ddim(schedule: NoiseSchedule, times: Sequence[int]) -> list[Call]:
-    """DDIM without noise (arXiv 2010.02502): each step goes straight for the signal that the estimate implies."""
+    """Return the calls of DDIM without noise (arXiv 2010.02502): each step moves straight to the estimated signal."""
     return _exact_calls(schedule, times, order=1)
 
 
 def dpm_solver(schedule: NoiseSchedule, times: Sequence[int]) -> list[Call]:
-    """DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2): the signal is extrapolated over log(a/s) from the last two calls."""
+    """Return the calls of DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2), which extrapolates the signal over log(a/s)."""
     return _exact_calls(schedule, times, order=2)
 
 
 def _exact_calls(schedule: NoiseSchedule, times: Sequence[int], order: int) -> list[Call]:
-    """Steps between the times, and a last one that gives x0 itself.
+    """Return one step between each two times, and a last one that returns x0 itself.
 
-    First order is DDIM: a' x0 + s' (x - a x0) / s. The first step and the last have no
-    second point, or no finite log(a/s), and are of first order too.
+    First order is DDIM: a' x0 + s' (x - a x0) / s. Second order uses the last two calls. The first and last steps are of first
+    order too, because they lack a second point or a finite log(a/s).
     """
     config = schedule.config
-    exact = (1 - schedule.betas.double()).cumprod(dim=0)  # no small differences are lost here
+    exact = (1 - schedule.betas.double()).cumprod(dim=0)  # float64, so that small differences keep their precision
     signals = [math.sqrt(exact[t]) for t in times] + [1.0]
     noises = [math.sqrt(1 - exact[t]) for t in times] + [0.0]
     logs = [math.log(a / s) for a, s in zip(signals[:-1], noises[:-1], strict=True)]
@@ -158,7 +158,7 @@ SAMPLERS = {"ancestral": ancestral, "ddim": ddim, "dpm": dpm_solver}
 
 
 def plan(sampler: str, schedule: NoiseSchedule, steps: int | Sequence[int]) -> list[Call]:
-    """The calls of a sampler by name; raises ValueError for unknown ones, naming those that there are."""
+    """Return the calls of a sampler, given its name; raises ValueError that lists the known names for others."""
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
     return SAMPLERS[sampler](schedule, schedule.times(steps))

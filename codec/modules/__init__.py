@@ -1,1 +1,1 @@
-"""Layers: convolutions, recurrences, frame-rate blocks and fixed filterbanks."""
+"""Layers: convolutions, recurrent layers, frame-rate blocks and fixed filterbanks."""

@@ -39,7 +39,6 @@ class CausalBlock(nn.Module):
             return self._convolve_in_training(padded)
         # One multiply-add per tap: torch's kernel is slow in float64, and its order of additions depends
         # on the length, so codes would depend on the block size.
-        # additions depends on the length, which would make codes depend on the block size.
         taps = self.depthwise.weight[:, 0].t().contiguous()  # [kernel, W]
         n_frames = padded.shape[1] - self.n_past
         assert self.depthwise.bias is not None

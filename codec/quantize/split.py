@@ -31,7 +31,7 @@ class SplitVQ(nn.Module):
 
     @property
     def reference(self) -> bool:
-        """As in ResidualVQ."""
+        """Whether to search in EnCodec's order of operations; see ResidualVQ."""
         return self.shape.reference
 
     @reference.setter

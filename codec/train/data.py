@@ -21,7 +21,7 @@ MAX_DRAWS = 8
 
 
 class EmptyData(EcdcError, ValueError):
-    """A data folder without usable audio."""
+    """A data folder contains no usable audio."""
 
 
 def generator_for(seed: int, step: int, stream: int = 0) -> torch.Generator:

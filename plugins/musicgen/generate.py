@@ -1,4 +1,4 @@
-"""Generation: windows of columns, and the frames that they complete."""
+"""Generate codes in windows of columns, and yield the frames that are complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MusicGen as a source of tokens for the container."""
+"""A token source for the container that generates with MusicGen."""
 
 from __future__ import annotations
 

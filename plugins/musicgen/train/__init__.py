@@ -1,1 +1,1 @@
-"""Teaching a small MusicGen: labelled music composed and rendered here, its captions, and its tokens."""
+"""Train a small MusicGen: compose and render labelled music, write captions, and make tokens."""
