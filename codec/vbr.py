@@ -45,7 +45,7 @@ class Target:
 
 
 class Allocator:
-    """Choose the number of codebooks K for the codes of a file, one window at a time."""
+    """Chooses the number of codebooks K for the codes of a file, one window at a time."""
 
     def __init__(self, codec: Codec, layout: Layout, header: Header, target: Target, chunk_frames: int) -> None:
         if not codec.config.any_codebooks or codec.config.segment_length:
@@ -55,7 +55,7 @@ class Allocator:
         self._before: int | None = None  # the level of the previous stretch
         self._bits = 8.0 * (
             len(header.to_bytes()) + len(Trailer(0, 0, 0, Index.of(0, [], [])).to_bytes())
-        )  # written so far, plus header and trailer, which always are
+        )  # written so far, including header and trailer
         self._frames = 0
         lowest = float(self._choice.bits_per_frame[0] * config_rate(codec)) / 1000
         if target.kbps is not None and target.kbps < lowest:
