@@ -15,7 +15,7 @@ from .corpus import Clip
 from .metrics import ALL, metric
 from .page import Coder as PageCoder
 from .page import Metric, Page, Sound, write_page
-from .run import Plan, Row, audio_file, run
+from .runner import Plan, Row, audio_file, run
 
 DEFAULT_CODECS = ("nano-24k", "opus", "mp3", "anchors")
 PAGE_CLIPS = 24  # most clips on the page, because it contains all of their audio

@@ -37,7 +37,7 @@ from .music_measures import Array, Classifier, Embedding, chroma_energy, frechet
 from .music_pieces import FAMILIES, Order, Store
 from .music_table import markdown
 from .processor import processor
-from .run import commit
+from .runner import commit
 
 N_TRAINING, N_COMPONENTS = 300, 16
 STEREO_SHARE = 0.25  # of --items

@@ -21,7 +21,7 @@ import click
 import torch
 
 from .processor import processor
-from .run import commit
+from .runner import commit
 
 STATUS = Path("/proc/self/status")
 SAMPLING_SECONDS = 0.005  # between two samples of a process's memory

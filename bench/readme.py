@@ -51,7 +51,7 @@ from . import (
     vbr,
 )
 from .metrics import ALL
-from .run import read_rows
+from .runner import read_rows
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from ..codec.checkpoints import load
-from ..codec.convert import convert
+from ..codec.encodec_weights import convert
 from ..codec.model import Codec
 from ..codec.published import ENCODEC_24KHZ
 from .encodec_peer import random_encodec

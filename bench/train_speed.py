@@ -23,7 +23,7 @@ import torch
 from ..codec.train import parallel
 from ..codec.train.data import PackedAudio
 from ..codec.train.recipe import Recipe, find_recipe, read_recipe
-from ..codec.train.run import Run
+from ..codec.train.state import Run
 from ..codec.train.step import draw_audio, row_samples, start_codebooks, train_step
 from .processor import processor
 

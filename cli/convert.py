@@ -30,8 +30,8 @@ def convert_command(input: str, model: str | None, lm: str | None, output: str, 
     with guard(input):
         check_output((input,), output, force)
         from ..format.api import CodeFile
-        from ..format.convert import to_v0, to_v1
         from ..format.files import input_stream, output_stream
+        from ..format.v0_convert import to_v0, to_v1
 
         with input_stream(input) as source:
             coder = _language_model(lm)

@@ -168,7 +168,7 @@ def _changer(decoder: str, steps: int | None, seed: int | None, quiet: bool) -> 
     """Return a function that replaces a codec's decoder by the requested one."""
     if decoder == "conv":
         return lambda codec: codec
-    from ..codec.diffusion.choice import with_decoder
+    from ..codec.diffusion.decoders import with_decoder
 
     return functools.partial(with_decoder, decoder=decoder, steps=steps, seed=seed or 0, progress=calls_bar(quiet))
 

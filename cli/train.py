@@ -220,7 +220,7 @@ def musicgen_command(
         from ..plugins.musicgen.bundle import BUNDLED, WORDS, save
         from ..plugins.musicgen.train.captions import caption
         from ..plugins.musicgen.train.labels import Labels
-        from ..plugins.musicgen.train.run import RECIPES, MusicGenRecipe, train_musicgen
+        from ..plugins.musicgen.train.trainer import RECIPES, MusicGenRecipe, train_musicgen
         from ..plugins.musicgen.words import WordEncoder
 
         found = read_recipe(find_recipe(recipe, RECIPES), MusicGenRecipe)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..format.files import whole_file
 from .config import CodecConfig, ConfigError
-from .convert import WEIGHT_NORM, convert
+from .encodec_weights import WEIGHT_NORM, convert
 from .errors import CheckpointError
 from .model import Codec
 from .pickles import read_pickle

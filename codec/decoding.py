@@ -136,7 +136,7 @@ def decode_file(
 def _with_decoder(codec: Codec, name: str) -> Codec:
     if name == "conv":
         return codec
-    from .diffusion.choice import with_decoder  # slow to import and rarely needed
+    from .diffusion.decoders import with_decoder  # slow to import and rarely needed
 
     return with_decoder(codec, name)
 

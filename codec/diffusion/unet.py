@@ -10,7 +10,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import rows
+from . import unet_fast
 from .bottleneck import BiLstm, Transformer, with_positions
 from .config import UnetConfig
 
@@ -120,7 +120,7 @@ class DiffusionUnet(nn.Module):
         is missing, or if it is so long that more than every other frame would be dropped.
         """
         times = torch.full((len(x),), time, device=x.device) if isinstance(time, int) else time
-        if rows.suits(self, x):
+        if unet_fast.suits(self, x):
             return torch.stack([self._fast(x[i], times[i], None if condition is None else condition[i]) for i in range(len(x))])
         hidden, skips = x, []
         for level, encoder in enumerate(self.encoders):
@@ -152,7 +152,7 @@ class DiffusionUnet(nn.Module):
                 deepest += source[0].t()
             return None if self.config.bottleneck == "none" else self._bottleneck(hidden, source)[0].t()
 
-        return rows.noise(self, x, [None if table is None else table(time) for table in tables], bottleneck)
+        return unet_fast.noise(self, x, [None if table is None else table(time) for table in tables], bottleneck)
 
     def _condition(self, condition: Tensor | None, hidden: Tensor) -> Tensor | None:
         """Return the condition at the bottleneck's width and, if it is to be added, at its length: [B, W, L]."""

@@ -15,8 +15,8 @@ from .data import PackedAudio, augment
 from .graph import DeviceAudio, GraphStep, Inputs, draw_inputs
 from .metric import fit_metric
 from .recipe import Recipe
-from .run import Run
 from .split import SplitCodebooks
+from .state import Run
 from .step import DATA, KMEANS, generator_for, row_samples
 
 METRIC_BATCHES = 6  # a GPU's batches are larger

@@ -17,8 +17,8 @@ from torch import Tensor
 from .data import MIN_RMS, augment
 from .losses import reconstruction_losses, tile_loss
 from .recipe import Recipe
-from .run import Run, trained_parameters
 from .split import SplitCodebooks, draw_counts, draw_lost, forward, level_losses, parts_of
+from .state import Run, trained_parameters
 from .step import DATA, DROPOUT, NOISE, generator_for, row_samples, schedule
 
 NO_GENERATOR = torch.Generator()  # not used: codebooks on a GPU draw there

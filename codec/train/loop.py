@@ -25,8 +25,8 @@ from .metrics import log
 from .pack import pack_at
 from .pictures import draw_curves, write_examples
 from .recipe import Recipe
-from .run import Run, start_from
 from .split import decimated
+from .state import Run, start_from
 from .step import draw_audio, row_samples, start_codebooks, train_step
 from .store import export_model, load_checkpoint, save_checkpoint
 

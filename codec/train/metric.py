@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from .losses import reconstruction_losses
-from .run import Run
 from .split import SplitCodebooks, coded_shape
+from .state import Run
 
 RANGE = 100.0  # limit of the eigenvalues of H, largest over smallest; the basis stretches by at most its square root
 

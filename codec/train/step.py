@@ -14,8 +14,8 @@ from . import parallel
 from .data import PackedAudio, augment, generator_for
 from .losses import reconstruction_losses, tile_loss
 from .recipe import Recipe
-from .run import Run
 from .split import SplitCodebooks, draw_counts, draw_lost, forward, level_losses
+from .state import Run
 
 REVIVAL, DROPOUT, DATA, KMEANS, WINDOWS, NOISE = range(6)  # independent random streams of a step
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...format.files import whole_file
 from .gpu import host_copy
-from .run import Run
+from .state import Run
 
 NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 

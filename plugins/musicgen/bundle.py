@@ -17,8 +17,8 @@ from ...codec.config import ConfigError
 from ...codec.errors import CheckpointError
 from ...format.files import whole_file
 from .config import MusicGenConfig
-from .convert import Part, Recipe
 from .lm import MusicGenLM
+from .published_weights import Part, Recipe
 from .tensors import TensorFiles
 
 BUNDLED = Path(__file__).parent / "weights"

@@ -17,10 +17,10 @@ from ...codec.errors import CheckpointError
 from ...codec.published import hugging_face_config as codec_config
 from .bundle import BUNDLED, WORDS, bundled, is_own, own_config, own_recipe
 from .config import PUBLISHED, MusicGenConfig, audiocraft_config, hugging_face_config
-from .convert import IGNORED, Part, Recipe, audiocraft_recipe, hugging_face_recipe
 from .linear import Int8Linear, hollow_int8, quantized
 from .lm import MusicGenLM
 from .model import MusicGen
+from .published_weights import IGNORED, Part, Recipe, audiocraft_recipe, hugging_face_recipe
 from .tensors import INDEX, PickledTensors, TensorFiles
 from .text import T5Encoder, TextEncoder, first_line
 

@@ -6,7 +6,7 @@ import pytest
 from ecdc.bench import corpus, report
 from ecdc.bench.codecs import parse
 from ecdc.bench.metrics import ALL, metric
-from ecdc.bench.run import Plan, run
+from ecdc.bench.runner import Plan, run
 
 WIDE = ("visqol", "zimtohrli", "mel", "stft")  # they hear what is missing above 3.5 kHz
 

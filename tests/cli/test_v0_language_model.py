@@ -13,8 +13,8 @@ from ecdc.codec.compat.lm import LanguageModel, load_language_model
 from ecdc.codec.errors import CheckpointError
 from ecdc.format import Corrupt, OverLimit, Truncated, UnsupportedVersion
 from ecdc.format.api import CodeFile
-from ecdc.format.convert import to_v1
 from ecdc.format.v0 import MODELS, read_v0, write_v0
+from ecdc.format.v0_convert import to_v1
 from encodec.binary import write_ecdc_header
 from encodec.model import LMModel
 from encodec.quantization.ac import ArithmeticCoder, ArithmeticDecoder, build_stable_quantized_cdf

@@ -13,8 +13,8 @@ from ecdc.codec.train.recipe import find_recipe, read_recipe
 from ecdc.plugins.musicgen import load
 from ecdc.plugins.musicgen.bundle import save
 from ecdc.plugins.musicgen.lm import Conditions
-from ecdc.plugins.musicgen.train import run as training
-from ecdc.plugins.musicgen.train.run import RECIPES, MusicGenRecipe, MusicGenRun, draw, losses, train_musicgen
+from ecdc.plugins.musicgen.train import trainer as training
+from ecdc.plugins.musicgen.train.trainer import RECIPES, MusicGenRecipe, MusicGenRun, draw, losses, train_musicgen
 from ecdc.plugins.musicgen.train.windows import Pieces, WindowRecipe
 from musicgen_models import V
 from nano_models import FRAMES, KIND, RATE, nano, words

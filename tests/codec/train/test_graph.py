@@ -10,7 +10,7 @@ from ecdc.codec.quantize.residual import ResidualVQ
 from ecdc.codec.train import codebooks, gpu, graph, loop, muon, split, unbranched
 from ecdc.codec.train.codebooks import CodebookTrainer
 from ecdc.codec.train.data import PackedAudio
-from ecdc.codec.train.run import Run
+from ecdc.codec.train.state import Run
 from ecdc.codec.train.step import row_samples, start_codebooks
 from ecdc.codec.train.store import save_checkpoint
 

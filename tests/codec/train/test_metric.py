@@ -8,7 +8,7 @@ from ecdc.codec.config import CodecConfig, SeanetConfig
 from ecdc.codec.train import loop, metric
 from ecdc.codec.train.data import PackedAudio
 from ecdc.codec.train.recipe import Recipe
-from ecdc.codec.train.run import Run
+from ecdc.codec.train.state import Run
 from ecdc.codec.train.step import draw_audio, start_codebooks
 
 

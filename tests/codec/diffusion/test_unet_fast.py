@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from ecdc.codec.diffusion import rows
+from ecdc.codec.diffusion import unet_fast
 from ecdc.codec.diffusion.config import UnetConfig
 from ecdc.codec.diffusion.unet import DiffusionUnet
 from mbd_models import DIMENSION
@@ -42,7 +42,7 @@ def small_blocks(request, monkeypatch):
         "FOLDED_ROWS": 3,
         "IN_PLACE": request.param,
     }.items():
-        monkeypatch.setattr(rows, name, value)
+        monkeypatch.setattr(unet_fast, name, value)
 
 
 @pytest.mark.parametrize("n_samples", [2, 517, 2048])
@@ -54,7 +54,7 @@ def test_rows_give_what_layers_give(changes, n_samples, small_blocks):
     wanted = unet(x, times, condition).detach()  # with gradients: by layers
     before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
     with torch.no_grad():
-        assert rows.suits(unet, x)
+        assert unet_fast.suits(unet, x)
         found = unet(x, times, condition)
     assert found.shape == wanted.shape and float(wanted.std()) > 0.05
     assert torch.allclose(found, wanted, rtol=0, atol=2e-5 * max(1.0, float(wanted.abs().max())))
@@ -64,7 +64,7 @@ def test_rows_give_what_layers_give(changes, n_samples, small_blocks):
 @torch.no_grad()
 def test_moments_stay_exact_far_from_zero(small_blocks):
     norm = torch.nn.GroupNorm(4, 16)
-    signal = rows.Rows(1001, 16)
+    signal = unet_fast.Rows(1001, 16)
     signal.rows.copy_(100 + torch.randn(1001, 16))
     for i, j in signal.blocks():
         signal.measure(i, j)
@@ -76,7 +76,7 @@ def test_moments_stay_exact_far_from_zero(small_blocks):
 def test_what_rows_cannot_do_is_left_to_the_layers():
     unet, x = network(), torch.randn(1, 1, 1 << 18)
     with torch.no_grad():
-        assert rows.suits(unet, x)
-        assert not rows.suits(unet, x[..., :5000]) and not rows.suits(unet.double(), x.double())
-        assert not rows.suits(network(kernel_size=7), x) and not rows.suits(unet.train(), x)
-    assert not rows.suits(network(), x)  # gradients
+        assert unet_fast.suits(unet, x)
+        assert not unet_fast.suits(unet, x[..., :5000]) and not unet_fast.suits(unet.double(), x.double())
+        assert not unet_fast.suits(network(kernel_size=7), x) and not unet_fast.suits(unet.train(), x)
+    assert not unet_fast.suits(network(), x)  # gradients

@@ -9,8 +9,8 @@ import pytest
 from cases import Pipe, make_codes, make_header
 from ecdc.format import Reader, Writer
 from ecdc.format.api import CodeFile
-from ecdc.format.convert import to_v0, to_v1
 from ecdc.format.v0 import read_v0
+from ecdc.format.v0_convert import to_v0, to_v1
 
 GOLDEN = Path(__file__).parent / "golden"
 HASH = bytes(range(32))

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from ecdc.bench import corpus, report
-from ecdc.bench import run as running
+from ecdc.bench import runner as running
 from ecdc.bench.codecs import Missing, parse
 from ecdc.bench.codecs.base import Coded
 from ecdc.bench.corpus import Clip
