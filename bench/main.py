@@ -121,13 +121,13 @@ def write_html(request: Request, plan: Plan, rows: Sequence[Row], pictures: list
         "clips": f"{len(heard)} here, of {len(plan.clips)} measured",
         "repeat it": "ecdc bench, with the same clips and seed; rows.jsonl beside this page holds every figure",
     }
-    metrics = [metric(key) for key in plan.metrics]
+    keys = [key for key in plan.metrics if any(line[key] for line in summary)]  # no empty columns
     page = Page(
         title="ecdc bench",
         facts=facts,
         sounds=[sound_of(clip, request.output, rows) for clip in plan.clips if clip.name in heard],
         coders=[PageCoder(line["codec"], line["family"], line["kbps"] or None, line["codec"] in anchors) for line in summary],
-        metrics=[Metric(key, m.NAME, m.UNIT, m.HIGHER_IS_BETTER) for key, m in zip(plan.metrics, metrics, strict=True)],
+        metrics=[Metric(key, m.NAME, m.UNIT, m.HIGHER_IS_BETTER) for key, m in zip(keys, map(metric, keys), strict=True)],
         rows=[row for row in rows if "kbps" in row and row["clip"] in heard],
         summary=[line | {"kbps": line["kbps"] or None} for line in summary],
         plots=pictures,

@@ -47,7 +47,7 @@ function bestOf(rows) {
 function codecRows(rows) {
   const best = bestOf(rows);
   return rows.map((row) => h("tr", { "data-codec": row.codec },
-    h("th", { scope: "row" }, row.codec, isAnchor(row) ? h("small", {}, "anchor") : null), cell(row.kbps, false, row.why?.kbps),
+    h("th", { scope: "row" }, row.codec, isAnchor(row) ? h("small", {}, "anchor") : null), cell(row.kbps || null, false, row.why?.kbps ?? "no coded file"),
     DATA.metrics.map(({ key }) => {
       const mean = meanOf(row[key]);
       return cell(row[key], mean !== null && !isAnchor(row) && number(mean) === best[key], row.why?.[key]);
