@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .losses import reconstruction_losses
 from .split import SplitCodebooks, coded_shape
-from .state import Run
+from .state import Run, trained_parameters
 
 RANGE = 100.0  # limit of the eigenvalues of H, largest over smallest; the basis stretches by at most its square root
 
@@ -74,8 +74,22 @@ def fit_metric(run: Run, batches: Iterable[Tensor]) -> None:
     if not hasattr(encoder, "change_basis") or not hasattr(decoder, "change_basis"):
         raise ValueError("metric_steps: the seanet architecture cannot change the basis of its latents")
     basis = basis_of(*sensitivity(run, batches))
-    changed = [*encoder.change_basis(basis), *decoder.change_basis(torch.linalg.inv(basis))]
+    inverse = torch.linalg.inv(basis)
+    if run.average:
+        _change_averages(run, basis, inverse)
+    changed = [*encoder.change_basis(basis), *decoder.change_basis(inverse)]
     for parameter in changed:  # the averages of their gradients are in the old basis
         for optimizer in run.optimizers:
             if parameter in optimizer.state:
                 optimizer.state[parameter]["exp_avg"].zero_()
+
+
+def _change_averages(run: Run, basis: Tensor, inverse: Tensor) -> None:
+    """Change the averaged weights in the same way: otherwise they would mix both bases for thousands of steps."""
+    encoder: Any = run.codec.encoder
+    decoder: Any = run.codec.decoder
+    with run.averaged():
+        changed = {id(p): p.clone() for p in [*encoder.change_basis(basis), *decoder.change_basis(inverse)]}
+    for name, parameter in trained_parameters(run.codec):
+        if id(parameter) in changed:
+            run.average[name].copy_(changed[id(parameter)])

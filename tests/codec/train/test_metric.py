@@ -35,6 +35,17 @@ def test_nothing_changes_but_the_quantizers_view(run, batches):
         assert (run.codec.decoder(run.codec.encoder(batches[0])) - before).norm() < 1e-4 * before.norm()
 
 
+def test_the_averaged_weights_compute_what_they_did(recipe, packed, tmp_path, batches):
+    recipe = dataclasses.replace(recipe, steps=20, average_decay=0.9)
+    run = loop.train(recipe, packed, tmp_path, report=lambda line: None)
+    outputs = []
+    for change in (lambda: None, lambda: metric.fit_metric(run, batches)):
+        change()
+        with run.averaged() as codec, torch.no_grad():
+            outputs.append(codec.decoder(codec.encoder(batches[0])))
+    assert (outputs[1] - outputs[0]).norm() < 1e-4 * outputs[0].norm()
+
+
 def test_every_direction_matters_alike(run, batches):
     """H in the new basis is B^-T H B^-1, which is a multiple of the identity but for the limited range."""
     sensitivity, energy = metric.sensitivity(run, batches)
