@@ -26,7 +26,7 @@ from .common import InputError, guard
     "--corpus",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Audio to measure on, at any depth. Default: the clips that ship.",
+    help="Audio to measure on, at any depth. Default: the bundled clips.",
 )
 @click.option(
     "--packed",
@@ -40,7 +40,7 @@ from .common import InputError, guard
     "codecs",
     multiple=True,
     metavar="NAME[:KBPS,...]",
-    help="A codec under test, also again: nano-24k:3,6, a checkpoint's path, opus, mp3, aac, vorbis, speex, codec2, pcm, "
+    help="A codec under test; may be repeated: nano-24k:3,6, a checkpoint's path, opus, mp3, aac, vorbis, speex, codec2, pcm, "
     "anchors. Default: nano-24k, opus, mp3, anchors.",
 )
 @click.option(
@@ -48,7 +48,7 @@ from .common import InputError, guard
     "metrics",
     multiple=True,
     metavar="NAME",
-    help="A metric, also again: visqol, visqol_speech, zimtohrli, pesq, stoi, mel, stft, si_sdr. Default: all.",
+    help="A metric; may be repeated: visqol, visqol_speech, zimtohrli, pesq, stoi, mel, stft, si_sdr. Default: all.",
 )
 @click.option("--quick", is_flag=True, help="Few bitrates and cheap metrics.")
 @click.option(
@@ -131,20 +131,20 @@ BENCHES = {
     "speed": ("speed", "Time codecs side by side; latency and memory."),
     "entropy": ("entropy", "What the entropy prior saves, and how fast it is."),
     "live": ("live", "Feed a pipe in real time: time to the first sample, and lag."),
-    "decoders": ("decoders", "The decoders of one token space beside each other."),
+    "decoders": ("decoders", "Compare the decoders of one token space."),
     "artifacts": ("artifacts", "Hum, pre-echo and lost treble."),
-    "vbr": ("vbr", "Variable bitrate beside a fixed one, at the same bytes."),
+    "vbr": ("vbr", "Compare variable with fixed bitrate, at the same bytes."),
     "container": ("container", "The container: speed, and bytes beside the codes."),
-    "seek": ("seek", "A span of a long file beside a short file."),
+    "seek": ("seek", "Compare decoding a span of a long file with decoding a short file."),
     "memory": ("memory", "Peak memory of whole commands."),
-    "pairs": ("pairs", "This tree beside another commit, whole processes in turns."),
-    "designs": ("designs", "Codecs in training beside each other, on validation clips."),
-    "prefix-order": ("prefix_order", "Orders of level and shape codebooks."),
-    "train-speed": ("train_speed", "A training step: seconds, and times real time."),
+    "pairs": ("pairs", "Compare the speed of this tree with another commit."),
+    "designs": ("designs", "Compare codecs in training, on validation clips."),
+    "prefix-order": ("prefix_order", "Compare orders of level and shape codebooks."),
+    "train-speed": ("train_speed", "Time a training step."),
     "entropy-lm": ("entropy_lm", "Train EnCodec's language model on tokens, to compare with the prior."),
-    "mbd-peer": ("mbd_peer", "A diffusion step beside audiocraft's."),
-    "musicgen-peer": ("musicgen_peer", "A generation beside that of transformers."),
-    "music": ("music", "Whether musicgen-nano does what it is asked."),
+    "mbd-peer": ("mbd_peer", "Compare a diffusion step with audiocraft's."),
+    "musicgen-peer": ("musicgen_peer", "Compare a generation with that of transformers."),
+    "music": ("music", "Measure whether musicgen-nano does what it is asked."),
     "demo": ("demo", "Encode and decode two clips, with a picture."),
     "figures": ("readme", "Write the results into the documents."),
 }

@@ -40,7 +40,7 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
 )
 @click.option("--start", type=TIME, default="0", metavar="TIME", help="Where to begin: seconds, or h:mm:ss.s.")
 @click.option("--duration", type=TIME, metavar="TIME", help="How much to decode. Default: all that follows.")
-@click.option("--partial", is_flag=True, help="Decode what is whole of damaged files; what is lost becomes silence.")
+@click.option("--partial", is_flag=True, help="Decode the undamaged parts of damaged files; lost parts become silence.")
 @click.option("--model", help="Decode with this model instead of the one that the file names.")
 @click.option(
     "--decoder",
@@ -56,10 +56,10 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
     show_default=True,
     help="Refuse files that would become longer audio than this: a few bytes can stand for days of silence.",
 )
-@click.option("--steps", type=click.IntRange(0, 1000), help="Of a diffusion decoder: more take longer. Default: the decoder's.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of a diffusion decoder's noise. Default: 0.")
+@click.option("--steps", type=click.IntRange(0, 1000), help="Steps of a diffusion decoder. Default: the decoder's.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Seed of a diffusion decoder's noise. Default: 0.")
 @click.option(
-    "--bits", type=click.Choice(["16", "24", "float"]), help="Of a sample in wav, aiff and au; flac has 16 and 24. Default: 16."
+    "--bits", type=click.Choice(["16", "24", "float"]), help="Bits per sample: wav, aiff, au; flac has 16 and 24. Default: 16."
 )
 @click.option("--force", is_flag=True, help="Overwrite outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")

@@ -35,14 +35,14 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 @click.option(
     "--quality",
     type=Finite(0, 10),
-    help="In place of a bitrate: keep the same distance from the original throughout, with as many codebooks as that takes.",
+    help="Instead of a bitrate: keep the distance from the original constant, with as many codebooks as that takes.",
 )
 @click.option(
     "--entropy",
     type=click.Choice(["auto", "none"]),
     default="auto",
     show_default=True,
-    help="Code the tokens with the model's entropy prior where there is one, or not at all.",
+    help="Entropy code the tokens with the prior of the model, if it has one; or do not.",
 )
 @click.option(
     "--chunk-seconds",
@@ -60,7 +60,7 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
     help="How a mono model codes two channels.",
 )
 @click.option("--track", type=click.IntRange(1), metavar="N", help="Sound track of a film, from 1. Default: the main one.")
-@click.option("--partial", is_flag=True, help="Encode what there is of damaged or cut-off audio.")
+@click.option("--partial", is_flag=True, help="Encode the readable part of damaged or cut-off audio.")
 @click.option("--force", is_flag=True, help="Overwrite outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")

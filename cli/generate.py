@@ -32,11 +32,11 @@ GENERATOR, MODEL = "musicgen", "musicgen-nano"
 @click.option("--generator", default=GENERATOR, show_default=True, help="The plugin that generates.")
 @click.option(
     "--model",
-    help="Its model: a folder, a file, or a published name such as musicgen-small. Default: musicgen-nano, which comes along.",
+    help="Its model: a folder, a file, or a published name such as musicgen-small. Default: musicgen-nano, which is bundled.",
 )
 @click.option("--seconds", type=Finite(0, 3600, min_open=True), default=10.0, show_default=True, help="Length.")
 @click.option(
-    "--stereo/--mono", "is_stereo", default=None, help="Channels, where the model makes both. Default: as --continue, or mono."
+    "--stereo/--mono", "is_stereo", default=None, help="Channels, if the model makes both. Default: as --continue, or mono."
 )
 @click.option("--continue", "start", metavar="FILE", help="Go on from this: an .ecdc file of the model's tokens, or audio.")
 @click.option("--melody", metavar="FILE", help="Follow this melody: an .ecdc file or audio.")
@@ -48,8 +48,8 @@ GENERATOR, MODEL = "musicgen", "musicgen-nano"
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--guidance", type=Finite(), help="How closely to follow prompt and melody. Default: the model's.")
 @click.option("--temperature", type=Finite(0), help="0 takes the likeliest token each time.")
-@click.option("--top-k", type=click.IntRange(0), help="Draw from so many of the likeliest tokens.")
-@click.option("--top-p", type=Finite(0, 1), help="Draw from the likeliest tokens of this share together.")
+@click.option("--top-k", type=click.IntRange(0), help="Draw from this many of the likeliest tokens.")
+@click.option("--top-p", type=Finite(0, 1), help="Draw from the likeliest tokens that together have this probability.")
 @click.option("--int8", is_flag=True, help="Weights in eight bits: less memory, faster, a little different.")
 @click.option("-o", "--output", metavar="FILE", help="Output .ecdc file, or '-'.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")

@@ -281,7 +281,7 @@ def _run_in_processes(jobs: Jobs, task: Task, n_workers: int, handle: Handle) ->
             worker.stop()
 
 
-DIED = "the process that worked on it was ended, perhaps for want of memory"
+DIED = "its worker process was killed, perhaps because memory ran out"
 
 
 def _received(connection: Connection) -> tuple[str, Any]:

@@ -29,7 +29,7 @@ COMMANDS = {
     "tag": ("edit", "tag_command", "List or change tags."),
     "tokens": ("tokens", "tokens_group", "Codes to and from files of numpy and safetensors."),
     "convert": ("convert", "convert_command", "To and from the original EnCodec's container."),
-    "models": ("models", "models_command", "List the models that come with ecdc."),
+    "models": ("models", "models_command", "List the bundled models."),
     "bench": ("bench", "bench_command", "Measure codecs: real bitrates, quality, a page to listen."),
     "train": ("train", "train_group", "Train codecs and fetch free audio to train on."),
 }

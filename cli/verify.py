@@ -35,5 +35,5 @@ def _verify(name: str) -> None:
         missing = Reader(stream).verify()
         if missing:
             prior = missing.wanted.hex()
-            line = f"ecdc: {name}: every CRC is right; the codes were not read, for want of the prior {prior}"
+            line = f"ecdc: {name}: every CRC is right; the codes were not read, because the prior {prior} is missing"
             echo(printable(line), err=True)
