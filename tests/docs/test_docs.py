@@ -15,6 +15,8 @@ import pytest
 import soundfile
 from ecdc.bench.corpus import CLIPS
 from ecdc.cli.main import group
+from ecdc.codec.model import Codec
+from ecdc.codec.train.recipe import read_recipe
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -69,6 +71,18 @@ def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_recipes_describe_codecs(tmp_path):
+    """A recipe in a page can be saved and trained: it is read strictly, and its networks can be built."""
+    texts = [text for page in PAGES for text in blocks(page, "toml", False)]
+    assert texts
+    for text in texts:
+        path = tmp_path / "page.toml"
+        path.write_text(text, encoding="utf-8")
+        recipe = read_recipe(path)
+        codec = Codec(recipe.codec)
+        assert codec.config.any_codebooks and max(recipe.dropout_codebooks) < codec.config.n_codebooks
 
 
 def test_the_readme_is_short():
