@@ -43,7 +43,7 @@ def fetch_command(output: Path, quick: bool, rate: int, jobs: int | None) -> Non
     """Download free audio from Debian packages, decode it once, and pack it for training.
 
     Masters are kept at 48 kHz, so that packs at other rates need no new decoding. Needs
-    apt (nothing is installed) and the extra ecdc[train]. Finished steps are skipped.
+    apt (nothing is installed). Finished steps are skipped.
     """
     with guard():
         from ..codec.train.fetch import fetch
@@ -58,12 +58,18 @@ def fetch_command(output: Path, quick: bool, rate: int, jobs: int | None) -> Non
 @rate_option
 @jobs_option
 def pack_command(folder: Path, output: Path, rate: int, jobs: int | None) -> None:
-    """Pack a folder of your own audio for training."""
+    """Pack a folder of your own audio for training: at least two different files, because one is held out for validation.
+
+    Reads WAV, FLAC, MP3, Ogg, Opus, AIFF and G.722 at any depth; all other files are ignored.
+    """
     with guard():
         from ..codec.train.pack import pack_sources
         from ..codec.train.sources import folder_sources
 
-        pack_sources(folder_sources(folder), output, lambda line: click.echo(line, err=True), rate, jobs)
+        def report(line: str) -> None:
+            click.echo(line, err=True)
+
+        pack_sources(folder_sources(folder, report), output, report, rate, jobs)
         click.echo(str(output))
 
 

@@ -46,7 +46,8 @@ class PackedAudio:
             if path.stat().st_size // 2 >= min_samples:
                 maps[path.name.split(".")[0]] = np.memmap(path, dtype="<i2", mode="r")
         if not maps:
-            raise EmptyData(f"{folder}: no packed audio for the {split} split (run `ecdc train fetch`)")
+            advice = "pack at least two different files" if any(folder.glob("*.i16")) else "see `ecdc train fetch` and `pack`"
+            raise EmptyData(f"{folder}: no packed audio for the {split} split, or too little; {advice}")
         return cls(folder, maps, sample_rate_of(folder))
 
     def batch(self, weights: dict[str, float], shape: tuple[int, int], generator: torch.Generator) -> Tensor:

@@ -34,7 +34,7 @@ class Clip:
 
 def decode_g722(data: bytes) -> tuple[NDArray[np.float32], int]:
     """Decode headerless 64 kbps G.722 (as bundled with Asterisk) to float32 [N], 16 kHz."""
-    import av  # extra `train`: libsndfile does not read G.722
+    import av  # libsndfile does not read G.722
 
     with av.open(io.BytesIO(data), mode="r", format="g722") as container:
         frames = [f.to_ndarray() for f in container.decode(audio=0)]

@@ -26,7 +26,7 @@ def download(name: str, folder: Path) -> Path:
     if have:
         return have[-1]
     if shutil.which("apt-get") is None:
-        raise RuntimeError("apt-get not found: training audio comes from Debian packages; use --data with a folder of your own")
+        raise RuntimeError("apt-get not found: `fetch` needs Debian packages; use `ecdc train pack` on audio of your own")
     folder.mkdir(parents=True, exist_ok=True)
     run = subprocess.run(["apt-get", "download", name], cwd=folder, capture_output=True, text=True, check=False)
     have = sorted(folder.glob(f"{name}_*.deb"))

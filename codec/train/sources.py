@@ -6,7 +6,7 @@ import fnmatch
 import hashlib
 import tomllib
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -77,10 +77,19 @@ def list_sources(package: Package, tree: Path) -> Iterator[Source]:
             yield Source(package, path, None, f"{package.name}/{inside}")
 
 
-def folder_sources(folder: Path) -> list[Source]:
-    """Return a user's own folder of audio as one group named `data`."""
+def folder_sources(folder: Path, report: Callable[[str], object] = print) -> list[Source]:
+    """Return a user's own folder of audio as one group named `data`; `report` says how many other files were ignored.
+
+    Raises ValueError if there is no audio.
+    """
     package = Package(folder.name, "data", "the user's own")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES and p.is_file())
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    paths = [p for p in files if p.suffix.lower() in AUDIO_SUFFIXES]
+    known = ", ".join(sorted(suffix[1:] for suffix in AUDIO_SUFFIXES))
+    if not paths:
+        raise ValueError(f"{folder}: holds no audio files that can be packed ({known})")
+    if len(paths) < len(files):
+        report(f"ignored {len(files) - len(paths)} files that are not {known}")
     return [Source(package, p, None, f"data/{p.relative_to(folder)}") for p in paths]
 
 

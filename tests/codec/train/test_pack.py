@@ -141,3 +141,20 @@ def test_a_users_folder_is_packed_at_the_rate_that_is_asked_for(sources, tmp_pat
         pack_sources(found, tmp_path / "packed", quiet, 24_000)
     pack_sources(found[:2], tmp_path / "packed", quiet, 48_000)  # a file is gone: packed again without it
     assert len(read_index(tmp_path / "packed")) == 2
+
+
+def test_files_that_cannot_be_packed_are_counted_and_an_empty_folder_is_an_error(tmp_path):
+    (tmp_path / "talk.m4a").write_bytes(b"x")
+    with pytest.raises(ValueError, match="holds no audio files"):
+        folder_sources(tmp_path)
+    soundfile.write(tmp_path / "a.wav", noise(0.5, 24_000), 24_000)
+    lines = []
+    assert len(folder_sources(tmp_path, lines.append)) == 1
+    assert lines[0].startswith("ignored 1 files")
+
+
+def test_a_pack_of_one_file_asks_for_a_second_one(tmp_path):
+    soundfile.write(tmp_path / "a.wav", noise(0.5, 24_000), 24_000)
+    pack_sources(folder_sources(tmp_path), tmp_path / "packed", quiet)
+    with pytest.raises(EmptyData, match="at least two"):
+        PackedAudio.open(tmp_path / "packed", "valid", 1)
