@@ -225,7 +225,7 @@ def test_all_jobs_are_done_whatever_happens_to_some(tmp_path, n_workers):
     assert {i: kind for i, (kind, _) in ends.items()} == want
     for i, text in enumerate(texts):
         if text == "die":
-            assert "was ended" in ends[i][1]
+            assert "was killed" in ends[i][1]
         if len(text) == 1:
             assert (tmp_path / "out" / f"{i}.out").read_text() == text
 
