@@ -127,7 +127,7 @@ class Salvage:
         return max(0, n_decodable - self.header.pre_skip)
 
     def _silence(self, lost: Lost) -> Iterator[Chunk]:
-        """Yield silent chunks for lost frames; raises Corrupt if the skipped bytes could not have held so many frames."""
+        """Yield silent chunks for lost frames; raise Corrupt if the skipped bytes are too few for them."""
         at_once = self.header.segment_frames or MAX_CHUNK_FRAMES
         most = at_once * ((self._offset - lost.offset) // MIN_CODES_SIZE + 1)
         if lost.n_frames > most:

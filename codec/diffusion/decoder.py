@@ -176,7 +176,7 @@ class MultiBandDiffusion(nn.Module):
             yield sum(parts[1:], start=parts[0])
 
     def _band_blocks(self, index: int, calls: Sequence[Call], run: _Run) -> Iterator[Tensor]:
-        """Generate the signal of one band as a chain of streams, each of which is one call of the network."""
+        """Generate the signal of one band as a chain of streams. Each stream is one call of the network."""
         band: Any = self.bands[index]
         gain = band.config.schedule.noise_scale
         condition = _condition(band.unet, run)

@@ -18,7 +18,7 @@ MAJOR = ("instruments", "mood", "tempo", "bpm", "genre")  # one of these is ment
 def caption(labels: Labels, rng: random.Random) -> str:
     """Return one of many possible descriptions of a piece, with only facts from the labels, usually not all.
 
-    Recorded pieces, of which only the title is known, are described by their title.
+    Recorded pieces have no known labels; their title describes them.
     """
     if not labels.instruments:
         text = _title(labels, rng)
