@@ -113,8 +113,8 @@ def packed(root: Path, sample_rate: int, max_seconds: float, per_group: int = 4)
 
     Raises ValueError if the audio is packed at another rate.
     """
-    from ..codec.train.data import validation_clips
-    from ..codec.train.maps import sample_rate_of
+    from ..train.data.memory_maps import sample_rate_of
+    from ..train.data.packed_audio import validation_clips
 
     if sample_rate != sample_rate_of(root):
         raise ValueError(f"{root}: packed at {sample_rate_of(root)} Hz, so references cannot be at {sample_rate} Hz")

@@ -23,9 +23,9 @@ import torch
 from ..codec.audio import resample_all
 from ..codec.checkpoints import load
 from ..codec.model import Codec
-from ..codec.train.data import validation_clips
-from ..codec.train.losses import tile_loss
-from ..codec.train.maps import sample_rate_of
+from ..train.codec.losses import tile_loss
+from ..train.data.memory_maps import sample_rate_of
+from ..train.data.packed_audio import validation_clips
 from .artifacts import hum_db, pre_echo_db
 from .corpus import KINDS, Clip
 from .metrics import Undefined, score

@@ -16,8 +16,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from ..codec.train.decode import decode_g722
-from ..codec.train.sources import is_validation
+from ..train.data.decode import decode_g722
+from ..train.data.sources import is_validation
 from .corpus import CLIPS, catalogue
 
 SAMPLE_RATE = 24_000  # Hz

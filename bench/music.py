@@ -28,9 +28,9 @@ from ..plugins.musicgen.checkpoint import load
 from ..plugins.musicgen.generate import Options
 from ..plugins.musicgen.model import MusicGen
 from ..plugins.musicgen.sampling import Guidance, Sampling
-from ..plugins.musicgen.train.compose import SECONDS
-from ..plugins.musicgen.train.labels import Piece
-from ..plugins.musicgen.train.render import find_soundfonts
+from ..train.musicgen.compose import SECONDS
+from ..train.musicgen.labels import Piece
+from ..train.musicgen.render import find_soundfonts
 from . import music_pieces as pieces
 from .codecs.ours import loaded
 from .music_measures import Array, Classifier, Embedding, chroma_energy, frechet, levels, similarity, tempo, timbre

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..plugins.musicgen.train import words
-from ..plugins.musicgen.train.captions import caption
-from ..plugins.musicgen.train.compose import compose
-from ..plugins.musicgen.train.labels import Labels, Piece
-from ..plugins.musicgen.train.render import Renderer
-from ..plugins.musicgen.train.theory import INSTRUMENTS
+from ..train.musicgen import caption_words
+from ..train.musicgen.captions import caption
+from ..train.musicgen.compose import compose
+from ..train.musicgen.labels import Labels, Piece
+from ..train.musicgen.render import Renderer
+from ..train.musicgen.theory import INSTRUMENTS
 from .codecs.ours import loaded
 
 CODEC, N_CODEBOOKS = "nano-24k", 4
@@ -75,7 +75,7 @@ def prompt(piece: Piece, says: Callable[[Labels, str], bool]) -> str:
 
 def names_family(labels: Labels, text: str) -> bool:
     """Return True if a caption names an instrument by a word that no other family has."""
-    names = {name for part in labels.instruments for name in words.INSTRUMENTS[part.name] if len(_owners()[name]) == 1}
+    names = {name for part in labels.instruments for name in caption_words.INSTRUMENTS[part.name] if len(_owners()[name]) == 1}
     return any(re.search(rf"\b{re.escape(name)}\b", text.lower()) for name in names)
 
 
@@ -83,7 +83,7 @@ def names_family(labels: Labels, text: str) -> bool:
 def _owners() -> dict[str, set[str]]:
     """Return for each instrument name the families that it may mean."""
     found: dict[str, set[str]] = {}
-    for instrument, names in words.INSTRUMENTS.items():
+    for instrument, names in caption_words.INSTRUMENTS.items():
         for name in names:
             found.setdefault(name, set()).add(INSTRUMENTS[instrument].family)
     return found

@@ -20,11 +20,12 @@ from typing import Any
 import click
 import torch
 
-from ..codec.train import parallel
-from ..codec.train.data import PackedAudio
-from ..codec.train.recipe import Recipe, find_recipe, read_recipe
-from ..codec.train.state import Run
-from ..codec.train.step import draw_audio, row_samples, start_codebooks, train_step
+from ..train.codec.recipe import Recipe
+from ..train.codec.state import Run
+from ..train.codec.step import draw_audio, row_samples, start_codebooks, train_step
+from ..train.data.packed_audio import PackedAudio
+from ..train.engine import parallel
+from ..train.engine.recipes import find_recipe, read_recipe
 from .processor import processor
 
 WARM_UP = 3  # uncounted steps at the start
@@ -34,7 +35,7 @@ def measure(name: str, folder: Path, n_steps: int) -> dict[str, Any] | None:
     """Train in this group of processes; return the row in the first process, None in the others."""
     torch.set_num_threads(1)
     parallel.start()
-    recipe: Recipe = dataclasses.replace(read_recipe(find_recipe(name)), kmeans_seconds=60.0)
+    recipe: Recipe = dataclasses.replace(read_recipe(find_recipe(name), Recipe), kmeans_seconds=60.0)
     data = PackedAudio.open(folder, "train", row_samples(recipe))
     run = Run.new(recipe)
     start_codebooks(run, data)

@@ -46,7 +46,7 @@ def fetch_command(output: Path, quick: bool, rate: int, jobs: int | None) -> Non
     apt (nothing is installed). Finished steps are skipped.
     """
     with guard():
-        from ..codec.train.fetch import fetch
+        from ..train.data.fetch import fetch
 
         packed = fetch(output, quick, lambda line: click.echo(line, err=True), rate, jobs)
         click.echo(str(packed))
@@ -63,8 +63,8 @@ def pack_command(folder: Path, output: Path, rate: int, jobs: int | None) -> Non
     Reads WAV, FLAC, MP3, Ogg, Opus, AIFF and G.722 at any depth; all other files are ignored.
     """
     with guard():
-        from ..codec.train.pack import pack_sources
-        from ..codec.train.sources import folder_sources
+        from ..train.data.pack import pack_sources
+        from ..train.data.sources import folder_sources
 
         def report(line: str) -> None:
             click.echo(line, err=True)
@@ -98,8 +98,8 @@ def synthesize_command(
     """
     with guard():
         from ..codec.checkpoints import load
-        from ..plugins.musicgen.train.dataset import synthesize
-        from ..plugins.musicgen.train.render import find_soundfonts
+        from ..train.musicgen.dataset import synthesize
+        from ..train.musicgen.render import find_soundfonts
 
         fonts = find_soundfonts(soundfont)
         n_pieces = synthesize(
@@ -135,14 +135,15 @@ def codec_command(
     """
     with guard():
         from ..codec.checkpoints import load
-        from ..codec.train.loop import train
-        from ..codec.train.recipe import find_recipe, read_recipe
-        from ..codec.train.store import export_model
+        from ..train.codec.checkpoints import export_model
+        from ..train.codec.loop import train
+        from ..train.codec.recipe import Recipe
+        from ..train.engine.recipes import find_recipe, read_recipe
 
         path = find_recipe(recipe)
         folder = output or Path("runs") / path.stem
-        start = load(init) if init else None
-        run = train(read_recipe(path), data, folder, max_seconds, lambda line: click.echo(line, err=True), start, device)
+        settings, start = read_recipe(path, Recipe), load(init) if init else None
+        run = train(settings, data, folder, max_seconds, lambda line: click.echo(line, err=True), start, device)
         if export:
             export_model(run, export)
         click.echo(f"{folder}: step {run.step} of {run.recipe.steps}", err=True)
@@ -166,7 +167,7 @@ def prior_command(
     """
     with guard():
         from ..codec.checkpoints import load
-        from ..codec.train.prior_run import PriorRecipe, train_prior
+        from ..train.prior.trainer import PriorRecipe, train_prior
 
         codec, recipe = load(model), PriorRecipe(steps=steps, token_hours=hours)
         run = train_prior(recipe, codec, data, output, max_seconds, lambda line: click.echo(line, err=True))
@@ -193,8 +194,8 @@ def mbd_command(
     with guard():
         from ..codec.checkpoints import load
         from ..codec.diffusion.flow_file import save_flow
-        from ..codec.train.mbd_run import MbdRecipe, train_mbd
-        from ..codec.train.recipe import find_recipe, read_recipe
+        from ..train.engine.recipes import find_recipe, read_recipe
+        from ..train.mbd.trainer import MbdRecipe, train_mbd
 
         codec, found = load(model), read_recipe(find_recipe(recipe), MbdRecipe)
         run = train_mbd(found, codec, data, output, max_seconds, lambda line: click.echo(line, err=True))
@@ -222,14 +223,14 @@ def musicgen_command(
     """
     with guard():
         from ..codec.checkpoints import load
-        from ..codec.train.recipe import find_recipe, read_recipe
         from ..plugins.musicgen.bundle import BUNDLED, WORDS, save
-        from ..plugins.musicgen.train.captions import caption
-        from ..plugins.musicgen.train.labels import Labels
-        from ..plugins.musicgen.train.trainer import RECIPES, MusicGenRecipe, train_musicgen
         from ..plugins.musicgen.words import WordEncoder
+        from ..train.engine.recipes import find_recipe, read_recipe
+        from ..train.musicgen.captions import caption
+        from ..train.musicgen.labels import Labels
+        from ..train.musicgen.trainer import MusicGenRecipe, train_musicgen
 
-        found = read_recipe(find_recipe(recipe, RECIPES), MusicGenRecipe)
+        found = read_recipe(find_recipe(recipe), MusicGenRecipe)
         words = words or BUNDLED / found.model.name / WORDS
         run = train_musicgen(
             found, load(found.model.codec).token_space, WordEncoder.load(words),
@@ -251,7 +252,7 @@ def musicgen_command(
 def words_command(encoder: Path | None, output: Path) -> None:
     """Distil word vectors, the text encoder of small MusicGens, from a sentence encoder, in a minute."""
     with guard():
-        from ..plugins.musicgen.train.distill import default_encoder, distill
+        from ..train.musicgen.distill import default_encoder, distill
 
         made = distill(encoder or default_encoder(), output, report=lambda line: click.echo(line, err=True))
         click.echo(f"{output}: {len(made.rows)} words, {output.stat().st_size} bytes", err=True)

@@ -1,4 +1,4 @@
-"""The import rule: format < codec < plugins < bench < cli; a file imports its own layer or a lower one."""
+"""The import rule: format < codec < plugins < train < bench < cli; a file imports its own layer or a lower one."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LAYERS = ("format", "codec", "plugins", "bench", "cli")
+LAYERS = ("format", "codec", "plugins", "train", "bench", "cli")
 FILES = [p for layer in LAYERS for p in sorted((ROOT / layer).rglob("*.py"))]
 
 
@@ -83,13 +83,21 @@ def test_imports_point_downwards(path):
     assert not above, f"{path} imports from {above}"
 
 
-def test_inference_never_imports_training():
-    for path in FILES:
-        parts = path.relative_to(ROOT).parts
-        if parts[0] == "codec" and parts[1] != "train":
-            tree = ast.parse(path.read_text())
-            modules = [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
-            assert not any("train" in m.split(".") for m in modules), path
+def test_only_the_command_train_imports_training():
+    for path in (ROOT / "cli").glob("*.py"):
+        assert path.name == "train.py" or "train" not in imported_layers(path), path
+
+
+def test_trainers_share_an_engine_that_knows_none_of_them():
+    """Inside of train/: engine < data < codec < the other trainers, which do not know each other."""
+    rooms = ("engine", "data", "codec", "other")
+    for path in (ROOT / "train").rglob("*/*.py"):
+        own = path.parent.name
+        place = rooms.index(own if own in rooms else "other")
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[1] == "train" and len(parts) > 2 and parts[2] != own:
+                assert parts[2] in rooms[:place], f"{path} imports {name}"
 
 
 def test_format_imports_no_torch_and_no_audio():

@@ -27,7 +27,7 @@ def test_an_installed_wheel_codes_a_clip(tmp_path):
         ["-m", "ecdc.cli", "encode", "a.wav"],
         ["-m", "ecdc.cli", "decode", "a.ecdc", "--decoder", "mbd", "-o", "b.wav"],
         ["-m", "ecdc.cli", "generate", "piano", "--seconds", "0.2", "-o", "c.ecdc"],
-        ["-c", "import ecdc.codec.train.loop, ecdc.bench.runner, ecdc.plugins.musicgen.train.dataset"],
+        ["-c", "import ecdc.train.codec.loop, ecdc.bench.runner, ecdc.train.musicgen.dataset"],
     )
     for command in commands:
         done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True)

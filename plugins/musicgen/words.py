@@ -1,4 +1,4 @@
-"""Text prompts as word vectors, from a table in one small file made by train/distill.py. Needs no text model."""
+"""Text prompts as word vectors, from a table in one small file made by train/musicgen/distill.py. Needs no text model."""
 
 from __future__ import annotations
 

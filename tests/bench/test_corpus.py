@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 from ecdc.bench import corpus
-from ecdc.codec.train.sources import is_validation
+from ecdc.train.data.sources import is_validation
 
 RATE = 24_000
 

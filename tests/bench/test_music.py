@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from ecdc.bench import music, music_measures, music_pieces, music_table
 from ecdc.plugins.musicgen import MusicGen, MusicGenConfig, MusicGenLM
 from ecdc.plugins.musicgen.generate import Options
-from ecdc.plugins.musicgen.train.render import MISSING, Rendering, SynthesisError
+from ecdc.train.musicgen.render import MISSING, Rendering, SynthesisError
 
 RATE = 24_000
 RNG = np.random.default_rng(0)

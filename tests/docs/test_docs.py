@@ -16,7 +16,8 @@ import soundfile
 from ecdc.bench.corpus import CLIPS
 from ecdc.cli.main import group
 from ecdc.codec.model import Codec
-from ecdc.codec.train.recipe import read_recipe
+from ecdc.train.codec.recipe import Recipe
+from ecdc.train.engine.recipes import read_recipe
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -80,7 +81,7 @@ def test_recipes_describe_codecs(tmp_path):
     for text in texts:
         path = tmp_path / "page.toml"
         path.write_text(text, encoding="utf-8")
-        recipe = read_recipe(path)
+        recipe = read_recipe(path, Recipe)
         codec = Codec(recipe.codec)
         assert codec.config.any_codebooks and max(recipe.dropout_codebooks) < codec.config.n_codebooks
 

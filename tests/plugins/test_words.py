@@ -10,8 +10,8 @@ import pytest
 import torch
 from ecdc.codec.errors import CheckpointError
 from ecdc.plugins.musicgen.bundle import BUNDLED, WORDS
-from ecdc.plugins.musicgen.train.distill import vocabulary
 from ecdc.plugins.musicgen.words import MAX_TOKENS, WordEncoder, number_features, tokenize
+from ecdc.train.musicgen.distill import vocabulary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file

@@ -1,0 +1,47 @@
+"""A second of training needs a little audio: chirps over noise, packed as `ecdc train fetch` packs it."""
+
+import numpy as np
+import pytest
+import soundfile
+from ecdc.codec.config import CodecConfig, HybridConfig
+from ecdc.train.codec.recipe import Recipe
+from ecdc.train.data.pack import pack_sources
+from ecdc.train.data.recipe import DataRecipe
+from ecdc.train.data.sources import folder_sources
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory):
+    """A packed folder of 60 short files; their names put some into the validation slice."""
+    folder = tmp_path_factory.mktemp("audio")
+    rng = np.random.default_rng(0)
+    time = np.arange(24_000) / 24_000
+    for i in range(60):
+        chirp = 0.3 * np.sin(2 * np.pi * (200 + 40 * i + 300 * time) * time)
+        soundfile.write(folder / f"{i}.wav", chirp + 0.02 * rng.standard_normal(len(time)), 24_000)
+    output = tmp_path_factory.mktemp("packed")
+    pack_sources(folder_sources(folder), output, report=lambda line: None)
+    return output
+
+
+@pytest.fixture
+def recipe():
+    """A codec of a few thousand parameters that learns in seconds."""
+    architecture = HybridConfig(
+        hop_length=160, low_bins=16, encoder_width=16, encoder_depth=1, decoder_width=16, decoder_depth=1
+    )
+    codec = CodecConfig(
+        name="tiny", architecture=architecture, dimension=16, n_codebooks=3, codebook_size=32, bitrates_kbps=(0.75, 1.5, 2.25)
+    )
+    return Recipe(
+        codec=codec,
+        data=DataRecipe(batch_size=4, seconds=0.4),
+        steps=30,
+        warmup_steps=3,
+        decay_steps=10,
+        kmeans_seconds=8.0,
+        dropout_codebooks=(1, 2),
+        validate_every=30,
+        checkpoint_every=10,
+        bfloat16_blocks=False,
+    )

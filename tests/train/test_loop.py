@@ -1,0 +1,216 @@
+"""The training loop: it learns, its codebooks live, and an interrupted run is the unbroken one."""
+
+import contextlib
+import dataclasses
+import json
+import signal
+
+import pytest
+import torch
+from ecdc.codec.checkpoints import load
+from ecdc.codec.config import ConfigError
+from ecdc.train.codec import loop, step
+from ecdc.train.codec.checkpoints import export_model, save_checkpoint
+from ecdc.train.codec.recipe import AdversaryRecipe, Recipe
+from ecdc.train.data.packed_audio import EmptyData
+from ecdc.train.engine import checkpoints, metrics
+from ecdc.train.engine.recipes import find_recipe, read_recipe
+
+ADVERSARY = AdversaryRecipe(windows=(64, 256), bands=3, width=8, alone_steps=5, ramp_steps=10)
+
+
+def train(recipe, packed, folder, **options):
+    return loop.train(recipe, packed, folder, report=lambda line: None, **options)
+
+
+def weights(run):
+    """Everything that a step changes, by name."""
+    adversary = run.adversary.state_dict() if run.adversary else {}
+    return {
+        **run.codec.state_dict(),
+        **{f"codebooks.{k}": v for k, v in run.codebooks.state_dict().items()},
+        **{f"average.{k}": v for k, v in run.average.items()},
+        **{f"adversary.{k}": v for k, v in adversary.items()},
+        **{f"balancer.{k}": v for k, v in run.balancer.state_dict().items()},
+    }
+
+
+def test_loss_falls_and_codebooks_live(recipe, packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "LOG_EVERY", 20)
+    train(dataclasses.replace(recipe, steps=200, validate_every=200, learning_rate=4e-3), packed, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["total"] < 0.93 * rows[0]["total"]
+    assert min(rows[-1]["valid"]["perplexity"]) > 8
+
+
+@pytest.mark.parametrize(("stop_at", "adversarial"), [(1, False), (10, False), (17, False), (17, True)])
+def test_resumed_run_equals_unbroken_run(recipe, packed, tmp_path, monkeypatch, stop_at, adversarial):
+    recipe = dataclasses.replace(recipe, metric_steps=(5, 20))
+    if adversarial:
+        more = {"muon_learning_rate": 0.01}
+        recipe = dataclasses.replace(recipe, adversary=ADVERSARY, average_decay=0.9, steps=25, **more)
+    unbroken = train(recipe, packed, tmp_path / "unbroken")
+    whole_step = loop.train_step
+
+    def interrupted(run, batch):
+        losses = whole_step(run, batch)
+        if run.step == stop_at:
+            signal.raise_signal(signal.SIGINT)
+        return losses
+
+    monkeypatch.setattr(loop, "train_step", interrupted)
+    assert train(recipe, packed, tmp_path / "broken").step == stop_at
+    monkeypatch.setattr(loop, "train_step", whole_step)
+    resumed = train(recipe, packed, tmp_path / "broken")
+    assert resumed.step == unbroken.step == recipe.steps
+    for name, value in weights(unbroken).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+
+
+def test_failed_checkpoint_leaves_the_last_one(recipe, packed, tmp_path, monkeypatch):
+    run = train(recipe, packed, tmp_path)
+    before = (tmp_path / checkpoints.NAME).read_bytes()
+
+    def full_disk(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full_disk)
+    with pytest.raises(OSError):
+        save_checkpoint(run, tmp_path)
+    assert (tmp_path / checkpoints.NAME).read_bytes() == before
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "missing"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(recipe, packed, tmp_path, monkeypatch, damage):
+    """The run goes on from there, to the same end; without a whole one it says so and does not start anew."""
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    recipe = dataclasses.replace(recipe, steps=6, checkpoint_every=2)
+    unbroken = train(recipe, packed, tmp_path)
+    last, before = tmp_path / checkpoints.NAME, tmp_path / checkpoints.PREVIOUS
+    whole = last.read_bytes()
+    if damage == "missing":
+        last.unlink()
+    else:
+        last.write_bytes({"truncated": whole[:-1], "empty": b"", "text": b"{}" * 100}[damage])
+    kill = tmp_path / f".{checkpoints.NAME}.0123abcd.partial"
+    kill.write_bytes(b"of a process that was killed")
+    with open(tmp_path / "metrics.jsonl", "a") as stream:
+        stream.write('{"step": 7, "tot')  # torn
+    expected = contextlib.nullcontext() if damage == "missing" else pytest.warns(UserWarning, match="is damaged; going on")
+    with expected:
+        resumed = train(recipe, packed, tmp_path)
+    assert all(torch.equal(value, weights(resumed)[name]) for name, value in weights(unbroken).items())
+    assert [row["step"] for row in metrics.read_rows(tmp_path)] == [1, 2, 3, 4, 5, 6]
+    assert checkpoints.read_about(last)["step"] == 6 and checkpoints.read_about(before)["step"] == 4 and not kill.exists()
+    for path in (last, before):
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="is damaged, and there is no whole one before it"):
+        train(recipe, packed, tmp_path)
+
+
+@pytest.mark.parametrize("torn", [b"", b"{", b'{"step": 3, "total": 1', b"\0" * 5000, b"\xff\xfe{"])
+def test_metrics_survive_a_torn_line(tmp_path, torn):
+    for step_ in (1, 2):
+        metrics.log(tmp_path, {"step": step_})
+    path = tmp_path / metrics.NAME
+    path.write_bytes(path.read_bytes() + torn)
+    assert [row["step"] for row in metrics.read_rows(tmp_path)] == [1, 2]
+    metrics.log(tmp_path, {"step": 3})
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
+    metrics.log(tmp_path, {"step": 2, "again": 1})
+    assert metrics.read_rows(tmp_path) == [{"step": 1}, {"step": 2, "again": 1}]
+
+
+def test_checkpoint_of_another_codec_is_refused(recipe, packed, tmp_path):
+    train(recipe, packed, tmp_path)
+    other = dataclasses.replace(recipe, codec=dataclasses.replace(recipe.codec, dimension=24))
+    with pytest.raises(ValueError, match="another codec"):
+        train(other, packed, tmp_path)
+
+
+def test_a_run_starts_at_the_weights_of_a_model(recipe, packed, tmp_path):
+    first = train(recipe, packed, tmp_path / "first")
+    untouched = dataclasses.replace(recipe, steps=0)
+    begun = train(untouched, packed, tmp_path / "second", init=first.codec)
+    assert all(
+        torch.equal(a, b) for a, b in zip(begun.codec.state_dict().values(), first.codec.state_dict().values(), strict=True)
+    )
+    assert begun.codebooks.started and begun.step == 0
+    train(dataclasses.replace(recipe, steps=3), packed, tmp_path / "second", init=first.codec)
+    other = dataclasses.replace(recipe, codec=dataclasses.replace(recipe.codec, dimension=24))
+    with pytest.raises(ValueError, match="not the codec that the recipe describes"):
+        train(other, packed, tmp_path / "third", init=first.codec)
+
+
+def test_frozen_tokens_stay_and_the_decoder_learns(recipe, packed, tmp_path):
+    first = train(recipe, packed, tmp_path / "first")
+    second = dataclasses.replace(recipe, frozen_tokens=True, adversary=ADVERSARY, average_decay=0.9)
+    trained = train(second, packed, tmp_path / "second", init=first.codec)
+    before, after = first.codec.state_dict(), trained.codec.state_dict()
+    assert trained.codec.token_space == first.codec.token_space
+    for name in before:
+        assert torch.equal(before[name], after[name]) == (not name.startswith("decoder.")), name
+    with pytest.raises(ValueError, match="tokens are frozen: name the model"):
+        train(second, packed, tmp_path / "third")
+    with pytest.raises(ValueError, match="checkpoint of another adversary"):
+        train(dataclasses.replace(second, adversary=None), packed, tmp_path / "second", init=first.codec)
+
+
+def test_the_exported_model_has_the_averaged_weights(recipe, packed, tmp_path):
+    run = train(dataclasses.replace(recipe, average_decay=0.95), packed, tmp_path / "run")
+    export_model(run, tmp_path / "model")
+    exported = load(tmp_path / "model")
+    name = "decoder.out.weight"
+    current, average = run.codec.state_dict()[name], run.average[name]
+    assert not torch.equal(current, average)
+    assert torch.equal(exported.state_dict()[name], average.half().float())
+
+
+def test_micro_batches_give_the_gradient_of_the_whole(recipe, packed, tmp_path):
+    """But for rounding: the sums are taken in another order."""
+    runs = [
+        train(
+            dataclasses.replace(recipe, steps=3, data=dataclasses.replace(recipe.data, micro_batches=n)),
+            packed,
+            tmp_path / str(n),
+        )
+        for n in (1, 4)
+    ]
+    whole, parts = (run.codec.state_dict() for run in runs)
+    assert all(torch.allclose(whole[name], parts[name], atol=2e-4) for name in whole)
+    with pytest.raises(ValueError, match="do not share out over 3 micro batches"):
+        train(dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, micro_batches=3)), packed, tmp_path / "3")
+
+
+def test_validation_leaves_curves_and_audio(recipe, packed, tmp_path):
+    train(recipe, packed, tmp_path)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    names = sorted(path.name for path in (tmp_path / "examples").iterdir())
+    assert names[:3] == ["data-0-1-codebooks.flac", "data-0-3-codebooks.flac", "data-0-original.flac"]
+
+
+def test_empty_data_is_refused(recipe, tmp_path):
+    with pytest.raises(EmptyData, match="no packed audio"):
+        train(recipe, tmp_path, tmp_path / "out")
+
+
+def test_bundled_recipe_reads_and_writes_back():
+    recipe = read_recipe(find_recipe("nano-24k"), Recipe)
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("speed = 3\n[codec]", "unknown key 'speed'"), ("steps = 'many'\n[codec]", "expected int"), ("steps = ", "Invalid value")],
+)
+def test_wrong_recipe_is_named(tmp_path, text, message):
+    path = tmp_path / "r.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_recipe(path, Recipe)
+
+
+def test_learning_rate_warms_up_stays_and_decays(recipe):
+    shares = [step.schedule(recipe, at) for at in range(recipe.steps)]
+    assert shares[0] < shares[2] == shares[19] == 1 > shares[-1] > 0

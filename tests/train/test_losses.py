@@ -1,0 +1,58 @@
+"""Losses: equal signals cost nothing, and the fast transform has the right gradient."""
+
+import pytest
+import torch
+from ecdc.codec.modules.mel import mel_filterbank
+from ecdc.train.codec.losses import _RealFFT, level_loss, reconstruction_losses, si_sdr
+
+
+def test_real_fft_gradient_equals_autograd():
+    x = torch.randn(3, 16, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(_RealFFT.apply, x)
+
+
+def test_equal_signals_cost_nothing():
+    x = torch.randn(2, 1, 4800)
+    losses = reconstruction_losses(x, x.clone(), 24_000, (128, 512), (512,))
+    assert all(value == 0 for value in losses.values())
+
+
+def test_every_loss_grows_with_distance():
+    x = torch.randn(2, 1, 4800)
+    near, far = (reconstruction_losses(x + a * torch.randn_like(x), x, 24_000, (128, 512), (512,)) for a in (0.01, 0.5))
+    assert all(far[name] > near[name] for name in near)
+
+
+def test_mel_filters_cover_the_band():
+    filters = mel_filterbank(24_000, 1024, 160)
+    assert filters.shape == (160, 513) and (filters >= 0).all()
+    assert (filters.sum(0)[2:-2] > 0).all()
+
+
+def test_si_sdr_ignores_scale_and_measures_noise():
+    x = torch.randn(4, 1, 24_000)
+    noise = torch.randn_like(x)
+    assert si_sdr(3 * x, x).min() > 60
+    assert torch.allclose(si_sdr(x + 0.1 * noise, x), torch.tensor(20.0), atol=0.3)
+
+
+@pytest.mark.parametrize(("period", "hums"), [(320, True), (160, True), (347, False)])
+def test_the_pulse_loss_hears_a_hum_at_the_frame_rate_alone(period, hums):
+    generator = torch.Generator().manual_seed(0)
+    target, estimate = (0.1 * torch.randn(4, 1, 48_000, generator=generator) for _ in range(2))
+    pulsing = estimate * (1 + 0.5 * torch.sin(2 * torch.pi * torch.arange(48_000) / period))
+    plain, pulse = (
+        float(reconstruction_losses(x, target, 24_000, (128,), (), hop_length=320)["pulse"]) for x in (estimate, pulsing)
+    )
+    assert plain < 0.02 and (pulse > 4 * plain) == hums
+    assert "pulse" not in reconstruction_losses(estimate, target, 24_000, (128,), ())
+
+
+def test_the_level_loss_hears_levels_and_not_where_sounds_lie():
+    torch.manual_seed(0)
+    noise = torch.randn(1, 1, 24_000)
+    assert level_loss(noise, noise, 24_000) == 0
+    assert level_loss(0.5 * noise, noise, 24_000) == pytest.approx(0.301, abs=0.01)  # log10 of the ratio of magnitudes
+    pulses = (torch.arange(24_000) % 240 < 24).float() * noise
+    moved = pulses.roll(120, dims=-1)
+    assert level_loss(moved, pulses, 24_000) < 0.5 * level_loss(0.3 * pulses, pulses, 24_000)

@@ -1,0 +1,76 @@
+"""Training the flows of a diffusion decoder: they learn; a resumed run is the unbroken one; other tokens are refused."""
+
+import dataclasses
+import json
+import signal
+
+import pytest
+import torch
+from ecdc.codec.diffusion.flow import FlowConfig
+from ecdc.codec.model import Codec
+from ecdc.train.codec.codebooks import CodebookTrainer
+from ecdc.train.data.recipe import DataRecipe
+from ecdc.train.mbd import trainer as mbd_trainer
+from ecdc.train.mbd.trainer import MbdRecipe, train_mbd
+
+FLOW = FlowConfig(hop_length=160, dimension=16, n_blocks=2, edges=(0, 40, 160), width=16, depth=1, steps=2)
+RECIPE = MbdRecipe(
+    flow=FLOW,
+    data=DataRecipe(batch_size=4, seconds=0.4),
+    steps=24,
+    warmup_steps=4,
+    decay_steps=8,
+    learning_rate=4e-3,
+    muon_learning_rate=0.01,
+    codebooks=(1, 2, 3),
+    validate_every=24,
+    checkpoint_every=10,
+)
+
+
+@pytest.fixture
+def codec(recipe):
+    torch.manual_seed(0)
+    codec = Codec(recipe.codec)
+    trainer = CodebookTrainer(codec.quantizer)
+    vectors = codec.encoder(torch.randn(4, 1, 48_000)).transpose(1, 2).flatten(0, 1).detach()
+    trainer.start(vectors, torch.Generator().manual_seed(0), 2)
+    return codec.ready()
+
+
+def run(codec, packed, folder, recipe=RECIPE, **options):
+    return train_mbd(recipe, codec, packed, folder, report=lambda line: None, **options)
+
+
+def test_it_learns(codec, packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(mbd_trainer, "LOG_EVERY", 20)
+    run(codec, packed, tmp_path, dataclasses.replace(RECIPE, steps=160, validate_every=1000))
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["mel_log"] < 0.95 * rows[0]["mel_log"]
+
+
+def test_a_resumed_run_is_the_unbroken_one(codec, packed, tmp_path, monkeypatch):
+    unbroken = run(codec, packed, tmp_path / "unbroken")
+    whole = mbd_trainer.MbdRun.train_step
+
+    def interrupted(self, batch):
+        losses = whole(self, batch)
+        if self.step == 13:
+            signal.raise_signal(signal.SIGINT)
+        return losses
+
+    monkeypatch.setattr(mbd_trainer.MbdRun, "train_step", interrupted)
+    assert run(codec, packed, tmp_path / "broken").step == 13
+    monkeypatch.setattr(mbd_trainer.MbdRun, "train_step", whole)
+    resumed = run(codec, packed, tmp_path / "broken")
+    assert resumed.step == unbroken.step == RECIPE.steps
+    for networks in ("flow", "average"):
+        pairs = zip(getattr(unbroken, networks).parameters(), getattr(resumed, networks).parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_another_token_space_is_refused(codec, packed, tmp_path):
+    run(codec, packed, tmp_path, max_seconds=0.0)
+    codec.quantizer.codebooks += 1
+    with pytest.raises(ValueError, match="another token space"):
+        run(codec, packed, tmp_path)

@@ -1,0 +1,104 @@
+"""Training the entropy prior: what is trained is what the integers compute; it learns; a resumed run is the unbroken one."""
+
+import math
+import signal
+
+import numpy as np
+import pytest
+import torch
+from ecdc.codec.model import Codec
+from ecdc.format.prior import read_prior
+from ecdc.train.codec.codebooks import CodebookTrainer
+from ecdc.train.prior import trainer as prior_trainer
+from ecdc.train.prior.trained_prior import TrainedPrior, exponentials
+from ecdc.train.prior.trainer import PriorRecipe, train_prior
+
+RECIPE = PriorRecipe(steps=40, batch_size=4, n_frames=50, n_books=2, width=16, warmup_steps=4, token_hours=0.02)
+
+
+def test_what_is_trained_is_what_the_integers_compute():
+    torch.manual_seed(0)
+    model = TrainedPrior(4, 64, width=24, dilations=(1, 3, 8))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.normal_(0, 3.0 if "bias" in name else 0.4)
+    prior = model.export(bytes(32))
+    codes = torch.randint(0, 64, (1, 3, 150))
+    contexts = model.contexts(codes)
+    for first, k, logits in prior.logits(codes[0].numpy().astype(np.uint16)):
+        wanted = model.logits(contexts, codes, k)[0, first : first + len(logits)]
+        assert np.array_equal(logits, wanted.detach().numpy())
+
+
+def test_what_is_learned_is_what_files_take():
+    torch.manual_seed(0)
+    model = TrainedPrior(3, 32, width=16)
+    codes = torch.randint(0, 32, (1, 3, 400))
+    nats = model.loss(codes, [0, 1, 2]).sum().item() * 400
+    size = len(model.export(bytes(32)).encode([codes[0].numpy().astype(np.uint16)]))
+    assert abs(8 * size - nats / math.log(2)) < 0.002 * 8 * size + 80
+
+
+def test_exponentials_fall_by_the_same_share():
+    table = exponentials()
+    assert table[0] == 2**16 and abs(table[32] - 2**16 / math.e) < 1 and (np.diff(table) <= 0).all()
+
+
+@pytest.fixture
+def codec(recipe, packed):
+    torch.manual_seed(0)
+    codec = Codec(recipe.codec)
+    trainer = CodebookTrainer(codec.quantizer)
+    vectors = codec.encoder(torch.randn(4, 1, 48_000)).transpose(1, 2).flatten(0, 1).detach()
+    trainer.start(vectors, torch.Generator().manual_seed(0), 2)
+    return codec.eval()
+
+
+def run(codec, packed, folder, **options):
+    return train_prior(RECIPE, codec, packed, folder, report=lambda line: None, **options)
+
+
+def test_a_resumed_run_is_the_unbroken_one(codec, packed, tmp_path, monkeypatch):
+    unbroken = run(codec, packed, tmp_path / "unbroken")
+    monkeypatch.setattr(prior_trainer, "SAVE_EVERY", 15)
+    whole = prior_trainer.PriorRun.train_step
+
+    def interrupted(self, tokens):
+        loss = whole(self, tokens)
+        if self.step == 23:
+            signal.raise_signal(signal.SIGINT)
+        return loss
+
+    monkeypatch.setattr(prior_trainer.PriorRun, "train_step", interrupted)
+    assert run(codec, packed, tmp_path / "broken").step == 23
+    monkeypatch.setattr(prior_trainer.PriorRun, "train_step", whole)
+    resumed = run(codec, packed, tmp_path / "broken")
+    assert resumed.step == unbroken.step == RECIPE.steps
+    for (name, a), b in zip(unbroken.prior.named_parameters(), resumed.prior.parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_it_learns_and_its_file_codes(codec, packed, tmp_path):
+    found = run(codec, packed, tmp_path)
+    bits = np.mean([row for rows in found.validate(clips(codec, packed)).values() for row in rows])
+    assert bits < 4.9  # of 5
+    path = tmp_path / "tiny.prior"
+    found.prior.export(codec.token_space).save(path)
+    prior = read_prior(path)
+    assert prior.token_space == codec.token_space
+    codes = next(iter(clips(codec, packed).values()))[0]
+    assert np.array_equal(prior.decode(prior.encode([codes]), (len(codes),), codes.shape[1])[0], codes)
+
+
+def clips(codec, packed):
+    return {
+        group: prior_trainer.codes_of(codec, wav, 24_000)
+        for group, wav in prior_trainer.validation_clips(packed, seconds=2.0, per_group=2).items()
+    }
+
+
+def test_another_token_space_is_refused(codec, packed, tmp_path):
+    run(codec, packed, tmp_path, max_seconds=0.0)
+    codec.quantizer.codebooks += 1
+    with pytest.raises(ValueError, match="another token space"):
+        run(codec, packed, tmp_path)

@@ -1,0 +1,168 @@
+"""Training a split codec: levels in closed loop, dropout of both kinds of codebooks, lost frames, resuming."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from ecdc.codec.config import CodecConfig, ConfigError, SplitConfig
+from ecdc.codec.model import Codec
+from ecdc.codec.modules.levels import LevelVQ
+from ecdc.codec.modules.noise import frame_noise
+from ecdc.train.codec import codebooks, latent_basis, loop, split
+from ecdc.train.codec.losses import tile_loss
+from ecdc.train.codec.recipe import LossRecipe, Recipe
+from ecdc.train.codec.step import draw_audio, row_samples, start_codebooks
+from ecdc.train.data.packed_audio import PackedAudio
+from ecdc.train.engine.recipes import find_recipe, read_recipe
+
+
+@pytest.fixture
+def split_recipe(recipe):
+    """A split codec of a few thousand parameters at the packed audio's rate."""
+    architecture = SplitConfig(
+        core_factor=1, hop_length=480, top_bands=0, low_bins=24, encoder_width=16, encoder_depth=1, decoder_width=16,
+        decoder_depth=1, level_taps=2, level_places=(0, 2),
+    )  # fmt: skip
+    rates = (0.2, 0.4, 0.6, 0.8)
+    codec = CodecConfig("tiny", architecture, dimension=24, n_codebooks=4, codebook_size=16, bitrates_kbps=rates)
+    return dataclasses.replace(
+        recipe, codec=codec, free_order=True, lost_share=0.5, losses=LossRecipe(tile=0.01, level_code=0.003, windows_per_step=2)
+    )
+
+
+def train(recipe, packed, folder):
+    return loop.train(recipe, packed, folder, report=lambda line: None)
+
+
+def quantizer():
+    torch.manual_seed(0)
+    found = LevelVQ(2, 16, 6, 3)
+    found.codebooks.normal_(0, 5)
+    return found
+
+
+def test_training_tracks_levels_as_inference_does(monkeypatch):
+    monkeypatch.setattr(codebooks, "has_bfloat16", lambda: False)  # the products of training are those of inference then
+    levels, found = 8 * torch.randn(3, 20, 6) - 60, quantizer()
+    coded = split.code_levels(found, levels)
+    assert float((coded.codes == found.encode(levels, found.initial_past(3))).float().mean()) > 0.99
+    entries = found.entries(coded.codes)
+    assert torch.allclose(coded.parts, found.predict(entries, found.initial_past(3)), atol=1e-4)
+
+
+def test_each_level_codebook_is_graded_by_what_it_leaves():
+    levels, found = 8 * torch.randn(2, 10, 6) - 60, quantizer()
+    coded = split.code_levels(found, levels)
+    first = (levels - coded.parts[:, 0]).square().mean()
+    second = (levels - coded.parts.sum(1)).square().mean()
+    assert torch.allclose(split.level_losses(coded), first + second, rtol=1e-5)
+    split.level_losses(coded).backward()
+    assert float(found.taps.grad.abs().sum()) > 0 and float(found.mean.grad.abs().sum()) > 0
+
+
+def test_losses_fall_and_codebooks_live(split_recipe, packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "LOG_EVERY", 20)
+    recipe = dataclasses.replace(split_recipe, steps=60, validate_every=20, learning_rate=4e-3, lost_share=0.0)
+    train(recipe, packed, tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["valid"]["mean/4/mel"] < 0.95 * rows[0]["valid"]["mean/4/mel"]
+    assert min(rows[-1]["valid"]["perplexity"]) >= 3
+
+
+def test_resumed_run_equals_unbroken_run(split_recipe, packed, tmp_path, monkeypatch):
+    more = {"muon_learning_rate": 0.01, "average_decay": 0.9}
+    recipe = dataclasses.replace(split_recipe, steps=6, decay_steps=0, checkpoint_every=3, **more)
+    unbroken = train(recipe, packed, tmp_path / "unbroken")
+    train(dataclasses.replace(recipe, steps=4), packed, tmp_path / "broken")
+    resumed = train(recipe, packed, tmp_path / "broken")
+    wanted, found = unbroken.codec.state_dict(), resumed.codec.state_dict()
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+    assert all(torch.equal(unbroken.average[name], resumed.average[name]) for name in unbroken.average)
+
+
+def test_lost_frames_reach_the_decoder_as_nothing(split_recipe):
+    codec = Codec(split_recipe.codec)
+    codec.quantizer.levels.codebooks.normal_(0, 5)
+    coded = split.code_levels(codec.quantizer.levels, 8 * torch.randn(2, 10, 72) - 60)
+    lost = torch.zeros(2, 10, dtype=torch.bool)
+    lost[0, 4:6] = True
+    heard = split.hear(codec, coded, torch.randn(2, 24, 10), torch.tensor([[2, 2], [2, 2]]), lost)
+    assert float(heard.shape[0, 4:6].abs().max()) == 0 and float(heard.flags[0, 4:6].abs().max()) == 0
+    codes = torch.zeros(1, 4, 10, dtype=torch.int64)
+    codes[0, [0, 2]] = coded.codes[0]
+    state = codec.decoder.initial_state(1)
+    parts = [codes[..., :4], codes[:, :0, 4:6], codes[..., 6:]]
+    streamed = torch.cat([codec.decoder.hear(codec.quantizer.decode(part), state).levels for part in parts], 1)
+    assert torch.allclose(streamed[0], heard.levels[0], atol=1e-3)
+
+
+def test_counts_stay_within_the_codebooks(split_recipe):
+    codec = Codec(split_recipe.codec)
+    for seed in range(20):
+        for recipe in (split_recipe, dataclasses.replace(split_recipe, free_order=False)):
+            counts = split.draw_counts(recipe, codec.quantizer, 8, torch.Generator().manual_seed(seed))
+            assert 1 <= int(counts[:, 0].min()) <= int(counts[:, 0].max()) <= 2
+            assert 0 <= int(counts[:, 1].min()) <= int(counts[:, 1].max()) <= 2
+
+
+def test_the_core_of_training_is_that_of_decoding(split_recipe):
+    codec = Codec(split_recipe.codec).eval()
+    codec.quantizer.levels.codebooks.normal_(0, 5)
+    codec.quantizer.shape.codebooks.normal_(0, 0.5)
+    codes = torch.randint(16, (2, 4, 12))
+    with torch.no_grad():
+        wanted = codec.decode(codes)
+        decoder = codec.decoder
+        heard = decoder.hear(codec.quantizer.decode(codes), decoder.initial_state(2))
+        found = split.core_audio(decoder, heard, frame_noise(0, 12, 2 * decoder.hop, heard.shape))
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_tile_loss_is_in_decibels():
+    torch.manual_seed(0)
+    audio = 0.1 * torch.randn(1, 1, 24_000)
+    assert float(tile_loss(audio, audio, 24_000)) == 0
+    assert abs(float(tile_loss(audio, 2 * audio, 24_000)) - 6.02) < 0.01
+
+
+def test_decimated_keeps_what_is_below_the_new_limit():
+    time = torch.arange(4800) / 48_000
+    tone = torch.sin(2 * torch.pi * 1000 * time)
+    assert torch.allclose(split.decimated(tone, 2), tone[::2], atol=1e-4)
+
+
+def test_the_bundled_recipe_is_whole():
+    recipe = read_recipe(find_recipe("nano-48k"), Recipe)
+    codec = Codec(recipe.codec)
+    n = sum(p.numel() for part in (codec.encoder, codec.decoder) for p in part.parameters())
+    assert n <= 12e6
+    assert sum(v.numel() for v in codec.state_dict().values()) * 2 < 25e6  # bytes in bfloat16
+    assert float(recipe.codec.frame_rate) == 50
+
+
+def test_a_recipe_whose_levels_do_not_fit_the_hop_is_refused(tmp_path):
+    text = find_recipe("nano-48k").read_text().replace('kind = "split"', 'kind = "split"\nsteps = 7')
+    path = tmp_path / "odd.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"odd\.toml.*steps and fine_blocks must divide"):
+        read_recipe(path, Recipe)
+
+
+def test_latents_in_the_losses_basis_compute_what_they_did(split_recipe, packed, tmp_path):
+    run = train(dataclasses.replace(split_recipe, steps=3), packed, tmp_path)
+    data = PackedAudio.open(packed, "train", row_samples(split_recipe))
+    batches = [draw_audio(split_recipe, data, 1000 + i) for i in range(3)]
+    run.codec.eval()
+    with torch.no_grad():
+        latents, _, decode = split.coded_shape(run.codec, batches[0], 4)
+        before, _ = decode(latents)
+        level_books = run.codec.quantizer.levels.codebooks.clone()
+    latent_basis.fit_metric(run, batches)
+    start_codebooks(run, data)
+    with torch.no_grad():
+        moved, _, decode = split.coded_shape(run.codec, batches[0], 4)
+        after, _ = decode(moved)
+    assert not torch.allclose(moved, latents, atol=1e-2)
+    assert float((after - before).norm()) < 1e-3 * float(before.norm())
+    assert torch.equal(run.codec.quantizer.levels.codebooks, level_books)

@@ -1,0 +1,1 @@
+"""Training: audio, recipes and trainers. Nothing that encodes, decodes or generates imports this package."""

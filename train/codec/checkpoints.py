@@ -1,0 +1,60 @@
+"""The checkpoint of a codec in training, and the model that it exports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from ...codec.checkpoints import save
+from ..engine.checkpoints import last_whole, load_optimizer, named, optimizer_tensors, read_about, under, write_checkpoint
+from .gpu_trainer import host_copy
+from .state import Run
+
+
+def save_checkpoint(run: Run, folder: Path) -> None:
+    """Write the run's state; the previous checkpoint is kept as a backup."""
+    tensors = named("codec.", run.codec.state_dict())
+    tensors |= {k: v for k, v in named("codebooks.", run.codebooks.state_dict()).items() if ".quantizer." not in k}
+    for i, optimizer in enumerate(run.optimizers):
+        tensors |= optimizer_tensors(f"optimizer.{i}.", optimizer)
+    tensors |= named("average.", run.average)
+    if run.adversary:
+        tensors |= named("adversary.", run.adversary.state_dict()) | named("balancer.", run.balancer.state_dict())
+        tensors |= optimizer_tensors("adversary_optimizer.", run.adversary.optimizer)
+    write_checkpoint(folder, tensors, {"step": run.step, "seconds": run.seconds, "recipe": run.recipe.to_dict()})
+
+
+def load_checkpoint(run: Run, folder: Path) -> bool:
+    """Restore `run` from `folder`; returns False if there is no checkpoint.
+
+    Raises ValueError if the checkpoint is of another codec or kind of training, or if none is intact.
+    """
+    path = last_whole(folder)
+    if path is None:
+        return False
+    header = read_about(path)
+    own = run.recipe.to_dict()
+    for key, what in (("codec", "codec"), ("adversary", "adversary"), ("frozen_tokens", "stage")):
+        if header["recipe"].get(key) != own[key]:
+            raise ValueError(f"{path} is a checkpoint of another {what}; choose another output folder")
+    tensors = load_file(path)
+    run.codec.load_state_dict(under(tensors, "codec."))
+    run.codebooks.load_state_dict(under(tensors, "codebooks."), strict=False)
+    for i, optimizer in enumerate(run.optimizers):
+        load_optimizer(optimizer, under(tensors, f"optimizer.{i}."))
+    average = under(tensors, "average.")
+    run.average = {name: average[name].to(value.device) for name, value in run.average.items() if name in average}
+    if run.adversary:
+        run.adversary.load_state_dict(under(tensors, "adversary."))
+        run.balancer.load_state_dict(under(tensors, "balancer."))
+        load_optimizer(run.adversary.optimizer, under(tensors, "adversary_optimizer."))
+    run.step, run.seconds = header["step"], header["seconds"]
+    return True
+
+
+def export_model(run: Run, folder: Path) -> None:
+    """Write the trained codec as a model folder for `ecdc.load`, in float16: half the size, no measurable loss."""
+    with run.averaged() as codec:
+        save(host_copy(codec), folder, torch.float16)

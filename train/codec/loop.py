@@ -1,0 +1,175 @@
+"""The training loop of a codec, to be read from top to bottom. The work of one step is in step.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...codec.model import Codec
+from ..data.pack import pack_at
+from ..data.packed_audio import PackedAudio, validation_clips
+from ..engine import parallel
+from ..engine.metrics import log
+from ..engine.plots import draw_curves
+from ..engine.steps import take_steps
+from .checkpoints import export_model, load_checkpoint, save_checkpoint
+from .codebooks import perplexity
+from .cuda_graph import move_to
+from .examples import write_examples
+from .gpu_trainer import GpuTrainer, device_of, host_copy
+from .latent_basis import fit_metric
+from .losses import reconstruction_losses, si_sdr, tile_loss
+from .recipe import Recipe
+from .split import decimated
+from .state import Run, start_from
+from .step import draw_audio, row_samples, start_codebooks, train_step
+
+LOG_EVERY = 100  # steps
+METRIC_BATCHES, METRIC_DRAWS = 12, 1 << 30  # how many batches, and the step they are drawn at, which no run reaches
+
+
+def train(
+    recipe: Recipe,
+    data_folder: Path,
+    output: Path,
+    max_seconds: float = math.inf,
+    report: Callable[[str], object] = print,
+    init: Codec | None = None,
+    device: str = "cpu",
+) -> Run:
+    """Train `recipe` on packed audio into `output`, continuing from its last checkpoint if there is one.
+
+    Without a checkpoint the run starts from the weights of `init`, or from random ones; a recipe
+    with frozen tokens needs `init`. Stops at the recipe's last step, after `max_seconds`, or at
+    the first SIGINT/SIGTERM, always with a checkpoint. `metrics.jsonl` gets one row per hundred
+    steps; `curves.png` and `examples/` are updated at each validation. Under torchrun the batch is
+    divided among the processes; the first one writes and reports. On another `device` the audio must fit into its memory
+    (0.35 GB per hour at 48 kHz). A checkpoint can be continued on any device.
+    """
+    place = device_of(device, recipe)
+    parallel.start()
+    say = report if parallel.rank() == 0 else lambda line: None
+    data_folder = pack_at(data_folder, recipe.codec.sample_rate, say)
+    data = PackedAudio.open(data_folder, "train", row_samples(recipe))
+    clips = validation_clips(data_folder, seconds=4.0, per_group=6)
+    run = begin(recipe, output, init, place, say)
+
+    def look(window: list[dict[str, float]], ends: bool) -> None:
+        observe(run, output, window, clips, report, ends)
+
+    trainer: Any = CpuTrainer(run, data) if place.type == "cpu" else GpuTrainer(run, data, place)
+    take_steps(run, trainer.draw, trainer.take, look, max_seconds)
+    return run
+
+
+def begin(recipe: Recipe, output: Path, init: Codec | None, place: torch.device, say: Callable[[str], object]) -> Run:
+    """Return the run in `output` from its checkpoint, or a new one."""
+    run = Run.new(recipe)
+    move_to(run, place)
+    output.mkdir(parents=True, exist_ok=True)
+    if load_checkpoint(run, output):
+        say(f"resumed at step {run.step}")
+    elif init is not None:
+        start_from(run, init)
+        say(f"started at the weights of {init.config.name}")
+    elif recipe.frozen_tokens:
+        raise ValueError("this recipe trains the decoder of a model whose tokens are frozen: name the model with --init")
+    return run
+
+
+class CpuTrainer:
+    """Runs training steps on the CPU. `take_steps` calls `draw` and `take`."""
+
+    def __init__(self, run: Run, data: PackedAudio) -> None:
+        self.run, self.data = run, data
+        if not run.codebooks.started:
+            start_codebooks(run, data)
+        run.codec.train()
+
+    def draw(self, step: int) -> Tensor:
+        """Return the batch of a step."""
+        return draw_audio(self.run.recipe, self.data, step)
+
+    def take(self, batch: Tensor) -> dict[str, float]:
+        """Run one step; return its losses by name."""
+        if self.run.step in self.run.recipe.metric_steps:
+            fit_metric(self.run, (self.draw(METRIC_DRAWS + i) for i in range(METRIC_BATCHES)))
+            start_codebooks(self.run, self.data)
+        return train_step(self.run, batch)
+
+
+def observe(run: Run, output: Path, window: list[dict[str, float]], clips: dict[str, Tensor], report: Any, ends: bool) -> None:
+    """After a step: log, validate and save if it is time. `window` is emptied when logged."""
+    recipe, ends = run.recipe, ends or run.step == run.recipe.steps
+    if run.step % LOG_EVERY == 0 or ends:
+        means = {name: round(sum(row[name] for row in window) / len(window), 5) for name in window[0]}
+        row: dict[str, Any] = {"step": run.step, "seconds": round(run.seconds), **means}
+        window.clear()
+        validates = run.step % recipe.validate_every == 0 or ends
+        if validates:
+            with run.averaged() as averaged:
+                codec = host_copy(averaged)
+                row["valid"] = validate(recipe, codec, clips, validated_counts(recipe))
+                write_examples(codec, clips, output / "examples")
+            run.codec.train()
+        log(output, row)
+        report(summary(row, recipe))
+        if validates:
+            draw_curves(output)
+    if run.step % recipe.checkpoint_every == 0 or ends:
+        save_checkpoint(run, output)
+    if recipe.export_every and run.step % recipe.export_every == 0:
+        export_model(run, output / f"model-{run.step:06d}")
+
+
+@torch.no_grad()
+def validate(recipe: Recipe, codec: Codec, clips: dict[str, Tensor], counts: tuple[int, ...]) -> dict[str, Any]:
+    """Return losses, SI-SDR (dB) and codebook perplexity on the fixed clips, per number of codebooks."""
+    codec.eval()
+    rows: dict[str, Any] = {}
+    rate = codec.config.core_rate
+    all_codes = []
+    for group, audio in clips.items():
+        codes = codec.encode(audio)
+        target = decimated(audio, codec.sample_rate // rate)
+        all_codes.append(codes.transpose(0, 1).flatten(1)[None])
+        for k in counts:
+            estimate = decimated(codec.decode(codes[:, :k], audio.shape[-1]), codec.sample_rate // rate)
+            losses = reconstruction_losses(estimate, target, rate, recipe.losses.windows, ())
+            rows[f"{group}/{k}"] = {
+                "mel": round(float(losses["mel_log"] + losses["mel_linear"]), 4),
+                "si_sdr": round(float(si_sdr(estimate, target).mean()), 3),
+                "tile": round(float(tile_loss(estimate, target, rate)), 3) if rate == 24_000 else 0.0,
+            }
+    used = perplexity(torch.cat(all_codes, dim=2), codec.config.codebook_size)
+    rows["perplexity"] = [round(float(x)) for x in used]
+    for k in counts:
+        for name in ("mel", "si_sdr", "tile"):
+            rows[f"mean/{k}/{name}"] = round(sum(rows[f"{g}/{k}"][name] for g in clips) / len(clips), 4)
+    codec.train()
+    return rows
+
+
+def validated_counts(recipe: Recipe) -> tuple[int, ...]:
+    """Return the numbers of codebooks that are validated."""
+    return (*(k for k in recipe.validated_codebooks if k < recipe.codec.n_codebooks), recipe.codec.n_codebooks)
+
+
+def summary(row: dict[str, Any], recipe: Recipe) -> str:
+    """Return one line for the user: step, seconds of audio per second, losses, validation mel / SI-SDR per K."""
+    speed = row["step"] * recipe.data.batch_size * recipe.data.seconds / max(row["seconds"], 1)
+    text = f"step {row['step']:6d}  {speed:5.1f}x  total {row['total']:.4f}  mel {row['mel_log'] + row['mel_linear']:.4f}"
+    if "discriminators" in row:
+        text += (
+            f"  adversarial {row['adversarial']:.3f}  feature {row['feature']:.3f}  discriminators {row['discriminators']:.3f}"
+        )
+    if "valid" in row:
+        text += "  valid " + "  ".join(
+            f"{k}: {row['valid'][f'mean/{k}/mel']:.3f}/{row['valid'][f'mean/{k}/si_sdr']:.1f}" for k in validated_counts(recipe)
+        )
+    return text

@@ -1,0 +1,1 @@
+"""What every trainer needs: the loop over steps, schedules, optimizers, averages, checkpoints and metrics."""

@@ -1,0 +1,124 @@
+"""Checkpoints of a training run: safetensors only, written atomically, with the previous one as a backup."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch.nn as nn
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ...format.files import whole_file
+
+NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
+
+
+class Stateful(Protocol):
+    """The part of an optimizer that a checkpoint needs."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return its state by number, and its groups."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Load what `state_dict` returned."""
+        ...
+
+
+class Resumable(Protocol):
+    """A run with one module and one optimizer."""
+
+    optimizer: Any  # Stateful
+    step: int
+    seconds: float
+
+
+def save_module(folder: Path, module: nn.Module, run: Resumable, same: dict[str, Any]) -> None:
+    """Save a run of one module. `same` holds values that must be equal in a run that continues from it."""
+    tensors = named("module.", module.state_dict()) | optimizer_tensors("optimizer.", run.optimizer)
+    write_checkpoint(folder, tensors, {"step": run.step, "seconds": run.seconds, **same})
+
+
+def load_module(folder: Path, module: nn.Module, run: Resumable, same: dict[str, Any]) -> bool:
+    """Continue from what `save_module` wrote; returns False if there is no checkpoint.
+
+    Raises ValueError if the checkpoint differs from `same` in one of its keys, or if none is intact.
+    """
+    path = last_whole(folder)
+    if path is None:
+        return False
+    about = read_about(path)
+    for key, value in same.items():
+        if about.get(key) != value:
+            raise ValueError(f"{path} is a checkpoint of another {key.replace('_', ' ')}; choose another output folder")
+    tensors = load_file(path)
+    module.load_state_dict(under(tensors, "module."))
+    load_optimizer(run.optimizer, under(tensors, "optimizer."))
+    run.step, run.seconds = about["step"], about["seconds"]
+    return True
+
+
+def write_checkpoint(folder: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    path = folder / NAME
+    for leftover in folder.glob(f".{NAME}.*.partial"):  # of a process that was killed
+        leftover.unlink(missing_ok=True)
+    with whole_file(path) as partial:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata={"run": json.dumps(about)})
+        if path.exists() and _is_whole(path):
+            path.replace(folder / PREVIOUS)
+
+
+def last_whole(folder: Path) -> Path | None:
+    """Return the checkpoint to continue from: the last one, or the previous one if that is damaged; None if there is none.
+
+    Raises ValueError if all existing ones are damaged.
+    """
+    found = [folder / name for name in (NAME, PREVIOUS) if (folder / name).exists()]
+    for path in found:
+        if _is_whole(path):
+            if path != found[0]:
+                warnings.warn(f"{found[0]}: is damaged; going on from the checkpoint before it", stacklevel=3)
+            return path
+    if found:
+        raise ValueError(f"{found[0]}: is damaged, and there is no whole one before it; remove it to start anew")
+    return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Return True if the file has the size given in its header and describes a run."""
+    try:
+        read_about(path)
+    except (SafetensorError, TypeError, KeyError, ValueError):
+        return False
+    return True
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    with safe_open(path, "pt") as file:
+        found: dict[str, Any] = json.loads(file.metadata()["run"])
+    return found
+
+
+def named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + k: v for k, v in tensors.items()}
+
+
+def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def optimizer_tensors(prefix: str, optimizer: Stateful) -> dict[str, Tensor]:
+    states = optimizer.state_dict()["state"]
+    return {f"{prefix}{index}.{k}": v for index, state in states.items() for k, v in state.items()}
+
+
+def load_optimizer(optimizer: Stateful, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, key = name.split(".")
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,1 @@
+"""Train a multi-band diffusion decoder for a codec with frozen tokens."""

@@ -1,0 +1,1 @@
+"""Train the entropy model (prior) of a codec's tokens."""

@@ -1,0 +1,184 @@
+"""`ecdc train prior`: make tokens of a codec from packed audio and train an integer prior on them. Resumes exactly."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soxr
+import torch
+from torch import Tensor
+
+from ...codec.model import Codec
+from ..data.memory_maps import sample_rate_of
+from ..data.packed_audio import PackedAudio, generator_for, validation_clips
+from ..engine.checkpoints import load_module, save_module
+from ..engine.metrics import log
+from ..engine.steps import take_steps
+from .trained_prior import TrainedPrior
+
+WINDOW_SECONDS = 20.0  # of audio that is encoded at once
+SHARES = {"music": 0.4, "speech": 0.3, "speech16k": 0.12, "sounds": 0.18}  # of the audio, for the groups that exist
+LOG_EVERY, SAVE_EVERY, VALIDATE_EVERY = 50, 200, 200  # steps
+DRAWS, WINDOWS = range(2)  # independent random streams
+TOKENS = "tokens.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class PriorRecipe:
+    """The settings of training a prior."""
+
+    steps: int = 1500
+    batch_size: int = 16
+    n_frames: int = 375  # per item: a chunk of five seconds at 75 frames a second
+    n_books: int = 3  # number of codebooks whose codes a step predicts
+    width: int = 128
+    learning_rate: float = 3e-3
+    warmup_steps: int = 50
+    token_hours: float = 4.0
+    seed: int = 1
+
+
+def tokens_of(codec: Codec, data: PackedAudio, hours: float, folder: Path, report: Callable[[str], object]) -> np.ndarray:
+    """Return codes of random windows of audio, uint16 [n, K, T], cached in `folder`."""
+    path, mark = folder / TOKENS, folder / (TOKENS + ".json")
+    wanted = {"token_space": codec.token_space.hex(), "hours": hours}
+    if path.exists() and mark.exists() and json.loads(mark.read_text()) == wanted:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    n_samples, batch_size = round(WINDOW_SECONDS * data.sample_rate), 8
+    n_batches = math.ceil(hours * 3600 / WINDOW_SECONDS / batch_size)
+    rows = []
+    for i in range(n_batches):
+        audio = data.batch(SHARES, (batch_size, n_samples), generator_for(0, i, WINDOWS))
+        rows.append(codes_of(codec, audio, data.sample_rate))
+        if i % 10 == 9 or i == n_batches - 1:
+            report(f"tokens: {(i + 1) * batch_size * WINDOW_SECONDS / 3600:.2f} of {hours:g} hours")
+    codes = np.concatenate(rows)
+    np.save(path, codes, allow_pickle=False)
+    mark.write_text(json.dumps(wanted))
+    return codes
+
+
+@torch.no_grad()
+def codes_of(codec: Codec, audio: Tensor, sample_rate: int) -> np.ndarray:
+    """Encode audio [B, 1, N] at `sample_rate` (Hz) with all codebooks: uint16 [n, K, T].
+
+    For codecs that cut audio into segments, n counts segments.
+    """
+    config = codec.config
+    if config.sample_rate != sample_rate:
+        audio = torch.from_numpy(soxr.resample(audio[:, 0].numpy().T, sample_rate, config.sample_rate).T.copy())[:, None]
+    audio = audio.expand(-1, config.channels, -1)
+    if not config.segment_length:
+        return codec.encode(audio).numpy().astype(np.uint16)
+    segments = [segment.codes for segment in codec.encode_segments(audio)]
+    return torch.cat([codes for codes in segments if codes.shape == segments[0].shape]).numpy().astype(np.uint16)
+
+
+class PriorRun:
+    """A prior in training."""
+
+    def __init__(self, recipe: PriorRecipe, codec: Codec) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.codec, self.step, self.seconds = recipe, codec, 0, 0.0
+        self.prior = TrainedPrior(codec.config.n_codebooks, codec.config.codebook_size, recipe.width)
+        self.optimizer = torch.optim.Adam(self.prior.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
+
+    def train_step(self, tokens: np.ndarray) -> float:
+        """Update once, on a batch that depends only on the seed and the step; return nats per code."""
+        recipe, generator = self.recipe, generator_for(self.recipe.seed, self.step, DRAWS)
+        n_frames = min(recipe.n_frames, tokens.shape[2])
+        picks = torch.randint(len(tokens), (recipe.batch_size,), generator=generator).tolist()
+        firsts = torch.randint(tokens.shape[2] - n_frames + 1, (recipe.batch_size,), generator=generator).tolist()
+        n_codebooks = self._draw_codebooks(generator)
+        rows = [tokens[i, :n_codebooks, a : a + n_frames].astype(np.int64) for i, a in zip(picks, firsts, strict=True)]
+        books = torch.randperm(n_codebooks, generator=generator)[: recipe.n_books].tolist()
+        share = min(1.0, (self.step + 1) / recipe.warmup_steps) * (1 - self.step / recipe.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * share
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.prior.loss(torch.from_numpy(np.stack(rows)), books).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.prior.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        return float(loss.detach())
+
+    def _draw_codebooks(self, generator: torch.Generator) -> int:
+        """Draw K of a step: low bitrates as often as high ones."""
+        top = self.codec.config.n_codebooks
+        options = sorted({max(1, round(top * share)) for share in (0.125, 0.25, 0.5, 1.0)})
+        return options[int(torch.randint(len(options), (1,), generator=generator))]
+
+    @torch.no_grad()
+    def validate(self, clips: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+        """Return the bits per code of each codebook, by group, for codes [n, K, T]."""
+        rows = {}
+        for group, codes in clips.items():
+            books = range(codes.shape[1])
+            rows[group] = [
+                round(x, 4) for x in (self.prior.loss(torch.from_numpy(codes.astype(np.int64)), books) / math.log(2)).tolist()
+            ]
+        return rows
+
+    def save(self, folder: Path) -> None:
+        """Write the state atomically: either the old or the new checkpoint is complete."""
+        save_module(folder, self.prior, self, self._same)
+
+    def load(self, folder: Path) -> bool:
+        """Continue from a checkpoint; False if there is none. Raises ValueError for another token space."""
+        return load_module(folder, self.prior, self, self._same)
+
+    @property
+    def _same(self) -> dict[str, str]:
+        return {"token_space": self.codec.token_space.hex()}
+
+
+def train_prior(
+    recipe: PriorRecipe, codec: Codec, data_folder: Path, output: Path,
+    max_seconds: float = math.inf, report: Callable[[str], object] = print,
+) -> PriorRun:  # fmt: skip
+    """Train a prior for the tokens of `codec` into `output`, continuing from its last checkpoint if there is one.
+
+    Stops at the recipe's last step, after `max_seconds`, or at the first SIGINT/SIGTERM, always with a checkpoint.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    codec.eval()
+    data = PackedAudio.open(data_folder, "train", round(WINDOW_SECONDS * sample_rate_of(data_folder)))
+    tokens = tokens_of(codec, data, recipe.token_hours, output, report)
+    clips = {
+        group: codes_of(codec, wav, data.sample_rate)
+        for group, wav in validation_clips(data_folder, seconds=5.0, per_group=8).items()
+    }
+    run = PriorRun(recipe, codec)
+    if run.load(output):
+        report(f"resumed at step {run.step}")
+
+    def observe(window: list[float], ends: bool) -> None:
+        ends = ends or run.step == recipe.steps
+        if run.step % LOG_EVERY == 0 or ends:
+            _observe(run, output, window, clips, report, ends)
+        if run.step % SAVE_EVERY == 0 or ends:
+            run.save(output)
+
+    take_steps(run, lambda step: tokens, run.train_step, observe, max_seconds)
+    return run
+
+
+def _observe(
+    run: PriorRun, output: Path, window: list[float], clips: Mapping[str, np.ndarray],
+    report: Callable[[str], object], ends: bool,
+) -> None:  # fmt: skip
+    """Log the mean loss since the last time, and validate if it is time."""
+    row: dict[str, object] = {"step": run.step, "seconds": round(run.seconds)}
+    row["bits"] = round(sum(window) / len(window) / math.log(2), 4)
+    window.clear()
+    if run.step % VALIDATE_EVERY == 0 or ends:
+        row["valid"] = found = run.validate(clips)
+        row["valid_bits"] = np.mean(list(found.values()), axis=0).round(3).tolist()
+    log(output, row)
+    report(f"step {run.step:5d}  {run.seconds:6.0f} s  {row['bits']:.3f} bits a code  {row.get('valid_bits', '')}")
