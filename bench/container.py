@@ -28,7 +28,7 @@ from ..format import Header, Reader, Writer
 from ..format.bitpack import pack_codes, unpack_codes
 from ..format.timing import packed_bytes
 from .encodec_peer import import_encodec
-from .processor import processor
+from .processor_name import processor_name
 
 FRAME_RATE = 75  # frames per second
 BITS = 10  # per code
@@ -187,7 +187,7 @@ def main(seconds: float, peer_seconds: float, repeats: int, seed: int, target: P
         ]
     about = (
         f"{seconds:g} s of random codes (seed {seed}) at 6 kbps: {FRAME_RATE} frames/s, K = 8, V = {1 << BITS}; one thread of "
-        f"{processor()}; medians of {repeats} turns or more, spread is the interquartile range."
+        f"{processor_name()}; medians of {repeats} turns or more, spread is the interquartile range."
     )
     found = {"about": about, "rows": [asdict(figure) for figure in figures]}
     click.echo(markdown(found))

@@ -18,7 +18,7 @@ import click
 import numpy as np
 import torch
 
-from ..codec.diffusion.decoders import with_decoder
+from ..codec.diffusion.choose_decoder import with_decoder
 from ..codec.model import Codec
 from .artifacts import hum_db
 from .codecs.ours import loaded

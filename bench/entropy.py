@@ -22,11 +22,11 @@ import torch
 
 from ..codec.checkpoints import load
 from ..format.bitpack import pack_codes
-from ..format.prior import Prior
-from ..format.priors import prior_for
-from ..format.rangecoder import PRECISION
+from ..format.entropy.installed_priors import find_prior
+from ..format.entropy.prior import Prior
+from ..format.entropy.rangecoder import PRECISION
 from .corpus import Clip, bundled, packed
-from .processor import processor
+from .processor_name import processor_name
 
 MODEL = "nano-24k"
 BOOKS = {1.5: 2, 3.0: 4, 6.0: 8, 12.0: 16}  # kbps -> K
@@ -149,7 +149,7 @@ def markdown(found: dict[str, Any]) -> str:
 def run(folder: Path | None, seconds: float, lm: Path | None, timed: bool) -> dict[str, Any]:
     """Measure all figures; raises ValueError if no prior for the model is installed."""
     codec = load(MODEL)
-    prior = prior_for(codec.token_space)
+    prior = find_prior(codec.token_space)
     if prior is None:
         raise ValueError(f"{MODEL} has no entropy prior here")
     clips = list(packed(folder, codec.sample_rate, seconds) if folder else bundled(codec.sample_rate))
@@ -161,7 +161,7 @@ def run(folder: Path | None, seconds: float, lm: Path | None, timed: bool) -> di
         model = TrainedLM.load(lm)
     found: dict[str, Any] = {
         "savings": savings(groups, prior, model), "chunks": chunk_costs(groups, prior), "clips": len(clips),
-        "seconds": seconds, "prior": prior.hash.hex(), "processor": processor(),
+        "seconds": seconds, "prior": prior.hash.hex(), "processor": processor_name(),
     }  # fmt: skip
     if timed:
         from .entropy_speed import measure

@@ -54,12 +54,12 @@ def _coders() -> list[dict[str, Any]]:
 
     from ..codec.checkpoints import load
     from ..codec.compat.lm import LanguageModel
-    from ..format.priors import prior_for
+    from ..format.entropy.installed_priors import find_prior
     from .encodec_peer import import_encodec
     from .speed import clip
 
     codec = load("nano-24k")
-    prior = prior_for(codec.token_space)
+    prior = find_prior(codec.token_space)
     assert prior is not None
     with torch.no_grad():
         codes = codec.encode(clip(SECONDS, seed=0), n_codebooks=8)[0].numpy().astype(np.uint16)
@@ -130,7 +130,7 @@ def peer_decode(model: Any, data: bytes, n_codebooks: int, n_frames: int) -> np.
 
 def _range_coder() -> list[dict[str, Any]]:
     """Return the million symbols per second of our coder and of constriction (if installed), with one fixed distribution."""
-    from ..format import rangecoder
+    from ..format.entropy import rangecoder
 
     n, size = 500_000, 1024
     rng = np.random.default_rng(0)

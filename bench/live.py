@@ -25,7 +25,7 @@ import numpy as np
 
 from ..codec.audio import wave_header
 from .memory import MONO, Sound, blocks
-from .processor import processor
+from .processor_name import processor_name
 
 ECDC = [sys.executable, "-m", "ecdc.cli"]
 HEADER_BYTES = len(wave_header(*MONO, None))
@@ -149,7 +149,7 @@ def main(chunks: tuple[float, ...], seconds: float, model: str, repeats: int, ta
         for chunk in chunks:
             runs[chunk].append(measure(model, chunk, max(seconds, 3.2 * chunk)))
     found = {
-        "device": processor(), "processors": os.cpu_count(), "load": os.getloadavg()[0], "repeats": repeats,
+        "device": processor_name(), "processors": os.cpu_count(), "load": os.getloadavg()[0], "repeats": repeats,
         "rows": [asdict(_median(rows)) for rows in runs.values()],
     }  # fmt: skip
     click.echo(markdown(found))

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..codec.diffusion.decoder import MultiBandDiffusion
 from ..codec.diffusion.noise import BatchNoise
-from .peers import alone, audiocraft_diffusion, in_turns, memory_of, middle, told, where
+from .peers import audiocraft_diffusion, in_subprocess, in_turns, median_iqr, memory_of, told, where
 
 RATE, HOP, DIMENSION = 24_000, 320, 128  # Hz, samples per frame, D
 BOTTLENECKS = ("none", "transformer", "bilstm")
@@ -136,7 +136,7 @@ def compare(peer: Any, setting: Setting, bottleneck: str, path: Path) -> dict[st
     return {
         "bottleneck": bottleneck,
         "parameters": sum(parameter.numel() for parameter in ours.parameters()),
-        **{name: middle(found, setting.steps) for name, found in times.items()},
+        **{name: median_iqr(found, setting.steps) for name, found in times.items()},
         "ratio": round(median(times[PEER]) / median(times[OURS]), 3),
         "difference": float(difference),
         "peak": float(wanted.abs().max()),
@@ -161,7 +161,7 @@ def measure(setting: Setting) -> dict[str, Any]:
         path = Path(folder) / "mbd.th"
         rows = [compare(peer, setting, bottleneck, path) for bottleneck in BOTTLENECKS]
         write_random(peer, setting, BOTTLENECKS[0], path)
-        peaks = {kind: alone(peak, kind, setting, path, n_threads) for kind in (PEER, OURS)}
+        peaks = {kind: in_subprocess(peak, kind, setting, path, n_threads) for kind in (PEER, OURS)}
     return where(setting.seed) | {"settings": asdict(setting), "rows": rows, "memory_mb": peaks}
 
 

@@ -28,7 +28,7 @@ import soundfile
 
 from ..codec.audio import resample_all, wave_header
 from .corpus import CLIPS
-from .processor import processor
+from .processor_name import processor_name
 
 ECDC = [sys.executable, "-m", "ecdc.cli"]
 
@@ -156,7 +156,7 @@ def main(minutes: float, kbps: float, pipes: bool, mono: bool, decoder: str, tar
         raise click.ClickException(f"{sound.n_samples} samples went in, {n_back} came out")
     found: dict[str, Any] = {"minutes": minutes, "kbps": kbps, "pipes": pipes, **asdict(sound)}
     found |= {
-        "device": f"{processor()}, {os.cpu_count()} processors",
+        "device": f"{processor_name()}, {os.cpu_count()} processors",
         "costs": {name: asdict(cost) for name, cost in costs.items()},
     }
     click.echo(markdown([found]))

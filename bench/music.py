@@ -36,7 +36,7 @@ from .codecs.ours import loaded
 from .music_measures import Array, Classifier, Embedding, chroma_energy, frechet, levels, similarity, tempo, timbre
 from .music_pieces import FAMILIES, Order, Store
 from .music_table import markdown
-from .processor import processor
+from .processor_name import processor_name
 from .runner import commit
 
 N_TRAINING, N_COMPONENTS = 300, 16
@@ -260,7 +260,7 @@ def about(bench: Bench, items: int, seed: int) -> Row:
     """Return the settings and the machine of the measurement."""
     sampling = asdict(bench.options.sampling)
     settings = {"guidance": bench.options.guidance.scale} | {name: sampling[name] for name in ("top_k", "temperature")}
-    where = {"commit": commit(), "device": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    where = {"commit": commit(), "device": processor_name(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     asked = {"model": bench.model.config.name, "items": items, "seconds": bench.options.seconds, "seed": seed}
     return {**asked, **settings, **where}
 

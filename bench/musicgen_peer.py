@@ -30,7 +30,7 @@ from ..plugins.musicgen.generate import Options
 from ..plugins.musicgen.linear import Int8Linear, Linear
 from ..plugins.musicgen.model import MusicGen
 from ..plugins.musicgen.sampling import GREEDY, Guidance, Sampling
-from .peers import alone, in_turns, memory_of, middle, told, where
+from .peers import in_subprocess, in_turns, median_iqr, memory_of, told, where
 
 PEER, FLOAT, INT8 = "transformers", "ours, float32", "ours, int8"
 N_CODEBOOKS, V, TEXT_DIMENSION, HEAD = 4, 2048, 768, 64
@@ -203,7 +203,7 @@ def speeds(setting: Setting, folder: Path) -> dict[str, Any]:
     times = in_turns({name: partial(call, setting.frames) for name, call in calls.items()}, setting.turns)
     rows = []
     for name, taken in times.items():
-        row = {"name": name, **middle(taken, setting.steps)}
+        row = {"name": name, **median_iqr(taken, setting.steps)}
         n_read = read.get(name, read[FLOAT])
         row |= {
             "codes_per_second": round(N_CODEBOOKS * setting.frames / median(taken), 2),
@@ -224,9 +224,9 @@ def measure(setting: Setting) -> dict[str, Any]:
     n_threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "musicgen"
-        alone(write_random, setting, folder)
+        in_subprocess(write_random, setting, folder)
         found = {"bandwidth_gb": bandwidth()} | speeds(setting, folder)
-        found["memory_mb"] = {kind: alone(peak, kind, setting, folder, n_threads) for kind in (PEER, FLOAT, INT8)}
+        found["memory_mb"] = {kind: in_subprocess(peak, kind, setting, folder, n_threads) for kind in (PEER, FLOAT, INT8)}
     return where(setting.seed) | {"settings": asdict(setting)} | found
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import soundfile
 
 from .memory import ECDC, STEREO, Sound, blocks
-from .processor import processor
+from .processor_name import processor_name
 
 
 def encode(wav: Path, path: str | None) -> float:
@@ -43,7 +43,7 @@ def measure(before: str, seconds: float, pairs: int) -> dict[str, Any]:
             for name in ("before", "now") if turn % 2 else ("now", "before"):
                 spent = encode(wav, before if name == "before" else None)
                 times[name] += [round(spent, 3)] if turn >= 0 else []
-    return {"seconds": seconds, "device": processor(), "times": times}
+    return {"seconds": seconds, "device": processor_name(), "times": times}
 
 
 def markdown(found: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import click
 import torch
 
-from .processor import processor
+from .processor_name import processor_name
 from .runner import commit
 
 STATUS = Path("/proc/self/status")
@@ -38,7 +38,7 @@ STAND_INS = {
 def where(seed: int) -> dict[str, Any]:
     """Return the conditions of a measurement: machine, threads, versions, seed."""
     threads = torch.get_num_threads()
-    return {"device": processor(), "threads": threads, "torch": torch.__version__, "seed": seed, "commit": commit()}
+    return {"device": processor_name(), "threads": threads, "torch": torch.__version__, "seed": seed, "commit": commit()}
 
 
 def told(found: Mapping[str, Any]) -> str:
@@ -59,13 +59,13 @@ def in_turns(calls: Mapping[str, Callable[[], Any]], turns: int) -> dict[str, li
     return times
 
 
-def middle(times: list[float], n_parts: int) -> dict[str, float]:
+def median_iqr(times: list[float], n_parts: int) -> dict[str, float]:
     """Return the median time per part in seconds, and the interquartile range as a fraction of the median."""
     low, median, high = quantiles(times, n=4)
     return {"seconds": round(median / n_parts, 6), "spread": round((high - low) / median, 3)}
 
 
-def alone(function: Callable[..., Any], *args: Any) -> Any:
+def in_subprocess(function: Callable[..., Any], *args: Any) -> Any:
     """Return `function(*args)`, called in a new process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         return pool.submit(function, *args).result()

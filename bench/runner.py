@@ -23,12 +23,12 @@ import numpy as np
 import soundfile
 import torch
 
-from ..format.files import whole_file
+from ..format.files import atomic_path
 from .codecs import Coder, Missing
 from .codecs.ours import Ours, loaded
 from .corpus import Clip
 from .metrics import score
-from .processor import processor
+from .processor_name import processor_name
 
 Row = dict[str, Any]
 
@@ -149,7 +149,7 @@ def run(plan: Plan, output: Path, jobs: int, force: bool, done: Callable[[Row], 
     Calls `done` with each row. If interrupted, finished rows are kept, and the same call continues from there.
     """
     known = {(row["clip"], row["codec"]): row for row in prepare(output, plan, force)}
-    where = {"seed": plan.seed, "commit": commit(), "device": processor()}
+    where = {"seed": plan.seed, "commit": commit(), "device": processor_name()}
     pairs = [(clip, coder) for clip in plan.clips for coder in plan.coders]
     for clip, coder in pairs:
         if (clip.name, coder.name) in known:
@@ -172,6 +172,6 @@ def run(plan: Plan, output: Path, jobs: int, force: bool, done: Callable[[Row], 
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     rows = [known[clip.name, coder.name] for clip, coder in pairs]
-    with whole_file(output / "rows.jsonl") as partial:
+    with atomic_path(output / "rows.jsonl") as partial:
         partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return rows

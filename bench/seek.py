@@ -23,7 +23,7 @@ from ..codec.checkpoints import load
 from ..codec.pipeline import encode_file
 from .corpus import CLIPS
 from .memory import run
-from .processor import processor
+from .processor_name import processor_name
 
 
 def long_file(clip: Path, path: Path, hours: float) -> None:
@@ -59,7 +59,7 @@ def measure(hours: float, seconds: float, repeats: int, folder: Path) -> dict[st
             times[name] += [round(cost.seconds, 4)] if turn else []
     about = (
         f"Files of {long.stat().st_size / 1e6:.0f} MB and {short.stat().st_size / 1e3:.1f} kB, nano-24k at 6 kbps, "
-        f"{processor()}; whole processes, medians of {repeats} turns, spread is the interquartile range."
+        f"{processor_name()}; whole processes, medians of {repeats} turns, spread is the interquartile range."
     )
     return {"about": about, "times": times}
 

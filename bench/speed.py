@@ -27,11 +27,11 @@ import torch
 from torch import Tensor
 
 from ..codec.checkpoints import load
+from ..codec.encodec_configs import ENCODEC_24KHZ
 from ..codec.encodec_weights import convert
 from ..codec.model import Codec
-from ..codec.published import ENCODEC_24KHZ
 from .encodec_peer import random_encodec
-from .processor import processor
+from .processor_name import processor_name
 
 SAMPLE_RATE = 24_000  # Hz, of all contenders
 MEMORY_SECONDS = 60.0  # length of the clip for the memory measurement
@@ -217,7 +217,7 @@ def measure(seconds: float, kbps: float, repeats: int, threads: Sequence[int], s
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         peaks = [round(pool.submit(peak_memory, i, kbps, seed).result()) for i in range(len(CONTENDERS))]
     return {
-        "device": processor(),
+        "device": processor_name(),
         "torch": torch.__version__,
         "settings": {"seconds": seconds, "kbps": kbps, "repeats": repeats, "seed": seed},
         "rows": [asdict(row) for row in rows],

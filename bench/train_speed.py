@@ -26,7 +26,7 @@ from ..train.codec.step import draw_audio, row_samples, start_codebooks, train_s
 from ..train.data.packed_audio import PackedAudio
 from ..train.engine import parallel
 from ..train.engine.recipes import find_recipe, read_recipe
-from .processor import processor
+from .processor_name import processor_name
 
 WARM_UP = 3  # uncounted steps at the start
 
@@ -79,7 +79,7 @@ def main(recipe: str, folder: Path, steps: int, worker: bool, target: Path | Non
         if row:
             click.echo(json.dumps(row))
         return
-    rows = [in_processes(recipe, folder, steps, n) | {"machine": processor()} for n in (1, 2)]
+    rows = [in_processes(recipe, folder, steps, n) | {"machine": processor_name()} for n in (1, 2)]
     click.echo("| recipe | processes | step (s) | times real time |\n|---|---:|---:|---:|")
     for row in rows:
         click.echo(f"| {row['recipe']} | {row['processes']} | {row['step_seconds']:.2f} | {row['times_real_time']:.1f} |")

@@ -146,7 +146,7 @@ BENCHES = {
     "musicgen-peer": ("musicgen_peer", "Compare a generation with that of transformers."),
     "music": ("music", "Measure whether musicgen-nano does what it is asked."),
     "demo": ("demo", "Encode and decode two clips, with a picture."),
-    "figures": ("readme", "Write the results into the documents."),
+    "figures": ("figures", "Write the results into the documents."),
 }
 
 

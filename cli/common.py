@@ -17,7 +17,7 @@ import click
 
 from ..format.errors import EcdcError
 from .signals import interrupted
-from .text import dumps, echo, printable
+from .terminal_text import dumps, echo, printable
 
 
 class Time(click.ParamType):

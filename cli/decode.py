@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .common import TIME, calls_bar, guard, speaker
-from .compute import compute_options, settle_threads
+from .device_options import compute_options, settle_threads
 from .jobs import Work, jobs_option, plan_all, run_found
-from .params import Finite
+from .number_types import Finite
 
 if TYPE_CHECKING:
     from ..codec.audio_out import Output
@@ -168,7 +168,7 @@ def _changer(decoder: str, steps: int | None, seed: int | None, quiet: bool) -> 
     """Return a function that replaces a codec's decoder by the requested one."""
     if decoder == "conv":
         return lambda codec: codec
-    from ..codec.diffusion.decoders import with_decoder
+    from ..codec.diffusion.choose_decoder import with_decoder
 
     return functools.partial(with_decoder, decoder=decoder, steps=steps, seed=seed or 0, progress=calls_bar(quiet))
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from .common import TIME, InputError, check_output, guard
-from .params import Finite
-from .text import echo, printable
+from .number_types import Finite
+from .terminal_text import echo, printable
 
 if TYPE_CHECKING:
     from ..format import Reader

@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from .common import guard, speaker
-from .compute import compute_options, settle_threads
+from .device_options import compute_options, settle_threads
 from .jobs import Work, jobs_option, plan_all, run_found
-from .params import Finite
+from .number_types import Finite
 
 CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 
@@ -86,7 +86,7 @@ def encode_command(
         raise click.UsageError("give --vbr with --kbps, or --quality")
     task = Encoding(**given, force=force, quiet=quiet)
     with guard():
-        from ..codec.source import READABLE_SUFFIXES
+        from ..codec.audio_in import READABLE_SUFFIXES
 
         found = plan_all(inputs, READABLE_SUFFIXES, ".ecdc", output, output_dir, force, skip_existing)
         say = speaker(as_json, quiet, _sentence, any(target == "-" for _, target in found.jobs))

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .common import InputError, check_output, guard, progress_bar
-from .compute import settle_threads, threads_option
-from .params import Finite
-from .text import echo, printable
+from .device_options import settle_threads, threads_option
+from .number_types import Finite
+from .terminal_text import echo, printable
 
 if TYPE_CHECKING:
     from ..codec.protocols import TokenSource

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .common import each
-from .text import dumps, echo, printable
+from .terminal_text import dumps, echo, printable
 
 
 @click.command("info")

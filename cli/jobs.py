@@ -20,7 +20,7 @@ import click
 from .common import EXIT_FAILED, InputError, describe, expected_errors, process, progress_bar
 from .folders import Plan, plan_all
 from .signals import termination_as_interrupt
-from .text import echo, printable
+from .terminal_text import echo, printable
 
 __all__ = ["Task", "Work", "jobs_option", "plan_all", "run_found"]
 

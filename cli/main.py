@@ -13,7 +13,7 @@ import click
 from .. import __version__
 from .common import DEBUG
 from .signals import hold_standard_streams, interrupted, termination_as_interrupt
-from .text import printable
+from .terminal_text import printable
 
 # name: (module, attribute, one line of help)
 COMMANDS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .common import guard
-from .text import dumps, echo
+from .terminal_text import dumps, echo
 
 
 @click.command("models")

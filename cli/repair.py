@@ -10,7 +10,7 @@ import click
 
 from .common import InputError, check_output, guard
 from .edit import opened, output_options
-from .text import echo, printable
+from .terminal_text import echo, printable
 
 if TYPE_CHECKING:
     from ..format.salvage import Headless

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .common import each
-from .text import echo, printable
+from .terminal_text import echo, printable
 
 
 @click.command("verify")

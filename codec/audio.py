@@ -1,4 +1,4 @@
-"""Audio in and out: one import for reading (source.py), writing (audio_out.py), resampling and channels.
+"""Audio in and out: one import for reading (audio_in.py), writing (audio_out.py), resampling and channels.
 
 Everything works block by block, so an hour needs no more memory than a second.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from types import ModuleType
 
+from .audio_in import READABLE_SUFFIXES, AudioInfo, AudioSource
 from .audio_out import AudioSink, format_of, to_int16, wave_header
 from .channels import fold_channels
 from .errors import AudioError
 from .resample import Resampler, resample_all
-from .source import READABLE_SUFFIXES, AudioInfo, AudioSource
 
 __all__ = [
     "READABLE_SUFFIXES", "AudioError", "AudioInfo", "AudioSink", "AudioSource", "Resampler", "fold_channels", "format_of",

@@ -15,8 +15,8 @@ import numpy as np
 import soundfile
 
 from ..format.files import OutputFile, output_stream
+from .audio_formats import M4A, WAV, AudioFormat, format_of
 from .errors import AudioError
-from .forms import M4A, WAV, Form, format_of
 from .library_io import Kept, uninterrupted
 from .wave_out import WaveEncoder, sample_bytes, to_int16, to_int24, wave_header
 
@@ -42,7 +42,7 @@ class Output:
         """The output's name in messages."""
         return "standard output" if str(self.target) == "-" else str(self.target)
 
-    def check(self) -> Form:
+    def check(self) -> AudioFormat:
         """Return the format; raises AudioError if it is unknown or does not support the sample format."""
         form = format_of(self.target if isinstance(self.target, str) else Path(self.target), self.form)
         try:
@@ -146,7 +146,7 @@ class _Coded:
     here, and the first error is kept.
     """
 
-    def __init__(self, stream: BinaryIO, name: str, sample_rate: int, channels: int, form: Form, subtype: str) -> None:
+    def __init__(self, stream: BinaryIO, name: str, sample_rate: int, channels: int, form: AudioFormat, subtype: str) -> None:
         self._bytes, self._subtype, self._name = Kept(stream), subtype, name
         self._file: soundfile.SoundFile | None = None
 

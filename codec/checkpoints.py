@@ -20,13 +20,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..format.files import whole_file
+from ..format.files import atomic_path
 from .config import CodecConfig, ConfigError
+from .encodec_configs import ENCODEC_24KHZ, ENCODEC_48KHZ, PUBLISHED, audiocraft_config, hugging_face_config
 from .encodec_weights import WEIGHT_NORM, convert
 from .errors import CheckpointError
 from .model import Codec
 from .pickles import read_pickle
-from .published import ENCODEC_24KHZ, ENCODEC_48KHZ, PUBLISHED, audiocraft_config, hugging_face_config
 
 BUNDLED = Path(__file__).parent / "weights"
 CONFIG, WEIGHTS, AUDIOCRAFT = "config.json", "model.safetensors", "compression_state_dict.bin"
@@ -103,7 +103,7 @@ def save(codec: Codec, folder: str | os.PathLike[str], dtype: torch.dtype = torc
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: (v.to(dtype) if v.is_floating_point() else v).cpu().contiguous() for k, v in codec.state_dict().items()}
-    with whole_file(folder / WEIGHTS) as partial:
+    with atomic_path(folder / WEIGHTS) as partial:
         save_file(state, partial)
     (folder / CONFIG).write_text(json.dumps(codec.config.to_dict(), indent=2) + "\n")
 

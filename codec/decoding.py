@@ -19,13 +19,13 @@ from ..format.files import input_stream, seekable
 from ..format.header import major_version
 from ..format.salvage import Salvage
 from ..format.timing import resampled_length
-from .amount import MAX_SECONDS, bounded, check_seconds
 from .audio_out import Output, write_audio
-from .blocks import BLOCK_FRAMES, Result, to_scale, to_tensor
 from .checkpoints import shared, shared_bundled
-from .exact import length_at, restored, trimmed
+from .exact_length import length_at, restored, trimmed
+from .limits import MAX_SECONDS, bounded, check_seconds
 from .live import Coded, coded_blocks, first_frames, warm_up
 from .model import Codec
+from .pipeline_parts import BLOCK_FRAMES, Result, to_scale, to_tensor
 from .prepare import Progress
 from .segments import Segment
 from .silence import Silencer
@@ -136,7 +136,7 @@ def decode_file(
 def _with_decoder(codec: Codec, name: str) -> Codec:
     if name == "conv":
         return codec
-    from .diffusion.decoders import with_decoder  # slow to import and rarely needed
+    from .diffusion.choose_decoder import with_decoder  # slow to import and rarely needed
 
     return with_decoder(codec, name)
 

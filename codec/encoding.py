@@ -13,13 +13,13 @@ from math import ceil
 import numpy as np
 
 from ..format import Entropy, Header, Writer
+from ..format.entropy.installed_priors import find_prior
 from ..format.files import output_stream
-from ..format.priors import prior_for
 from .audio import AudioError, AudioSource
-from .blocks import BLOCK_FRAMES, Result, to_tensor
 from .checkpoints import shared
 from .live import Pace, is_pipe, pace_for, paced_blocks, warm_up
 from .model import Codec
+from .pipeline_parts import BLOCK_FRAMES, Result, to_tensor
 from .prepare import Prepared, Progress, fixed_blocks
 from .stereo import Layout, codebooks_per_stream, layout_for
 from .vbr import WINDOW_SECONDS, Allocator, Target, windows
@@ -35,7 +35,7 @@ def seconds_of(source: str | os.PathLike[str]) -> float | None:
                 return audio.info.n_samples / audio.info.sample_rate
     except AudioError:
         return None
-    from .media import duration_of
+    from .av_reader import duration_of
 
     with open(source, "rb") as file:
         return duration_of(file)
@@ -49,7 +49,7 @@ def header_for(
     `entropy`: "auto" uses a prior for the codes if one is installed, "none" does not.
     """
     config = codec.config
-    prior = prior_for(codec.token_space) if entropy == "auto" else None
+    prior = find_prior(codec.token_space) if entropy == "auto" else None
     return Header(
         codec=config.name,
         token_space=codec.token_space,

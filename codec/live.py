@@ -23,7 +23,7 @@ import torch
 from ..format import Chunk, Entropy, Header
 from ..format.bytestream import Source
 from ..format.chunk import decode_codes, encode_codes, read_envelope
-from ..format.priors import prior_of
+from ..format.entropy.installed_priors import load_prior
 from .model import Codec
 
 LIVE_SECONDS = 0.3  # of audio that are encoded at once while a chunk arrives
@@ -206,7 +206,7 @@ def warm_up(codec: Codec, header: Header, n_codebooks: tuple[int, ...], chunk_fr
         return
     decode_codes(read_envelope(Source(io.BytesIO(data))), header)
     if header.entropy is Entropy.PRIOR:  # so few codes may have been written without the prior
-        prior = prior_of(header)
+        prior = load_prior(header)
         silent = [np.zeros((k, 2), np.uint16) for k in n_codebooks]
         prior.decode(prior.encode(silent), n_codebooks, 2)
     codes = torch.zeros(

@@ -259,8 +259,8 @@ def build_quantizer(config: CodecConfig) -> ResidualVQ | SplitVQ:
 def build_networks(config: CodecConfig, quantizer: ResidualVQ | SplitVQ) -> tuple[nn.Module, nn.Module]:
     """Build the untrained encoder and decoder of a configuration."""
     if isinstance(config.architecture, SplitConfig):
-        from .modules.split import SplitEncoder
         from .modules.split_decoder import SplitDecoder
+        from .modules.split_encoder import SplitEncoder
 
         assert isinstance(quantizer, SplitVQ)
         parts = config.architecture, config.dimension, quantizer.levels

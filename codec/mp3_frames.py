@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .arriving import Arriving
+from .lookahead import LookaheadReader
 
 KBPS = {  # (MPEG-1, layer) -> bitrates by index; not for index 0 ("free") and 15
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
@@ -49,7 +49,7 @@ class Mp3Stream:
     Concatenated files have such a tag before each part. FFmpeg skips small tags itself.
     """
 
-    def __init__(self, stream: Arriving) -> None:
+    def __init__(self, stream: LookaheadReader) -> None:
         self._stream = stream
         self._waiting = b""  # too few bytes to recognize
         self._drop = self._keep = 0  # remaining bytes of the current tag or frame

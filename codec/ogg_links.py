@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-from .arriving import Arriving
+from .lookahead import LookaheadReader
 
 HEAD = 27  # bytes of a page before its segment table
 FIRST, LAST = 2, 4  # flags of a page: BOS, EOS
@@ -23,7 +23,7 @@ class OggLinks:
     `problem` is None, or what is wrong and after how many samples of sound.
     """
 
-    def __init__(self, stream: Arriving) -> None:
+    def __init__(self, stream: LookaheadReader) -> None:
         self._stream = stream
         self.problem: tuple[str, int] | None = None
         self._sequences: dict[bytes, int] = {}  # number of the next page of each stream

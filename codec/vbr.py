@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..format import Chunk, Entropy, Header
 from ..format.chunk import encode_codes
 from ..format.edit import share_codebooks
-from ..format.rangecoder import STATE_BYTES
+from ..format.entropy.rangecoder import STATE_BYTES
 from ..format.schema import INDEX_ENTRY
 from ..format.trailer import Index, Trailer
 from . import rate

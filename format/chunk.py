@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from .bitpack import pack_codes, unpack_codes
 from .bytestream import Source
 from .crc import crc32c
+from .entropy.installed_priors import load_prior
 from .errors import Corrupt, OverLimit, UnsupportedVersion
 from .header import Header
-from .priors import prior_of
 from .schema import (
     CHUNK,
     CODES,
@@ -32,7 +32,7 @@ from .schema import (
 )
 
 if TYPE_CHECKING:
-    from .prior import Coding
+    from .entropy.prior import Coding
 
 HEAD_SIZE: int = CHUNK.sizeof()
 CRC_SIZE: int = CRC.sizeof()
@@ -164,7 +164,7 @@ def _payload(chunk: Chunk, header: Header, begun: Coding | None) -> tuple[Entrop
     raw = pack_codes(chunk.codes.T.ravel(), header.bits)
     if header.entropy is Entropy.RAW or not 0 < chunk.codes.size <= MAX_PRIOR_CODES:
         return Entropy.RAW, raw
-    coding = begun or prior_of(header).coding(chunk.n_codebooks)
+    coding = begun or load_prior(header).coding(chunk.n_codebooks)
     coding.push(chunk.codes[:, coding.n_frames :])
     coded = coding.payload()
     return (Entropy.PRIOR, coded) if len(coded) < len(raw) else (Entropy.RAW, raw)
@@ -199,10 +199,10 @@ def _parts(fields: Any, header: Header, n_first: int) -> Iterator[NDArray[np.uin
     """Yield the codes [R, t] of a chunk's first `n_first` frames, then those of the frames after them, if any."""
     n_rows, n_frames = sum(fields.n_codebooks), fields.n_frames
     if fields.entropy == Entropy.PRIOR and len(fields.n_codebooks) == 1:
-        yield from prior_of(header).decode_parts(fields.payload, tuple(fields.n_codebooks), n_frames, n_first)
+        yield from load_prior(header).decode_parts(fields.payload, tuple(fields.n_codebooks), n_frames, n_first)
         return
     if fields.entropy == Entropy.PRIOR:
-        codes = np.concatenate(prior_of(header).decode(fields.payload, tuple(fields.n_codebooks), n_frames))
+        codes = np.concatenate(load_prior(header).decode(fields.payload, tuple(fields.n_codebooks), n_frames))
     else:
         codes = unpack_codes(fields.payload, n_rows * n_frames, header.bits).reshape(n_frames, n_rows).T
     yield codes[:, :n_first]

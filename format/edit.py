@@ -16,9 +16,9 @@ from typing import BinaryIO
 import numpy as np
 
 from .chunk import Chunk
+from .entropy.installed_priors import load_prior
 from .errors import MissingPrior
 from .header import Header
-from .priors import prior_of
 from .reader import Reader
 from .schema import ChannelCoding, Entropy
 from .timing import ceil_div, nominal_kbps, resampled_length
@@ -81,7 +81,7 @@ def peel(reader: Reader, output: BinaryIO, n_codebooks: Sequence[int]) -> Writer
 
 def _need_prior(header: Header) -> None:
     try:
-        prior_of(header)
+        load_prior(header)
     except MissingPrior as error:
         text = f"a chunk's entropy-coded codebooks are one number and cannot be dropped unread: {error.message}"
         raise MissingPrior(error.offset, text, error.wanted) from None

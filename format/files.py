@@ -156,7 +156,7 @@ def is_special(file: str | os.PathLike[str]) -> bool:
 
 
 @contextlib.contextmanager
-def whole_file(file: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(file: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path for a library to write to; after the block it is renamed to `file`, unless the block raised.
 
     Errors of the system become an OSError that names `file`, even if the library reports them in its own words.

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .api import CodeFile
-from .arrays import Arrays, load_arrays, save_arrays
+from .array_files import Arrays, load_arrays, save_arrays
 from .chunk import Chunk
 from .header import Header
 from .schema import ChannelCoding, Entropy, Provenance

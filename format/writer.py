@@ -13,13 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from . import timing
 from .bytestream import Source, write_all
 from .chunk import Chunk, codebooks_problem, codes_checksum, decode_codes, encode_codes, read_envelope
+from .entropy.installed_priors import load_prior
 from .header import Header
-from .priors import prior_of
 from .schema import MAX_CHUNK_FRAMES, MAX_PRIOR_CODES, Entropy
 from .trailer import Index, Trailer
 
 if TYPE_CHECKING:
-    from .prior import Coding
+    from .entropy.prior import Coding
 
 
 class Writer:
@@ -157,7 +157,7 @@ class Writer:
         n_waiting, n_rows = self._waiting_frames, sum(self._n_codebooks)
         if self.header.entropy is Entropy.RAW or not 0 < n_waiting * n_rows <= MAX_PRIOR_CODES:
             return
-        self._coding = self._coding or prior_of(self.header).coding(self._n_codebooks)
+        self._coding = self._coding or load_prior(self.header).coding(self._n_codebooks)
         block = self._waiting[-1]
         self._coding.push(block[:, block.shape[1] - (n_waiting - self._coding.n_frames) :])
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from .anchors import LowPass, Noise, Pcm
 from .base import Coded, Coder, Missing
-from .plain import LowPass, Noise, Pcm
 
 OTHERS = ("opus", "mp3", "aac", "vorbis", "speex", "codec2")
 ANCHORS = ("noise", "low-pass 3.5 kHz", "low-pass 7 kHz", "PCM")

@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ...format.files import whole_file
+from ...format.files import atomic_path
 from ..config import ConfigError
+from ..encodec_configs import Lookup
 from ..errors import CheckpointError
 from ..pickles import read_pickle
-from ..published import Lookup
 from .config import DiffusionConfig
 
 # Our key: (key in audiocraft's configuration, default if it is absent there).
@@ -65,7 +65,7 @@ def read(path: Path) -> tuple[DiffusionConfig, dict[str, Tensor]]:
 def write(path: Path, config: DiffusionConfig, state: Mapping[str, Tensor]) -> None:
     """Write a file of ours: tensors, and the configuration as JSON in the metadata."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    with whole_file(path) as partial:
+    with atomic_path(path) as partial:
         save_file(tensors, partial, {"config": json.dumps(config.to_dict())})
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ...format.files import whole_file
+from ...format.files import atomic_path
 from ..config import ConfigError
 from ..errors import CheckpointError
 from .checkpoint import fill
@@ -24,7 +24,7 @@ def save_flow(
 ) -> None:
     """Write a flow for the tokens of `token_space` (SHA-256 of the codebooks), with parameters rounded to `dtype`."""
     about = {"flow": json.dumps(flow.config.to_dict()), "token_space": token_space.hex()}
-    with whole_file(path) as partial:
+    with atomic_path(path) as partial:
         save_file({name: value.to(dtype).contiguous() for name, value in flow.state_dict().items()}, partial, metadata=about)
 
 

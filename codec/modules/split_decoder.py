@@ -17,7 +17,7 @@ from .convnext import CausalStack
 from .levels import FLOOR_DB, LevelVQ, band_edges, band_means
 from .noise import frame_noise
 from .spectral import fine_basis, mdct_basis, overlap_add, sine_window
-from .split import SHAPE_GAIN, Envelope, level_features
+from .split_encoder import SHAPE_GAIN, Envelope, level_features
 
 MAX_RAISE_DB, MAX_CUT_DB = 12.0, 15.0  # of the last layer
 HISS_BINS = 8  # bins of a block that share one noise gain
@@ -42,7 +42,7 @@ class DecoderState:
 
 
 @dataclass
-class Heard:
+class DecoderInputs:
     """The inputs of the decoder's network."""
 
     shape: Tensor  # [B, T, D]
@@ -118,7 +118,7 @@ class SplitDecoder(nn.Module):
         targets = torch.cat([heard.levels.unflatten(-1, (self.config.steps, -1)), share], dim=-1).flatten(1, 2)
         return self._finish(core, targets, state, last)[:, None]
 
-    def hear(self, latents: Tensor, state: DecoderState) -> Heard:
+    def hear(self, latents: Tensor, state: DecoderState) -> DecoderInputs:
         """Split latents [B, D + L * F + 2, T] and decode the levels; updates their past in `state`."""
         quantizer, n_books = self._levels[0], self.n_level_books
         z = latents.transpose(1, 2)
@@ -126,9 +126,9 @@ class SplitDecoder(nn.Module):
         entries = packed.unflatten(-1, (n_books, -1)).transpose(1, 2)  # [B, L, T, F]
         parts = quantizer.predict(entries, state.entries)
         state.entries = torch.cat([state.entries, entries], dim=2)[:, :, -quantizer.n_taps :]
-        return Heard(shape, parts.sum(1), parts[:, 0], flags)
+        return DecoderInputs(shape, parts.sum(1), parts[:, 0], flags)
 
-    def coefficients(self, heard: Heard, noise: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, Tensor]:
+    def coefficients(self, heard: DecoderInputs, noise: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, Tensor]:
         """Return MDCT coefficients of long blocks [B, T, hop] and short ones [B, T, hop], and the last layer's shares.
 
         Shapes: noise [B, T, 2 * hop], of unit power -> shares [B, T, steps, bands].

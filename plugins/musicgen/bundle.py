@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from ...codec.config import ConfigError
 from ...codec.errors import CheckpointError
-from ...format.files import whole_file
+from ...format.files import atomic_path
 from .config import MusicGenConfig
 from .lm import MusicGenLM
 from .published_weights import Part, Recipe
@@ -39,7 +39,7 @@ def save(lm: MusicGenLM, folder: str | os.PathLike[str], words: Path | None = No
     """Write a model that `load` reads, with parameters rounded to `dtype`. `words` is the text encoder's file."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(folder / WEIGHTS) as partial:  # every process of a parallel run may write here
+    with atomic_path(folder / WEIGHTS) as partial:  # every process of a parallel run may write here
         save_file({name: tensor.detach().to(dtype).contiguous() for name, tensor in lm.state_dict().items()}, partial)
     (folder / CONFIG).write_text(json.dumps(lm.config.to_dict(), indent=2) + "\n")
     if words is not None and words.resolve() != (folder / WORDS).resolve():

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ...codec.checkpoints import from_published, load_bundled, read_json
 from ...codec.checkpoints import load as load_codec
+from ...codec.encodec_configs import hugging_face_config as codec_config
 from ...codec.errors import CheckpointError
-from ...codec.published import hugging_face_config as codec_config
 from .bundle import BUNDLED, WORDS, bundled, is_own, own_config, own_recipe
 from .config import PUBLISHED, MusicGenConfig, audiocraft_config, hugging_face_config
 from .linear import Int8Linear, hollow_int8, quantized

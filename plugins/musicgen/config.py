@@ -10,8 +10,8 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 from ...codec.config import ConfigError, Strict
+from ...codec.encodec_configs import Lookup
 from ...codec.errors import CheckpointError
-from ...codec.published import Lookup
 
 HEAD_DIMENSION = 64  # of every published model; the weights do not show the number of heads
 CHROMA_WINDOW = 16_384  # samples, of every published model; chroma frames are a quarter of this apart

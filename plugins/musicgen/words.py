@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...codec.errors import CheckpointError
-from ...format.files import whole_file
+from ...format.files import atomic_path
 
 MAX_BYTES = 1 << 22  # of a file
 MAX_TOKENS = 32  # of a prompt; later ones add little
@@ -84,7 +84,7 @@ class WordEncoder:
         """Write one safetensors file, which gets its name only when it is complete."""
         path = Path(path)
         letters = torch.frombuffer(bytearray("\n".join(self.rows).encode("ascii")), dtype=torch.uint8)
-        with whole_file(path) as partial:
+        with atomic_path(path) as partial:
             save_file({"vectors": self.vectors, "scales": self.scales, "words": letters}, partial, metadata=ABOUT)
 
     @property

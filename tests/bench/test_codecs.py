@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from ecdc.bench.codecs import OTHERS, Missing, parse
+from ecdc.bench.codecs.anchors import LowPass, Noise, Pcm
 from ecdc.bench.codecs.base import aligned, fit_length
-from ecdc.bench.codecs.plain import LowPass, Noise, Pcm
 from ecdc.bench.metrics import si_sdr
 
 RATE = 24_000

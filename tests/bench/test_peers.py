@@ -22,7 +22,7 @@ def run(command, *args, path):
 def test_diffusion_beside_audiocraft(tmp_path, monkeypatch):
     if not all(importlib.util.find_spec(name) for name in ("audiocraft", "julius")):  # audiocraft itself cannot be imported
         pytest.skip("audiocraft or julius is not installed")
-    monkeypatch.setattr(mbd_peer, "alone", lambda function, *args: function(*args))  # a process takes seconds to import
+    monkeypatch.setattr(mbd_peer, "in_subprocess", lambda function, *args: function(*args))  # a process takes seconds to import
     monkeypatch.setattr(mbd_peer, "FULL_STEPS", 4)
     sizes = ["--hidden", "8", "--depth", "2", "--seconds", "0.2", "--steps", "1", "--turns", "2", "--memory-seconds", "1"]
     found, output = run(mbd_peer.main, *sizes, path=tmp_path / "mbd.json")
@@ -37,7 +37,7 @@ def test_diffusion_beside_audiocraft(tmp_path, monkeypatch):
 def test_musicgen_beside_transformers(tmp_path, monkeypatch):
     pytest.importorskip("transformers")
     monkeypatch.setattr(musicgen_peer, "bandwidth", lambda: {"read": 10.0, "copy": 10.0})
-    monkeypatch.setattr(musicgen_peer, "alone", lambda function, *args: function(*args))
+    monkeypatch.setattr(musicgen_peer, "in_subprocess", lambda function, *args: function(*args))
     sizes = ["--dimension", "64", "--layers", "1", "--frames", "5", "--turns", "2"]
     found, output = run(musicgen_peer.main, *sizes, path=tmp_path / "musicgen.json")
     names = [musicgen_peer.PEER, musicgen_peer.FLOAT, musicgen_peer.INT8]

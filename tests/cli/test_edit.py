@@ -85,7 +85,7 @@ def test_editing_needs_no_torch(imports, coded, tmp_path):
 
 def test_tags_travel_through_the_container(ecdc, tone, tmp_path):
     """From FLAC to the container, through edits, and into every output."""
-    from ecdc.codec.source import AudioSource
+    from ecdc.codec.audio_in import AudioSource
     from ecdc.codec.tags import write_tags
 
     audio, rate = soundfile.read(tone)

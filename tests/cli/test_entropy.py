@@ -4,7 +4,7 @@ import json
 
 import ecdc as package
 import pytest
-from ecdc.format import priors
+from ecdc.format.entropy import installed_priors
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +50,14 @@ def test_parts_and_joints_are_coded_too(ecdc, files, tmp_path):
 
 def test_a_missing_prior_is_one_line(ecdc, files, one_line, monkeypatch, tmp_path):
     wanted = about(ecdc, files / "auto6.ecdc")["prior"]
-    monkeypatch.setattr(priors, "BUNDLED", tmp_path)
+    monkeypatch.setattr(installed_priors, "BUNDLED", tmp_path)
     monkeypatch.setenv("ECDC_PRIORS", "")
-    priors._by_hash.cache_clear()
+    installed_priors._by_hash.cache_clear()
     line = one_line(ecdc("decode", files / "auto6.ecdc", "-o", tmp_path / "a.wav"))
     assert wanted in line and "here are none" in line and "ECDC_PRIORS" in line
     assert not (tmp_path / "a.wav").exists()
     assert about(ecdc, files / "auto6.ecdc")["whole"]
-    priors._by_hash.cache_clear()
+    installed_priors._by_hash.cache_clear()
 
 
 @pytest.mark.parametrize("options", [("--quality", "11"), ("--quality", "3", "--vbr")])

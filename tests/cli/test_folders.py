@@ -145,10 +145,10 @@ def test_folder_to_folder_and_back(ecdc, album, tmp_path):
 @pytest.mark.parametrize("decoder", ["conv", "mbd"])
 def test_decoders_are_loaded_once_and_share_nothing_between_files(ecdc, album, tmp_path, monkeypatch, decoder):
     from ecdc.codec import checkpoints
-    from ecdc.codec.diffusion import decoders
+    from ecdc.codec.diffusion import choose_decoder
 
     loaded = []
-    for module, name in ((checkpoints, "load"), (decoders, "load_flow")):
+    for module, name in ((checkpoints, "load"), (choose_decoder, "load_flow")):
         real = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args, real=real, name=name: [loaded.append(name), real(*args)][1])
     ecdc("encode", album, "--output-dir", tmp_path / "out", check=True)

@@ -152,7 +152,7 @@ def test_what_a_library_cannot_write_is_named_by_the_output(tmp_path, library, m
     limits, heed = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-        with pytest.raises(OSError) as caught, files.whole_file(path) as partial:
+        with pytest.raises(OSError) as caught, files.atomic_path(path) as partial:
             if library == "safetensors":
                 save_file({"a": np.zeros(10_000)}, partial)
             else:

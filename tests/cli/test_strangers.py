@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from ecdc import cli
 from ecdc.codec import checkpoints
-from ecdc.format import Header, Reader, Writer, priors
+from ecdc.format import Header, Reader, Writer
 from ecdc.format.bytestream import Source
+from ecdc.format.entropy import installed_priors
 from ecdc.format.salvage import Headless, repair
 
 
@@ -76,7 +77,7 @@ def test_one_function_prints():
     """Whatever a command says passes through `echo`; reports of one's own training and benchmarks aside."""
     folder = Path(cli.__file__).parent
     direct = {path.name for path in folder.glob("*.py") if "click.echo(" in path.read_text()}
-    assert direct <= {"text.py", "train.py", "bench.py", "signals.py"}
+    assert direct <= {"terminal_text.py", "train.py", "bench.py", "signals.py"}
 
 
 def test_decoding_is_bounded(ecdc, tmp_path, one_line):
@@ -113,11 +114,11 @@ def coded(ecdc, speech, tmp_path_factory):
 
 @pytest.fixture
 def no_prior(monkeypatch, tmp_path):
-    monkeypatch.setattr(priors, "BUNDLED", tmp_path)
+    monkeypatch.setattr(installed_priors, "BUNDLED", tmp_path)
     monkeypatch.setenv("ECDC_PRIORS", "")
-    priors._by_hash.cache_clear()
+    installed_priors._by_hash.cache_clear()
     yield
-    priors._by_hash.cache_clear()
+    installed_priors._by_hash.cache_clear()
 
 
 @pytest.mark.usefixtures("no_prior")

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from ecdc.bench.encodec_peer import random_encodec, randomize
 from ecdc.codec.config import CodecConfig
-from ecdc.codec.published import ARCHITECTURE_KEYS, ENCODEC_24KHZ, ENCODEC_32KHZ, ENCODEC_48KHZ
+from ecdc.codec.encodec_configs import ARCHITECTURE_KEYS, ENCODEC_24KHZ, ENCODEC_32KHZ, ENCODEC_48KHZ
 from safetensors.torch import load_file, save_file
 
 CONFIGS = {"24 kHz": ENCODEC_24KHZ, "32 kHz": ENCODEC_32KHZ, "48 kHz": ENCODEC_48KHZ}

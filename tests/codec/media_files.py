@@ -14,7 +14,7 @@ from unittest import mock
 import av
 import numpy as np
 import soundfile
-from ecdc.codec.source import AudioSource
+from ecdc.codec.audio_in import AudioSource
 
 RATE = 48_000
 FORMATS = {  # name: (container, codec, rate, options of the container)

@@ -12,11 +12,11 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+from ecdc.codec.audio_formats import FORMS, format_of
+from ecdc.codec.audio_in import AudioSource
 from ecdc.codec.audio_out import AudioSink, Output
 from ecdc.codec.errors import AudioError
-from ecdc.codec.forms import FORMS, format_of
 from ecdc.codec.library_io import Kept
-from ecdc.codec.source import AudioSource
 from ecdc.codec.wave_out import wave_header
 
 LOSSY = {"ogg", "oga", "opus", "mp3", "m4a"}
@@ -148,7 +148,7 @@ SWEEP = """
 import json, os, resource, sys
 import numpy as np
 from ecdc.codec.audio_out import AudioSink
-from ecdc.codec.forms import FORMS
+from ecdc.codec.audio_formats import FORMS
 from ecdc.codec.tags import write_tags
 name, folder = sys.argv[1], sys.argv[2]
 tag = lambda path: write_tags(path, FORMS[name].name, [("title", "x" * 5000)])
@@ -272,7 +272,7 @@ def test_samples_after_the_wanted_ones_are_not_held():
     """A header may want one sample of a stream of hours."""
     import tracemalloc
 
-    from ecdc.codec.exact import trimmed
+    from ecdc.codec.exact_length import trimmed
 
     blocks = (np.zeros((1, 10_000), np.float32) for _ in range(300))
     tracemalloc.start()

@@ -12,8 +12,8 @@ import torch
 from ecdc.codec import checkpoints
 from ecdc.codec.checkpoints import CheckpointError, load, models, save
 from ecdc.codec.config import CodecConfig, SeanetConfig
+from ecdc.codec.encodec_configs import ENCODEC_24KHZ, PUBLISHED, audiocraft_config, hugging_face_config
 from ecdc.codec.model import Codec
-from ecdc.codec.published import ENCODEC_24KHZ, PUBLISHED, audiocraft_config, hugging_face_config
 from encodec_models import (
     CONFIGS,
     audio,

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from ecdc.codec.encodec_configs import ENCODEC_48KHZ
 from ecdc.codec.model import Codec
-from ecdc.codec.published import ENCODEC_48KHZ
 from ecdc.codec.segments import Segment, cut, loudness, overlap_add
 from encodec_models import audio, narrow, original
 

@@ -7,9 +7,9 @@ import pytest
 import soundfile
 import torch
 from ecdc.codec.config import CodecConfig
+from ecdc.codec.encodec_configs import ENCODEC_48KHZ
 from ecdc.codec.model import Codec
 from ecdc.codec.pipeline import decode_file, encode_file
-from ecdc.codec.published import ENCODEC_48KHZ
 from ecdc.format import Reader
 from encodec_models import narrow
 

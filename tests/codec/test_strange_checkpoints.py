@@ -10,7 +10,7 @@ from ecdc.codec import pickles
 from ecdc.codec.checkpoints import CheckpointError, load
 from ecdc.codec.compat.lm import load_language_model
 from ecdc.codec.config import CodecConfig, SeanetConfig
-from ecdc.codec.diffusion.decoders import with_decoder
+from ecdc.codec.diffusion.choose_decoder import with_decoder
 from ecdc.codec.errors import CheckpointError as Refused
 from ecdc.codec.model import Codec
 from encodec_models import CONFIGS, hugging_face, narrow, original, write_hugging_face, write_original

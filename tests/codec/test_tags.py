@@ -6,7 +6,7 @@ import mutagen
 import numpy as np
 import pytest
 import soundfile
-from ecdc.codec.source import AudioSource
+from ecdc.codec.audio_in import AudioSource
 from ecdc.codec.tags import KEYS, MAX_TAGS, MAX_TOTAL, merge, read_tags, write_tags
 from media_files import encoded, read, read_fifo, tone
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from ecdc.format import prior_kernels, rangecoder
-from ecdc.format.prior import LAYOUT
+from ecdc.format.entropy import prior_kernels, rangecoder
+from ecdc.format.entropy.prior import LAYOUT
 
 SIZES = {"K": 3, "V": 17, "H": 8, "L": 3, "E": 40}
 SPACE = bytes(range(32))

@@ -10,20 +10,9 @@ import numpy as np
 import pytest
 import spec_reader
 from cases import pieces, sealed
-from ecdc.format import (
-    ChannelCoding,
-    Corrupt,
-    Entropy,
-    FormatError,
-    Header,
-    MissingPrior,
-    Reader,
-    Writer,
-    prior_kernels,
-    priors,
-    rangecoder,
-)
-from ecdc.format.prior import LAYOUT, Prior, read_prior
+from ecdc.format import ChannelCoding, Corrupt, Entropy, FormatError, Header, MissingPrior, Reader, Writer
+from ecdc.format.entropy import installed_priors, prior_kernels, rangecoder
+from ecdc.format.entropy.prior import LAYOUT, Prior, read_prior
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_prior import SPACE, likely, made
@@ -186,7 +175,7 @@ def test_a_missing_prior_is_named_with_those_that_are_here(prior, here):
     data = bytearray(stream_of(prior, [(likely(prior, (3, 40), 5), (3,))]))
     reader = Reader(io.BytesIO(bytes(data)))
     (here / "small.prior").unlink()
-    priors._by_hash.cache_clear()
+    installed_priors._by_hash.cache_clear()
     with pytest.raises(MissingPrior, match=prior.hash.hex()):
         reader.codes()
     assert reader.n_frames == 40  # what needs no codes needs no prior
@@ -240,7 +229,7 @@ import hashlib, sys
 sys.path.insert(0, {folder!r})
 import numpy as np
 from small_prior import SPACE, made
-from ecdc.format.prior import Prior
+from ecdc.format.entropy.prior import Prior
 prior = Prior(made(), SPACE)
 codes = np.array([[(t * t * (k + 3) + t) % 17 for t in range(90)] for k in range(3)], np.uint16)
 starts, sizes = prior.intervals(codes)
@@ -272,6 +261,6 @@ def test_salvage_takes_no_missing_prior_for_damage(prior, here):
     broken[-80] ^= 1
     assert sum(chunk.n_frames for chunk in Salvage(Reader(io.BytesIO(bytes(broken))))) >= 30
     (here / "small.prior").unlink()
-    priors._by_hash.cache_clear()
+    installed_priors._by_hash.cache_clear()
     with pytest.raises(MissingPrior):
         list(Salvage(Reader(io.BytesIO(data))))

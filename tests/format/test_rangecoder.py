@@ -6,8 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from ecdc.format import rangecoder
-from ecdc.format.rangecoder import TOTAL, decode_all, decode_all_ref, encode, encode_ref
+from ecdc.format.entropy import rangecoder
+from ecdc.format.entropy.rangecoder import TOTAL, decode_all, decode_all_ref, encode, encode_ref
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,7 +90,7 @@ def test_payloads_that_are_none(data):
 
 def test_without_the_compiler_it_is_the_same():
     script = (
-        "import numpy as np; from ecdc.format.rangecoder import encode, decode_all\n"
+        "import numpy as np; from ecdc.format.entropy.rangecoder import encode, decode_all\n"
         "tables = np.array([[0, 5, 1 << 24]] * 50); symbols = np.arange(50) % 2\n"
         "data = encode(tables[:, 0] + 5 * symbols, np.where(symbols, (1 << 24) - 5, 5))\n"
         "assert decode_all(data, tables).tolist() == symbols.tolist(); print(data.hex())"

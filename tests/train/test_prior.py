@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ecdc.codec.model import Codec
-from ecdc.format.prior import read_prior
+from ecdc.format.entropy.prior import read_prior
 from ecdc.train.codec.codebooks import CodebookTrainer
 from ecdc.train.prior import trainer as prior_trainer
 from ecdc.train.prior.trained_prior import TrainedPrior, exponentials

@@ -15,8 +15,8 @@ from ...codec.config import SplitConfig
 from ...codec.model import Codec
 from ...codec.modules.levels import LevelVQ
 from ...codec.modules.noise import frame_noise
-from ...codec.modules.split import SplitEncoder
-from ...codec.modules.split_decoder import Heard, SplitDecoder, add_windows
+from ...codec.modules.split_decoder import DecoderInputs, SplitDecoder, add_windows
+from ...codec.modules.split_encoder import SplitEncoder
 from ...codec.quantize.split import SplitVQ
 from ..engine.hardware import on_host
 from . import gpu_codebooks
@@ -269,7 +269,7 @@ def coded_shape(
     return latents, quantized, decode
 
 
-def hear(codec: Codec, coded: CodedLevels, quantized: Tensor, n_books: Tensor, lost: Tensor) -> Heard:
+def hear(codec: Codec, coded: CodedLevels, quantized: Tensor, n_books: Tensor, lost: Tensor) -> DecoderInputs:
     """Return what the decoder's network receives of a batch, without lost frames and missing codebooks."""
     quantizer = parts_of(codec)[2]
     kept = (~lost)[..., None].to(quantized.dtype)  # [B, T, 1]
@@ -284,10 +284,10 @@ def hear(codec: Codec, coded: CodedLevels, quantized: Tensor, n_books: Tensor, l
     active = torch.arange(parts.shape[1], device=parts.device)[None] < n_books[:, :1]
     levels = (parts * active[..., None, None]).sum(1)
     shape = quantized.transpose(1, 2) * kept
-    return Heard(shape, levels, parts[:, 0], flags[:, None].expand(-1, kept.shape[1], -1) * kept)
+    return DecoderInputs(shape, levels, parts[:, 0], flags[:, None].expand(-1, kept.shape[1], -1) * kept)
 
 
-def core_audio(decoder: SplitDecoder, heard: Heard, noise: Tensor) -> Tensor:
+def core_audio(decoder: SplitDecoder, heard: DecoderInputs, noise: Tensor) -> Tensor:
     """Return the core's output [B, 1, T * core_hop] including its last layer, like `SplitDecoder.forward` below 12 kHz."""
     state, config = decoder.initial_state(len(heard.shape)), decoder.config
     long, fine, share = decoder.coefficients(heard, noise, state)

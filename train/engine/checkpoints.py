@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ...format.files import whole_file
+from ...format.files import atomic_path
 
 NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 
@@ -66,7 +66,7 @@ def write_checkpoint(folder: Path, tensors: dict[str, Tensor], about: dict[str, 
     path = folder / NAME
     for leftover in folder.glob(f".{NAME}.*.partial"):  # of a process that was killed
         leftover.unlink(missing_ok=True)
-    with whole_file(path) as partial:
+    with atomic_path(path) as partial:
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata={"run": json.dumps(about)})
         if path.exists() and _is_whole(path):
             path.replace(folder / PREVIOUS)

@@ -1,4 +1,4 @@
-"""Train the integer prior (entropy model) of ecdc.format.prior: the same arithmetic, with gradients.
+"""Train the integer prior (entropy model) of ecdc.format.entropy.prior: the same arithmetic, with gradients.
 
 Weights and activations are rounded before every product; gradients pass as if they were not (Bengio et al. 2013, the
 straight-through estimator). All sums are integers below 2**24, which float32 holds exactly, so training computes the same
@@ -16,8 +16,8 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ...format.prior import Prior
-from ...format.prior_scales import EMBEDDING_SHIFT, LARGEST, LIMIT, SHIFT
+from ...format.entropy.prior import Prior
+from ...format.entropy.prior_scales import EMBEDDING_SHIFT, LARGEST, LIMIT, SHIFT
 
 WEIGHT_SCALE = 64  # integer weight = WEIGHT_SCALE * parameter
 SUM_SCALE = 1024  # scale of integer sums: WEIGHT_SCALE times 16, the scale of activations

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from ecdc.codec.config import CodecConfig, ConfigError, HybridConfig
-from ecdc.codec.diffusion.decoders import with_decoder
+from ecdc.codec.diffusion.choose_decoder import with_decoder
 from ecdc.codec.diffusion.flow import FlowConfig, FlowDecoder, MultiBandFlow
 from ecdc.codec.diffusion.flow_file import load_flow, save_flow
 from ecdc.codec.errors import CheckpointError

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 from ecdc.format.chunk import Chunk, codes_checksum, encode_codes, seal
+from ecdc.format.entropy.prior import Prior
 from ecdc.format.errors import FormatError
 from ecdc.format.header import Header, major_version
-from ecdc.format.prior import Prior
 from ecdc.format.reader import Reader
 from ecdc.format.schema import ChannelCoding, Entropy, Provenance
 from ecdc.format.trailer import Index, Trailer

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .arriving import Arriving
 from .channels import speakers_of
 from .errors import AudioError, Damage
+from .lookahead import LookaheadReader
 
 FORMS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 WRAP = 1 << 32  # lengths in headers are modulo this
@@ -66,7 +66,7 @@ class Wave:
     without a format or without samples.
     """
 
-    def __init__(self, stream: Arriving, name: str) -> None:
+    def __init__(self, stream: LookaheadReader, name: str) -> None:
         self._stream, self._name = stream, name
         self.tags: list[tuple[str, str]] = []
         self.id3 = b""

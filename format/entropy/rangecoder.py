@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import kernel
+from ..jit import kernel
 
 PRECISION = 24  # bits: the frequencies of a distribution add up to 2**PRECISION
 TOTAL = 1 << PRECISION

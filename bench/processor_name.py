@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 
 
-def processor() -> str:
+def processor_name() -> str:
     """Return the processor's name, or the machine type if the system does not give a name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

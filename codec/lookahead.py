@@ -20,7 +20,7 @@ PIECE = 1 << 16  # bytes requested from a pipe at once
 MAX_KEPT = 1 << 20  # bytes
 
 
-class Arriving:
+class LookaheadReader:
     """A binary stream that is read forwards: `peek` looks ahead, `read` returns what has arrived.
 
     `size` is the length of a regular file in bytes, or None for a pipe. There is no `seek`: call
@@ -104,14 +104,14 @@ class Arriving:
         return spool  # type: ignore[return-value]
 
 
-def open_arriving(source: str | os.PathLike[str]) -> tuple[Arriving, BinaryIO | None]:
+def open_lookahead(source: str | os.PathLike[str]) -> tuple[LookaheadReader, BinaryIO | None]:
     """Open a path, or standard input for '-'. Also return the file that the caller must close, if any.
 
     Regular files can seek; named pipes, `/dev/stdin` and `<(...)` are read as they arrive.
     Raises AudioError if there is no such file, OSError if standard input is closed.
     """
     if str(source) == "-":
-        return Arriving(standard(sys.stdin, "standard input")), None
+        return LookaheadReader(standard(sys.stdin, "standard input")), None
     path = Path(source)
     if path.is_dir():
         raise AudioError(f"{path}: is a folder, not an audio file")
@@ -121,4 +121,4 @@ def open_arriving(source: str | os.PathLike[str]) -> tuple[Arriving, BinaryIO | 
         raise AudioError(f"{path}: no such file") from None
     except OSError as error:
         raise AudioError(f"{path}: cannot be opened ({error.strerror})") from None
-    return Arriving(stream, stat.S_ISREG(os.fstat(stream.fileno()).st_mode)), stream
+    return LookaheadReader(stream, stat.S_ISREG(os.fstat(stream.fileno()).st_mode)), stream

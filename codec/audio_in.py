@@ -16,13 +16,13 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from .arriving import Arriving, open_arriving
-from .claims import claimed_end
+from .audio_formats import MAX_RATE, MIN_RATE
+from .declared_end import claimed_end
 from .errors import AudioError, Damage
-from .forms import MAX_RATE, MIN_RATE
+from .lookahead import LookaheadReader, open_lookahead
 from .mp3_frames import LONGEST_FRAME, Mp3Stream, covers_sound, frame_bytes, id3_size, read_gapless
 from .ogg_links import OggLinks
-from .waves import FORMS, PcmReader, Wave, WaveFile
+from .wave_in import FORMS, PcmReader, Wave, WaveFile
 
 BLOCK_SECONDS = 1.0
 BLOCK_BYTES = 1 << 24  # largest float32 block, for any rate and number of channels
@@ -94,7 +94,7 @@ class AudioSource:
         self._is_framed = False  # True for frames without a container (MP3, AAC, AC-3)
         self._claimed_samples: int | None = None  # an MP3 is short only if it lacks both claimed bytes and claimed samples
         with contextlib.ExitStack() as stack:
-            arriving, file = open_arriving(source)
+            arriving, file = open_lookahead(source)
             if file is not None:
                 stack.enter_context(file)
             self._stack = stack
@@ -134,7 +134,7 @@ class AudioSource:
             chosen = getattr(self._reader, "track", 1)
             self.notes.append(f"has {n_tracks} sound tracks; number {chosen} is coded, --track chooses another")
 
-    def _open(self, stream: Arriving) -> Reader:
+    def _open(self, stream: LookaheadReader) -> Reader:
         if not stream.peek(1):
             raise AudioError(f"{self.name}: is empty")
         while (head := stream.peek(10))[:3] == b"ID3" and len(head) == 10 and id3_size(head) < MAX_ID3:
@@ -152,19 +152,19 @@ class AudioSource:
             raise AudioError(f"{self.name}: is text, not audio")
         return self._open_media(stream)
 
-    def _open_wave(self, stream: Arriving) -> Reader:
+    def _open_wave(self, stream: LookaheadReader) -> Reader:
         if self._track not in (None, 1):
             raise AudioError(f"{self.name}: has 1 sound track, and none with the number {self._track}")
         wave = Wave(stream, self.name)
         if wave.format.dtype is not None:
             return PcmReader(wave)
-        from .media import AvReader
+        from .av_reader import AvReader
 
         damage = lambda: (wave.problem, None) if wave.problem else None  # noqa: E731
         return AvReader([WaveFile(wave)], self.name, options={"ignore_length": "1"}, damage=damage)
 
-    def _open_media(self, stream: Arriving) -> Reader:
-        from .media import AvReader
+    def _open_media(self, stream: LookaheadReader) -> Reader:
+        from .av_reader import AvReader
 
         head = stream.peek(12)
         self._is_framed = is_mp3(head) or head[:2] in (*ADTS, AC3)
@@ -199,7 +199,7 @@ class AudioSource:
                 raise
             return reader
 
-    def _note_claim(self, stream: Arriving) -> None:
+    def _note_claim(self, stream: LookaheadReader) -> None:
         """Compare the claimed end with the file's size: now if the size is known, else at the end of the pipe."""
         if stream.size is not None:
             self._note_cut(claimed_end(_read_at(stream.as_seekable(), stream.position)), stream.size - stream.position)
@@ -322,7 +322,7 @@ def _read_at(file: BinaryIO, begin: int = 0) -> Callable[[int, int], bytes]:
 
 def is_known_start(head: bytes) -> bool:
     """Return True if a stream that starts with `head` may be audio. A `head` that is the whole file always may."""
-    from .media import knows
+    from .av_reader import knows
 
     if len(head) < MAX_HEADERS or head[4:8] in BOXES or knows(head):
         return True
@@ -337,7 +337,7 @@ def is_mp3(head: bytes) -> bool:
     return frame_bytes(head) is not None
 
 
-def is_fast_mov(stream: Arriving) -> bool:
+def is_fast_mov(stream: LookaheadReader) -> bool:
     """Return True if an MP4 or QuickTime stream describes its samples before them, so that it can be read forwards."""
     at = 0
     while at < MAX_BOXES and len(head := stream.peek(at + 8)[at:]) == 8:

@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import MissingPrior
-from .header import Header, offset_of
+from ..errors import MissingPrior
+from ..header import Header, offset_of
 
 if TYPE_CHECKING:
     from .prior import Prior
 
 FOLDERS = "ECDC_PRIORS"  # the environment variable that names folders and files of priors
 SUFFIX = ".prior"
-BUNDLED = Path(__file__).parent / "priors"
+BUNDLED = Path(__file__).parents[1] / "priors"
 
 
-def prior_of(header: Header) -> Prior:
+def load_prior(header: Header) -> Prior:
     """Load the prior that a stream's header names; raises MissingPrior, with the hashes of the installed ones."""
     prior = _by_hash(header.prior, os.environ.get(FOLDERS, ""))
     if (prior.codebook_size, header.max_codebooks <= prior.n_codebooks) != (header.codebook_size, True):
@@ -32,7 +32,7 @@ def prior_of(header: Header) -> Prior:
     return prior
 
 
-def prior_for(token_space: bytes) -> Prior | None:
+def find_prior(token_space: bytes) -> Prior | None:
     """Return an installed prior for the codes of this token space, or None."""
     return next((prior for _, prior in known_priors() if prior.token_space == token_space), None)
 

@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from ecdc.codec import source as module
-from ecdc.codec import waves
+from ecdc.codec import audio_in as module
+from ecdc.codec import wave_in
 from ecdc.codec.audio import AudioError, AudioSource, wave_header
 from ecdc.codec.mp3_frames import frame_bytes, id3_size
 from media_files import FILMS, FORMATS, RATE, encoded, ffmpeg_count, film, read, read_fd, read_fifo, read_stdin, tone
@@ -146,7 +146,7 @@ def test_wav_beyond_4_gib(tmp_path, claim, tail):
 @pytest.mark.parametrize("tail", [b"", LIST])
 def test_lengths_that_wrapped_around(tmp_path, monkeypatch, tail):
     """As beyond 4 GiB, with a smaller modulus: from a file and from a pipe."""
-    monkeypatch.setattr(waves, "WRAP", 1 << 16)
+    monkeypatch.setattr(wave_in, "WRAP", 1 << 16)
     data = wav(claim=4 * RATE % (1 << 16), more=tail)
     (tmp_path / "a.wav").write_bytes(data)
     for audio in (read(tmp_path / "a.wav"), read_stdin(data)):
@@ -293,7 +293,7 @@ def test_an_endless_pipe_of_no_known_format_is_not_spooled():
     for rubbish in (bytes(1 << 22), np.random.default_rng(3).bytes(1 << 22)):
         with (
             pytest.raises(AudioError, match="no known format"),
-            mock.patch.object(module.Arriving, "as_seekable", side_effect=OSError),
+            mock.patch.object(module.LookaheadReader, "as_seekable", side_effect=OSError),
         ):
             read_fifo(rubbish)
 
@@ -349,7 +349,7 @@ def test_blocks_are_bounded_in_bytes(monkeypatch):
         with AudioSource(data) as audio:
             return [block.shape for block in audio.blocks()]
 
-    monkeypatch.setattr(module, "open_arriving", lambda data: (module.Arriving(io.BytesIO(data)), None))
+    monkeypatch.setattr(module, "open_lookahead", lambda data: (module.LookaheadReader(io.BytesIO(data)), None))
     assert sizes(data) == [(1024, 100)] * 3
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from ecdc.codec.checkpoints import load
-from ecdc.codec.exact import length_at, restored, trimmed
+from ecdc.codec.exact_length import length_at, restored, trimmed
 from ecdc.codec.pipeline import decode_file
 from ecdc.format import Corrupt, Header, Reader, Writer
 

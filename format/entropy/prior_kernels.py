@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import compile_now
+from ..jit import compile_now
 from .prior_scales import EMBEDDING_SHIFT, LARGEST, LIMIT, SHIFT
 from .rangecoder import LOW, PRECISION, TOTAL
 

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import atomic_path
+from ..schema import MAX_PRIOR_CODES
 from . import rangecoder
-from .files import whole_file
 from .prior_scales import EMBEDDING_SHIFT, LARGEST, LIMIT, SHIFT
-from .schema import MAX_PRIOR_CODES
 
 Array = NDArray[Any]
 
@@ -190,7 +190,7 @@ class Prior:
         """Write the prior to a file in the safetensors layout."""
         from safetensors.numpy import save
 
-        with whole_file(path) as partial:
+        with atomic_path(path) as partial:
             partial.write_bytes(save(self.arrays, {"token_space": self.token_space.hex()}))
 
 

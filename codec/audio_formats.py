@@ -34,7 +34,7 @@ def _vorbis_rate(rate: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class AudioFormat:
     """An audio format that can be written."""
 
     name: str  # for messages
@@ -69,21 +69,21 @@ OPUS_RATES, MP3_RATES = (8_000, 12_000, 16_000, 24_000, 48_000), (
     8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000,
 )  # fmt: skip
 AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000)
-WAV = Form("WAV", "WAV", PCM)
-FLAC = Form("FLAC", "FLAC", {"16": "PCM_16", "24": "PCM_24"}, _flac_rate, 8)
-VORBIS = Form("Ogg Vorbis", "OGG", {"": "VORBIS"}, _vorbis_rate)
-OPUS = Form("Opus", "OGG", {"": "OPUS"}, _one_of(*OPUS_RATES))
-MP3 = Form("MP3", "MP3", {"": "MPEG_LAYER_III"}, _one_of(*MP3_RATES), 2)
-M4A = Form("M4A", "M4A", {"": "AAC"}, _one_of(*AAC_RATES), 2)
-AIFF = Form("AIFF", "AIFF", PCM, most_bytes=2**32 - 2**16)
-AU = Form("AU", "AU", PCM)
+WAV = AudioFormat("WAV", "WAV", PCM)
+FLAC = AudioFormat("FLAC", "FLAC", {"16": "PCM_16", "24": "PCM_24"}, _flac_rate, 8)
+VORBIS = AudioFormat("Ogg Vorbis", "OGG", {"": "VORBIS"}, _vorbis_rate)
+OPUS = AudioFormat("Opus", "OGG", {"": "OPUS"}, _one_of(*OPUS_RATES))
+MP3 = AudioFormat("MP3", "MP3", {"": "MPEG_LAYER_III"}, _one_of(*MP3_RATES), 2)
+M4A = AudioFormat("M4A", "M4A", {"": "AAC"}, _one_of(*AAC_RATES), 2)
+AIFF = AudioFormat("AIFF", "AIFF", PCM, most_bytes=2**32 - 2**16)
+AU = AudioFormat("AU", "AU", PCM)
 FORMS = {
     "wav": WAV, "flac": FLAC, "ogg": VORBIS, "oga": VORBIS, "opus": OPUS, "mp3": MP3, "m4a": M4A, "aiff": AIFF, "aif": AIFF,
     "au": AU,
 }  # fmt: skip
 
 
-def format_of(path: str | Path, form: str | None = None) -> Form:
+def format_of(path: str | Path, form: str | None = None) -> AudioFormat:
     """Return the format of an output, by the name `form` or by its suffix; '-' and devices are WAV.
 
     Raises AudioError for unknown formats.
