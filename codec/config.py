@@ -217,9 +217,11 @@ class SplitConfig(Strict):
     steps: int = 3  # time steps of levels per frame
     bands: int = 24  # auditory bands up to 12 kHz
     top_bands: int = 3  # bands above, of levels and noise only
+    slow_bands: int = 10  # lowest bands, with one level per frame: their waveform is coded, or steps are hardly heard
+    slow_weight: float = 0.5  # of an error in a slow band, relative to one in another band, squared
     level_taps: int = 6  # past frames that predict levels
-    level_places: tuple[int, ...] = (0, 3, 7)  # positions of the level codebooks among all, ascending from 0
-    low_bins: int = 168  # MDCT bins of the core that enter the latent directly
+    level_places: tuple[int, ...] = (0, 3, 7, 11, 15, 19)  # positions of the level codebooks among all, ascending from 0
+    low_bins: int = 112  # MDCT bins of the core that enter the latent directly
     exponent: float = 0.4  # of the level that the shape is divided by: 0 codes relative amplitudes, 1 absolute ones
     fine_blocks: int = 6  # short MDCT blocks per frame in addition to the long one
     corrects: bool = True  # whether the last layer moves levels towards the coded ones
@@ -237,6 +239,8 @@ class SplitConfig(Strict):
             raise ConfigError("SplitConfig: steps and fine_blocks must divide the core's hop_length into even parts")
         if self.fine_blocks % self.steps:
             raise ConfigError("SplitConfig.fine_blocks: must be a multiple of steps")
+        if not 0 <= self.slow_bands <= self.bands or not 0 < self.slow_weight <= 1:
+            raise ConfigError("SplitConfig: slow_bands is 0 to bands, slow_weight above 0 and at most 1")
         if not self.level_places or self.level_places[0] != 0 or list(self.level_places) != sorted(set(self.level_places)):
             raise ConfigError("SplitConfig.level_places: must ascend from 0")
 

@@ -252,7 +252,9 @@ def build_quantizer(config: CodecConfig) -> ResidualVQ | SplitVQ:
     split = config.architecture
     if not isinstance(split, SplitConfig):
         return ResidualVQ(config.n_codebooks, config.codebook_size, config.dimension, config.scaled_residuals)
-    levels = LevelVQ(len(split.level_places), config.codebook_size, split.n_levels, split.level_taps)
+    weight = torch.ones(split.steps, split.n_levels // split.steps)
+    weight[:, : split.slow_bands] = math.sqrt(split.slow_weight)
+    levels = LevelVQ(len(split.level_places), config.codebook_size, split.n_levels, split.level_taps, weight.flatten())
     return SplitVQ(levels, split.level_places, config.n_codebooks, config.codebook_size, config.dimension)
 
 

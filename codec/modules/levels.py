@@ -57,9 +57,9 @@ class LevelAnalysis(nn.Module):
     window: Tensor
     bank: Tensor
 
-    def __init__(self, hop: int, sample_rate: int, n_steps: int, n_bands: int, n_top_bands: int) -> None:
+    def __init__(self, hop: int, sample_rate: int, n_steps: int, n_bands: int, n_top_bands: int, n_slow_bands: int = 0) -> None:
         super().__init__()
-        self.hop, self.n_steps, self.step = hop, n_steps, hop // n_steps
+        self.hop, self.n_steps, self.step, self.n_slow_bands = hop, n_steps, hop // n_steps, n_slow_bands
         n_fft = 3 * self.step
         window = torch.hann_window(n_fft, dtype=torch.float64)
         self.register_buffer("window", window / window.sum(), persistent=False)
@@ -68,12 +68,17 @@ class LevelAnalysis(nn.Module):
         self.register_buffer("bank", bank, persistent=False)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """[B, T, 2 * hop] -> [B, T, n_steps * n_bands], step by step, limited to the floor and the frame's range."""
+        """[B, T, 2 * hop] -> [B, T, n_steps * n_bands], step by step, limited to the floor and the frame's range.
+
+        The `n_slow_bands` lowest bands have the frame's mean in dB in every step.
+        """
         start = self.hop // 2 - self.step
         blocks = frames[..., start : start + self.hop + 2 * self.step].unfold(-1, 3 * self.step, self.step)
         spectrum = torch.fft.rfft(blocks * self.window.to(frames.dtype))
         power = spectrum.real.square() + spectrum.imag.square()
-        return clamp_levels(10 * (power @ self.bank.to(frames.dtype) + 1e-10).log10().flatten(-2))
+        levels = clamp_levels(10 * (power @ self.bank.to(frames.dtype) + 1e-10).log10().flatten(-2))
+        slow, fast = levels.unflatten(-1, (self.n_steps, -1)).tensor_split([self.n_slow_bands], dim=-1)
+        return torch.cat([slow.mean(-2, keepdim=True).expand_as(slow), fast], dim=-1).flatten(-2)
 
 
 def clamp_levels(levels: Tensor) -> Tensor:
@@ -82,14 +87,21 @@ def clamp_levels(levels: Tensor) -> Tensor:
 
 
 class LevelVQ(nn.Module):
-    """Predictive residual vector quantizer of levels: codebooks [K, V, F], taps [K, n_taps, F, F], mean [F]."""
+    """Predictive residual vector quantizer of levels: codebooks [K, V, F], taps [K, n_taps, F, F], mean [F].
+
+    Entries are in units of dB * `weight` [F], so that the search makes smaller errors where the weight is larger.
+    """
 
     codebooks: Tensor
+    weight: Tensor
     scales = None
 
-    def __init__(self, n_codebooks: int, codebook_size: int, n_levels: int, n_taps: int) -> None:
+    def __init__(
+        self, n_codebooks: int, codebook_size: int, n_levels: int, n_taps: int, weight: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.n_taps = n_taps
+        self.register_buffer("weight", torch.ones(n_levels) if weight is None else weight, persistent=False)
         self.register_buffer("codebooks", torch.zeros(n_codebooks, codebook_size, n_levels))
         self.mean = nn.Parameter(torch.full((n_levels,), -60.0))
         start = [torch.stack([a**i * torch.eye(n_levels) for i in range(1, n_taps + 1)]) for a in (0.8, *[0.3] * n_codebooks)]
@@ -107,7 +119,7 @@ class LevelVQ(nn.Module):
 
         batch_size, n_frames, _ = levels.shape
         codes = np.empty((batch_size, len(self.codebooks), n_frames), np.int64)
-        target = (levels.double() - self.mean.double()).cpu().numpy()
+        target = ((levels.double() - self.mean.double()) * self.weight.double()).cpu().numpy()
         books = self.codebooks.double().cpu().numpy()
         half_norms = 0.5 * np.square(books).sum(-1)
         taps = self.taps.detach().double().cpu().numpy()
@@ -123,7 +135,7 @@ class LevelVQ(nn.Module):
         return torch.stack([nn.functional.embedding(index, book) for index, book in pairs], dim=1)
 
     def predict(self, entries: Tensor, past: Tensor) -> Tensor:
-        """Return each codebook's part of the decoded levels: entries [B, k, T, F], past [B, k, n_taps, F] -> [B, k, T, F].
+        """Return each codebook's part of the decoded levels: entries [B, k, T, F], past [B, k, n_taps, F] -> dB [B, k, T, F].
 
         The first part includes the mean.
         """
@@ -131,9 +143,10 @@ class LevelVQ(nn.Module):
         known = torch.cat([past.to(entries.dtype), entries], dim=2)
         parts = []
         for k in range(entries.shape[1]):
-            total = entries[:, k] + (self.mean.to(entries.dtype) if k == 0 else 0.0)
+            total = entries[:, k]
             for i in range(1, self.n_taps + 1):
                 start = self.n_taps - i
                 total = total + known[:, k, start : start + n_frames] @ self.taps[k, i - 1].to(entries.dtype).T
-            parts.append(total)
+            decibels = total / self.weight.to(entries.dtype)
+            parts.append(decibels + self.mean.to(entries.dtype) if k == 0 else decibels)
         return torch.stack(parts, dim=1)

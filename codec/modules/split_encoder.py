@@ -94,7 +94,7 @@ class SplitEncoder(nn.Module):
         self.config, self.hop, self.dimension = config, config.hop_length, dimension
         self._levels = [levels]  # in a list, so that it is not a submodule: it belongs to the quantizer and keeps its dtype
         rate = config.core_rate * config.core_factor
-        self.analysis = LevelAnalysis(self.hop, rate, config.steps, config.bands, config.top_bands)
+        self.analysis = LevelAnalysis(self.hop, rate, config.steps, config.bands, config.top_bands, config.slow_bands)
         self.envelope = Envelope(config)
         self.register_buffer("window", torch.hann_window(2 * self.hop, dtype=torch.float64).float(), persistent=False)
         basis = mdct_basis(self.hop)[: config.low_bins] / math.sqrt(config.core_factor)  # amplitudes as in the core's own MDCT
@@ -109,7 +109,7 @@ class SplitEncoder(nn.Module):
         self.out = nn.Linear(width, dimension)
         self.skip = nn.Linear(config.low_bins, dimension, bias=False)
         with torch.no_grad():
-            self.out.weight.mul_(0.3)
+            self.out.weight[: config.low_bins].mul_(0.03)  # the network starts in the dimensions that carry no bin
             self.skip.weight.copy_(torch.eye(dimension, config.low_bins))
 
     @torch.no_grad()

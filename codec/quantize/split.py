@@ -51,7 +51,7 @@ class SplitVQ(nn.Module):
 
     def token_tensors(self) -> Iterator[Tensor]:
         """Yield all tensors that give codes their meaning, in the order of the hash."""
-        yield from (self.levels.codebooks, self.levels.taps, self.levels.mean, self.shape.codebooks)
+        yield from (self.levels.codebooks, self.levels.taps, self.levels.mean, self.levels.weight, self.shape.codebooks)
         if self.shape.scales is not None:
             yield self.shape.scales
         yield torch.tensor(self.level_places, dtype=torch.float32)

@@ -28,7 +28,7 @@ def track_levels(quantizer: LevelVQ, exact: Tensor) -> tuple[Tensor, Tensor]:
     taps = quantizer.taps.transpose(2, 3).flip(1).flatten(1, 2)  # [L, n_taps * F, F], oldest first
     entries, offset = quantizer.codebooks.transpose(1, 2), -0.5 * quantizer.codebooks.square().sum(2)[:, None]
     place = torch.arange(n_books, device=exact.device)[:, None]
-    arriving = torch.cat([exact - quantizer.mean, exact.new_zeros(batch_size, n_books - 1, n_levels)], 1)
+    arriving = torch.cat([(exact - quantizer.mean) * quantizer.weight, exact.new_zeros(batch_size, n_books - 1, n_levels)], 1)
     past = exact.new_zeros(n_books, batch_size, quantizer.n_taps * n_levels)
     left = exact.new_zeros(n_books, batch_size, n_levels)
     codes, wanted = [], []

@@ -65,7 +65,7 @@ class SplitCodebooks(nn.Module):
         """Fit mean, codebooks and taps to levels [B, T, F]."""
         quantizer = self.quantizer[0].levels
         quantizer.mean.copy_(exact.mean((0, 1)))
-        rest = exact - quantizer.mean
+        rest = (exact - quantizer.mean) * quantizer.weight
         for k, codebook in enumerate(quantizer.codebooks):
             innovations = whitened(quantizer, k, rest)[:, quantizer.n_taps :].flatten(0, 1)
             kmeans(innovations, codebook, generator, iterations=6)
@@ -75,7 +75,8 @@ class SplitCodebooks(nn.Module):
                 fit_taps(quantizer, k, codebook[codes], rest)
             codes, _ = track(quantizer, k, rest)
             past = quantizer.initial_past(len(rest)).to(rest)[:, k]
-            rest = rest - predict_one(quantizer, k, codebook[codes], past) + (quantizer.mean if k == 0 else 0.0)
+            part = predict_one(quantizer, k, codebook[codes], past) - (quantizer.mean if k == 0 else 0.0)
+            rest = rest - part * quantizer.weight
         self.levels.continue_from_quantizer()
 
     @torch.no_grad()
@@ -174,7 +175,7 @@ def track(quantizer: LevelVQ, k: int, rest: Tensor) -> tuple[Tensor, Tensor]:
 def code_levels(quantizer: LevelVQ, exact: Tensor) -> CodedLevels:
     """Quantize levels [B, T, F] with all codebooks."""
     past = quantizer.initial_past(len(exact)).to(exact)
-    rest = (exact - quantizer.mean).detach()
+    rest = ((exact - quantizer.mean) * quantizer.weight).detach()
     codes, wanted, parts = [], [], []
     if not on_host(exact):
         all_codes, all_wanted = gpu_codebooks.track_levels(quantizer, exact)
@@ -186,7 +187,7 @@ def code_levels(quantizer: LevelVQ, exact: Tensor) -> CodedLevels:
         index, target = track(quantizer, k, rest)
         entries = nn.functional.embedding(index, quantizer.codebooks[k])
         part = predict_one(quantizer, k, entries, past[:, k])
-        rest = rest - part.detach() + (quantizer.mean.detach() if k == 0 else 0.0)
+        rest = rest - (part - (quantizer.mean if k == 0 else 0.0)).detach() * quantizer.weight
         codes.append(index)
         wanted.append(target)
         parts.append(part)
@@ -198,7 +199,7 @@ def predict_one(quantizer: LevelVQ, k: int, entries: Tensor, past: Tensor) -> Te
     known = torch.cat([past, entries], dim=1)
     windows = known.unfold(1, quantizer.n_taps + 1, 1)[..., :-1]  # [B, T, F, n_taps], oldest first
     taps = quantizer.taps[k].flip(0).permute(2, 0, 1).flatten(0, 1)  # [F * n_taps, F]
-    return entries + windows.flatten(-2) @ taps + (quantizer.mean if k == 0 else 0.0)
+    return (entries + windows.flatten(-2) @ taps) / quantizer.weight + (quantizer.mean if k == 0 else 0.0)
 
 
 def level_losses(coded: CodedLevels) -> Tensor:
@@ -328,7 +329,8 @@ def draw_lost(n_items: int, n_frames: int, share: float, generator: torch.Genera
 def draw_counts(recipe: Recipe, quantizer: SplitVQ, n_items: int, generator: torch.Generator) -> Tensor:
     """Draw how many level and shape codebooks each item uses: int64 [B, 2].
 
-    With `free_order` the two numbers are independent, which trains a decoder for any order of the prefix.
+    With `free_order` an item has up to one level codebook more or fewer than its prefix, and as many shape codebooks
+    fewer or more, which trains a decoder for other orders of the prefix.
     """
     full = torch.rand(n_items, generator=generator) < recipe.full_rate_probability
     options = torch.tensor(recipe.dropout_codebooks)
@@ -336,7 +338,8 @@ def draw_counts(recipe: Recipe, quantizer: SplitVQ, n_items: int, generator: tor
     counts = torch.where(full, torch.tensor(quantizer.n_codebooks), some)
     pairs = torch.tensor([quantizer.counts(int(k)) for k in counts])
     if recipe.free_order:
-        n_levels = torch.randint(1, len(quantizer.level_places) + 1, (n_items,), generator=generator)
+        n_levels = pairs[:, 0] + torch.randint(-1, 2, (n_items,), generator=generator)
+        n_levels = torch.minimum(n_levels.clamp(1, len(quantizer.level_places)), counts)
         n_levels = torch.where(full, pairs[:, 0], n_levels)
         pairs = torch.stack([n_levels, (counts - n_levels).clamp(0, len(quantizer.shape.codebooks))], 1)
     return pairs
