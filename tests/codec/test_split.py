@@ -141,6 +141,15 @@ def test_levels_are_clamped():
     assert float(levels.amax() - levels.amin()) <= RANGE_DB + 1e-9
 
 
+def test_slow_bands_have_one_level_per_frame():
+    torch.manual_seed(0)
+    frames = 0.1 * torch.randn(1, 9 * 960, dtype=torch.float64).unfold(1, 1920, 960)
+    plain = LevelAnalysis(960, 48_000, 3, 24, 3)(frames).unflatten(-1, (3, 27))
+    levels = LevelAnalysis(960, 48_000, 3, 24, 3, 10)(frames).unflatten(-1, (3, 27))
+    assert torch.equal(levels[..., 10:], plain[..., 10:])
+    assert torch.allclose(levels[..., :10], plain[..., :10].mean(-2, keepdim=True).expand_as(levels[..., :10]))
+
+
 @pytest.mark.parametrize("n_top", [0, 3])
 def test_bands_tile(n_top):
     edges = band_edges(50.0, 24, n_top)
@@ -159,16 +168,17 @@ def test_level_codes_need_no_older_frames_than_the_taps():
     assert torch.allclose(part, whole[:, :, 10:], atol=1e-6)
 
 
-def test_level_quantizer_takes_the_nearest_entry_in_closed_loop():
+@pytest.mark.parametrize("weight", [None, torch.tensor([0.5, 0.5, 1.0, 1.0, 1.0, 2.0])])
+def test_level_quantizer_takes_the_nearest_entry_in_closed_loop(weight):
     torch.manual_seed(1)
-    quantizer = LevelVQ(2, 16, 6, 3)
+    quantizer = LevelVQ(2, 16, 6, 3, weight)
     quantizer.codebooks.normal_(0, 5)
     levels = 10 * torch.randn(1, 12, 6, dtype=torch.float64) - 60
     codes = quantizer.encode(levels, quantizer.initial_past(1))
     parts = quantizer.predict(quantizer.entries(codes).double(), quantizer.initial_past(1))
     rest = levels.clone()
     for k in range(2):
-        error = (rest - parts[:, k])[0]  # what the entry left over
+        error = (rest - parts[:, k])[0] * quantizer.weight  # what the entry left over, in its units
         others = error[:, None] + quantizer.entries(codes)[0, k, :, None].double() - quantizer.codebooks[k].double()
         assert torch.equal(others.square().sum(-1).argmin(-1), codes[0, k])
         rest = rest - parts[:, k]

@@ -37,7 +37,7 @@ def train(recipe, packed, folder):
 
 def quantizer():
     torch.manual_seed(0)
-    found = LevelVQ(2, 16, 6, 3)
+    found = LevelVQ(2, 16, 6, 3, torch.tensor([0.5, 0.5, 1.0, 1.0, 1.0, 2.0]))
     found.codebooks.normal_(0, 5)
     return found
 
