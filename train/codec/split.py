@@ -288,10 +288,14 @@ def hear(codec: Codec, coded: CodedLevels, quantized: Tensor, n_books: Tensor, l
     return DecoderInputs(shape, levels, parts[:, 0], flags[:, None].expand(-1, kept.shape[1], -1) * kept)
 
 
-def core_audio(decoder: SplitDecoder, heard: DecoderInputs, noise: Tensor) -> Tensor:
-    """Return the core's output [B, 1, T * core_hop] including its last layer, like `SplitDecoder.forward` below 12 kHz."""
+def core_audio(decoder: SplitDecoder, heard: DecoderInputs, noise: Tensor, corrects: bool = True) -> Tensor:
+    """Return the core's output [B, 1, T * core_hop], like `SplitDecoder.forward` below 12 kHz.
+
+    Without `corrects`, the last layer leaves the levels as they are.
+    """
     state, config = decoder.initial_state(len(heard.shape)), decoder.config
     long, fine, share = decoder.coefficients(heard, noise, state)
+    share = share * corrects
     core = decoder.synthesize(long, fine, state, last=True)
     step = decoder.hop // config.steps
     targets = torch.cat([heard.levels.unflatten(-1, (config.steps, -1)), share], dim=-1).flatten(1, 2)
