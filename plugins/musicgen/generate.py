@@ -71,12 +71,12 @@ def stream_codes(
 ) -> Iterator[Tensor]:
     """Generate frames, yielding them as they are finished: blocks [B, K, t] after `prompt` [B, K, T_prompt] (not repeated).
 
-    K is the number of codebooks of the channels that `options` and prompt select. Music longer than
-    the model's `max_seconds` is made in windows, each of which continues the previous one, without
-    its first `stride_seconds`. A prompt that fills a window counts as earlier windows. Positions
-    restart in each window, and a melody is read at the window's position in the whole piece. (The
-    original computes the length of the last window in floating point and may need one more window
-    for a single frame; here frames are counted.)
+    K is the number of codebooks of all channels that `options` and prompt select.
+
+    Music longer than the model's `max_seconds` is made in windows. A window begins `stride_seconds` after the previous one, and
+    continues what they share. A prompt that fills a window counts as earlier windows. Positions restart in each window; a
+    melody is read at the window's position in the whole piece. The original computes the length of the last window in
+    floating point, and may need one more window for a single frame. Here frames are counted.
     """
     n_items = len(request.prompts)
     known = _known(lm, n_items, options.channels, prompt)
