@@ -212,5 +212,5 @@ def test_wrong_recipe_is_named(tmp_path, text, message):
 
 
 def test_learning_rate_warms_up_stays_and_decays(recipe):
-    shares = [step.schedule(recipe, at) for at in range(recipe.steps)]
+    shares = [step.learning_rate_share(recipe, at) for at in range(recipe.steps)]
     assert shares[0] < shares[2] == shares[19] == 1 > shares[-1] > 0

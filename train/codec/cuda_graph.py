@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from ..data.packed_audio import MIN_RMS, augment
+from ..engine.averaging import average_share, move_averages
 from .losses import reconstruction_losses, tile_loss
 from .recipe import Recipe
 from .split import SplitCodebooks, draw_counts, draw_lost, forward, level_losses, parts_of
 from .state import Run, trained_parameters
-from .step import DATA, DROPOUT, NOISE, generator_for, row_samples, schedule
+from .step import DATA, DROPOUT, NOISE, generator_for, learning_rate_share, row_samples
 
 NO_GENERATOR = torch.Generator()  # not used: codebooks on a GPU draw there
 N_CANDIDATES = 3  # windows drawn per item; the first that is not silent is used
@@ -69,7 +70,7 @@ class Inputs:
     n_books: Tensor  # int64 [B, 2]
     lost: Tensor  # bool [B, T]
     rate: Tensor  # share of the learning rates
-    average: Tensor  # step of the moving average of the weights
+    average: Tensor  # share of the new weights in their moving average
 
     def fill(self, values: Inputs) -> None:
         """Copy the values of another step."""
@@ -89,8 +90,8 @@ def draw_inputs(run: Run, audio: DeviceAudio, step: int) -> Inputs:
     starts = audio.draw(recipe.data.weights, (batch_size, n_samples), (recipe.seed, step, DATA))
     n_books = draw_counts(recipe, parts_of(run.codec)[2], batch_size, generator_for(recipe.seed, step, DROPOUT))
     lost = draw_lost(batch_size, n_frames, recipe.lost_share, generator_for(recipe.seed, step, NOISE))
-    decay = min(recipe.average_decay, (step + 2) / (step + 11))
-    return Inputs(starts, n_books, lost, torch.tensor(schedule(recipe, step)), torch.tensor(1 - decay))
+    shares = learning_rate_share(recipe, step), average_share(recipe.average_decay, step)
+    return Inputs(starts, n_books, lost, *(torch.tensor(share) for share in shares))
 
 
 def move_to(run: Run, device: torch.device) -> None:
@@ -100,11 +101,7 @@ def move_to(run: Run, device: torch.device) -> None:
     run.codec.to(device)
     run.codebooks.to(device)
     run.average = {name: value.to(device) for name, value in run.average.items()}
-    for optimizer in run.optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = torch.tensor(float(group["lr"]), device=device)
-            if "capturable" in group:
-                group["capturable"] = True
+    run.optimizers.prepare_for_graph(device)
 
 
 class GraphStep:
@@ -173,17 +170,8 @@ class GraphStep:
         for gradient in gradients:
             gradient.nan_to_num_(0.0, 0.0, 0.0)
         norm = torch.nn.utils.clip_grad_norm_(networks, run.recipe.clip_norm, foreach=True)
-        for optimizer in run.optimizers:
-            for group in optimizer.param_groups:
-                if isinstance(group["lr"], Tensor):
-                    group["lr"].copy_(group["full_lr"] * self.inputs.rate)
-                else:
-                    group["lr"] = group["full_lr"] * float(self.inputs.rate)
-            optimizer.step()
-        names = list(run.average)
-        difference = torch._foreach_sub([self.parameters[n].detach() for n in names], [run.average[n] for n in names])
-        torch._foreach_mul_(difference, self.inputs.average)
-        torch._foreach_add_([run.average[n] for n in names], difference)
+        run.optimizers.step(self.inputs.rate)
+        move_averages(run.average.values(), (self.parameters[name] for name in run.average), self.inputs.average)
         return norm
 
     @torch.no_grad()

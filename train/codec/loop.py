@@ -14,7 +14,7 @@ from ...codec.model import Codec
 from ..data.pack import pack_at
 from ..data.packed_audio import PackedAudio, validation_clips
 from ..engine import parallel
-from ..engine.metrics import log
+from ..engine.metrics import log, means
 from ..engine.plots import draw_curves
 from ..engine.steps import take_steps
 from .checkpoints import export_model, load_checkpoint, save_checkpoint
@@ -107,8 +107,7 @@ def observe(run: Run, output: Path, window: list[dict[str, float]], clips: dict[
     """After a step: log, validate and save if it is time. `window` is emptied when logged."""
     recipe, ends = run.recipe, ends or run.step == run.recipe.steps
     if run.step % LOG_EVERY == 0 or ends:
-        means = {name: round(sum(row[name] for row in window) / len(window), 5) for name in window[0]}
-        row: dict[str, Any] = {"step": run.step, "seconds": round(run.seconds), **means}
+        row: dict[str, Any] = {"step": run.step, "seconds": round(run.seconds), **means(window)}
         window.clear()
         validates = run.step % recipe.validate_every == 0 or ends
         if validates:

@@ -14,8 +14,9 @@ from ...codec.model import Codec
 from ...codec.modules.convnext import CausalStack
 from ...codec.quantize.residual import ResidualVQ
 from ...codec.quantize.split import SplitVQ
+from ..engine.averaging import average_share, move_averages
 from ..engine.hardware import has_bfloat16
-from ..engine.muon import Muon
+from ..engine.optimizers import Optimizers
 from .adversary import Adversary
 from .balancer import Balancer
 from .codebooks import CodebookTrainer
@@ -32,7 +33,7 @@ class Run:
     recipe: Recipe
     codec: Codec
     codebooks: CodebookTrainer | SplitCodebooks
-    optimizers: list[torch.optim.Optimizer]
+    optimizers: Optimizers
     adversary: Adversary | None = None
     balancer: Balancer = field(default_factory=lambda: Balancer(SHARES))
     average: dict[str, Tensor] = field(default_factory=dict)  # moving average of the trained parameters, by name
@@ -56,27 +57,16 @@ class Run:
             run.average = {name: p.detach().clone() for name, p in trained_parameters(codec)}
         return run
 
-    def parameters(self) -> list[Tensor]:
-        """Return all parameters that the optimizers change."""
-        return [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
-
     def network_parameters(self) -> list[Tensor]:
         """Return the parameters of the networks only."""
         own = {id(p) for p in self.codec.quantizer.parameters()}
-        return [p for p in self.parameters() if id(p) not in own]
-
-    def set_rate(self, share: float) -> None:
-        """Set the learning rate of every optimizer to `share` of its full value."""
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = share * group["full_lr"]
+        return [p for p in self.optimizers.parameters() if id(p) not in own]
 
     def update_average(self) -> None:
         """Move the average towards the weights, faster at first, so that it leaves its initial values."""
-        decay = min(self.recipe.average_decay, (self.step + 1) / (self.step + 10))
-        for name, parameter in trained_parameters(self.codec):
-            if name in self.average:
-                self.average[name].lerp_(parameter.detach(), 1 - decay)
+        parameters = dict(trained_parameters(self.codec))
+        share = average_share(self.recipe.average_decay, self.step)
+        move_averages(self.average.values(), (parameters[name] for name in self.average), share)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[Codec]:
@@ -104,7 +94,7 @@ def trained_parameters(codec: Codec) -> Iterator[tuple[str, nn.Parameter]]:
     return ((name, parameter) for name, parameter in codec.named_parameters() if parameter.requires_grad)
 
 
-def optimizers_for(recipe: Recipe, codec: Codec) -> list[torch.optim.Optimizer]:
+def optimizers_for(recipe: Recipe, codec: Codec) -> Optimizers:
     """Create AdamW; Muon for matrices inside blocks, if the recipe asks for it; and AdamW for the taps of levels.
 
     The taps are parameters of the quantizer. Their gradients are in squared decibels, so they have their own learning rate.
@@ -118,19 +108,8 @@ def optimizers_for(recipe: Recipe, codec: Codec) -> list[torch.optim.Optimizer]:
             continue
         inside = ".blocks." in name and parameter.dim() == 2
         (matrices if inside and recipe.muon_learning_rate else others).append(parameter)
-    rate, betas = recipe.learning_rate, (recipe.betas[0], recipe.betas[1])
-    group = {"params": others, "lr": rate, "full_lr": rate}
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW([group], betas=betas, weight_decay=recipe.weight_decay, fused=True)
-    ]
-    if matrices:
-        rate = recipe.muon_learning_rate
-        group = {"params": matrices, "lr": rate, "full_lr": rate}
-        optimizers.append(Muon([group], weight_decay=recipe.weight_decay))
-    if taps:
-        group = {"params": taps, "lr": recipe.taps_learning_rate, "full_lr": recipe.taps_learning_rate}
-        optimizers.append(torch.optim.AdamW([group], betas=betas, weight_decay=0.0, fused=True))
-    return optimizers
+    rates, betas = (recipe.muon_learning_rate, recipe.learning_rate), (recipe.betas[0], recipe.betas[1])
+    return Optimizers(matrices, others, rates, betas, recipe.weight_decay, taps, recipe.taps_learning_rate)
 
 
 def start_from(run: Run, model: Codec) -> None:

@@ -12,6 +12,7 @@ from ...codec.config import SplitConfig
 from ...codec.quantize.split import SplitVQ
 from ..data.packed_audio import PackedAudio, augment, generator_for
 from ..engine import parallel
+from ..engine.schedule import rate_share
 from .losses import reconstruction_losses, tile_loss
 from .recipe import Recipe
 from .split import SplitCodebooks, draw_counts, draw_lost, forward, level_losses
@@ -20,11 +21,9 @@ from .state import Run
 REVIVAL, DROPOUT, DATA, KMEANS, WINDOWS, NOISE = range(6)  # independent random streams of a step
 
 
-def schedule(recipe: Recipe, step: int) -> float:
-    """Return the factor of the learning rates at a step: it warms up, stays at 1, and falls linearly to zero at the end."""
-    warm = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
-    left = (recipe.steps - step) / recipe.decay_steps if recipe.decay_steps else 1.0
-    return warm * min(1.0, max(0.0, left))
+def learning_rate_share(recipe: Recipe, step: int) -> float:
+    """Return the factor of the learning rates at a step."""
+    return rate_share(step, recipe.steps, recipe.warmup_steps, recipe.decay_steps)
 
 
 def draw_codebooks(run: Run, generator: torch.Generator) -> Tensor:
@@ -73,8 +72,7 @@ def train_step(run: Run, batch: Tensor) -> dict[str, float]:
     n_parts = recipe.data.micro_batches
     if len(own) % n_parts:
         raise ValueError(f"{len(own)} rows of a batch do not share out over {n_parts} micro batches")
-    for optimizer in run.optimizers:
-        optimizer.zero_grad(set_to_none=True)
+    run.optimizers.zero_grad()
     rows: list[dict[str, float]] = []
     lessons: list[tuple[Tensor, ...]] = []
     for part, (audio, k) in enumerate(zip(own.chunk(n_parts), own_codebooks.chunk(n_parts), strict=True)):
@@ -170,13 +168,10 @@ def output_gradient(run: Run, losses: dict[str, Tensor], estimate: Tensor) -> Te
 
 def update_networks(run: Run) -> float:
     """Average, clip and apply the gradients; return their norm before clipping."""
-    parameters = run.parameters()
-    parallel.average_gradients(parameters)
+    parallel.average_gradients(run.optimizers.parameters())
     norm = torch.nn.utils.clip_grad_norm_(run.network_parameters(), run.recipe.clip_norm).item()
     if not math.isfinite(norm):
         raise FloatingPointError(f"step {run.step}: the gradient is not finite")
-    run.set_rate(schedule(run.recipe, run.step))
-    for optimizer in run.optimizers:
-        optimizer.step()
+    run.optimizers.step(learning_rate_share(run.recipe, run.step))
     run.update_average()
     return norm

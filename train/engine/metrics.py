@@ -21,6 +21,11 @@ def log(folder: Path, row: dict[str, Any]) -> None:
         stream.write(json.dumps(row).encode() + b"\n")
 
 
+def means(window: list[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each value over the rows of a window, rounded for the log."""
+    return {name: round(sum(row[name] for row in window) / len(window), 5) for name in window[0]}
+
+
 def read_rows(folder: Path) -> list[dict[str, Any]]:
     """Return the rows in the order of their steps, without incomplete lines and rows that a resumed run wrote again."""
     rows: list[dict[str, Any]] = []

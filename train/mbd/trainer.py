@@ -22,11 +22,13 @@ from ..data.pack import pack_at
 from ..data.packed_audio import PackedAudio, augment, generator_for, validation_clips
 from ..data.recipe import DataRecipe
 from ..engine import parallel
+from ..engine.averaging import average_share, move_averages
 from ..engine.checkpoints import load_module, save_module
 from ..engine.hardware import has_bfloat16
-from ..engine.metrics import log
+from ..engine.metrics import log, means
 from ..engine.optimizers import Optimizers
 from ..engine.plots import draw_curves
+from ..engine.schedule import rate_share
 from ..engine.steps import take_steps
 
 LOG_EVERY = 100  # steps
@@ -135,13 +137,8 @@ class MbdRun:
         parallel.average_gradients(parameters)
         for band in self.flow.bands:  # separately, so that a large gradient in one band does not slow the others
             torch.nn.utils.clip_grad_norm_(band.parameters(), recipe.clip_norm)
-        warm = min(1.0, (self.step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
-        left = (recipe.steps - self.step) / recipe.decay_steps if recipe.decay_steps else 1.0
-        self.optimizer.step(warm * min(1.0, left))
-        decay = min(recipe.average_decay, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            for mean, value in zip(self.average.parameters(), self.flow.parameters(), strict=True):
-                mean.lerp_(value, 1 - decay)
+        self.optimizer.step(rate_share(self.step, recipe.steps, recipe.warmup_steps, recipe.decay_steps))
+        move_averages(self.average.parameters(), self.flow.parameters(), average_share(recipe.average_decay, self.step))
         self.step += 1
 
     @torch.no_grad()
@@ -219,8 +216,7 @@ def _observe(
     """After a step: log, validate and save if it is time."""
     recipe, ends = run.recipe, ends or run.step == run.recipe.steps
     if run.step % LOG_EVERY == 0 or ends:
-        row: dict[str, Any] = {"step": run.step, "seconds": round(run.seconds)}
-        row |= {name: round(sum(found[name] for found in window) / len(window), 5) for name in window[0]}
+        row: dict[str, Any] = {"step": run.step, "seconds": round(run.seconds), **means(window)}
         window.clear()
         if run.step % recipe.validate_every == 0 or ends:
             row["valid"] = run.validate(clips)

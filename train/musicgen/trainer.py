@@ -19,10 +19,12 @@ from ...plugins.musicgen.config import MusicGenConfig
 from ...plugins.musicgen.lm import Conditions, MusicGenLM
 from ...plugins.musicgen.text import TextEncoder
 from ..engine import parallel
+from ..engine.averaging import average_share, move_averages
 from ..engine.checkpoints import load_module, save_module
 from ..engine.metrics import log
 from ..engine.optimizers import Optimizers
 from ..engine.plots import draw_curves
+from ..engine.schedule import rate_share
 from ..engine.steps import take_steps
 from .head_losses import HeadLosses
 from .token_windows import Batch, Caption, Pieces, WindowRecipe
@@ -88,14 +90,9 @@ class MusicGenRun:
         parameters = list(self.lm.parameters())
         parallel.average_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
-        warm = min(1.0, (self.step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
-        left = (recipe.steps - self.step) / recipe.decay_steps if recipe.decay_steps else 1.0
-        self.optimizer.step(warm * min(1.0, left))
+        self.optimizer.step(rate_share(self.step, recipe.steps, recipe.warmup_steps, recipe.decay_steps))
         if self.average is not None:
-            decay = min(recipe.average_decay, (self.step + 1) / (self.step + 10))
-            with torch.no_grad():
-                for mean, value in zip(self.average.parameters(), self.lm.parameters(), strict=True):
-                    mean.lerp_(value, 1 - decay)
+            move_averages(self.average.parameters(), self.lm.parameters(), average_share(recipe.average_decay, self.step))
         self.step += 1
         return [float(x) for x in nats]
 

@@ -18,6 +18,8 @@ from ..data.memory_maps import sample_rate_of
 from ..data.packed_audio import PackedAudio, generator_for, validation_clips
 from ..engine.checkpoints import load_module, save_module
 from ..engine.metrics import log
+from ..engine.optimizers import Optimizers
+from ..engine.schedule import rate_share
 from ..engine.steps import take_steps
 from .trained_prior import TrainedPrior
 
@@ -86,7 +88,7 @@ class PriorRun:
         torch.manual_seed(recipe.seed)
         self.recipe, self.codec, self.step, self.seconds = recipe, codec, 0, 0.0
         self.prior = TrainedPrior(codec.config.n_codebooks, codec.config.codebook_size, recipe.width)
-        self.optimizer = torch.optim.Adam(self.prior.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98), fused=True)
+        self.optimizer = Optimizers((), self.prior.parameters(), (0.0, recipe.learning_rate), (0.9, 0.98), weight_decay=0.0)
 
     def train_step(self, tokens: np.ndarray) -> float:
         """Update once, on a batch that depends only on the seed and the step; return nats per code."""
@@ -97,14 +99,11 @@ class PriorRun:
         n_codebooks = self._draw_codebooks(generator)
         rows = [tokens[i, :n_codebooks, a : a + n_frames].astype(np.int64) for i, a in zip(picks, firsts, strict=True)]
         books = torch.randperm(n_codebooks, generator=generator)[: recipe.n_books].tolist()
-        share = min(1.0, (self.step + 1) / recipe.warmup_steps) * (1 - self.step / recipe.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * share
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss = self.prior.loss(torch.from_numpy(np.stack(rows)), books).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.prior.parameters(), 1.0)
-        self.optimizer.step()
+        self.optimizer.step(rate_share(self.step, recipe.steps, recipe.warmup_steps, decay_steps=recipe.steps))
         self.step += 1
         return float(loss.detach())
 
