@@ -17,6 +17,7 @@ from ..format import Chunk, Header, Reader, read_v0
 from ..format.bytestream import look_ahead
 from ..format.files import input_stream, seekable
 from ..format.header import major_version
+from ..format.parts import chunks_within, decodable_samples
 from ..format.salvage import Salvage
 from ..format.timing import resampled_length
 from .audio_out import Output, write_audio
@@ -46,7 +47,7 @@ def decode_blocks(
     layout = Layout(header.channel_coding, header.channels)
     gain = np.float32(10 ** (header.output_gain / 5120))
     start, stop, skip = frames_of(span, codec, reader) if span else (0, None, header.pre_skip)
-    chunks = salvage or _cut_chunks(reader, start, stop)
+    chunks = salvage or chunks_within(reader, start, stop)
     if header.segment_length:
         blocks = _decode_segments(codec, chunks)
     else:
@@ -62,14 +63,6 @@ def decode_blocks(
 
     for block in trimmed((layout.join(b) for b in blocks), skip, header.hop_length, length):
         yield block * gain
-
-
-def _cut_chunks(reader: Reader, start: int, stop: int | None) -> Iterator[Chunk]:
-    """Return the chunks that hold the frames [start, stop); the first and the last are cut to this range."""
-    for chunk in reader.chunks(start, stop):
-        first = max(start - chunk.first_frame, 0)
-        codes = chunk.codes[:, first : None if stop is None else stop - chunk.first_frame]
-        yield dataclasses.replace(chunk, first_frame=chunk.first_frame + first, codes=codes)
 
 
 def _decode_stream(codec: Codec, blocks: Iterable[Coded], n_streams: int, start: int) -> Iterator[np.ndarray]:
@@ -210,9 +203,7 @@ def _decode_span(
 ) -> tuple[Iterator[np.ndarray], int]:
     """Return the audio blocks of a span at `rate`, and its length in samples."""
     header = reader.header
-    n_samples = reader.n_samples
-    if n_samples is None:  # the stream is truncated: use the length of its complete chunks
-        n_samples = max(0, reader.index.n_decodable(header) - header.pre_skip)
+    n_samples = decodable_samples(reader)
     original = reader.original_n_samples
     if original is None:
         original = resampled_length(n_samples, header.sample_rate, header.original_sample_rate)

@@ -10,6 +10,7 @@ from math import gcd
 import numpy as np
 
 from ..format import Header, Reader
+from ..format.parts import segments_within
 from ..format.timing import ceil_div
 from .model import Codec
 
@@ -56,12 +57,8 @@ def frames_of(span: Span, codec: Codec, reader: Reader) -> tuple[int, int | None
     header = reader.header
     first, last = span.first + header.pre_skip, span.last + header.pre_skip
     if header.segment_length:
-        starts = np.unique(reader.index.frames)[:-1]  # segment i starts at sample i * stride
-        overlapping = ceil_div(header.segment_length, header.segment_stride)
-        segment = max(0, min(first // header.segment_stride, len(starts) - 1) - overlapping)
-        after = last // header.segment_stride + 1
-        stop = int(starts[after]) if after < len(starts) else None
-        return int(starts[segment]), stop, first - segment * header.segment_stride
+        segment, start, stop = segments_within(reader, first, last)
+        return start, stop, first - segment * header.segment_stride
     frame = max(0, first // header.hop_length - codec.reach[0])
     # The decoder holds back samples that the next frames still change.
     return frame, _stop_frame(last, header, reader, codec), first - frame * header.hop_length

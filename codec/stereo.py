@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..format import ChannelCoding
-from ..format.edit import share_codebooks
+from ..format.streams import share_codebooks, stream_count
 from .config import CodecConfig
 
 
@@ -21,7 +21,7 @@ class Layout:
     @property
     def n_streams(self) -> int:
         """Number of signals that the codec processes in parallel."""
-        return 2 if self.coding in (ChannelCoding.LEFT_RIGHT, ChannelCoding.MID_SIDE) else 1
+        return stream_count(self.coding)
 
     def split(self, block: np.ndarray, codec_channels: int) -> np.ndarray:
         """Convert audio [C, n] to the codec's input [S, codec_channels, n]."""

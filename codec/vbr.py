@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,12 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..format import Chunk, Entropy, Header
-from ..format.chunk import encode_codes
-from ..format.edit import share_codebooks
-from ..format.entropy.rangecoder import STATE_BYTES
-from ..format.schema import INDEX_ENTRY
-from ..format.trailer import Index, Trailer
+from ..format import Chunk, Header
+from ..format.sizes import chunk_bytes, chunk_overhead_bytes, empty_stream_bytes
+from ..format.streams import all_shares
 from . import rate
 from .model import Codec
 from .stereo import Layout
@@ -53,9 +49,7 @@ class Allocator:
         self._codec, self._layout, self._target = codec, layout, target
         self._choice, self._header = _choice(codec, layout, header, chunk_frames), header
         self._before: int | None = None  # the level of the previous stretch
-        self._bits = 8.0 * (
-            len(header.to_bytes()) + len(Trailer(0, 0, 0, Index.of(0, [], [])).to_bytes())
-        )  # written so far, including header and trailer
+        self._bits = 8.0 * empty_stream_bytes(header)  # written so far, including header and trailer
         self._frames = 0
         lowest = float(self._choice.bits_per_frame[0] * config_rate(codec)) / 1000
         if target.kbps is not None and target.kbps < lowest:
@@ -114,7 +108,7 @@ class Allocator:
             for start in range(int(edges[first]), int(edges[last]), self._choice.chunk_frames):
                 stop = min(start + self._choice.chunk_frames, int(edges[last]))
                 chunk = Chunk(0, _taken(codes[:, start:stop], self.codebooks, level), level)
-                bits += 8 * (len(encode_codes(chunk, self._header, 0)) + INDEX_ENTRY.itemsize)
+                bits += 8 * chunk_bytes(chunk, self._header)
         return float(bits)
 
     def _edges(self, n_frames: int) -> rate.Edges:
@@ -153,26 +147,9 @@ def _taken(codes: NDArray[np.uint16], have: rate.Codebooks, want: rate.Codebooks
 
 def _choice(codec: Codec, layout: Layout, header: Header, chunk_frames: int) -> rate.Choice:
     config = codec.config
-    if layout.n_streams == 1:
-        levels: tuple[rate.Codebooks, ...] = tuple((k,) for k in range(1, config.n_codebooks + 1))
-    else:
-        totals = range(2, 2 * config.n_codebooks + 1)
-        levels = tuple(dict.fromkeys(share_codebooks(total, layout.coding, config.n_codebooks) for total in totals))
+    levels = all_shares(layout.coding, config.n_codebooks)
     bits = np.array([header.bits * sum(level) for level in levels], float)
-    return rate.Choice(levels, bits, 8.0 * _head_bytes(header), chunk_frames)
-
-
-def _head_bytes(header: Header) -> int:
-    """Return the bytes of a chunk without its codes, plus its index entry."""
-    n_streams = header.n_streams
-    chunk = Chunk(0, np.zeros((n_streams, 8), np.uint16), (1,) * n_streams)
-    raw = dataclasses.replace(header, entropy=Entropy.RAW, prior=b"")
-    return (
-        len(encode_codes(chunk, raw, 0))
-        - n_streams * header.bits
-        + INDEX_ENTRY.itemsize
-        + (STATE_BYTES if header.entropy else 0)
-    )
+    return rate.Choice(levels, bits, 8.0 * chunk_overhead_bytes(header), chunk_frames)
 
 
 def windows(

@@ -29,6 +29,7 @@ from .files import FileLike, output_stream
 from .header import Header, major_version
 from .reader import Reader
 from .schema import DIGEST_SIZE, ChannelCoding
+from .streams import stream_count
 from .v0 import BITS, SegmentCoder, V0File, read_v0
 from .writer import Writer
 
@@ -294,6 +295,6 @@ def _header_for(codes: object, array: NDArray[Any], header: Header | None, field
     if "sample_rate" in fields:
         fields = {"original_sample_rate": fields["sample_rate"]} | fields
     if "max_codebooks" not in fields and array.ndim == 2:
-        streams = 2 if fields.get("channel_coding") in (ChannelCoding.LEFT_RIGHT, ChannelCoding.MID_SIDE) else 1
-        fields = fields | {"max_codebooks": max(timing.ceil_div(len(array), streams), 1)}
+        n_streams = stream_count(fields.get("channel_coding", ChannelCoding.MONO))
+        fields = fields | {"max_codebooks": max(timing.ceil_div(len(array), n_streams), 1)}
     return Header(**fields)

@@ -19,31 +19,14 @@ from .chunk import Chunk
 from .entropy.installed_priors import load_prior
 from .errors import MissingPrior
 from .header import Header
+from .parts import chunks_within, decodable_samples, overlapping_segments, segments_within
 from .reader import Reader
-from .schema import ChannelCoding, Entropy
+from .schema import Entropy
+from .streams import share_codebooks
 from .timing import ceil_div, nominal_kbps, resampled_length
 from .writer import Writer
 
-SIDE_SHARE = 4  # the side stream gets one of this many codebooks
 CONTEXT_SECONDS = 2  # kept before a cut, so that the decoder's state has settled at the first sample of the part
-
-
-def share_codebooks(total: int, coding: ChannelCoding, max_codebooks: int) -> tuple[int, ...]:
-    """Divide `total` codebooks among the streams: equally for left and right, three quarters for mid.
-
-    Returns the K of each stream. Raises ValueError if a stream would get none.
-    """
-    if coding in (ChannelCoding.MONO, ChannelCoding.JOINT):
-        ks: tuple[int, ...] = (min(total, max_codebooks),)
-    elif coding is ChannelCoding.LEFT_RIGHT:
-        ks = (min(total // 2, max_codebooks),) * 2
-    else:
-        total = min(total, 2 * max_codebooks)
-        side = max(1, total // SIDE_SHARE, total - max_codebooks)
-        ks = (total - side, side)
-    if min(ks) < 1:
-        raise ValueError(f"{total} codebooks are too few for {len(ks)} streams")
-    return ks
 
 
 def codebooks_for(header: Header, kbps: float) -> tuple[int, ...]:
@@ -100,9 +83,8 @@ def cut(reader: Reader, output: BinaryIO, start: Fraction, duration: Fraction | 
     Little is read after the part. Raises ValueError if the stream has no such part; on a pipe this may
     become known only at its end, when the output already has a header, but no END chunk.
     """
-    header, n_samples = reader.header, reader.n_samples
-    if n_samples is None and reader.n_frames is not None:
-        n_samples = max(0, reader.index.n_decodable(header) - header.pre_skip)
+    header = reader.header
+    n_samples = reader.n_samples if reader.n_frames is None else decodable_samples(reader)
     first = round(start * header.sample_rate)
     last = None if duration is None else round((start + duration) * header.sample_rate)
     _check_part(header, n_samples, first, last)
@@ -141,7 +123,7 @@ def cat(readers: Sequence[Reader], output: BinaryIO) -> Writer:
         for i, reader in enumerate(readers):
             skip, hop, known = reader.header.pre_skip, header.hop_length, reader.n_samples
             stop = None if known is None else ceil_div(skip + known, hop)
-            for chunk in _between(reader, skip // hop if i else 0, stop):
+            for chunk in _from_frame(reader, skip // hop if i else 0, stop):
                 writer.append_chunk(chunk)
             n_frames = reader.n_frames if stop is None else stop
             assert n_frames is not None and reader.n_samples is not None  # both are known after the last chunk
@@ -175,25 +157,19 @@ def _part(reader: Reader, first: int, last: int | None) -> tuple[int, Iterable[C
         stop = None if last is None else ceil_div(last, header.hop_length) + 1
         if stop is not None and n_frames is not None and stop >= n_frames:
             stop = None
-        return frame * header.hop_length, _between(reader, frame, stop)
-    overlapping = ceil_div(header.segment_length, header.segment_stride)
-    segment = first // header.segment_stride
-    after = None if last is None else ceil_div(last, header.segment_stride)
+        return frame * header.hop_length, _from_frame(reader, frame, stop)
     if n_frames is None:
-        segment = max(0, segment - overlapping)
+        segment = max(0, first // header.segment_stride - overlapping_segments(reader))
+        after = None if last is None else ceil_div(last, header.segment_stride)
         return segment * header.segment_stride, _chunks_between(reader, segment, after)
-    starts = np.unique(reader.index.frames)[:-1]
-    segment = max(0, min(segment, len(starts) - 1) - overlapping)
-    stop = int(starts[after]) if after is not None and after < len(starts) else None
-    return segment * header.segment_stride, _between(reader, int(starts[segment]), stop)
+    segment, start, stop = segments_within(reader, first, last)
+    return segment * header.segment_stride, _from_frame(reader, start, stop)
 
 
-def _between(reader: Reader, start: int, stop: int | None) -> Iterable[Chunk]:
-    """Yield the frames [start, stop) as chunks, with the first and last chunk cut to fit. Frame numbers count from `start`."""
-    for chunk in reader.chunks(start, stop):
-        skip = max(start - chunk.first_frame, 0)
-        codes = chunk.codes[:, skip : None if stop is None else stop - chunk.first_frame]
-        yield dataclasses.replace(chunk, first_frame=chunk.first_frame + skip - start, codes=codes)
+def _from_frame(reader: Reader, start: int, stop: int | None) -> Iterable[Chunk]:
+    """Yield the frames [start, stop) as chunks whose frame numbers count from `start`."""
+    for chunk in chunks_within(reader, start, stop):
+        yield dataclasses.replace(chunk, first_frame=chunk.first_frame - start)
 
 
 def _chunks_between(reader: Reader, start: int, stop: int | None) -> Iterable[Chunk]:

@@ -26,13 +26,8 @@ from .schema import (
     Provenance,
     parse,
 )
+from .streams import stream_count
 
-N_STREAMS = {
-    ChannelCoding.MONO: 1,
-    ChannelCoding.LEFT_RIGHT: 2,
-    ChannelCoding.MID_SIDE: 2,
-    ChannelCoding.JOINT: 1,
-}
 CHUNK_SECONDS = 5  # default: the 36 bytes of framing per chunk are then 3.8 % of the payload at 1.5 kbps, 1 % at 6 kbps
 
 
@@ -73,7 +68,7 @@ class Header:
     @property
     def n_streams(self) -> int:
         """Number of token streams in each chunk."""
-        return N_STREAMS[self.channel_coding]
+        return stream_count(self.channel_coding)
 
     @property
     def bits(self) -> int:
@@ -195,7 +190,7 @@ def parse_header(data: bytes) -> Header:
     if crc32c(body) != stored:
         raise DamagedHeader(len(body), f"the header's CRC is {stored:08x}, its bytes give {crc32c(body):08x}")
     found = parse(HEADER, body, 0)
-    if found.n_streams != N_STREAMS[found.channel_coding]:
+    if found.n_streams != stream_count(found.channel_coding):
         raise Corrupt(offset_of("n_streams"), f"{found.n_streams} streams do not fit {found.channel_coding.name}")
     values = {field.name: found[field.name] for field in fields(Header)}
     values["tags"] = tuple((key, value) for key, _, value in (tag.partition("=") for tag in found.tags))
