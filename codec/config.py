@@ -209,7 +209,7 @@ class HybridConfig(Strict):
 
 @dataclass(frozen=True, slots=True)
 class SplitConfig(Strict):
-    """Levels first, then the shape relative to decoded levels (see modules/split.py)."""
+    """Levels first, then the shape relative to decoded levels (see modules/split_encoder.py)."""
 
     kind: ClassVar[str] = "split"
     hop_length: int = 960  # samples per frame

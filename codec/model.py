@@ -50,8 +50,8 @@ class Codec(nn.Module):
     @property
     def reach(self) -> tuple[int, int]:
         """How many frames before and after its own frame a decoded sample depends on."""
-        own: tuple[int, int] | None = getattr(self.decoder, "reach", None)
-        return own or (self.config.architecture.decoder_context, self.config.architecture.decoder_lookahead)
+        reach: tuple[int, int] = self.decoder.reach
+        return reach
 
     def with_decoder(self, decoder: nn.Module) -> Codec:
         """Return this codec with another decoder (protocols.Decoder). Encoder and codebooks are shared."""

@@ -28,6 +28,11 @@ class Encoder(Protocol):
 class Decoder(Protocol):
     """Latents to audio, for a whole signal or block by block."""
 
+    @property
+    def reach(self) -> tuple[int, int]:
+        """How many frames before and after its own frame a decoded sample depends on."""
+        ...
+
     def initial_state(self, batch_size: int, first_frame: int = 0) -> Any:
         """Return the state of a stream before its first frame, which has the number `first_frame` in the whole signal."""
         ...

@@ -64,7 +64,7 @@ def _flow(codec: Codec, path: Path, steps: int | None, seed: int) -> FlowDecoder
     flow, config, first = load_flow(path, codec.token_space), codec.config, codec.decoder
     if (flow.config.hop_length, flow.config.dimension) != (config.hop_length, config.dimension) or config.channels != 1:
         raise CheckpointError(f"{path}: its frames are not those of {config.name}")
-    return FlowDecoder(first, flow, steps, seed, codec.reach)  # type: ignore[arg-type]
+    return FlowDecoder(first, flow, steps, seed)  # type: ignore[arg-type]
 
 
 def _published(codec: Codec, path: Path, steps: int | None, seed: int, progress: Progress | None) -> WholeDecoder:

@@ -218,16 +218,14 @@ class FlowDecoder(nn.Module):
         flow: MultiBandFlow,
         steps: int | None = None,
         seed: int = 0,
-        first_reach: tuple[int, int] = (0, 0),
     ) -> None:
-        """`first_reach` is the reach of the convolutional decoder; see `Codec.reach`."""
         super().__init__()
         self.first, self.flow = first, flow
         self.steps = flow.config.steps if steps is None else steps
         self.noise = ItemNoise([seed])
         # A frame's audio comes from the windows around it, and each window sees the audio of frames around its own.
         context = self.steps * flow.config.depth * (flow.config.kernel_size - 1)
-        self.reach = first_reach[0] + context + 2, first_reach[1] + 2
+        self.reach = first.reach[0] + context + 2, first.reach[1] + 2
         window = sine_window(flow.block).float()[flow.block // 2 : flow.block]
         self.register_buffer("edge", window.square().reciprocal(), persistent=False)
 

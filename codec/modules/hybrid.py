@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ..config import HybridConfig
 from .convnext import CausalStack
+from .linear_latents import LinearLatentDecoder, LinearLatentEncoder
 from .spectral import fine_basis, mdct_basis, overlap_add, sine_window
 
 COMPAND_GAIN = 3.0  # scales typical bins to about unit variance, where the quantizer starts
@@ -62,7 +63,7 @@ class DecoderState:
     n_frames: int = 0  # decoded so far
 
 
-class HybridEncoder(nn.Module):
+class HybridEncoder(LinearLatentEncoder):
     """Audio [B, 1, N] -> latents [B, D, T] with T = ceil(N / hop)."""
 
     window: Tensor
@@ -90,15 +91,6 @@ class HybridEncoder(nn.Module):
         with torch.no_grad():
             self.out.weight.mul_(0.3)
             self.skip.weight.copy_(torch.eye(dimension, self.low_bins))
-
-    @torch.no_grad()
-    def change_basis(self, basis: Tensor) -> list[Tensor]:
-        """Change the basis of latents z to `basis` [D, D] @ z; returns the parameters that changed."""
-        assert self.out.bias is not None
-        changed = [self.out.weight, self.out.bias, self.skip.weight]
-        for parameter in changed:
-            parameter.copy_(basis.to(parameter.dtype) @ parameter)
-        return changed
 
     def initial_state(self, batch_size: int) -> EncoderState:
         """Return the state before the first sample: silence."""
@@ -147,7 +139,7 @@ def _log_power(spectrum: Tensor) -> Tensor:
     return (spectrum.real.square() + spectrum.imag.square() + MAGNITUDE_FLOOR).log()
 
 
-class HybridDecoder(nn.Module):
+class HybridDecoder(LinearLatentDecoder):
     """Latents [B, D, T] -> audio [B, 1, T * hop]."""
 
     basis: Tensor
@@ -157,7 +149,7 @@ class HybridDecoder(nn.Module):
     def __init__(self, config: HybridConfig, dimension: int) -> None:
         super().__init__()
         self.hop, self.low_bins, self.lookahead = config.hop_length, config.low_bins, config.lookahead
-        self.dimension = dimension
+        self.config, self.dimension, self.n_latents_read = config, dimension, 1 + config.lookahead
         self.register_buffer("basis", mdct_basis(self.hop).float(), persistent=False)
         fine = fine_basis(self.hop, config.fine_blocks).float() if config.fine_blocks else torch.zeros(0, 2 * self.hop)
         self.register_buffer("fine_basis", fine, persistent=False)
@@ -172,14 +164,10 @@ class HybridDecoder(nn.Module):
         with torch.no_grad():
             self.skip.weight.copy_(torch.eye(self.low_bins, dimension))
 
-    @torch.no_grad()
-    def change_basis(self, inverse: Tensor) -> list[Tensor]:
-        """Accept latents in another basis, where `inverse` [D, D] leads back; returns the parameters that changed."""
-        inverse = inverse.to(self.skip.weight.dtype)
-        self.skip.weight.copy_(self.skip.weight @ inverse)
-        for inner in self.inp.weight.split(self.dimension, dim=1)[: 1 + self.lookahead]:
-            inner.copy_(inner @ inverse)
-        return [self.skip.weight, self.inp.weight]
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Number of frames before and after its own frame that a decoded sample depends on."""
+        return self.config.decoder_context, self.config.decoder_lookahead
 
     def initial_state(self, batch_size: int, first_frame: int = 0) -> DecoderState:
         """Return the state before the first frame, which may have any number."""

@@ -171,6 +171,11 @@ class SeanetDecoder(_Seanet):
             self.layers.extend([up, *self._residual_blocks(width)])
         self.layers.append(conv(config, width, channels, config.last_kernel_size, elu_alpha=alpha))
 
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Number of frames before and after its own frame that a decoded sample depends on."""
+        return self.config.decoder_context, self.config.decoder_lookahead
+
     def forward(self, latents: Tensor, state: list[Any] | None = None, last: bool = True) -> Tensor:
         """Decode a whole signal, or its next block if `state` is given, which is updated in place.
 

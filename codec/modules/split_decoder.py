@@ -1,4 +1,4 @@
-"""The decoder of a split codec (see split.py): from levels, shape and noise to audio."""
+"""The decoder of a split codec (see split_encoder.py): from levels, shape and noise to audio."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from ..config import SplitConfig
 from .convnext import CausalStack
 from .levels import FLOOR_DB, LevelVQ, band_edges, band_means
+from .linear_latents import LinearLatentDecoder
 from .noise import frame_noise
 from .spectral import fine_basis, mdct_basis, overlap_add, sine_window
 from .split_encoder import SHAPE_GAIN, Envelope, level_features
@@ -51,7 +52,7 @@ class DecoderInputs:
     flags: Tensor  # [B, T, 2]
 
 
-class SplitDecoder(nn.Module):
+class SplitDecoder(LinearLatentDecoder):
     """Latents [B, D + L * F + 2, T] of SplitVQ -> audio [B, 1, T * hop]."""
 
     basis: Tensor
@@ -79,15 +80,6 @@ class SplitDecoder(nn.Module):
         self.correction = LevelCorrection(config)
         with torch.no_grad():
             self.skip.weight.copy_(torch.eye(low, dimension))
-
-    @torch.no_grad()
-    def change_basis(self, inverse: Tensor) -> list[Tensor]:
-        """Accept shapes in another basis, where `inverse` [D, D] leads back; returns the parameters that changed."""
-        inverse = inverse.to(self.skip.weight.dtype)
-        self.skip.weight.copy_(self.skip.weight @ inverse)
-        inner = self.inp.weight[:, : self.dimension]
-        inner.copy_(inner @ inverse)
-        return [self.skip.weight, self.inp.weight]
 
     @property
     def reach(self) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from torch import Tensor
 from ..config import SplitConfig
 from .convnext import CausalStack
 from .levels import LevelAnalysis, LevelVQ, band_edges
+from .linear_latents import LinearLatentEncoder
 from .spectral import mdct_basis
 
 SHAPE_GAIN = 2.0  # scales typical bins to about unit variance, where the quantizer starts
@@ -83,7 +84,7 @@ class Envelope(nn.Module):
         return amplitude.repeat_interleave(self.per_step, dim=2).flatten(-2)
 
 
-class SplitEncoder(nn.Module):
+class SplitEncoder(LinearLatentEncoder):
     """Audio [B, 1, N] -> latents [B, D + L, T] with T = ceil(N / hop): the shape, and the codes of the levels."""
 
     window: Tensor
@@ -111,15 +112,6 @@ class SplitEncoder(nn.Module):
         with torch.no_grad():
             self.out.weight[: config.low_bins].mul_(0.03)  # the network starts in the dimensions that carry no bin
             self.skip.weight.copy_(torch.eye(dimension, config.low_bins))
-
-    @torch.no_grad()
-    def change_basis(self, basis: Tensor) -> list[Tensor]:
-        """Change the basis of shapes z to `basis` [D, D] @ z; returns the parameters that changed."""
-        assert self.out.bias is not None
-        changed = [self.out.weight, self.out.bias, self.skip.weight]
-        for parameter in changed:
-            parameter.copy_(basis.to(parameter.dtype) @ parameter)
-        return changed
 
     def initial_state(self, batch_size: int) -> EncoderState:
         """Return the state before the first sample: silence."""

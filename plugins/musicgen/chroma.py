@@ -47,7 +47,10 @@ def chroma(wav: Tensor, sample_rate: int, n_chroma: int = 12, n_fft: int = N_FFT
 
 
 def melody_classes(wav: Tensor, sample_rate: int, n_chroma: int = 12, n_fft: int = N_FFT) -> Tensor:
-    """Return pitch classes as int64 [F], with -1 for silence: frames below SILENCE times the power of the loudest."""
+    """Return pitch classes as int64 [F], with -1 for silence: frames below SILENCE times the power of the loudest.
+
+    The rule is relative, so a quiet recording has the same melody as a loud one. Training and inference use it alike.
+    """
     power = _chroma_power(wav, sample_rate, n_chroma, n_fft)
     total = power.sum(dim=0)
     return torch.where((total > SILENCE * total.max()) & (total > 0), power.argmax(dim=0), -1)

@@ -29,7 +29,7 @@ def test_nothing_changes_but_the_quantizers_view(run, batches):
     with torch.no_grad():
         latents = run.codec.encoder(batches[0])
         before = run.codec.decoder(latents)
-    latent_basis.fit_metric(run, batches)
+    latent_basis.change_latent_basis(run, batches)
     with torch.no_grad():
         assert not torch.allclose(run.codec.encoder(batches[0]), latents, atol=1e-2)
         assert (run.codec.decoder(run.codec.encoder(batches[0])) - before).norm() < 1e-4 * before.norm()
@@ -39,7 +39,7 @@ def test_the_averaged_weights_compute_what_they_did(recipe, packed, tmp_path, ba
     recipe = dataclasses.replace(recipe, steps=20, average_decay=0.9)
     run = loop.train(recipe, packed, tmp_path, report=lambda line: None)
     outputs = []
-    for change in (lambda: None, lambda: latent_basis.fit_metric(run, batches)):
+    for change in (lambda: None, lambda: latent_basis.change_latent_basis(run, batches)):
         change()
         with run.averaged() as codec, torch.no_grad():
             outputs.append(codec.decoder(codec.encoder(batches[0])))
@@ -65,4 +65,4 @@ def test_other_architectures_are_refused(recipe, packed, batches):
     run = Run.new(Recipe(codec=codec, data=recipe.data, kmeans_seconds=8.0))
     start_codebooks(run, PackedAudio.open(packed, "train", 1))
     with pytest.raises(ValueError, match="the seanet architecture cannot"):
-        latent_basis.fit_metric(run, batches)
+        latent_basis.change_latent_basis(run, batches)

@@ -158,7 +158,7 @@ def test_latents_in_the_losses_basis_compute_what_they_did(split_recipe, packed,
         latents, _, decode = split.coded_shape(run.codec, batches[0], 4)
         before, _ = decode(latents)
         level_books = run.codec.quantizer.levels.codebooks.clone()
-    latent_basis.fit_metric(run, batches)
+    latent_basis.change_latent_basis(run, batches)
     start_codebooks(run, data)
     with torch.no_grad():
         moved, _, decode = split.coded_shape(run.codec, batches[0], 4)

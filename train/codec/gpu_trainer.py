@@ -13,7 +13,7 @@ from ...codec.model import Codec
 from ...codec.quantize.split import SplitVQ
 from ..data.packed_audio import PackedAudio, augment
 from .cuda_graph import DeviceAudio, GraphStep, Inputs, draw_inputs
-from .latent_basis import fit_metric
+from .latent_basis import change_latent_basis
 from .recipe import Recipe
 from .split import SplitCodebooks
 from .state import Run
@@ -85,7 +85,7 @@ class GpuTrainer:
 
     def _change_basis(self) -> None:
         forget_searches(self.run.codec)
-        fit_metric(self.run, self._batches(METRIC_BATCHES))
+        change_latent_basis(self.run, self._batches(METRIC_BATCHES))
         self._start_codebooks()
         forget_searches(self.run.codec)
 

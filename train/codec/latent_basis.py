@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...codec.modules.linear_latents import LinearLatentDecoder, LinearLatentEncoder
 from .losses import reconstruction_losses
 from .split import SplitCodebooks, coded_shape
 from .state import Run, trained_parameters
@@ -64,14 +65,13 @@ def basis_of(sensitivity: Tensor, energy: Tensor) -> Tensor:
     return root * (energy.trace() / (root @ energy @ root.T).trace()).sqrt()
 
 
-def fit_metric(run: Run, batches: Iterable[Tensor]) -> None:
+def change_latent_basis(run: Run, batches: Iterable[Tensor]) -> None:
     """Move the latents of `run` into the basis of their loss; the codebooks must then be started again.
 
     Raises ValueError for architectures whose outer layers are not plain linear ones.
     """
-    encoder: Any = run.codec.encoder
-    decoder: Any = run.codec.decoder
-    if not hasattr(encoder, "change_basis") or not hasattr(decoder, "change_basis"):
+    encoder, decoder = run.codec.encoder, run.codec.decoder
+    if not isinstance(encoder, LinearLatentEncoder) or not isinstance(decoder, LinearLatentDecoder):
         raise ValueError("metric_steps: the seanet architecture cannot change the basis of its latents")
     basis = basis_of(*sensitivity(run, batches))
     inverse = torch.linalg.inv(basis)

@@ -22,7 +22,7 @@ from .codebooks import perplexity
 from .cuda_graph import move_to
 from .examples import write_examples
 from .gpu_trainer import GpuTrainer, device_of, host_copy
-from .latent_basis import fit_metric
+from .latent_basis import change_latent_basis
 from .losses import reconstruction_losses, si_sdr, tile_loss
 from .recipe import Recipe
 from .split import decimated
@@ -98,7 +98,7 @@ class CpuTrainer:
     def take(self, batch: Tensor) -> dict[str, float]:
         """Run one step; return its losses by name."""
         if self.run.step in self.run.recipe.metric_steps:
-            fit_metric(self.run, (self.draw(METRIC_DRAWS + i) for i in range(METRIC_BATCHES)))
+            change_latent_basis(self.run, (self.draw(METRIC_DRAWS + i) for i in range(METRIC_BATCHES)))
             start_codebooks(self.run, self.data)
         return train_step(self.run, batch)
 

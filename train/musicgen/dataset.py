@@ -22,16 +22,16 @@ import numpy as np
 import torch
 
 from ...codec.model import Codec
-from ...plugins.musicgen.chroma import chroma
+from ...plugins.musicgen.chroma import melody_classes
 from ..data.sources import Source
 from .compose import SECONDS, compose
 from .labels import Labels, Piece
 from .recorded import music_sources, read_cut, recorded
 from .render import Renderer, Rendering
+from .token_windows import NO_MELODY
 
 N_CODEBOOKS = 4
 CHROMA_FFT = 8192  # samples; one frame per quarter of this
-NO_MELODY, MIN_MELODY_DB = 255, -60.0
 BATCH = 4  # pieces that a worker makes at once
 VALID_ONE_IN = 50
 CODES, CHANNELS, MELODY, PIECES = "codes.npy", "channels.npy", "melody.npy", "pieces.jsonl"
@@ -93,18 +93,12 @@ def read_rows(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def melody_classes(wav: np.ndarray | None, sample_rate: int, n_samples: int) -> np.ndarray:
-    """Return the strongest pitch class of each frame of [N], uint8 [F]; NO_MELODY if it is quiet or `wav` is None."""
-    hop = CHROMA_FFT // 4
+def stored_melody(wav: np.ndarray | None, sample_rate: int, n_samples: int) -> np.ndarray:
+    """Return the melody of [N] as it is stored: the pitch class of each frame, uint8 [F]; NO_MELODY if silent or None."""
     if wav is None:
-        return np.full(n_samples // hop + 1, NO_MELODY, np.uint8)
-    classes = chroma(torch.from_numpy(wav), sample_rate, n_fft=CHROMA_FFT).argmax(dim=1).numpy().astype(np.uint8)
-    power = np.pad(wav.astype(np.float64) ** 2, CHROMA_FFT // 2)
-    sums = np.concatenate([[0.0], np.cumsum(power)])
-    starts = np.arange(len(classes)) * hop
-    level = (sums[starts + CHROMA_FFT] - sums[starts]) / CHROMA_FFT
-    classes[level < 10 ** (MIN_MELODY_DB / 10)] = NO_MELODY
-    return classes
+        return np.full(n_samples // (CHROMA_FFT // 4) + 1, NO_MELODY, np.uint8)
+    classes = melody_classes(torch.from_numpy(wav), sample_rate, n_fft=CHROMA_FFT)
+    return torch.where(classes < 0, NO_MELODY, classes).numpy().astype(np.uint8)
 
 
 def _settings(hours: float, seed: int, codec: Codec, soundfonts: list[Path], recorded_hours: float) -> Row:
@@ -187,7 +181,7 @@ class _Worker:
             n_channels, n_samples = item.mix.shape
             self.codes[index, :n_channels] = codes[at : at + n_channels]
             self.channels[index] = n_channels
-            self.melody[index] = melody_classes(item.melody, rate, n_samples)
+            self.melody[index] = stored_melody(item.melody, rate, n_samples)
             at += n_channels
         for array in (self.codes, self.channels, self.melody):
             array.flush()

@@ -20,7 +20,7 @@ from ...plugins.musicgen.config import MusicGenConfig
 from ...plugins.musicgen.text import TextEncoder
 from ..data.packed_audio import EmptyData
 
-NO_MELODY = 255
+NO_MELODY = 255  # in melody.npy, for frames in which no melody sounds
 Caption = Callable[[Mapping[str, Any], random.Random], str]  # from the labels of a piece to a description in words
 
 

@@ -8,7 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import soundfile
+import torch
 from ecdc.cli.main import main
+from ecdc.plugins.musicgen.chroma import melody_classes
 from ecdc.train.data.sources import Package, Source, is_validation
 from ecdc.train.musicgen import caption_words, captions, compose, dataset, recorded, render
 from ecdc.train.musicgen.labels import Labels, Part
@@ -249,10 +251,21 @@ def test_one_in_fifty_is_for_validation(tmp_path, codec, fake):
     assert Counter(splits) == {"train": 98, "valid": 2}
 
 
-def test_quiet_frames_have_no_melody():
-    wav = np.concatenate([tone(10, 60), np.zeros(240_000, np.float32)])
-    line = dataset.melody_classes(wav, 24_000, len(wav))
+@pytest.mark.parametrize("gain", [1.0, 1e-3])
+def test_silent_frames_have_no_melody_however_loud_the_others_are(gain):
+    wav = np.float32(gain) * np.concatenate([tone(10, 60), np.zeros(240_000, np.float32)])
+    line = dataset.stored_melody(wav, 24_000, len(wav))
     assert set(line[:115]) == {0} and set(line[122:]) == {dataset.NO_MELODY}
+    assert set(dataset.stored_melody(0 * wav, 24_000, len(wav))) == {dataset.NO_MELODY}
+
+
+def test_training_and_inference_find_the_same_melody():
+    rng = np.random.default_rng(0)
+    loudness = np.repeat(10.0 ** rng.uniform(-4, 0, 40), 6_000)  # parts of it are silent compared with the loudest
+    wav = (loudness * tone(10, 62)).astype(np.float32)
+    stored = dataset.stored_melody(wav, 24_000, len(wav)).astype(int)
+    found = melody_classes(torch.from_numpy(wav), 24_000, n_fft=dataset.CHROMA_FFT).tolist()
+    assert [-1 if x == dataset.NO_MELODY else x for x in stored] == found and -1 in found and 2 in found
 
 
 @pytest.fixture
@@ -335,7 +348,7 @@ def test_renderings_are_loud_enough_and_never_clip(renderer):
 @needs_synthesizer
 def test_the_melody_is_heard_in_its_chroma(renderer):
     piece = next(p for p in PIECES if p.labels.instruments[0] == Part("melody", "piano", "piano"))
-    line = dataset.melody_classes(renderer.render(piece, 1).melody, 24_000, 480_000)
+    line = dataset.stored_melody(renderer.render(piece, 1).melody, 24_000, 480_000)
     samples_per_beat = 24_000 * 60 / piece.labels.tempo_bpm
     heard = [
         line[min(234, round((note.start + note.duration / 2) * samples_per_beat / 2048))] == note.pitch % 12
