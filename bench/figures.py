@@ -65,7 +65,7 @@ BLOCK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL
 SHOWN = ("visqol", "zimtohrli", "mel", "stft", "si_sdr")  # metrics for all clips; speech has more metrics
 
 
-def quality(path: Path, kind: str | None = None) -> str:
+def quality_table(path: Path, kind: str | None = None) -> str:
     """Return the table of a run's rows, followed by a description of the measurement."""
     rows = read_rows(path)
     keys = [key for key in ALL if (key in SHOWN if kind is None else key not in ("mel", "stft"))]
@@ -76,7 +76,7 @@ def quality(path: Path, kind: str | None = None) -> str:
 FRONT = ("nano-24k 3", "nano-24k 6", "Opus 6", "Opus 12")  # codecs in the README
 
 
-def front(path: Path) -> str:
+def summary_table(path: Path) -> str:
     """Return the README's short table: two metrics over all clips, and PESQ over speech."""
     rows = [row for row in read_rows(path) if row["codec"] in FRONT]
     everything, speech = report.summarize(rows, ("visqol", "zimtohrli")), report.summarize(rows, ("pesq",), "speech")
@@ -93,11 +93,11 @@ def _json(name: str) -> Any:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
-    "front": lambda: front(RESULTS / "quality.jsonl"),
-    "quality": lambda: quality(RESULTS / "quality.jsonl"),
-    "quality-speech": lambda: quality(RESULTS / "quality.jsonl", "speech"),
-    "validation": lambda: quality(RESULTS / "validation.jsonl"),
-    "validation-speech": lambda: quality(RESULTS / "validation.jsonl", "speech"),
+    "front": lambda: summary_table(RESULTS / "quality.jsonl"),
+    "quality": lambda: quality_table(RESULTS / "quality.jsonl"),
+    "quality-speech": lambda: quality_table(RESULTS / "quality.jsonl", "speech"),
+    "validation": lambda: quality_table(RESULTS / "validation.jsonl"),
+    "validation-speech": lambda: quality_table(RESULTS / "validation.jsonl", "speech"),
     "artifacts": lambda: artifacts.markdown(_json("artifacts.json")),
     "speed": lambda: speed.markdown(_json("speed.json")),
     "pairs": lambda: pairs.markdown(_json("pairs.json")),
@@ -114,7 +114,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
 }
 
 
-def rendered(text: str) -> str:
+def fill_blocks(text: str) -> str:
     """Return a document with every block made from the results; raises KeyError for a name that is not in BLOCKS."""
     return BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found[2]]()}\n\n{found[3]}", text)
 
@@ -125,7 +125,7 @@ def main(check: bool) -> None:
     """Bring the documents in line with the results."""
     for path in FILES:
         before = path.read_text(encoding="utf-8")
-        after = rendered(before)
+        after = fill_blocks(before)
         if before != after and check:
             raise click.ClickException(f"{path}: its figures are not those of {RESULTS}")
         if before != after:

@@ -21,7 +21,15 @@ from torch import Tensor
 
 from ..codec.diffusion.decoder import MultiBandDiffusion
 from ..codec.diffusion.noise import BatchNoise
-from .peers import audiocraft_diffusion, in_subprocess, in_turns, median_iqr, memory_of, told, where
+from .peers import (
+    audiocraft_diffusion,
+    conditions_sentence,
+    in_subprocess,
+    in_turns,
+    measurement_conditions,
+    median_iqr,
+    memory_of,
+)
 
 RATE, HOP, DIMENSION = 24_000, 320, 128  # Hz, samples per frame, D
 BOTTLENECKS = ("none", "transformer", "bilstm")
@@ -162,7 +170,7 @@ def measure(setting: Setting) -> dict[str, Any]:
         rows = [compare(peer, setting, bottleneck, path) for bottleneck in BOTTLENECKS]
         write_random(peer, setting, BOTTLENECKS[0], path)
         peaks = {kind: in_subprocess(peak, kind, setting, path, n_threads) for kind in (PEER, OURS)}
-    return where(setting.seed) | {"settings": asdict(setting), "rows": rows, "memory_mb": peaks}
+    return measurement_conditions(setting.seed) | {"settings": asdict(setting), "rows": rows, "memory_mb": peaks}
 
 
 def markdown(found: dict[str, Any]) -> str:
@@ -182,7 +190,7 @@ def markdown(found: dict[str, Any]) -> str:
         "",
         f"One band, {s['depth']} levels from {s['hidden']} channels on, each {s['growth']:g} times as wide as the one before; "
         f"{s['seconds']:g} s at 24 kHz, medians of {s['turns']} turns (spread: interquartile range), {FULL_STEPS} steps where "
-        f"samples are compared. {told(found)}",
+        f"samples are compared. {conditions_sentence(found)}",
         "",
         f"Above the loaded model, {s['memory_seconds']:g} s take audiocraft {memory[PEER]['resident']:.0f} MB, and ours, in "
         f"windows of {WINDOW_SECONDS:g} s, {memory[OURS]['resident']:.0f} MB: {share:.2f} of it.",

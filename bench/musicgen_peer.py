@@ -30,7 +30,7 @@ from ..plugins.musicgen.generate import Options
 from ..plugins.musicgen.linear import Int8Linear, Linear
 from ..plugins.musicgen.model import MusicGen
 from ..plugins.musicgen.sampling import GREEDY, Guidance, Sampling
-from .peers import in_subprocess, in_turns, median_iqr, memory_of, told, where
+from .peers import conditions_sentence, in_subprocess, in_turns, measurement_conditions, median_iqr, memory_of
 
 PEER, FLOAT, INT8 = "transformers", "ours, float32", "ours, int8"
 N_CODEBOOKS, V, TEXT_DIMENSION, HEAD = 4, 2048, 768, 64
@@ -227,7 +227,7 @@ def measure(setting: Setting) -> dict[str, Any]:
         in_subprocess(write_random, setting, folder)
         found = {"bandwidth_gb": bandwidth()} | speeds(setting, folder)
         found["memory_mb"] = {kind: in_subprocess(peak, kind, setting, folder, n_threads) for kind in (PEER, FLOAT, INT8)}
-    return where(setting.seed) | {"settings": asdict(setting)} | found
+    return measurement_conditions(setting.seed) | {"settings": asdict(setting)} | found
 
 
 def markdown(found: dict[str, Any]) -> str:
@@ -252,7 +252,7 @@ def markdown(found: dict[str, Any]) -> str:
         f"machine reads {machine['read']:.1f} GB/s and copies {machine['copy']:.1f}. Memory is above the imported libraries; "
         f"private is that without pages of the weights' file. Logits differ from transformers' by {found['difference']:.0e} of "
         f"their spread at most; those of int8 from float32's by {drifted['rms']:.1%} (rms), and {drifted['same_argmax']:.1%} "
-        f"of the likeliest codes are the same. {told(found)}",
+        f"of the likeliest codes are the same. {conditions_sentence(found)}",
     ]
     return "\n".join(lines)
 

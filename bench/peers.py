@@ -35,14 +35,14 @@ STAND_INS = {
 }  # modules that only loading and training use
 
 
-def where(seed: int) -> dict[str, Any]:
+def measurement_conditions(seed: int) -> dict[str, Any]:
     """Return the conditions of a measurement: machine, threads, versions, seed."""
     threads = torch.get_num_threads()
     return {"device": processor_name(), "threads": threads, "torch": torch.__version__, "seed": seed, "commit": commit()}
 
 
-def told(found: Mapping[str, Any]) -> str:
-    """Return the result of `where` as one sentence."""
+def conditions_sentence(found: Mapping[str, Any]) -> str:
+    """Return the result of `measurement_conditions` as one sentence."""
     tree = found["commit"].rstrip("+") or "unknown"
     return f"Seed {found['seed']}, commit {tree}, {found['device']}, {found['threads']} threads, torch {found['torch']}."
 

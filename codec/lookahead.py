@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
-from ..format.files import standard
+from ..format.files import standard_stream
 from .errors import AudioError
 
 PIECE = 1 << 16  # bytes requested from a pipe at once
@@ -111,7 +111,7 @@ def open_lookahead(source: str | os.PathLike[str]) -> tuple[LookaheadReader, Bin
     Raises AudioError if there is no such file, OSError if standard input is closed.
     """
     if str(source) == "-":
-        return LookaheadReader(standard(sys.stdin, "standard input")), None
+        return LookaheadReader(standard_stream(sys.stdin, "standard input")), None
     path = Path(source)
     if path.is_dir():
         raise AudioError(f"{path}: is a folder, not an audio file")

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import timing
 from .bytestream import look_ahead
-from .chunk import Chunk, gather
+from .chunk import Chunk, merge_chunks
 from .files import FileLike, output_stream
 from .header import Header, major_version
 from .reader import Reader
@@ -233,7 +233,7 @@ class _V0Stream:
 
     def span(self, start_frame: int = 0, stop_frame: int | None = None) -> Chunk:
         timing.check_range(start_frame, stop_frame)
-        return gather(self.chunks(start_frame, stop_frame), start_frame, stop_frame)
+        return merge_chunks(self.chunks(start_frame, stop_frame), start_frame, stop_frame)
 
 
 def open(

@@ -84,7 +84,7 @@ class Chunk:
         return tuple(self.codes[a:b] for a, b in pairwise(accumulate(self.n_codebooks, initial=0)))
 
 
-def gather(chunks: Iterable[Chunk], start_frame: int, stop_frame: int | None) -> Chunk:
+def merge_chunks(chunks: Iterable[Chunk], start_frame: int, stop_frame: int | None) -> Chunk:
     """Merge `chunks` and return the frames [start_frame, stop_frame) as one chunk without a scale; None: to the end.
 
     If K varies, each stream keeps only the codebooks that all of these frames have; finer ones are dropped. Raises
@@ -103,7 +103,7 @@ def gather(chunks: Iterable[Chunk], start_frame: int, stop_frame: int | None) ->
     return Chunk(start_frame, codes, ks)
 
 
-def seal(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+def build_chunk(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     """Return a complete chunk as bytes: head, `body` and CRC."""
     head = CHUNK.build({"kind": kind, "flags": flags, "sequence": sequence, "body_size": len(body)})
     data: bytes = head + body
@@ -156,7 +156,7 @@ def encode_codes(chunk: Chunk, header: Header, sequence: int, begun: Coding | No
         n_streams=header.n_streams,
         has_scale=chunk.scale is not None,
     )
-    return seal(Kind.CODES, HAS_SCALE if chunk.scale is not None else 0, sequence, body)
+    return build_chunk(Kind.CODES, HAS_SCALE if chunk.scale is not None else 0, sequence, body)
 
 
 def _payload(chunk: Chunk, header: Header, begun: Coding | None) -> tuple[Entropy, bytes]:
@@ -210,7 +210,7 @@ def _parts(fields: Any, header: Header, n_first: int) -> Iterator[NDArray[np.uin
         yield codes[:, n_first:]
 
 
-def outline(envelope: Envelope, header: Header) -> Chunk:
+def decode_without_codes(envelope: Envelope, header: Header) -> Chunk:
     """Return the same Chunk as `decode_codes`, but with codes [0, T]. No prior is needed."""
     fields = _parse_codes(envelope, header)
     problem = codebooks_problem(tuple(fields.n_codebooks), header)

@@ -33,7 +33,7 @@ NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EM
 def input_stream(name: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a file for reading, or standard input for '-'; raises OSError, also for a folder."""
     if str(name) == "-":
-        yield standard(sys.stdin, "standard input")
+        yield standard_stream(sys.stdin, "standard input")
         return
     if Path(name).is_dir():
         raise IsADirectoryError(21, "is a folder, not a file", str(name))
@@ -41,7 +41,7 @@ def input_stream(name: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         yield stream
 
 
-def standard(stream: TextIO | None, name: str) -> BinaryIO:
+def standard_stream(stream: TextIO | None, name: str) -> BinaryIO:
     """Return the binary buffer of a standard stream; raises OSError if the process was started without that stream."""
     if stream is None:
         raise OSError(errno.EBADF, "is closed", name)
@@ -110,7 +110,7 @@ def output_stream(file: FileLike, overwrite: bool = True, finish: Callable[[Path
         yield file
         return
     if str(file) == "-":
-        output = OutputFile(standard(sys.stdout, "standard output"), "standard output", pipe=True)
+        output = OutputFile(standard_stream(sys.stdout, "standard output"), "standard output", pipe=True)
         yield cast(BinaryIO, output)
         output.flush()
         return

@@ -18,8 +18,8 @@ from .chunk import (
     codes_checksum,
     decode_codes,
     decode_parts,
-    gather,
-    outline,
+    decode_without_codes,
+    merge_chunks,
     parse_head,
     read_envelope,
 )
@@ -117,7 +117,7 @@ class Reader:
                     return (decode_codes(envelope, header),)
                 except MissingPrior as error:
                     missing.append(error)
-            return (outline(envelope, header),)
+            return (decode_without_codes(envelope, header),)
 
         for _ in self._walk(0, None, decode):
             pass
@@ -163,12 +163,12 @@ class Reader:
     def span(self, start_frame: int = 0, stop_frame: int | None = None) -> Chunk:
         """Return the same codes as one Chunk, which also holds the K of each stream."""
         check_range(start_frame, stop_frame)
-        return gather(self.chunks(start_frame, stop_frame), start_frame, stop_frame)
+        return merge_chunks(self.chunks(start_frame, stop_frame), start_frame, stop_frame)
 
     def codebooks_in_use(self) -> set[tuple[int, ...]]:
         """Return the distinct K tuples (one K per stream) of all chunks. In a file, only heads are read, without CRC checks."""
         if not self._source.seekable:
-            return {chunk.n_codebooks for chunk in self._walk(0, None, lambda *where: (outline(*where),))}
+            return {chunk.n_codebooks for chunk in self._walk(0, None, lambda *where: (decode_without_codes(*where),))}
         found = set()
         end = HEAD_SIZE + SPAN.sizeof() + 1 + self.header.n_streams  # the K of each stream follows the span and one byte
         for offset, size in zip(self.index.offsets[:-1], np.diff(self.index.offsets), strict=True):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .chunk import CRC_SIZE, HEAD_SIZE, Envelope, seal
+from .chunk import CRC_SIZE, HEAD_SIZE, Envelope, build_chunk
 from .errors import Corrupt, UnsupportedVersion
 from .header import Header
 from .schema import END, END_SIZE, INDEX_ENTRY, FieldError, Kind, parse
@@ -72,7 +72,7 @@ class Trailer:
             index_size=entries.nbytes,
         )
         body += END_SIZE.build(HEAD_SIZE + len(body) + END_SIZE.sizeof() + CRC_SIZE)
-        return seal(Kind.END, 0, len(entries), body)
+        return build_chunk(Kind.END, 0, len(entries), body)
 
 
 def parse_trailer(envelope: Envelope, header: Header, header_size: int | None) -> Trailer:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cases import Pipe, make_codes, make_header, pieces, read_all, sealed, write
 from ecdc.format import errors
-from ecdc.format.chunk import seal
+from ecdc.format.chunk import build_chunk
 from ecdc.format.errors import Corrupt, FormatError, OverLimit, Truncated
 from ecdc.format.reader import Reader
 from ecdc.format.schema import ChannelCoding, Kind
@@ -92,7 +92,7 @@ def test_any_bytes_are_read_or_refused(rest, start):
 @given(st.sampled_from(list(Kind)), st.integers(0, 1), st.binary(max_size=80))
 def test_any_chunk_body_is_read_or_refused(kind, flags, body):
     with contextlib.suppress(FormatError):
-        read_all(io.BytesIO(pieces(SMALL)[0] + seal(kind, flags, 0, body)))
+        read_all(io.BytesIO(pieces(SMALL)[0] + build_chunk(kind, flags, 0, body)))
 
 
 @pytest.mark.parametrize("wrap", [io.BytesIO, Pipe])
@@ -102,8 +102,8 @@ def test_any_chunk_body_is_read_or_refused(kind, flags, body):
         pieces(SMALL)[0] + bytes.fromhex("ecdc936b 01 00 00000000 00048000"),  # CODES: the largest body
         pieces(SMALL)[0] + bytes.fromhex("ecdc936b 01 00 00000000 ffffffff"),
         pieces(SMALL)[0] + bytes.fromhex("ecdc936b 02 00 ffffffff ffffffff"),  # END: an index of 24 GB
-        pieces(SMALL)[0] + seal(Kind.CODES, 0, 0, bytes.fromhex("0000000000000000 ffff 00 0303")),  # codes without bytes
-        pieces(SMALL)[0] + seal(Kind.CODES, 0, 0, bytes.fromhex("0000000000000000 ffff 00 0000")),  # 65535 frames, K = 0
+        pieces(SMALL)[0] + build_chunk(Kind.CODES, 0, 0, bytes.fromhex("0000000000000000 ffff 00 0303")),  # codes without bytes
+        pieces(SMALL)[0] + build_chunk(Kind.CODES, 0, 0, bytes.fromhex("0000000000000000 ffff 00 0000")),  # 65535 frames, K = 0
     ],
 )
 def test_memory_is_justified_by_the_bytes_present(wrap, data):
@@ -132,7 +132,7 @@ def test_memory_is_justified_by_the_bytes_present(wrap, data):
 def test_each_way_that_codes_can_be_wrong(body, error, message):
     header = make_header(codebook_size=1000).to_bytes()
     with pytest.raises(error, match=message) as caught:
-        read_all(io.BytesIO(header + seal(Kind.CODES, 0, 0, bytes.fromhex(body))))
+        read_all(io.BytesIO(header + build_chunk(Kind.CODES, 0, 0, bytes.fromhex(body))))
     assert caught.value.offset >= len(header)
 
 
@@ -140,14 +140,14 @@ def test_each_way_that_codes_can_be_wrong(body, error, message):
 def test_a_scale_where_none_belongs_or_that_is_none(flags, scale):
     body = bytes.fromhex("0000000000000000 0100 00 01" + scale + "0000")
     with pytest.raises(Corrupt, match="scale"):
-        read_all(io.BytesIO(make_header().to_bytes() + seal(Kind.CODES, flags, 0, body)))
+        read_all(io.BytesIO(make_header().to_bytes() + build_chunk(Kind.CODES, flags, 0, body)))
 
 
 def test_too_many_codes_in_a_chunk():
     header = make_header(max_codebooks=255, codebook_size=2).to_bytes()
     body = bytes.fromhex("0000000000000000 ffff 00 ff") + bytes(65535 * 255 // 8 + 1)
     with pytest.raises(OverLimit, match="at most 4194304 codes"):
-        read_all(io.BytesIO(header + seal(Kind.CODES, 0, 0, body)))
+        read_all(io.BytesIO(header + build_chunk(Kind.CODES, 0, 0, body)))
 
 
 def test_errors_are_one_line_with_the_byte_and_survive_pickling():

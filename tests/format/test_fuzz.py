@@ -6,7 +6,7 @@ import tracemalloc
 import fuzz_reader
 import pytest
 from cases import pieces
-from ecdc.format.chunk import seal
+from ecdc.format.chunk import build_chunk
 from ecdc.format.schema import Kind
 
 
@@ -30,7 +30,8 @@ def test_small_files_claim_little_memory():
         for data in itertools.islice(fuzz_reader.mutations(seed=2), 100):
             fuzz_reader.check(data[: fuzz_reader.SMALL])
         head = pieces((fuzz_reader.HERE / "golden/mono.ecdc").read_bytes())[0]
-        silence = b"".join(seal(Kind.CODES, 0, i, (65_535 * i).to_bytes(8, "little") + b"\xff\xff\0\0") for i in range(24))
+        bodies = [(65_535 * i).to_bytes(8, "little") + b"\xff\xff\0\0" for i in range(24)]
+        silence = b"".join(build_chunk(Kind.CODES, 0, i, body) for i, body in enumerate(bodies))
         fuzz_reader.check(head + silence)
         v0 = b'{"m": "encodec_24khz", "al": 281474976710656, "nc": 32, "lm": false}'
         fuzz_reader.check(b"ECDC\0" + len(v0).to_bytes(4, "big") + v0)

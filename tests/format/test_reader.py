@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 from cases import Pipe, make_codes, make_header, pieces, read_all, sealed, write
-from ecdc.format.chunk import seal
+from ecdc.format.chunk import build_chunk
 from ecdc.format.errors import Corrupt, Truncated, UnsupportedVersion
 from ecdc.format.reader import Reader
 from ecdc.format.schema import ChannelCoding, Kind
@@ -139,7 +139,7 @@ def test_original_lengths_are_bounded_by_the_codes(n_samples):
 
 def test_chunks_of_unknown_kinds_are_skipped():
     chunks = pieces(DATA)[1:-1]
-    new = seal(200, 0xFF, 0, b"from a later version")
+    new = build_chunk(200, 0xFF, 0, b"from a later version")
     data = rebuilt([new, *chunks[:3], new, new, *chunks[3:], new], [0, 10, 10, 10, 0, 0, *[10] * 6, 5, 0])
     assert np.array_equal(np.hstack(read_all(Pipe(data))), CODES)
     reader = Reader(io.BytesIO(data))
@@ -179,6 +179,6 @@ def test_a_trailer_that_does_not_fit_is_refused():
 def test_extra_fields_of_a_later_end_are_ignored():
     end = pieces(DATA)[-1]
     body = end[14:-8] + b"new" + (len(end) + 3).to_bytes(4, "little")
-    data = DATA[: -len(end)] + seal(Kind.END, 0, 10, body)
+    data = DATA[: -len(end)] + build_chunk(Kind.END, 0, 10, body)
     assert Reader(io.BytesIO(data)).n_samples == 30_000
     assert len(read_all(Pipe(data))) == 10

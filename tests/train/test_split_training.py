@@ -87,7 +87,7 @@ def test_lost_frames_reach_the_decoder_as_nothing(split_recipe):
     coded = split.code_levels(codec.quantizer.levels, 8 * torch.randn(2, 10, 72) - 60)
     lost = torch.zeros(2, 10, dtype=torch.bool)
     lost[0, 4:6] = True
-    heard = split.hear(codec, coded, torch.randn(2, 24, 10), torch.tensor([[2, 2], [2, 2]]), lost)
+    heard = split.decoder_inputs(codec, coded, torch.randn(2, 24, 10), torch.tensor([[2, 2], [2, 2]]), lost)
     assert float(heard.shape[0, 4:6].abs().max()) == 0 and float(heard.flags[0, 4:6].abs().max()) == 0
     codes = torch.zeros(1, 4, 10, dtype=torch.int64)
     codes[0, [0, 2]] = coded.codes[0]

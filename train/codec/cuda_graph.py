@@ -18,7 +18,7 @@ from ..data.packed_audio import MIN_RMS, augment
 from ..engine.averaging import average_share, move_averages
 from .losses import reconstruction_losses, tile_loss
 from .recipe import Recipe
-from .split import SplitCodebooks, draw_counts, draw_lost, forward, level_losses, parts_of
+from .split import SplitCodebooks, draw_counts, draw_lost_frames, forward, level_losses, parts_of
 from .state import Run, trained_parameters
 from .step import DATA, DROPOUT, NOISE, generator_for, learning_rate_share, row_samples
 
@@ -89,7 +89,7 @@ def draw_inputs(run: Run, audio: DeviceAudio, step: int) -> Inputs:
     n_frames = n_samples // recipe.codec.hop_length - 1
     starts = audio.draw(recipe.data.weights, (batch_size, n_samples), (recipe.seed, step, DATA))
     n_books = draw_counts(recipe, parts_of(run.codec)[2], batch_size, generator_for(recipe.seed, step, DROPOUT))
-    lost = draw_lost(batch_size, n_frames, recipe.lost_share, generator_for(recipe.seed, step, NOISE))
+    lost = draw_lost_frames(batch_size, n_frames, recipe.lost_share, generator_for(recipe.seed, step, NOISE))
     shares = learning_rate_share(recipe, step), average_share(recipe.average_decay, step)
     return Inputs(starts, n_books, lost, *(torch.tensor(share) for share in shares))
 

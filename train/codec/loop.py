@@ -57,7 +57,7 @@ def train(
     data_folder = pack_at(data_folder, recipe.codec.sample_rate, say)
     data = PackedAudio.open(data_folder, "train", row_samples(recipe))
     clips = validation_clips(data_folder, seconds=4.0, per_group=6)
-    run = begin(recipe, output, init, place, say)
+    run = begin_or_resume(recipe, output, init, place, say)
 
     def look(window: list[dict[str, float]], ends: bool) -> None:
         observe(run, output, window, clips, report, ends)
@@ -67,7 +67,7 @@ def train(
     return run
 
 
-def begin(recipe: Recipe, output: Path, init: Codec | None, place: torch.device, say: Callable[[str], object]) -> Run:
+def begin_or_resume(recipe: Recipe, output: Path, init: Codec | None, place: torch.device, say: Callable[[str], object]) -> Run:
     """Return the run in `output` from its checkpoint, or a new one."""
     run = Run.new(recipe)
     move_to(run, place)

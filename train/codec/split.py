@@ -71,7 +71,7 @@ class SplitCodebooks(nn.Module):
             kmeans(innovations, codebook, generator, iterations=6)
             for _ in range(FIT_ROUNDS):  # refine in closed loop
                 codes, wanted = track(quantizer, k, rest)
-                means(codes.flatten(), wanted.flatten(0, 1), codebook, generator)
+                set_entry_means(codes.flatten(), wanted.flatten(0, 1), codebook, generator)
                 fit_taps(quantizer, k, codebook[codes], rest)
             codes, _ = track(quantizer, k, rest)
             past = quantizer.initial_past(len(rest)).to(rest)[:, k]
@@ -108,7 +108,7 @@ def whitened(quantizer: LevelVQ, k: int, rest: Tensor) -> Tensor:
     return torch.stack(found, 1)
 
 
-def means(index: Tensor, vectors: Tensor, codebook: Tensor, generator: torch.Generator) -> None:
+def set_entry_means(index: Tensor, vectors: Tensor, codebook: Tensor, generator: torch.Generator) -> None:
     """Set each entry to the mean of its vectors, or to a random vector if it has few: [M], [M, D], codebook [V, D]."""
     counts = torch.bincount(index, minlength=len(codebook))
     codebook.copy_(torch.zeros_like(codebook).index_add_(0, index, vectors) / counts.clamp(min=1)[:, None])
@@ -236,7 +236,7 @@ def forward(
     state = encoder.initial_state(len(audio))
     latents = encoder.shape(frames, exact, base, state)
     quantized, commitment, shape_codes = books.shape(latents, n_books[:, 1])
-    heard = hear(codec, coded, quantized, n_books, lost)
+    heard = decoder_inputs(codec, coded, quantized, n_books, lost)
     noise = (torch.rand(*exact.shape[:2], 2 * decoder.hop, generator=generator, device=exact.device) - 0.5) * 12**0.5
     estimate = core_audio(decoder, heard, noise)
     target = core_target(audio, decoder.config)
@@ -262,7 +262,7 @@ def coded_shape(
         lost = torch.zeros(coded.exact.shape[:2], dtype=torch.bool, device=audio.device)
 
     def decode(z: Tensor) -> tuple[Tensor, Tensor]:
-        heard = hear(codec, coded, z, n_books, lost)
+        heard = decoder_inputs(codec, coded, z, n_books, lost)
         estimate = core_audio(decoder, heard, frame_noise(0, z.shape[2], 2 * decoder.hop, z))
         cut = slice(SKIP_START * decoder.hop, -SKIP_END * decoder.hop)
         return estimate[..., cut], core_target(audio, decoder.config)[..., cut]
@@ -270,7 +270,7 @@ def coded_shape(
     return latents, quantized, decode
 
 
-def hear(codec: Codec, coded: CodedLevels, quantized: Tensor, n_books: Tensor, lost: Tensor) -> DecoderInputs:
+def decoder_inputs(codec: Codec, coded: CodedLevels, quantized: Tensor, n_books: Tensor, lost: Tensor) -> DecoderInputs:
     """Return what the decoder's network receives of a batch, without lost frames and missing codebooks."""
     quantizer = parts_of(codec)[2]
     kept = (~lost)[..., None].to(quantized.dtype)  # [B, T, 1]
@@ -321,7 +321,7 @@ def decimated(audio: Tensor, factor: int) -> Tensor:
     return torch.fft.irfft(torch.fft.rfft(audio)[..., : n // 2 + 1] / factor, n=n)
 
 
-def draw_lost(n_items: int, n_frames: int, share: float, generator: torch.Generator) -> Tensor:
+def draw_lost_frames(n_items: int, n_frames: int, share: float, generator: torch.Generator) -> Tensor:
     """Draw lost frames, bool [B, T]: in `share` of the items, a run of 1 to 8 frames."""
     chosen = torch.rand(n_items, 1, generator=generator) < share
     start = torch.randint(n_frames, (n_items, 1), generator=generator)

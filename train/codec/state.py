@@ -51,7 +51,7 @@ class Run:
         if recipe.frozen_tokens:
             codec.encoder.requires_grad_(False)
         adversary = Adversary(recipe.adversary) if recipe.adversary else None
-        codebooks = trainer_of(codec.quantizer, recipe.codebook_decay)
+        codebooks = codebook_trainer_for(codec.quantizer, recipe.codebook_decay)
         run = cls(recipe, codec, codebooks, optimizers_for(recipe, codec), adversary)
         if recipe.average_decay:
             run.average = {name: p.detach().clone() for name, p in trained_parameters(codec)}
@@ -84,7 +84,7 @@ class Run:
                     parameters[name].copy_(value)
 
 
-def trainer_of(quantizer: ResidualVQ | SplitVQ, decay: float) -> CodebookTrainer | SplitCodebooks:
+def codebook_trainer_for(quantizer: ResidualVQ | SplitVQ, decay: float) -> CodebookTrainer | SplitCodebooks:
     """Return the trainer for a quantizer's codebooks."""
     return SplitCodebooks(quantizer, decay) if isinstance(quantizer, SplitVQ) else CodebookTrainer(quantizer, decay)
 

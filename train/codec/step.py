@@ -15,7 +15,7 @@ from ..engine import parallel
 from ..engine.schedule import rate_share
 from .losses import reconstruction_losses, tile_loss
 from .recipe import Recipe
-from .split import SplitCodebooks, draw_counts, draw_lost, forward, level_losses
+from .split import SplitCodebooks, draw_counts, draw_lost_frames, forward, level_losses
 from .state import Run
 
 REVIVAL, DROPOUT, DATA, KMEANS, WINDOWS, NOISE = range(6)  # independent random streams of a step
@@ -102,7 +102,7 @@ def code(run: Run, audio: Tensor, n_codebooks: Tensor, generator: torch.Generato
     codec = run.codec
     if isinstance(run.codebooks, SplitCodebooks):
         n_frames = audio.shape[-1] // codec.config.hop_length - 1
-        lost = draw_lost(len(audio), n_frames, run.recipe.lost_share, generator)
+        lost = draw_lost_frames(len(audio), n_frames, run.recipe.lost_share, generator)
         found = forward(codec, run.codebooks, audio, n_codebooks, lost, generator)
         inner = {"commitment": found.commitment, "level_code": level_losses(found.coded)}
         lesson = found.latents.detach(), found.shape_codes, found.coded.wanted, found.coded.codes

@@ -26,7 +26,7 @@ from ...plugins.musicgen.chroma import melody_classes
 from ..data.sources import Source
 from .compose import SECONDS, compose
 from .labels import Labels, Piece
-from .recorded import music_sources, read_cut, recorded
+from .recorded import music_sources, read_cut, recorded_cuts
 from .render import Renderer, Rendering
 from .token_windows import NO_MELODY
 
@@ -136,7 +136,7 @@ def _plan(
             rows.append({"seed": piece.seed, "split": split, "labels": piece.labels.to_dict()})
         if sources:
             report("choosing cuts of recorded music")
-        for cut in recorded(sources, recorded_hours):
+        for cut in recorded_cuts(sources, recorded_hours):
             split = "valid" if cut.is_validation else "train"
             rows.append({"source": cut.name, "start": cut.start, "split": split, "labels": cut.labels.to_dict()})
         if not rows:

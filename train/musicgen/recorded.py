@@ -41,7 +41,7 @@ def music_sources(tree: Path) -> dict[str, Source]:
     return found
 
 
-def recorded(sources: dict[str, Source], hours: float) -> Iterator[Cut]:
+def recorded_cuts(sources: dict[str, Source], hours: float) -> Iterator[Cut]:
     """Yield excerpts of at most `hours` in total: the first of every file before the second of any, in a fixed order.
 
     Files keep the split that they have in the codec's training.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from ecdc.format.chunk import Chunk, codes_checksum, encode_codes, seal
+from ecdc.format.chunk import Chunk, build_chunk, codes_checksum, encode_codes
 from ecdc.format.entropy.prior import Prior
 from ecdc.format.errors import FormatError
 from ecdc.format.header import Header, major_version
@@ -95,9 +95,9 @@ def segmented() -> bytes:
 def unknown_kind() -> bytes:
     header, values = Header(**BASE), codes(2, 16).astype(np.uint16)
     chunks = [
-        seal(99, 0x80, 0, b"from a later version"),
+        build_chunk(99, 0x80, 0, b"from a later version"),
         encode_codes(Chunk(0, values[:, :8], (2,)), header, 1),
-        seal(98, 0, 2, b""),
+        build_chunk(98, 0, 2, b""),
         encode_codes(Chunk(8, values[:, 8:], (2,)), header, 3),
     ]
     index = Index.of(len(header.to_bytes()), [len(chunk) for chunk in chunks], [0, 8, 0, 8])

@@ -282,12 +282,12 @@ def tree(tmp_path):
 
 def test_recordings_are_cut_and_keep_channels_and_split(tree, tmp_path, codec, fake):
     sources = recorded.music_sources(tree)
-    cuts = list(recorded.recorded(sources, 1.0))
+    cuts = list(recorded.recorded_cuts(sources, 1.0))
     assert [(c.labels.title, c.start, c.labels.channels) for c in sorted(cuts, key=lambda c: (c.name, c.start))] == [
         ("long song", 0.0, 2), ("long song", 20.0, 2), ("short song", 0.0, 1),
     ]  # fmt: skip
     assert all(c.is_validation == is_validation(c.name) for c in cuts)
-    assert len(list(recorded.recorded(sources, 25 / 3600))) == 1
+    assert len(list(recorded.recorded_cuts(sources, 25 / 3600))) == 1
     wav = recorded.read_cut(sources[cuts[-1].name], 20.0, 24_000)
     assert wav.shape == (2, 480_000) and np.abs(wav[0] - tone(40)[480_000:]).max() < 0.01
     n, _ = make(tmp_path / "a", codec, fake, n_pieces=1, recorded_hours=1.0, tree=tree)
