@@ -23,8 +23,8 @@ from ..train.musicgen import caption_words
 from ..train.musicgen.captions import caption
 from ..train.musicgen.compose import compose
 from ..train.musicgen.labels import Labels, Piece
+from ..train.musicgen.music_theory import INSTRUMENTS
 from ..train.musicgen.render import Renderer
-from ..train.musicgen.theory import INSTRUMENTS
 from .codecs.ours import loaded
 
 CODEC, N_CODEBOOKS = "nano-24k", 4

@@ -38,7 +38,7 @@ def export_command(input: str, output: str, force: bool, form: str | None, trim:
         check_output((input,), output, force)
         from ..format.api import CodeFile
         from ..format.files import input_stream, output_stream
-        from ..format.tokens import collect, save
+        from ..format.token_files import collect, save
 
         with input_stream(input) as source, output_stream(output, force) as target:
             save(collect(CodeFile(source), trim), target, kind)
@@ -67,7 +67,7 @@ def import_command(input: str, output: str, force: bool, form: str | None, like:
         check_output((input,), output, force)
         from ..format.api import CodeFile
         from ..format.files import input_stream, output_stream
-        from ..format.tokens import load, write
+        from ..format.token_files import load, write
 
         if like == "-":
             raise InputError("--like: needs a file")

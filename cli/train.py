@@ -98,8 +98,8 @@ def synthesize_command(
     """
     with guard():
         from ..codec.checkpoints import load
-        from ..train.musicgen.dataset import synthesize
         from ..train.musicgen.render import find_soundfonts
+        from ..train.musicgen.synthesize import synthesize
 
         fonts = find_soundfonts(soundfont)
         n_pieces = synthesize(
@@ -223,8 +223,8 @@ def musicgen_command(
     """
     with guard():
         from ..codec.checkpoints import load
-        from ..plugins.musicgen.bundle import BUNDLED, WORDS, save
-        from ..plugins.musicgen.words import WordEncoder
+        from ..plugins.musicgen.model_folder import BUNDLED, WORDS, save
+        from ..plugins.musicgen.word_vectors import WordEncoder
         from ..train.engine.recipes import find_recipe, read_recipe
         from ..train.musicgen.captions import caption
         from ..train.musicgen.labels import Labels

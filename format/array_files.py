@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .bytestream import Source, write_all
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
-MAX_BYTES = 2**30 + 2**20  # of a file: 2^27 codes (the limit of tokens.py) as int64, and the text
+MAX_BYTES = 2**30 + 2**20  # of a file: 2^27 codes (the limit of token_files.py) as int64, and the text
 MAX_TEXT = 2**24  # bytes of a header as JSON; in a stream it has at most 65 535
 NAMES = ("codes", "segment_frames", "segment_scale")
 TEXT = "header"  # the member of an .npz that holds the text

@@ -15,14 +15,14 @@ from ...codec.checkpoints import from_published, load_bundled, read_json
 from ...codec.checkpoints import load as load_codec
 from ...codec.encodec_configs import hugging_face_config as codec_config
 from ...codec.errors import CheckpointError
-from .bundle import BUNDLED, WORDS, bundled, is_own, own_config, own_recipe
 from .config import PUBLISHED, MusicGenConfig, audiocraft_config, hugging_face_config
 from .linear import Int8Linear, hollow_int8, quantized
 from .lm import MusicGenLM
 from .model import MusicGen
+from .model_folder import BUNDLED, WORDS, bundled, is_own, own_config, own_recipe
 from .published_weights import IGNORED, Part, Recipe, audiocraft_recipe, hugging_face_recipe
-from .tensors import INDEX, PickledTensors, TensorFiles
-from .text import T5Encoder, TextEncoder, first_line
+from .tensor_files import INDEX, PickledTensors, TensorFiles
+from .text_encoder import T5Encoder, TextEncoder, first_line
 
 CONFIG, SAFETENSORS, AUDIOCRAFT, CODEC = "config.json", "model.safetensors", "state_dict.bin", "compression_state_dict.bin"
 TOKENIZERS = ("tokenizer.json", "spiece.model")
@@ -65,7 +65,7 @@ def _from_own(
     lm = _filled(config, source, own_recipe(config, source), NOTHING, int8)
 
     def encoder() -> TextEncoder:
-        from .words import WordEncoder
+        from .word_vectors import WordEncoder
 
         return WordEncoder.load(Path(text_encoder or path.parent / WORDS))
 

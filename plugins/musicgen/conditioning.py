@@ -21,7 +21,7 @@ from torch import Tensor
 from .beats import beat_phases, tempo_of
 from .chroma import chroma, fitted, frame_classes, melody_classes, null_chroma
 from .lm import Conditions, MusicGenLM
-from .text import TextEncoder
+from .text_encoder import TextEncoder
 
 PADDINGS = ("masked", "attended")
 

@@ -15,7 +15,7 @@ from .conditioning import Conditioner
 from .lm import Conditions, MusicGenLM
 from .patterns import UNKNOWN
 from .sampling import Guidance, Sampling
-from .text import TextEncoder
+from .text_encoder import TextEncoder
 
 ALONE = 512  # largest dimension of a model that runs on one thread
 

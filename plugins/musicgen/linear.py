@@ -10,7 +10,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from ...codec.modules.matmul import matmul
-from . import kernels
+from . import int8_kernels
 
 FEW_ROWS = 16
 PACKED_ROWS = 16  # for more rows, unpacking the weights once is faster than torch's packed product
@@ -84,11 +84,12 @@ def _integer_product(rows: Tensor, weight: Tensor, scale: Tensor, zeros: Tensor)
     """Multiply float32 [R, I] by a packed weight -> float32 [R, O]. The two bytes of an input are separate rows."""
     n_rows = len(rows)
     pairs, largest = torch.empty(2, *rows.shape, dtype=torch.uint8), np.empty(n_rows, np.float32)
-    kernels.split(rows.detach().contiguous().numpy(), pairs.numpy(), largest)
+    int8_kernels.split(rows.detach().contiguous().numpy(), pairs.numpy(), largest)
     products: Tensor = torch.ops.onednn.qlinear_pointwise(
-        pairs.view(2 * n_rows, -1), 1 / kernels.LARGEST, 128, weight, scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        pairs.view(2 * n_rows, -1), 1 / int8_kernels.LARGEST, 128, weight, scale, zeros, None, 1.0, 0, torch.float32,
+        "none", [], "",
     )
-    kernels.join(products.numpy(), largest)
+    int8_kernels.join(products.numpy(), largest)
     return products[:n_rows]
 
 

@@ -15,7 +15,7 @@ from .config import MusicGenConfig
 from .generate import Options, Request, stream_codes
 from .linear import to_int8
 from .lm import MusicGenLM
-from .text import TextEncoder
+from .text_encoder import TextEncoder
 
 Melody = Tensor | None
 

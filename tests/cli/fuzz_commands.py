@@ -149,7 +149,7 @@ def old_stream(rng: random.Random) -> bytes:
 def lying_tokens(rng: random.Random) -> tuple[str, bytes]:
     """A token file of any form, its header or its bytes changed."""
     from ecdc.format.api import CodeFile
-    from ecdc.format.tokens import collect, save
+    from ecdc.format.token_files import collect, save
 
     form, out = rng.choice(("npy", "npz", "safetensors")), io.BytesIO()
     save(collect(CodeFile(GOLDEN / rng.choice(("mono.ecdc", "tagged.ecdc")))), out, form)

@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from ecdc.plugins.musicgen import GREEDY, Guidance, MusicGenLM, Options, Sampling, kernels
+from ecdc.plugins.musicgen import GREEDY, Guidance, MusicGenLM, Options, Sampling, int8_kernels
 from ecdc.plugins.musicgen.conditioning import Conditioner
 from ecdc.plugins.musicgen.linear import PACKED_ROWS, Int8Linear, Linear, quantized, to_int8
 from ecdc.plugins.musicgen.lm import Conditions
@@ -252,15 +252,15 @@ def test_inputs_in_sixteen_bits():
     x = np.random.default_rng(0).standard_normal((3, 130)).astype(np.float32) * np.float32([[1e-6], [1.0], [1e6]])
     x[1, 5] = 0
     pairs, largest = np.empty((2, 3, 130), np.uint8), np.empty(3, np.float32)
-    kernels.split(x, pairs, largest)
+    int8_kernels.split(x, pairs, largest)
     low, high = pairs.astype(np.int64) - 128
-    step = np.abs(x).max(axis=1, keepdims=True) / kernels.LARGEST
+    step = np.abs(x).max(axis=1, keepdims=True) / int8_kernels.LARGEST
     assert np.allclose((256 * high + low) * step, x, rtol=0, atol=0.51 * step) and (np.abs(x).max(axis=1) == largest).all()
     products = np.random.default_rng(1).standard_normal((6, 20)).astype(np.float32)
     expected = (products[:3] + 256 * products[3:]) * largest[:, None]
-    kernels.join(products, largest)
+    int8_kernels.join(products, largest)
     assert np.allclose(products[:3], expected, rtol=1e-6)
-    kernels.split(np.zeros((1, 4), np.float32), pairs[:, :1, :4], largest)
+    int8_kernels.split(np.zeros((1, 4), np.float32), pairs[:, :1, :4], largest)
     assert (pairs[:, :1, :4] == 128).all()
 
 

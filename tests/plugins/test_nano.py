@@ -6,10 +6,10 @@ import pytest
 import torch
 from ecdc.codec.errors import CheckpointError
 from ecdc.plugins.musicgen import GREEDY, Guidance, MusicGenConfig, MusicGenLM, Options, Sampling, load
-from ecdc.plugins.musicgen.bundle import save
 from ecdc.plugins.musicgen.chroma import chroma, frame_classes, melody_classes
 from ecdc.plugins.musicgen.conditioning import Conditioner
 from ecdc.plugins.musicgen.lm import Conditions
+from ecdc.plugins.musicgen.model_folder import save
 from ecdc.plugins.musicgen.transformer import sinusoids, turned
 from musicgen_models import V, Words
 from nano_models import FRAMES, KIND, RATE, nano, tone

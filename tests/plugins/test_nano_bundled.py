@@ -6,7 +6,7 @@ import torch
 from ecdc.codec.checkpoints import load as load_codec
 from ecdc.format import CodeFile, Provenance
 from ecdc.plugins.musicgen import Guidance, Options, Sampling, load
-from ecdc.plugins.musicgen.bundle import BUNDLED, bundled
+from ecdc.plugins.musicgen.model_folder import BUNDLED, bundled
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import soundfile
 import torch
 from ecdc.codec.checkpoints import save as save_codec
 from ecdc.format import ChannelCoding, CodeFile, Header, Provenance, Writer
-from ecdc.plugins.musicgen import bundle, checkpoint, words
+from ecdc.plugins.musicgen import checkpoint, model_folder, word_vectors
 from ecdc.plugins.musicgen import model as model_module
 from nano_models import nano
 from nano_models import words as small_words
@@ -22,13 +22,13 @@ RATE = 24_000
 def folders(codec, tmp_path, monkeypatch):
     """A bundled model of random weights whose codec comes along too."""
     own = {"codec": "random-24k", "token_space": codec.token_space.hex()}
-    bundle.save(nano(**own).lm, tmp_path / "weights" / "musicgen-nano", dtype=torch.float32)
+    model_folder.save(nano(**own).lm, tmp_path / "weights" / "musicgen-nano", dtype=torch.float32)
     save_codec(codec, tmp_path / "codecs" / "random-24k")
     monkeypatch.setattr("ecdc.codec.checkpoints.BUNDLED", tmp_path / "codecs")
     monkeypatch.setattr(model_module, "BUNDLED", tmp_path / "codecs")
-    monkeypatch.setattr(bundle, "BUNDLED", tmp_path / "weights")
+    monkeypatch.setattr(model_folder, "BUNDLED", tmp_path / "weights")
     monkeypatch.setattr(checkpoint, "BUNDLED", tmp_path / "weights")
-    monkeypatch.setattr(words.WordEncoder, "load", small_words)
+    monkeypatch.setattr(word_vectors.WordEncoder, "load", small_words)
     return tmp_path
 
 
@@ -144,7 +144,7 @@ def test_help_is_there_at_once():
 
 def test_a_model_whose_weights_are_not_here(call_generate, tmp_path, monkeypatch):
     (tmp_path / "weights" / "musicgen-nano").mkdir(parents=True)
-    monkeypatch.setattr(bundle, "BUNDLED", tmp_path / "weights")
+    monkeypatch.setattr(model_folder, "BUNDLED", tmp_path / "weights")
     monkeypatch.setattr(checkpoint, "BUNDLED", tmp_path / "weights")
     said = call_generate("a waltz", "-o", tmp_path / "a.ecdc", code=1)
     assert said.count("\n") == 1 and "ecdc train musicgen musicgen-nano" in said and not (tmp_path / "a.ecdc").exists()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from ecdc.codec.modules.depthwise import DepthwiseConvolution, TapByTap
 from ecdc.codec.quantize.residual import ResidualVQ
-from ecdc.train.codec import codebooks, cuda_graph, gpu_codebooks, gpu_trainer, loop, split
+from ecdc.train.codec import codebooks, cuda_graph, gpu_codebooks, gpu_trainer, loop, split_step
 from ecdc.train.codec.checkpoints import save_checkpoint
 from ecdc.train.codec.codebooks import CodebookTrainer
 from ecdc.train.codec.state import Run
@@ -26,7 +26,7 @@ def exact(monkeypatch):
 
 def test_levels_are_tracked_alike(exact):
     levels, found = 8 * torch.randn(3, 20, 6) - 60, quantizer()
-    wanted = split.code_levels(found, levels)
+    wanted = split_step.code_levels(found, levels)
     codes, targets = gpu_codebooks.track_levels(found, levels)
     assert float((codes == wanted.codes).float().mean()) > 0.98  # rounding decides between entries that are as near
     same = (codes == wanted.codes).all(1).all(1)
@@ -116,7 +116,7 @@ def test_windows_lie_inside_of_their_group(split_recipe, packed):  # noqa: F811
 @pytest.mark.parametrize("on_host", [True, False])
 def test_steps_learn(split_recipe, packed, monkeypatch, on_host):  # noqa: F811
     if not on_host:
-        for module in (codebooks, split, muon):
+        for module in (codebooks, split_step, muon):
             monkeypatch.setattr(module, "on_host", lambda tensor: False)
     recipe = dataclasses.replace(split_recipe, muon_learning_rate=0.01, average_decay=0.9, learning_rate=4e-3)
     data, audio = device_audio(packed, row_samples(recipe))

@@ -9,7 +9,7 @@ from ecdc.codec.config import CodecConfig, ConfigError, SplitConfig
 from ecdc.codec.model import Codec
 from ecdc.codec.modules.levels import LevelVQ
 from ecdc.codec.modules.noise import frame_noise
-from ecdc.train.codec import codebooks, latent_basis, loop, split
+from ecdc.train.codec import codebooks, latent_basis, loop, split_step
 from ecdc.train.codec.losses import tile_loss
 from ecdc.train.codec.recipe import LossRecipe, Recipe
 from ecdc.train.codec.step import draw_audio, row_samples, start_codebooks
@@ -45,7 +45,7 @@ def quantizer():
 def test_training_tracks_levels_as_inference_does(monkeypatch):
     monkeypatch.setattr(codebooks, "has_bfloat16", lambda: False)  # the products of training are those of inference then
     levels, found = 8 * torch.randn(3, 20, 6) - 60, quantizer()
-    coded = split.code_levels(found, levels)
+    coded = split_step.code_levels(found, levels)
     assert float((coded.codes == found.encode(levels, found.initial_past(3))).float().mean()) > 0.99
     entries = found.entries(coded.codes)
     assert torch.allclose(coded.parts, found.predict(entries, found.initial_past(3)), atol=1e-4)
@@ -53,11 +53,11 @@ def test_training_tracks_levels_as_inference_does(monkeypatch):
 
 def test_each_level_codebook_is_graded_by_what_it_leaves():
     levels, found = 8 * torch.randn(2, 10, 6) - 60, quantizer()
-    coded = split.code_levels(found, levels)
+    coded = split_step.code_levels(found, levels)
     first = (levels - coded.parts[:, 0]).square().mean()
     second = (levels - coded.parts.sum(1)).square().mean()
-    assert torch.allclose(split.level_losses(coded), first + second, rtol=1e-5)
-    split.level_losses(coded).backward()
+    assert torch.allclose(split_step.level_losses(coded), first + second, rtol=1e-5)
+    split_step.level_losses(coded).backward()
     assert float(found.taps.grad.abs().sum()) > 0 and float(found.mean.grad.abs().sum()) > 0
 
 
@@ -84,10 +84,10 @@ def test_resumed_run_equals_unbroken_run(split_recipe, packed, tmp_path, monkeyp
 def test_lost_frames_reach_the_decoder_as_nothing(split_recipe):
     codec = Codec(split_recipe.codec)
     codec.quantizer.levels.codebooks.normal_(0, 5)
-    coded = split.code_levels(codec.quantizer.levels, 8 * torch.randn(2, 10, 72) - 60)
+    coded = split_step.code_levels(codec.quantizer.levels, 8 * torch.randn(2, 10, 72) - 60)
     lost = torch.zeros(2, 10, dtype=torch.bool)
     lost[0, 4:6] = True
-    heard = split.decoder_inputs(codec, coded, torch.randn(2, 24, 10), torch.tensor([[2, 2], [2, 2]]), lost)
+    heard = split_step.decoder_inputs(codec, coded, torch.randn(2, 24, 10), torch.tensor([[2, 2], [2, 2]]), lost)
     assert float(heard.shape[0, 4:6].abs().max()) == 0 and float(heard.flags[0, 4:6].abs().max()) == 0
     codes = torch.zeros(1, 4, 10, dtype=torch.int64)
     codes[0, [0, 2]] = coded.codes[0]
@@ -101,7 +101,7 @@ def test_counts_stay_within_the_codebooks(split_recipe):
     codec = Codec(split_recipe.codec)
     for seed in range(20):
         for recipe in (split_recipe, dataclasses.replace(split_recipe, free_order=False)):
-            counts = split.draw_counts(recipe, codec.quantizer, 8, torch.Generator().manual_seed(seed))
+            counts = split_step.draw_counts(recipe, codec.quantizer, 8, torch.Generator().manual_seed(seed))
             assert 1 <= int(counts[:, 0].min()) <= int(counts[:, 0].max()) <= 2
             assert 0 <= int(counts[:, 1].min()) <= int(counts[:, 1].max()) <= 2
 
@@ -115,7 +115,7 @@ def test_the_core_of_training_is_that_of_decoding(split_recipe):
         wanted = codec.decode(codes)
         decoder = codec.decoder
         heard = decoder.hear(codec.quantizer.decode(codes), decoder.initial_state(2))
-        found = split.core_audio(decoder, heard, frame_noise(0, 12, 2 * decoder.hop, heard.shape))
+        found = split_step.core_audio(decoder, heard, frame_noise(0, 12, 2 * decoder.hop, heard.shape))
     assert torch.allclose(found, wanted, atol=1e-5)
 
 
@@ -129,7 +129,7 @@ def test_tile_loss_is_in_decibels():
 def test_decimated_keeps_what_is_below_the_new_limit():
     time = torch.arange(4800) / 48_000
     tone = torch.sin(2 * torch.pi * 1000 * time)
-    assert torch.allclose(split.decimated(tone, 2), tone[::2], atol=1e-4)
+    assert torch.allclose(split_step.decimated(tone, 2), tone[::2], atol=1e-4)
 
 
 def test_the_bundled_recipe_is_whole():
@@ -155,13 +155,13 @@ def test_latents_in_the_losses_basis_compute_what_they_did(split_recipe, packed,
     batches = [draw_audio(split_recipe, data, 1000 + i) for i in range(3)]
     run.codec.eval()
     with torch.no_grad():
-        latents, _, decode = split.coded_shape(run.codec, batches[0], 4)
+        latents, _, decode = split_step.coded_shape(run.codec, batches[0], 4)
         before, _ = decode(latents)
         level_books = run.codec.quantizer.levels.codebooks.clone()
     latent_basis.change_latent_basis(run, batches)
     start_codebooks(run, data)
     with torch.no_grad():
-        moved, _, decode = split.coded_shape(run.codec, batches[0], 4)
+        moved, _, decode = split_step.coded_shape(run.codec, batches[0], 4)
         after, _ = decode(moved)
     assert not torch.allclose(moved, latents, atol=1e-2)
     assert float((after - before).norm()) < 1e-3 * float(before.norm())

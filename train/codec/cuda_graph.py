@@ -18,7 +18,7 @@ from ..data.packed_audio import MIN_RMS, augment
 from ..engine.averaging import average_share, move_averages
 from .losses import reconstruction_losses, tile_loss
 from .recipe import Recipe
-from .split import SplitCodebooks, draw_counts, draw_lost_frames, forward, level_losses, parts_of
+from .split_step import SplitCodebooks, draw_counts, draw_lost_frames, forward, level_losses, parts_of
 from .state import Run, trained_parameters
 from .step import DATA, DROPOUT, NOISE, generator_for, learning_rate_share, row_samples
 

@@ -1,4 +1,4 @@
-"""The functions of codebooks.py and split.py for a GPU, without any branch on the host.
+"""The functions of codebooks.py and split_step.py for a GPU, without any branch on the host.
 
 If the host reads a value from a GPU, the GPU idles until the answer has arrived, and a CUDA graph cannot contain such reads.
 So all vectors go through all codebooks here, and a mask removes what an item does not use.

@@ -15,7 +15,7 @@ from ..data.packed_audio import PackedAudio, augment
 from .cuda_graph import DeviceAudio, GraphStep, Inputs, draw_inputs
 from .latent_basis import change_latent_basis
 from .recipe import Recipe
-from .split import SplitCodebooks
+from .split_step import SplitCodebooks
 from .state import Run
 from .step import DATA, KMEANS, generator_for, row_samples
 

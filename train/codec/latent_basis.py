@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ...codec.modules.linear_latents import LinearLatentDecoder, LinearLatentEncoder
 from .losses import reconstruction_losses
-from .split import SplitCodebooks, coded_shape
+from .split_step import SplitCodebooks, coded_shape
 from .state import Run, trained_parameters
 
 RANGE = 100.0  # limit of the eigenvalues of H, largest over smallest; the basis stretches by at most its square root

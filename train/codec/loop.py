@@ -25,7 +25,7 @@ from .gpu_trainer import GpuTrainer, device_of, host_copy
 from .latent_basis import change_latent_basis
 from .losses import reconstruction_losses, si_sdr, tile_loss
 from .recipe import Recipe
-from .split import decimated
+from .split_step import decimated
 from .state import Run, start_from
 from .step import draw_audio, row_samples, start_codebooks, train_step
 

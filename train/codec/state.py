@@ -21,7 +21,7 @@ from .adversary import Adversary
 from .balancer import Balancer
 from .codebooks import CodebookTrainer
 from .recipe import Recipe
-from .split import SplitCodebooks
+from .split_step import SplitCodebooks
 
 SHARES = ("reconstruction", "adversarial", "feature")  # of the decoder's gradient
 

@@ -15,7 +15,7 @@ from ..engine import parallel
 from ..engine.schedule import rate_share
 from .losses import reconstruction_losses, tile_loss
 from .recipe import Recipe
-from .split import SplitCodebooks, draw_counts, draw_lost_frames, forward, level_losses
+from .split_step import SplitCodebooks, draw_counts, draw_lost_frames, forward, level_losses
 from .state import Run
 
 REVIVAL, DROPOUT, DATA, KMEANS, WINDOWS, NOISE = range(6)  # independent random streams of a step

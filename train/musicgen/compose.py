@@ -6,10 +6,10 @@ import math
 import random
 from dataclasses import replace
 
-from . import parts
+from . import instrument_parts
+from .instrument_parts import Sketch
 from .labels import Labels, Note, Part, Piece, Track
-from .parts import Sketch
-from .theory import GENRES, INSTRUMENTS, MOODS, PROGRESSIONS, TONICS, Genre, parse_chord
+from .music_theory import GENRES, INSTRUMENTS, MOODS, PROGRESSIONS, TONICS, Genre, parse_chord
 
 SECONDS = 20.0
 SOLO, ENSEMBLE, DRUMS = "s", "e", "d"
@@ -123,16 +123,16 @@ def _notes(part: Part, sketch: Sketch, genre: Genre, accompanied: bool, rng: ran
     """Return the notes of one part, exact in time and even in loudness."""
     instrument = INSTRUMENTS[part.name]
     if part.role == "melody":
-        return parts.melody(sketch, instrument, rng)
+        return instrument_parts.melody(sketch, instrument, rng)
     if part.role == "bass":
-        return parts.bass(sketch, rng.choice(genre.bass_styles))
+        return instrument_parts.bass(sketch, rng.choice(genre.bass_styles))
     if part.role == "drums":
-        return parts.drums(sketch, genre.beat, rng)
+        return instrument_parts.drums(sketch, genre.beat, rng)
     style = {"arpeggio": "up", "pad": "block", "harmony": "harmony"}.get(part.role) or rng.choice(genre.styles)
     centre = CENTRES[part.role]
     if part.role == "harmony":  # within the instrument's range, in its lower part
         centre = max(instrument.low + 4, min(centre, instrument.high - 8))
-    return parts.chords(sketch, style, centre, alone=part.role == "chords" and not accompanied)
+    return instrument_parts.chords(sketch, style, centre, alone=part.role == "chords" and not accompanied)
 
 
 def _dynamics(n_bars: int, rng: random.Random) -> tuple[float, ...]:

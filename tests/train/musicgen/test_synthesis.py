@@ -12,9 +12,9 @@ import torch
 from ecdc.cli.main import main
 from ecdc.plugins.musicgen.chroma import melody_classes
 from ecdc.train.data.sources import Package, Source, is_validation
-from ecdc.train.musicgen import caption_words, captions, compose, dataset, recorded, render
+from ecdc.train.musicgen import caption_words, captions, compose, recorded_music, render, synthesize
 from ecdc.train.musicgen.labels import Labels, Part
-from ecdc.train.musicgen.theory import BASS_LINES, GENRES, INSTRUMENTS, MOODS, PROGRESSIONS, SCALES, TONICS, parse_chord
+from ecdc.train.musicgen.music_theory import BASS_LINES, GENRES, INSTRUMENTS, MOODS, PROGRESSIONS, SCALES, TONICS, parse_chord
 
 PIECES = [compose.compose(seed) for seed in range(300)]
 
@@ -62,7 +62,7 @@ def fake():
 
 def make(folder, codec, player, n_pieces=6, **options):
     lines = []
-    n = dataset.synthesize(
+    n = synthesize.synthesize(
         folder, n_pieces * compose.SECONDS / 3600, 3, codec, [folder.parent / "a.sf2"], lines.append, player=player, **options
     )
     return n, lines
@@ -202,7 +202,7 @@ def test_all_labels_have_words():
 
 
 def test_recorded_pieces_are_called_by_their_title():
-    assert recorded.title_of("p/usr/07_Dark-ForestTheme2.ogg") == "dark forest theme"
+    assert recorded_music.title_of("p/usr/07_Dark-ForestTheme2.ogg") == "dark forest theme"
     found = {captions.caption(Labels(title="dark forest", package="x-music"), random.Random(seed)) for seed in range(50)}
     assert len(found) > 5 and all("dark forest" in text.lower() for text in found)
     assert captions.caption(Labels(package="x-music"), random.Random(0))
@@ -210,7 +210,7 @@ def test_recorded_pieces_are_called_by_their_title():
 
 def test_a_folder_holds_what_its_rows_say(tmp_path, codec, fake):
     n, _ = make(tmp_path / "a", codec, fake)
-    rows = dataset.read_rows(tmp_path / "a" / "pieces.jsonl")
+    rows = synthesize.read_rows(tmp_path / "a" / "pieces.jsonl")
     codes, channels, melody = (np.load(tmp_path / "a" / f"{name}.npy") for name in ("codes", "channels", "melody"))
     assert n == len(rows) == 6 and codes.shape == (6, 2, 4, 1500) and codes.dtype == np.uint16
     assert melody.shape == (6, 235) and melody.dtype == channels.dtype == np.uint8
@@ -220,7 +220,7 @@ def test_a_folder_holds_what_its_rows_say(tmp_path, codec, fake):
         assert stereo[1].any() == (own == 2)
         first = compose.compose(row["seed"]).tracks[0].notes[0].pitch
         has_melody = any(part.role == "melody" for part in labels.instruments)
-        assert set(np.unique(line)) == {first % 12 if has_melody else dataset.NO_MELODY}
+        assert set(np.unique(line)) == {first % 12 if has_melody else synthesize.NO_MELODY}
     assert {p.name for p in (tmp_path / "a").iterdir()} == {
         "codes.npy", "channels.npy", "melody.npy", "pieces.jsonl", "settings.json"
     }  # fmt: skip
@@ -228,17 +228,17 @@ def test_a_folder_holds_what_its_rows_say(tmp_path, codec, fake):
 
 def test_a_broken_run_goes_on_and_equals_an_unbroken_one(tmp_path, codec, fake):
     make(tmp_path / "whole", codec, fake)
-    fake.played, fake.fail_after = 0, dataset.BATCH
+    fake.played, fake.fail_after = 0, synthesize.BATCH
     with pytest.raises(RuntimeError, match="power cut"):
         make(tmp_path / "broken", codec, fake)
     assert not (tmp_path / "broken" / "pieces.jsonl").exists()
     fake.played, fake.fail_after = 0, 10**9
     make(tmp_path / "broken", codec, fake)
-    assert fake.played == 6 - dataset.BATCH
+    assert fake.played == 6 - synthesize.BATCH
     for path in (tmp_path / "whole").iterdir():
         assert path.read_bytes() == (tmp_path / "broken" / path.name).read_bytes()
     _, lines = make(tmp_path / "broken", codec, fake)
-    assert "finished before" in lines[0] and fake.played == 6 - dataset.BATCH
+    assert "finished before" in lines[0] and fake.played == 6 - synthesize.BATCH
     with pytest.raises(ValueError, match="was begun with hours"):
         make(tmp_path / "broken", codec, fake, n_pieces=7)
 
@@ -247,25 +247,25 @@ def test_one_in_fifty_is_for_validation(tmp_path, codec, fake):
     fake.fail_after = 0
     with pytest.raises(RuntimeError):
         make(tmp_path / "a", codec, fake, n_pieces=100)
-    splits = [row["split"] for row in dataset.read_rows(tmp_path / "a" / dataset.PLAN)]
+    splits = [row["split"] for row in synthesize.read_rows(tmp_path / "a" / synthesize.PLAN)]
     assert Counter(splits) == {"train": 98, "valid": 2}
 
 
 @pytest.mark.parametrize("gain", [1.0, 1e-3])
 def test_silent_frames_have_no_melody_however_loud_the_others_are(gain):
     wav = np.float32(gain) * np.concatenate([tone(10, 60), np.zeros(240_000, np.float32)])
-    line = dataset.stored_melody(wav, 24_000, len(wav))
-    assert set(line[:115]) == {0} and set(line[122:]) == {dataset.NO_MELODY}
-    assert set(dataset.stored_melody(0 * wav, 24_000, len(wav))) == {dataset.NO_MELODY}
+    line = synthesize.stored_melody(wav, 24_000, len(wav))
+    assert set(line[:115]) == {0} and set(line[122:]) == {synthesize.NO_MELODY}
+    assert set(synthesize.stored_melody(0 * wav, 24_000, len(wav))) == {synthesize.NO_MELODY}
 
 
 def test_training_and_inference_find_the_same_melody():
     rng = np.random.default_rng(0)
     loudness = np.repeat(10.0 ** rng.uniform(-4, 0, 40), 6_000)  # parts of it are silent compared with the loudest
     wav = (loudness * tone(10, 62)).astype(np.float32)
-    stored = dataset.stored_melody(wav, 24_000, len(wav)).astype(int)
-    found = melody_classes(torch.from_numpy(wav), 24_000, n_fft=dataset.CHROMA_FFT).tolist()
-    assert [-1 if x == dataset.NO_MELODY else x for x in stored] == found and -1 in found and 2 in found
+    stored = synthesize.stored_melody(wav, 24_000, len(wav)).astype(int)
+    found = melody_classes(torch.from_numpy(wav), 24_000, n_fft=synthesize.CHROMA_FFT).tolist()
+    assert [-1 if x == synthesize.NO_MELODY else x for x in stored] == found and -1 in found and 2 in found
 
 
 @pytest.fixture
@@ -281,25 +281,25 @@ def tree(tmp_path):
 
 
 def test_recordings_are_cut_and_keep_channels_and_split(tree, tmp_path, codec, fake):
-    sources = recorded.music_sources(tree)
-    cuts = list(recorded.recorded_cuts(sources, 1.0))
+    sources = recorded_music.music_sources(tree)
+    cuts = list(recorded_music.recorded_cuts(sources, 1.0))
     assert [(c.labels.title, c.start, c.labels.channels) for c in sorted(cuts, key=lambda c: (c.name, c.start))] == [
         ("long song", 0.0, 2), ("long song", 20.0, 2), ("short song", 0.0, 1),
     ]  # fmt: skip
     assert all(c.is_validation == is_validation(c.name) for c in cuts)
-    assert len(list(recorded.recorded_cuts(sources, 25 / 3600))) == 1
-    wav = recorded.read_cut(sources[cuts[-1].name], 20.0, 24_000)
+    assert len(list(recorded_music.recorded_cuts(sources, 25 / 3600))) == 1
+    wav = recorded_music.read_cut(sources[cuts[-1].name], 20.0, 24_000)
     assert wav.shape == (2, 480_000) and np.abs(wav[0] - tone(40)[480_000:]).max() < 0.01
     n, _ = make(tmp_path / "a", codec, fake, n_pieces=1, recorded_hours=1.0, tree=tree)
-    assert n == 4 and (np.load(tmp_path / "a" / "melody.npy")[1:] == dataset.NO_MELODY).all()
+    assert n == 4 and (np.load(tmp_path / "a" / "melody.npy")[1:] == synthesize.NO_MELODY).all()
     assert sorted(np.load(tmp_path / "a" / "channels.npy")[1:]) == [1, 2, 2]
 
 
 def test_no_music_is_one_line(tmp_path):
     with pytest.raises(ValueError, match="ecdc train fetch"):
-        recorded.music_sources(tmp_path)
+        recorded_music.music_sources(tmp_path)
     with pytest.raises(ValueError, match="shorter than it was"):
-        recorded.read_cut(Source(Package("p", "music", ""), tmp_path / "none.ogg", None, "p/none.ogg"), 0.0, 24_000)
+        recorded_music.read_cut(Source(Package("p", "music", ""), tmp_path / "none.ogg", None, "p/none.ogg"), 0.0, 24_000)
 
 
 def test_missing_soundfonts_are_one_line(tmp_path, monkeypatch, capsys):
@@ -348,7 +348,7 @@ def test_renderings_are_loud_enough_and_never_clip(renderer):
 @needs_synthesizer
 def test_the_melody_is_heard_in_its_chroma(renderer):
     piece = next(p for p in PIECES if p.labels.instruments[0] == Part("melody", "piano", "piano"))
-    line = dataset.stored_melody(renderer.render(piece, 1).melody, 24_000, 480_000)
+    line = synthesize.stored_melody(renderer.render(piece, 1).melody, 24_000, 480_000)
     samples_per_beat = 24_000 * 60 / piece.labels.tempo_bpm
     heard = [
         line[min(234, round((note.start + note.duration / 2) * samples_per_beat / 2048))] == note.pitch % 12

@@ -19,7 +19,7 @@ from ...format.files import atomic_path
 from .config import MusicGenConfig
 from .lm import MusicGenLM
 from .published_weights import Part, Recipe
-from .tensors import TensorFiles
+from .tensor_files import TensorFiles
 
 BUNDLED = Path(__file__).parent / "weights"
 CONFIG, WEIGHTS, WORDS = "config.json", "model.safetensors", "words.safetensors"

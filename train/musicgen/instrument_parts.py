@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, replace
 
 from .labels import Note
-from .theory import ACCOMPANIMENTS, BASS_LINES, BEATS, CRASH, RHYTHMS, SCALES, SNARE, Chord, Instrument, Mood
+from .music_theory import ACCOMPANIMENTS, BASS_LINES, BEATS, CRASH, RHYTHMS, SCALES, SNARE, Chord, Instrument, Mood
 
 FORMS = ("ABAC", "AABC", "ABAB", "AAAB")  # bars of a phrase; equal letters use the same motif
 

@@ -26,7 +26,7 @@ from ...plugins.musicgen.chroma import melody_classes
 from ..data.sources import Source
 from .compose import SECONDS, compose
 from .labels import Labels, Piece
-from .recorded import music_sources, read_cut, recorded_cuts
+from .recorded_music import music_sources, read_cut, recorded_cuts
 from .render import Renderer, Rendering
 from .token_windows import NO_MELODY
 

@@ -12,7 +12,7 @@ import pytest
 from cases import Pipe, headers, make_codes, make_header
 from ecdc.format import ChannelCoding, Provenance, Reader, Truncated, Writer
 from ecdc.format.api import CodeFile
-from ecdc.format.tokens import FORMS, collect, header_fields, header_from, load, save, write
+from ecdc.format.token_files import FORMS, collect, header_fields, header_from, load, save, write
 from hypothesis import given, settings
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors

@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 from ecdc.codec.errors import CheckpointError
-from ecdc.plugins.musicgen.bundle import BUNDLED, WORDS
-from ecdc.plugins.musicgen.words import MAX_TOKENS, WordEncoder, number_features, tokenize
+from ecdc.plugins.musicgen.model_folder import BUNDLED, WORDS
+from ecdc.plugins.musicgen.word_vectors import MAX_TOKENS, WordEncoder, number_features, tokenize
 from ecdc.train.musicgen.distill import vocabulary
 from hypothesis import given, settings
 from hypothesis import strategies as st
