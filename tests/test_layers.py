@@ -1,6 +1,10 @@
-"""The import rule: format < codec < plugins < train < bench < cli; a file imports its own layer or a lower one."""
+"""The import rule: format < codec < plugins < train < bench < cli; a file imports its own layer or a lower one.
+
+Also: files and functions stay short, and every package and data file is part of what is installed.
+"""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -107,3 +111,23 @@ def test_format_imports_no_torch_and_no_audio():
             names |= {a.name.split(".")[0] for a in node.names} if isinstance(node, ast.Import) else set()
             names |= {(node.module or "").split(".")[0]} if isinstance(node, ast.ImportFrom) and not node.level else set()
         assert not names & {"torch", "torchaudio", "soundfile", "soxr", "click"}, path
+
+
+def test_files_and_functions_stay_short():
+    for path in FILES:
+        text = path.read_text()
+        assert text.count("\n") <= 400, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 40, f"{path}: {node.name}"
+
+
+def test_every_package_is_installed_with_its_data():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert sorted(settings["packages"]) == sorted(
+        ["ecdc", *(module_name(path) for path in FILES if path.name == "__init__.py")]
+    )
+    assert set(settings["package-dir"]) == {"ecdc", *(f"ecdc.{layer}" for layer in LAYERS)}
+    for package, patterns in settings["package-data"].items():
+        folder = ROOT.joinpath(*package.split(".")[1:])
+        assert all(any(folder.glob(pattern)) for pattern in patterns), package

@@ -88,7 +88,7 @@ def _integer_product(rows: Tensor, weight: Tensor, scale: Tensor, zeros: Tensor)
     products: Tensor = torch.ops.onednn.qlinear_pointwise(
         pairs.view(2 * n_rows, -1), 1 / int8_kernels.LARGEST, 128, weight, scale, zeros, None, 1.0, 0, torch.float32,
         "none", [], "",
-    )
+    )  # fmt: skip
     int8_kernels.join(products.numpy(), largest)
     return products[:n_rows]
 
