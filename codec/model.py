@@ -50,7 +50,8 @@ class Codec(nn.Module):
     @property
     def reach(self) -> tuple[int, int]:
         """How many frames before and after its own frame a decoded sample depends on."""
-        reach: tuple[int, int] = self.decoder.reach
+        decoder: Any = self.decoder  # a protocols.Decoder
+        reach: tuple[int, int] = decoder.reach
         return reach
 
     def with_decoder(self, decoder: nn.Module) -> Codec:

@@ -16,6 +16,7 @@ class LinearLatentEncoder(nn.Module):
     @torch.no_grad()
     def change_basis(self, basis: Tensor) -> list[Tensor]:
         """Change the basis of latents z to `basis` [D, D] @ z; returns the parameters that changed."""
+        assert self.out.bias is not None
         changed = [self.out.weight, self.out.bias, self.skip.weight]
         for parameter in changed:
             parameter.copy_(basis.to(parameter.dtype) @ parameter)
