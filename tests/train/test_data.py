@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from ecdc.train.data.fetch import unpack
+from ecdc.format.errors import EcdcError
+from ecdc.train.data.fetch import fetch, unpack
 from ecdc.train.data.pack import pack_sources
 from ecdc.train.data.packed_audio import PackedAudio, augment, generator_for, validation_clips
 from ecdc.train.data.recipe import DataRecipe
@@ -184,3 +185,11 @@ def test_packages_unpack_into_a_folder_that_is_not_there_yet(tmp_path):
     with pytest.raises(RuntimeError, match="delete it and fetch again"):
         unpack(deb, tmp_path / "other")
     assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_a_machine_without_apt_is_an_expected_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    lines = []
+    with pytest.raises(EcdcError, match="no training audio could be fetched"):
+        fetch(tmp_path, quick=True, report=lines.append)
+    assert lines and all("apt-get not found" in line for line in lines)

@@ -97,15 +97,15 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(recipe, packed, tmp
     kill.write_bytes(b"of a process that was killed")
     with open(tmp_path / "metrics.jsonl", "a") as stream:
         stream.write('{"step": 7, "tot')  # torn
-    expected = contextlib.nullcontext() if damage == "missing" else pytest.warns(UserWarning, match="is damaged; going on")
+    expected = contextlib.nullcontext() if damage == "missing" else pytest.warns(UserWarning, match="is damaged; continuing")
     with expected:
         resumed = train(recipe, packed, tmp_path)
     assert all(torch.equal(value, weights(resumed)[name]) for name, value in weights(unbroken).items())
     assert [row["step"] for row in metrics.read_rows(tmp_path)] == [1, 2, 3, 4, 5, 6]
-    assert checkpoints.read_about(last)["step"] == 6 and checkpoints.read_about(before)["step"] == 4 and not kill.exists()
+    assert checkpoints.read_run_info(last)["step"] == 6 and checkpoints.read_run_info(before)["step"] == 4 and not kill.exists()
     for path in (last, before):
         path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="is damaged, and there is no whole one before it"):
+    with pytest.raises(ValueError, match="is damaged, and there is no intact checkpoint before it"):
         train(recipe, packed, tmp_path)
 
 
@@ -179,7 +179,7 @@ def test_micro_batches_give_the_gradient_of_the_whole(recipe, packed, tmp_path):
     ]
     whole, parts = (run.codec.state_dict() for run in runs)
     assert all(torch.allclose(whole[name], parts[name], atol=2e-4) for name in whole)
-    with pytest.raises(ValueError, match="do not share out over 3 micro batches"):
+    with pytest.raises(ValueError, match="cannot be divided into 3 micro batches"):
         train(dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, micro_batches=3)), packed, tmp_path / "3")
 
 

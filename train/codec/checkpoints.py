@@ -8,20 +8,28 @@ import torch
 from safetensors.torch import load_file
 
 from ...codec.checkpoints import save
-from ..engine.checkpoints import last_whole, load_optimizer, named, optimizer_tensors, read_about, under, write_checkpoint
+from ..engine.checkpoints import (
+    last_intact,
+    load_optimizer,
+    optimizer_tensors,
+    read_run_info,
+    with_prefix,
+    without_prefix,
+    write_checkpoint,
+)
 from .gpu_trainer import host_copy
 from .state import Run
 
 
 def save_checkpoint(run: Run, folder: Path) -> None:
     """Write the run's state; the previous checkpoint is kept as a backup."""
-    tensors = named("codec.", run.codec.state_dict())
-    tensors |= {k: v for k, v in named("codebooks.", run.codebooks.state_dict()).items() if ".quantizer." not in k}
+    tensors = with_prefix("codec.", run.codec.state_dict())
+    tensors |= {k: v for k, v in with_prefix("codebooks.", run.codebooks.state_dict()).items() if ".quantizer." not in k}
     for i, optimizer in enumerate(run.optimizers):
         tensors |= optimizer_tensors(f"optimizer.{i}.", optimizer)
-    tensors |= named("average.", run.average)
+    tensors |= with_prefix("average.", run.average)
     if run.adversary:
-        tensors |= named("adversary.", run.adversary.state_dict()) | named("balancer.", run.balancer.state_dict())
+        tensors |= with_prefix("adversary.", run.adversary.state_dict()) | with_prefix("balancer.", run.balancer.state_dict())
         tensors |= optimizer_tensors("adversary_optimizer.", run.adversary.optimizer)
     write_checkpoint(folder, tensors, {"step": run.step, "seconds": run.seconds, "recipe": run.recipe.to_dict()})
 
@@ -31,25 +39,25 @@ def load_checkpoint(run: Run, folder: Path) -> bool:
 
     Raises ValueError if the checkpoint is of another codec or kind of training, or if none is intact.
     """
-    path = last_whole(folder)
+    path = last_intact(folder)
     if path is None:
         return False
-    header = read_about(path)
+    header = read_run_info(path)
     own = run.recipe.to_dict()
     for key, what in (("codec", "codec"), ("adversary", "adversary"), ("frozen_tokens", "stage")):
         if header["recipe"].get(key) != own[key]:
             raise ValueError(f"{path} is a checkpoint of another {what}; choose another output folder")
     tensors = load_file(path)
-    run.codec.load_state_dict(under(tensors, "codec."))
-    run.codebooks.load_state_dict(under(tensors, "codebooks."), strict=False)
+    run.codec.load_state_dict(without_prefix(tensors, "codec."))
+    run.codebooks.load_state_dict(without_prefix(tensors, "codebooks."), strict=False)
     for i, optimizer in enumerate(run.optimizers):
-        load_optimizer(optimizer, under(tensors, f"optimizer.{i}."))
-    average = under(tensors, "average.")
+        load_optimizer(optimizer, without_prefix(tensors, f"optimizer.{i}."))
+    average = without_prefix(tensors, "average.")
     run.average = {name: average[name].to(value.device) for name, value in run.average.items() if name in average}
     if run.adversary:
-        run.adversary.load_state_dict(under(tensors, "adversary."))
-        run.balancer.load_state_dict(under(tensors, "balancer."))
-        load_optimizer(run.adversary.optimizer, under(tensors, "adversary_optimizer."))
+        run.adversary.load_state_dict(without_prefix(tensors, "adversary."))
+        run.balancer.load_state_dict(without_prefix(tensors, "balancer."))
+        load_optimizer(run.adversary.optimizer, without_prefix(tensors, "adversary_optimizer."))
     run.step, run.seconds = header["step"], header["seconds"]
     return True
 

@@ -78,7 +78,9 @@ def begin_or_resume(recipe: Recipe, output: Path, init: Codec | None, place: tor
         start_from(run, init)
         say(f"started at the weights of {init.config.name}")
     elif recipe.frozen_tokens:
-        raise ValueError("this recipe trains the decoder of a model whose tokens are frozen: name the model with --init")
+        raise ValueError(
+            "this recipe trains only the decoder of a model, whose tokens stay as they are; name that model with --init"
+        )
     return run
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...codec.config import SplitConfig
 from ...codec.quantize.split import SplitVQ
+from ...format.errors import EcdcError
 from ..data.packed_audio import PackedAudio, augment, generator_for
 from ..engine import parallel
 from ..engine.schedule import rate_share
@@ -19,6 +20,10 @@ from .split_step import SplitCodebooks, draw_counts, draw_lost_frames, forward, 
 from .state import Run
 
 REVIVAL, DROPOUT, DATA, KMEANS, WINDOWS, NOISE = range(6)  # independent random streams of a step
+
+
+class Diverged(EcdcError, FloatingPointError):
+    """The loss of a run has become infinite or NaN."""
 
 
 def learning_rate_share(recipe: Recipe, step: int) -> float:
@@ -71,7 +76,7 @@ def train_step(run: Run, batch: Tensor) -> dict[str, float]:
     own, own_codebooks = parallel.own_rows(batch), parallel.own_rows(n_codebooks)
     n_parts = recipe.data.micro_batches
     if len(own) % n_parts:
-        raise ValueError(f"{len(own)} rows of a batch do not share out over {n_parts} micro batches")
+        raise ValueError(f"{len(own)} items of a batch cannot be divided into {n_parts} micro batches")
     run.optimizers.zero_grad()
     rows: list[dict[str, float]] = []
     lessons: list[tuple[Tensor, ...]] = []
@@ -171,7 +176,7 @@ def update_networks(run: Run) -> float:
     parallel.average_gradients(run.optimizers.parameters())
     norm = torch.nn.utils.clip_grad_norm_(run.network_parameters(), run.recipe.clip_norm).item()
     if not math.isfinite(norm):
-        raise FloatingPointError(f"step {run.step}: the gradient is not finite")
+        raise Diverged(f"step {run.step}: the gradient is not finite; lower the learning rates, and continue from a checkpoint")
     run.optimizers.step(learning_rate_share(run.recipe, run.step))
     run.update_average()
     return norm

@@ -13,33 +13,38 @@ import subprocess
 import zipfile
 from pathlib import Path
 
+from ...format.errors import EcdcError
 from .pack import SAMPLE_RATE, build_masters, derive_pack, pack_folder
 from .sources import ARCHIVE_SUFFIXES, AUDIO_SUFFIXES, Package, Source, list_sources, read_packages
+
+
+class FetchError(EcdcError, RuntimeError):
+    """A package cannot be downloaded or unpacked."""
 
 
 def download(name: str, folder: Path) -> Path:
     """Download one .deb into `folder`, unless it is already there.
 
-    Raises RuntimeError if apt is missing or does not know the package.
+    Raises FetchError if apt is missing or does not know the package.
     """
     have = sorted(folder.glob(f"{name}_*.deb"))
     if have:
         return have[-1]
     if shutil.which("apt-get") is None:
-        raise RuntimeError("apt-get not found: `fetch` needs Debian packages; use `ecdc train pack` on audio of your own")
+        raise FetchError("apt-get not found: `fetch` needs Debian packages; use `ecdc train pack` on audio of your own")
     folder.mkdir(parents=True, exist_ok=True)
     run = subprocess.run(["apt-get", "download", name], cwd=folder, capture_output=True, text=True, check=False)
     have = sorted(folder.glob(f"{name}_*.deb"))
     if run.returncode or not have:
         last = (run.stderr.strip() or "no output").splitlines()[-1]
-        raise RuntimeError(f"apt-get download {name}: {last} (try `apt-get update`)")
+        raise FetchError(f"apt-get download {name}: {last} (try `apt-get update`)")
     return have[-1]
 
 
 def unpack(deb: Path, folder: Path) -> Path:
     """Unpack audio and copyright files of a .deb under `folder`, once; return the unpacked tree.
 
-    Of archives inside the package only the audio is kept. Raises RuntimeError for a file that is
+    Of archives inside the package only the audio is kept. Raises FetchError for a file that is
     not a complete Debian package.
     """
     target = folder / deb.name.split("_")[0]
@@ -58,7 +63,7 @@ def unpack(deb: Path, folder: Path) -> Path:
     faults = [line for line in tar.stderr.splitlines() if "Not found in archive" not in line and "previous errors" not in line]
     if opened.returncode or faults:
         shutil.rmtree(partial)
-        raise RuntimeError(f"{deb}: cannot be unpacked ({(faults or ['no whole package'])[0]}); delete it and fetch again")
+        raise FetchError(f"{deb}: cannot be unpacked ({(faults or ['no whole package'])[0]}); delete it and fetch again")
     for path in [p for p in partial.rglob("*") if p.suffix.lower() in ARCHIVE_SUFFIXES and p.is_file()]:
         keep_audio(path)
     partial.rename(target)
@@ -93,7 +98,7 @@ def find_sources(output: Path, packages: list[Package], report=print) -> tuple[l
             tree = output / "tree" / package.name
             if not tree.exists():
                 tree = unpack(download(package.name, output / "deb"), output / "tree")
-        except RuntimeError as error:
+        except FetchError as error:
             missing.append(package.name)
             report(f"skipped {package.name}: {error}")
             continue
@@ -113,7 +118,7 @@ def fetch(
     packages = read_packages(quick)
     sources, missing = find_sources(output, packages, report)
     if not sources:
-        raise RuntimeError("no training audio could be fetched: " + ", ".join(missing))
+        raise FetchError("no training audio could be fetched: " + ", ".join(missing))
     masters, packed = output / "masters", pack_folder(output, sample_rate)
     build_masters(sources, masters, report, jobs)
     licences = {p.name: p.licence for p in packages if p.name not in missing}

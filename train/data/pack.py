@@ -53,8 +53,9 @@ def pack_sources(
     with locked(folder):
         known = {row["name"] for row in read_index(folder) + read_index(folder, SKIPPED)}
         if known and sample_rate_of(folder) != sample_rate:
-            wanted = f"{sample_rate} Hz need a folder of their own"
-            raise ValueError(f"{folder}: holds audio at {sample_rate_of(folder)} Hz; {wanted} (--output)")
+            raise ValueError(
+                f"{folder}: holds audio at {sample_rate_of(folder)} Hz; give another --output for audio at {sample_rate} Hz"
+            )
         if known - names:
             (folder / INDEX).unlink(missing_ok=True)
             (folder / SKIPPED).unlink(missing_ok=True)

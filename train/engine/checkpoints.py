@@ -39,7 +39,7 @@ class Resumable(Protocol):
 
 def save_module(folder: Path, module: nn.Module, run: Resumable, same: dict[str, Any]) -> None:
     """Save a run of one module. `same` holds values that must be equal in a run that continues from it."""
-    tensors = named("module.", module.state_dict()) | optimizer_tensors("optimizer.", run.optimizer)
+    tensors = with_prefix("module.", module.state_dict()) | optimizer_tensors("optimizer.", run.optimizer)
     write_checkpoint(folder, tensors, {"step": run.step, "seconds": run.seconds, **same})
 
 
@@ -48,16 +48,16 @@ def load_module(folder: Path, module: nn.Module, run: Resumable, same: dict[str,
 
     Raises ValueError if the checkpoint differs from `same` in one of its keys, or if none is intact.
     """
-    path = last_whole(folder)
+    path = last_intact(folder)
     if path is None:
         return False
-    about = read_about(path)
+    about = read_run_info(path)
     for key, value in same.items():
         if about.get(key) != value:
             raise ValueError(f"{path} is a checkpoint of another {key.replace('_', ' ')}; choose another output folder")
     tensors = load_file(path)
-    module.load_state_dict(under(tensors, "module."))
-    load_optimizer(run.optimizer, under(tensors, "optimizer."))
+    module.load_state_dict(without_prefix(tensors, "module."))
+    load_optimizer(run.optimizer, without_prefix(tensors, "optimizer."))
     run.step, run.seconds = about["step"], about["seconds"]
     return True
 
@@ -68,46 +68,46 @@ def write_checkpoint(folder: Path, tensors: dict[str, Tensor], about: dict[str, 
         leftover.unlink(missing_ok=True)
     with atomic_path(path) as partial:
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata={"run": json.dumps(about)})
-        if path.exists() and _is_whole(path):
+        if path.exists() and _is_intact(path):
             path.replace(folder / PREVIOUS)
 
 
-def last_whole(folder: Path) -> Path | None:
+def last_intact(folder: Path) -> Path | None:
     """Return the checkpoint to continue from: the last one, or the previous one if that is damaged; None if there is none.
 
     Raises ValueError if all existing ones are damaged.
     """
     found = [folder / name for name in (NAME, PREVIOUS) if (folder / name).exists()]
     for path in found:
-        if _is_whole(path):
+        if _is_intact(path):
             if path != found[0]:
-                warnings.warn(f"{found[0]}: is damaged; going on from the checkpoint before it", stacklevel=3)
+                warnings.warn(f"{found[0]}: is damaged; continuing from the checkpoint before it", stacklevel=3)
             return path
     if found:
-        raise ValueError(f"{found[0]}: is damaged, and there is no whole one before it; remove it to start anew")
+        raise ValueError(f"{found[0]}: is damaged, and there is no intact checkpoint before it; remove it to start again")
     return None
 
 
-def _is_whole(path: Path) -> bool:
+def _is_intact(path: Path) -> bool:
     """Return True if the file has the size given in its header and describes a run."""
     try:
-        read_about(path)
+        read_run_info(path)
     except (SafetensorError, TypeError, KeyError, ValueError):
         return False
     return True
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def read_run_info(path: Path) -> dict[str, Any]:
     with safe_open(path, "pt") as file:
         found: dict[str, Any] = json.loads(file.metadata()["run"])
     return found
 
 
-def named(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {prefix + k: v for k, v in tensors.items()}
 
 
-def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def without_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
 

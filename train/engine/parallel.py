@@ -40,7 +40,8 @@ def world_size() -> int:
 def own_rows(batch: Tensor) -> Tensor:
     """Return this process's items of a global batch [B, ...]; B must be a multiple of the world size."""
     if batch.shape[0] % world_size():
-        raise ValueError(f"a batch of {batch.shape[0]} rows does not divide among {world_size()} processes")
+        n, processes = batch.shape[0], world_size()
+        raise ValueError(f"a batch of {n} items cannot be divided among {processes} processes; change batch_size in the recipe")
     return batch.chunk(world_size())[rank()]
 
 

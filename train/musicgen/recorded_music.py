@@ -68,7 +68,7 @@ def read_cut(source: Source, start: float, sample_rate: int) -> np.ndarray:
     """Return 20 s of a file from `start` seconds on: float32 [C, N], with C = 2 if the channels differ."""
     wav = _read(source, start, sample_rate)
     if wav is None:
-        raise ValueError(f"{source.name}: shorter than it was")
+        raise ValueError(f"{source.name}: shorter than when the folder was planned; fetch it again")
     return wav
 
 

@@ -239,7 +239,7 @@ def test_a_broken_run_goes_on_and_equals_an_unbroken_one(tmp_path, codec, fake):
         assert path.read_bytes() == (tmp_path / "broken" / path.name).read_bytes()
     _, lines = make(tmp_path / "broken", codec, fake)
     assert "finished before" in lines[0] and fake.played == 6 - synthesize.BATCH
-    with pytest.raises(ValueError, match="was begun with hours"):
+    with pytest.raises(ValueError, match="was started with hours"):
         make(tmp_path / "broken", codec, fake, n_pieces=7)
 
 
@@ -298,7 +298,7 @@ def test_recordings_are_cut_and_keep_channels_and_split(tree, tmp_path, codec, f
 def test_no_music_is_one_line(tmp_path):
     with pytest.raises(ValueError, match="ecdc train fetch"):
         recorded_music.music_sources(tmp_path)
-    with pytest.raises(ValueError, match="shorter than it was"):
+    with pytest.raises(ValueError, match="shorter than when"):
         recorded_music.read_cut(Source(Package("p", "music", ""), tmp_path / "none.ogg", None, "p/none.ogg"), 0.0, 24_000)
 
 
