@@ -17,7 +17,7 @@ import soundfile
 from ..format.files import OutputFile, output_stream
 from .audio_formats import M4A, WAV, AudioFormat, format_of
 from .errors import AudioError
-from .library_io import Kept, uninterrupted
+from .library_io import ErrorKeepingFile, delayed_signals
 from .wave_out import WaveEncoder, sample_bytes, to_int16, to_int24, wave_header
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class _Coded:
     """
 
     def __init__(self, stream: BinaryIO, name: str, sample_rate: int, channels: int, form: AudioFormat, subtype: str) -> None:
-        self._bytes, self._subtype, self._name = Kept(stream), subtype, name
+        self._bytes, self._subtype, self._name = ErrorKeepingFile(stream), subtype, name
         self._file: soundfile.SoundFile | None = None
 
         def start() -> None:
@@ -185,7 +185,7 @@ class _Coded:
     def _call(self, action: Callable[[], object]) -> None:
         """Call libsndfile; raise an error of writing if there is one, else AudioError with libsndfile's message."""
         try:
-            with uninterrupted():
+            with delayed_signals():
                 action()
         except (soundfile.LibsndfileError, AssertionError) as error:
             reason = getattr(error, "error_string", str(error)).strip()

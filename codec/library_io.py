@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 
-class Kept:
+class ErrorKeepingFile:
     """The file object that a library sees. It never fails, and keeps the first error instead."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -47,7 +47,7 @@ class Kept:
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
+def delayed_signals() -> Iterator[None]:
     """Delay SIGINT and SIGTERM, because an exception inside a C library's callback would be printed and lost."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from .errors import AudioError
-from .library_io import Kept, uninterrupted
+from .library_io import ErrorKeepingFile, delayed_signals
 
 BITS_PER_SAMPLE, MOST_BITS = 2, 96_000  # per channel: 96 kbps from 48 kHz on
 LAYOUTS = {1: "mono", 2: "stereo"}
@@ -27,7 +27,7 @@ class M4aEncoder:
     """
 
     def __init__(self, stream: BinaryIO, name: str, sample_rate: int, channels: int) -> None:
-        self._bytes, self._name = Kept(stream), name
+        self._bytes, self._name = ErrorKeepingFile(stream), name
         self._about = sample_rate, channels
         self._written = 0
         self._container: Any = None
@@ -80,13 +80,13 @@ class M4aEncoder:
         """Release FFmpeg's resources after an error."""
         container, self._container = self._container, None
         if container is not None:
-            with contextlib.suppress(Exception), uninterrupted():
+            with contextlib.suppress(Exception), delayed_signals():
                 container.close()
 
     def _call(self, action: Callable[[], object]) -> None:
         """Call FFmpeg, and raise an error of writing if there is one, else FFmpeg's error."""
         try:
-            with av.logging.Capture(), uninterrupted():
+            with av.logging.Capture(), delayed_signals():
                 action()
         except (av.error.FFmpegError, ValueError, OSError) as error:
             reason = str(getattr(error, "strerror", "") or error)

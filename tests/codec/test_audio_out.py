@@ -16,7 +16,7 @@ from ecdc.codec.audio_formats import FORMS, format_of
 from ecdc.codec.audio_in import AudioSource
 from ecdc.codec.audio_out import AudioSink, Output
 from ecdc.codec.errors import AudioError
-from ecdc.codec.library_io import Kept
+from ecdc.codec.library_io import ErrorKeepingFile
 from ecdc.codec.wave_out import wave_header
 
 LOSSY = {"ogg", "oga", "opus", "mp3", "m4a"}
@@ -199,13 +199,13 @@ def test_full_devices_are_noticed(noise, name):
 @pytest.mark.parametrize("name", ["flac", "mp3", "m4a"])
 def test_a_signal_while_the_library_writes_ends_it_afterwards(tmp_path, noise, name, monkeypatch):
     """It arrives inside a callback of the C library, where an exception would be printed and lost."""
-    real = Kept.write
+    real = ErrorKeepingFile.write
 
     def interrupted(self, data):
         signal.raise_signal(signal.SIGINT)
         return real(self, data)
 
-    monkeypatch.setattr(Kept, "write", interrupted)
+    monkeypatch.setattr(ErrorKeepingFile, "write", interrupted)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
