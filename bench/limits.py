@@ -27,7 +27,7 @@ from torch import Tensor
 from ..codec.checkpoints import load
 from ..codec.model import Codec
 from ..codec.modules.noise import frame_noise
-from ..train.codec import split
+from ..train.codec import split_step
 from .corpus import Clip
 from .designs import CORE_RATE, NAMES, clips_of, markdown, measures
 
@@ -40,28 +40,28 @@ VARIANTS = (
 @torch.no_grad()
 def decode_core(codec: Codec, audio: Tensor, n_codebooks: int, variant: str) -> tuple[Tensor, Tensor]:
     """Encode audio [B, 1, (T + 1) * hop] and decode a variant: (estimate, target), both [B, 1, n] at the core's rate."""
-    encoder, decoder, quantizer = split.parts_of(codec)
-    frames = split.frames_of(audio, encoder.hop)
-    coded = split.code_levels(quantizer.levels, encoder.analysis(frames))
+    encoder, decoder, quantizer = split_step.parts_of(codec)
+    frames = split_step.frames_of(audio, encoder.hop)
+    coded = split_step.code_levels(quantizer.levels, encoder.analysis(frames))
     shape = encoder.shape(frames, coded.exact, coded.parts[:, 0], encoder.initial_state(len(audio)))
     n_levels, n_shape = quantizer.counts(n_codebooks)
     if variant != "exact shape":
         shape = quantizer.shape.decode(quantizer.shape.encode(shape, n_shape))
     counts = torch.tensor([[n_levels, n_shape]] * len(audio))
     lost = torch.zeros(coded.exact.shape[:2], dtype=torch.bool)
-    heard = split.hear(codec, coded, shape, counts, lost)
+    heard = split_step.decoder_inputs(codec, coded, shape, counts, lost)
     heard = dataclasses.replace(heard, levels=changed_levels(codec, heard.levels, coded.exact, variant))
     noise = frame_noise(0, shape.shape[2], 2 * decoder.hop, shape) * (variant != "no noise")
-    estimate = split.core_audio(decoder, heard, noise, corrects=variant != "no correction")
-    cut = slice(split.SKIP_START * decoder.hop, -split.SKIP_END * decoder.hop)
-    return estimate[..., cut], split.core_target(audio, decoder.config)[..., cut]
+    estimate = split_step.core_audio(decoder, heard, noise, corrects=variant != "no correction")
+    cut = slice(split_step.SKIP_START * decoder.hop, -split_step.SKIP_END * decoder.hop)
+    return estimate[..., cut], split_step.core_target(audio, decoder.config)[..., cut]
 
 
 def changed_levels(codec: Codec, coded: Tensor, exact: Tensor, variant: str) -> Tensor:
     """Return levels [B, T, F] with the bands that `variant` names exact, the others coded."""
     if not variant.startswith("exact levels"):
         return coded
-    config = split.parts_of(codec)[1].config
+    config = split_step.parts_of(codec)[1].config
     both = [x.unflatten(-1, (config.steps, -1)) for x in (coded, exact)]
     low = torch.arange(both[0].shape[-1]) < config.slow_bands
     chosen = {"above": ~low, "below": low}.get(variant.split()[2] if " " in variant[7:] else "", torch.ones_like(low))

@@ -5,7 +5,7 @@ import torch
 from ecdc.bench.limits import changed_levels, decode_core
 from ecdc.codec.config import CodecConfig, SplitConfig
 from ecdc.codec.model import Codec
-from ecdc.train.codec import split
+from ecdc.train.codec import split_step
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def test_nothing_changed_is_what_the_codec_decodes(codec):
     torch.manual_seed(1)
     audio = 0.1 * torch.randn(1, 1, 41 * 480)
     estimate, target = decode_core(codec, audio, 4, "coded")
-    cut = slice(split.SKIP_START * 480, -split.SKIP_END * 480)
+    cut = slice(split_step.SKIP_START * 480, -split_step.SKIP_END * 480)
     assert torch.equal(target, audio[..., 240:-240][..., cut])
     # The codec begins half a hop later here, and knows nothing before it.
     whole = codec.decode(codec.encode(audio[..., 240:-240]))[..., cut]
