@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers; at run time each is fetched when it is first used
     from .codec import errors as errors
+    from .codec.bundled import models as models
     from .codec.checkpoints import load as load
-    from .codec.checkpoints import models as models
     from .codec.model import Codec as Codec
     from .codec.pipeline import decode_file as decode_file
     from .codec.pipeline import encode_file as encode_file
+    from .codec.runtime import open_codec as open_codec
     from .format.api import CodeFile as CodeFile
     from .format.api import open as open
     from .format.api import write as write
@@ -33,7 +34,8 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "load": "ecdc.codec.checkpoints",
-    "models": "ecdc.codec.checkpoints",
+    "models": "ecdc.codec.bundled",
+    "open_codec": "ecdc.codec.runtime",
     "encode_file": "ecdc.codec.pipeline",
     "decode_file": "ecdc.codec.pipeline",
     "Codec": "ecdc.codec.model",
@@ -55,7 +57,14 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'ecdc' has no attribute {name!r}")
     if name == "errors":
         return import_module("ecdc.codec.errors")
-    return getattr(import_module(_LAZY[name]), name)
+    try:
+        return getattr(import_module(_LAZY[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        from .codec.runtime import MissingTorch
+
+        raise MissingTorch(f"ecdc.{name} needs PyTorch, which is not installed: pip install 'ecdc[torch]'") from None
 
 
 def __dir__() -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from .common import InputError, guard
+from .common import InputError, guard, missing
 
 
 @click.group("bench", invoke_without_command=True)
@@ -88,7 +88,7 @@ def bench_command(ctx: click.Context, output: Path | None, rate: int, seconds: f
         try:
             from ..bench.main import Request, bench
         except ModuleNotFoundError as error:
-            raise InputError(f"{error.name} is not installed: pip install 'ecdc[bench]'") from error
+            raise InputError(missing(error.name)) from error
         request = Request(output=output, sample_rate=rate, max_seconds=seconds, page=not no_page, **given)
         with progress() as started:
             table = bench(request, lambda line: click.echo(line, err=True), started)
@@ -161,7 +161,7 @@ def _pass_on(name: str, module: str, text: str) -> click.Command:
             try:
                 main = import_module(f"..bench.{module}", __package__).main
             except ModuleNotFoundError as error:
-                raise InputError(f"{error.name} is not installed: pip install 'ecdc[bench]'") from error
+                raise InputError(missing(error.name)) from error
             main.main(list(args), prog_name=f"ecdc bench {name}")
 
     return command

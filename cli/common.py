@@ -53,6 +53,20 @@ class NamedError(InputError):
         return f"{self.filename}: {self.text}"
 
 
+EXTRAS = {"torch": "torch", "torchaudio": "torch", "onnx": "export", "matplotlib": "bench", "scipy": "bench"}
+
+
+def extra_for(module: str | None) -> str | None:
+    """Return the extra of ecdc that installs a module, or None."""
+    return EXTRAS.get((module or "").split(".")[0])
+
+
+def missing(module: str | None, usual: str = "bench") -> str:
+    """Return one line that says how to install a module that was not found; `usual` is the extra of unknown ones."""
+    name = {"torch": "PyTorch"}.get(module or "", module)
+    return f"this needs {name}, which is not installed: pip install 'ecdc[{extra_for(module) or usual}]'"
+
+
 def output_for(source: str, root: Path | None, suffix: str, output: str | None, output_dir: str | None) -> str:
     """Return the output name for `source`: `output` if given, else its name with `suffix`, in `output_dir` or beside it.
 
@@ -150,6 +164,11 @@ def guard(where: str | None = None) -> Iterator[None]:
         raise SystemExit(EXIT_FAILED) from None
     except KeyboardInterrupt:
         raise interrupted() from None
+    except ModuleNotFoundError as error:
+        if extra_for(error.name) is None:
+            raise
+        echo(printable(f"ecdc: {missing(error.name)}"), err=True)
+        raise SystemExit(EXIT_FAILED) from None
     except expected_errors() as error:
         if os.environ.get(DEBUG):
             traceback.print_exc()

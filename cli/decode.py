@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import TIME, calls_bar, guard, speaker
+from .common import TIME, InputError, calls_bar, guard, speaker
 from .device_options import compute_options, settle_threads
 from .jobs import Work, jobs_option, plan_all, run_found
 from .number_types import Finite
 
 if TYPE_CHECKING:
     from ..codec.audio_out import Output
-    from ..codec.model import Codec
 
 ECDC_SUFFIXES = frozenset({".ecdc"})
 
@@ -108,6 +107,7 @@ class Decoding:
     max_seconds: float
     threads: int | None
     device: str
+    runtime: str
     force: bool
     quiet: bool
 
@@ -123,21 +123,25 @@ class Decoding:
         Raises one of `expected_errors` for bad input.
         """
         settle_threads(self.threads)
-        from ..codec.checkpoints import load, load_bundled
-        from ..codec.device import on_device
         from ..codec.pipeline import decode_file
+        from ..codec.runtime import is_for_torch, open_bundled, open_codec, placed
 
-        codec = load(self.model) if self.model else None
-        bundled = functools.cache(load_bundled)  # most files name the same codec: load it and move it to the device once
+        needs_torch = self.decoder != "conv" or is_for_torch(self.device)
+        if needs_torch and self.runtime == "onnx":
+            raise InputError(f"--runtime onnx: --decoder {self.decoder} --device {self.device} needs torch")
+        runtime = "torch" if needs_torch else self.runtime
+        codec = open_codec(self.model, runtime) if self.model else None
+        # Most files name the same codec: load it and move it to the device once.
+        bundled = functools.cache(functools.partial(open_bundled, runtime=runtime))
         change = _changer(self.decoder, self.steps, self.seed, self.quiet)
-        placed = functools.cache(lambda codec: on_device(change(codec), self.device, encoding=False))
+        decoder = functools.cache(lambda codec: placed(change(codec), self.device))
 
         def work(source: str, target: str, progress: Callable[[float], None], note: Callable[[str], None]) -> dict[str, Any]:
             began = time.perf_counter()
             lost: list[str] | None = [] if self.partial else None
             result = decode_file(
                 source, self.output(target, note), codec, sample_rate=self.rate, progress=progress, start=self.start,
-                duration=self.duration, lost=lost, decoder=placed, max_seconds=self.max_seconds, bundled=bundled,
+                duration=self.duration, lost=lost, decoder=decoder, max_seconds=self.max_seconds, bundled=bundled,
             )  # fmt: skip
             for line in lost or ():
                 note(line)
@@ -164,11 +168,14 @@ class Decoding:
         return seconds
 
 
-def _changer(decoder: str, steps: int | None, seed: int | None, quiet: bool) -> Callable[[Codec], Codec]:
+def _changer(decoder: str, steps: int | None, seed: int | None, quiet: bool) -> Callable[[Any], Any]:
     """Return a function that replaces a codec's decoder by the requested one."""
     if decoder == "conv":
         return lambda codec: codec
-    from ..codec.diffusion.choose_decoder import with_decoder
+    from ..codec.runtime import torch_for
+
+    with torch_for(f"--decoder {decoder}"):
+        from ..codec.diffusion.choose_decoder import with_decoder
 
     return functools.partial(with_decoder, decoder=decoder, steps=steps, seed=seed or 0, progress=calls_bar(quiet))
 

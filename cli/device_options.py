@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import click
 
+from ..codec.threads import MOST_THREADS, settle
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
-MOST_THREADS = 8  # the networks are small: more threads mostly wait for each other
+RUNTIMES = ("auto", "onnx", "torch")
 
 
 def threads_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -21,7 +23,14 @@ def threads_option(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def compute_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options --threads and --device."""
+    """Add the options --threads, --device and --runtime."""
+    command = click.option(
+        "--runtime",
+        type=click.Choice(RUNTIMES),
+        default="auto",
+        show_default=True,
+        help="What runs the networks: onnx needs no PyTorch, and is used if the model has graphs. Both give the same tokens.",
+    )(command)
     command = click.option(
         "--device",
         type=click.Choice(DEVICES),
@@ -32,23 +41,6 @@ def compute_options(command: Callable[..., None]) -> Callable[..., None]:
     return threads_option(command)
 
 
-def settle_threads(threads: int | None, usual: int | None = None) -> None:
-    """Set torch's threads in this process. Call it before torch is imported.
-
-    OpenMP threads that wait for each other normally spin. On a busy machine they then take the processor from the thread
-    that they wait for, and everything takes ten times as long as on one thread. Here they sleep instead.
-    `usual` is the default number of threads; None: one per processor, at most MOST_THREADS.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    import torch
-
-    if threads is None and "OMP_NUM_THREADS" in os.environ:
-        return
-    torch.set_num_threads(threads or usual or min(torch.get_num_threads(), processors(), MOST_THREADS))
-
-
-def processors() -> int:
-    """Return the number of processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0)) or 1
-    return os.cpu_count() or 1
+def settle_threads(number: int | None, usual: int | None = None) -> None:
+    """Settle the threads of this process: `number`, else OMP_NUM_THREADS, else `usual`, else one per processor."""
+    settle(number or (None if "OMP_NUM_THREADS" in os.environ else usual))

@@ -110,6 +110,7 @@ class Encoding:
     partial: bool
     threads: int | None
     device: str
+    runtime: str
     force: bool
     quiet: bool
 
@@ -117,12 +118,11 @@ class Encoding:
         """Load the model and return a function that encodes one file. Raises one of `expected_errors` for bad input."""
         is_live = self.chunk_seconds is not None and self.chunk_seconds < 1
         settle_threads(self.threads, 1 if is_live else None)
-        from ..codec.checkpoints import load
-        from ..codec.device import on_device
         from ..codec.pipeline import encode_file
+        from ..codec.runtime import open_codec
         from ..codec.vbr import Target
 
-        codec = on_device(load(self.model), self.device, encoding=True)
+        codec = open_codec(self.model, self.runtime, self.device)
         target_rate = Target(self.kbps) if self.vbr else None if self.quality is None else Target.of_quality(self.quality)
 
         def work(source: str, target: str, progress: Callable[[float], None], note: Callable[[str], None]) -> dict[str, Any]:

@@ -79,6 +79,11 @@ def generate_command(
     with guard(output if output != "-" else None), contextlib.ExitStack() as stack:
         check_output(inputs, output, force)
         settle_threads(threads)
+        from ..codec.runtime import torch_for
+        from ..codec.threads import settle_torch
+
+        with torch_for("ecdc generate"):
+            settle_torch()
         from ..format.files import output_stream
         from ..plugins.generators import write
 
@@ -158,12 +163,13 @@ def _sound(opened: CodeFile | Sound) -> Sound:
         return opened
     import numpy as np
 
-    from ..codec.checkpoints import CheckpointError, load_bundled
+    from ..codec.errors import CheckpointError
     from ..codec.pipeline import decode_blocks
+    from ..codec.runtime import shared_bundled
     from ..format import Reader
 
     try:
-        codec = load_bundled(opened.header.codec)
+        codec = shared_bundled(opened.header.codec)
     except CheckpointError:
         name = printable(opened.header.codec[:80])
         text = f"{opened.name}: its codec {name!r} is not bundled: give the audio that `ecdc decode --model` makes of it"

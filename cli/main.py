@@ -29,6 +29,7 @@ COMMANDS = {
     "tag": ("edit", "tag_command", "List or change tags."),
     "tokens": ("tokens", "tokens_group", "Codes to and from files of numpy and safetensors."),
     "convert": ("convert", "convert_command", "To and from the original EnCodec's container."),
+    "export": ("export", "export_group", "Write models as ONNX graphs."),
     "models": ("models", "models_command", "List the bundled models."),
     "bench": ("bench", "bench_command", "Measure codecs: real bitrates, quality, a page to listen."),
     "train": ("train", "train_group", "Train codecs and fetch free audio to train on."),

@@ -13,7 +13,7 @@ from .terminal_text import dumps, echo
 def models_command(as_json: bool) -> None:
     """List the models that come with ecdc; any other checkpoint is named by its path."""
     with guard():
-        from ..codec.checkpoints import models
+        from ..codec.bundled import models
 
         for row in models():
             if as_json:

@@ -5,8 +5,6 @@ Everything works block by block, so an hour needs no more memory than a second.
 
 from __future__ import annotations
 
-from types import ModuleType
-
 from .audio_in import READABLE_SUFFIXES, AudioInfo, AudioSource
 from .audio_out import AudioSink, format_of, to_int16, wave_header
 from .channels import fold_channels
@@ -15,14 +13,5 @@ from .resample import Resampler, resample_all
 
 __all__ = [
     "READABLE_SUFFIXES", "AudioError", "AudioInfo", "AudioSink", "AudioSource", "Resampler", "fold_channels", "format_of",
-    "resample_all", "to_int16", "torchaudio_or_none", "wave_header",
+    "resample_all", "to_int16", "wave_header",
 ]  # fmt: skip
-
-
-def torchaudio_or_none() -> ModuleType | None:
-    """Return torchaudio if its native library loads, else None; builds for another torch raise on import."""
-    try:
-        import torchaudio
-    except (ImportError, OSError, RuntimeError):
-        return None
-    return torchaudio

@@ -16,24 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..format.files import atomic_path
-from .config import CodecConfig, ConfigError
+from .bundled import BUNDLED, CONFIG, WEIGHTS, bundled_names, check_bundled, first_line, models, read_config, read_json
+from .config import CodecConfig
 from .encodec_configs import ENCODEC_24KHZ, ENCODEC_48KHZ, PUBLISHED, audiocraft_config, hugging_face_config
 from .encodec_weights import WEIGHT_NORM, convert
 from .errors import CheckpointError
 from .model import Codec
 from .pickles import read_pickle
 
-BUNDLED = Path(__file__).parent / "weights"
-CONFIG, WEIGHTS, AUDIOCRAFT = "config.json", "model.safetensors", "compression_state_dict.bin"
+AUDIOCRAFT = "compression_state_dict.bin"
 BIN, SHARDED = "pytorch_model.bin", ("model.safetensors.index.json", "pytorch_model.bin.index.json")  # of Hugging Face
 IN_FOLDERS = {WEIGHTS, BIN, *SHARDED}  # files with a config.json next to them
 
-__all__ = ["CheckpointError", "load", "load_bundled", "models", "save"]
+__all__ = ["BUNDLED", "CONFIG", "CheckpointError", "load", "load_bundled", "models", "read_json", "save"]
 
 
 def load(
@@ -76,9 +76,7 @@ def load_bundled(name: str) -> Codec:
 
     Files are not trusted: a name in them is never opened as a path, nor looked up on the hub.
     """
-    if name not in _bundled():
-        known = ", ".join(_bundled())
-        raise CheckpointError(f"its codec {name[:80]!r} is not bundled (bundled: {known}): give the codec with --model")
+    check_bundled(name)
     return load(name)
 
 
@@ -108,33 +106,10 @@ def save(codec: Codec, folder: str | os.PathLike[str], dtype: torch.dtype = torc
     (folder / CONFIG).write_text(json.dumps(codec.config.to_dict(), indent=2) + "\n")
 
 
-def models() -> list[dict[str, Any]]:
-    """List the bundled models: name, sample_rate in Hz, channels, legal kbps, number of parameters."""
-    rows = []
-    for name in _bundled():
-        config = _our_config(BUNDLED / name)
-        with safe_open(BUNDLED / name / WEIGHTS, "pt") as file:
-            n_parameters = sum(torch.Size(file.get_slice(key).get_shape()).numel() for key in file.keys())  # noqa: SIM118
-        rows.append(
-            {
-                "name": name,
-                "sample_rate": config.sample_rate,
-                "channels": config.channels,
-                "kbps": list(config.bitrates_kbps),
-                "parameters": n_parameters,
-            }
-        )
-    return rows
-
-
-def _bundled() -> list[str]:
-    return sorted(p.parent.name for p in BUNDLED.glob(f"*/{CONFIG}"))
-
-
 def _locate(name_or_path: str | os.PathLike[str]) -> Path:
     """Return the file or folder of a name, downloaded from the hub if needed."""
     name = str(name_or_path)
-    if name in _bundled():
+    if name in bundled_names():
         return BUNDLED / name
     if Path(name).exists():
         return Path(name)
@@ -142,7 +117,7 @@ def _locate(name_or_path: str | os.PathLike[str]) -> Path:
         return _fetch(f"facebook/{name}")
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name) and isinstance(name_or_path, str):
         return _fetch(name)
-    known = ", ".join([*_bundled(), *PUBLISHED])
+    known = ", ".join([*bundled_names(), *PUBLISHED])
     raise CheckpointError(f"{name}: no such model (known: {known}; or name a folder, a file or owner/model on the hub)")
 
 
@@ -165,7 +140,7 @@ def _fetch(repository: str) -> Path:
     except CheckpointError:
         raise
     except Exception as error:  # from the network, the hub or its cache: dozens of types
-        raise CheckpointError(f"{repository}: not here, and the hub does not give it: {_reason(error)}") from error
+        raise CheckpointError(f"{repository}: not here, and the hub does not give it: {first_line(error)}") from error
 
 
 @contextlib.contextmanager
@@ -185,7 +160,7 @@ def _from_folder(path: Path, config: CodecConfig | None) -> tuple[Codec, dict[st
     values = read_json(path.parent / CONFIG)
     is_ours = "architecture" in values
     if config is None:
-        config = _our_config(path.parent) if is_ours else hugging_face_config(values, path.parent.resolve().name)
+        config = read_config(path.parent) if is_ours else hugging_face_config(values, path.parent.resolve().name)
     state = _tensors(path)
     codec = Codec(config)
     return codec, state if is_ours else convert(state, codec, path)
@@ -203,7 +178,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: {_reason(error)}") from error
+        raise CheckpointError(f"{path}: {first_line(error)}") from error
 
 
 def shards(index: Path) -> dict[Path, set[str]]:
@@ -267,7 +242,7 @@ def audiocraft_values(values: Any, path: Path) -> dict[str, Any]:
         try:
             values = yaml.safe_load(values)
         except yaml.YAMLError as error:
-            raise CheckpointError(f"{path}: xp.cfg is not plain YAML: {_reason(error)}") from error
+            raise CheckpointError(f"{path}: xp.cfg is not plain YAML: {first_line(error)}") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: lacks xp.cfg, which describes the model")
     return values
@@ -276,24 +251,6 @@ def audiocraft_values(values: Any, path: Path) -> dict[str, Any]:
 def _audiocraft_config(content: Mapping[str, Any], path: Path) -> CodecConfig:
     values = audiocraft_values(content.get("xp.cfg"), path)
     return audiocraft_config(values, path.resolve().parent.name if path.name == AUDIOCRAFT else path.stem)
-
-
-def _our_config(folder: Path) -> CodecConfig:
-    try:
-        return CodecConfig.from_dict(read_json(folder / CONFIG))
-    except ConfigError as error:
-        raise CheckpointError(f"{folder / CONFIG}: {error}") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file; raises CheckpointError if there is none."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: {_reason(error)}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: must hold a JSON object")
-    return values
 
 
 def _filled(codec: Codec, state: Mapping[str, Tensor], path: Path) -> Codec:
@@ -311,11 +268,3 @@ def _filled(codec: Codec, state: Mapping[str, Tensor], path: Path) -> Codec:
     filled = Codec(codec.config) if next(codec.parameters()).is_meta else codec
     filled.load_state_dict(state)
     return filled
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of an error's message."""
-    if isinstance(error, RecursionError):
-        return "is nested too deeply"
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (text.splitlines() or [type(error).__name__])[0]

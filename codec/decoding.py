@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -21,21 +21,21 @@ from ..format.parts import chunks_within, decodable_samples
 from ..format.salvage import Salvage
 from ..format.timing import resampled_length
 from .audio_out import Output, write_audio
-from .checkpoints import shared, shared_bundled
 from .exact_length import length_at, restored, trimmed
+from .light.codec import LightCodec
 from .limits import MAX_SECONDS, bounded, check_seconds
 from .live import Coded, coded_blocks, first_frames, warm_up
-from .model import Codec
-from .pipeline_parts import BLOCK_FRAMES, Result, to_scale, to_tensor
+from .pipeline_parts import BLOCK_FRAMES, Result, to_array
 from .prepare import Progress
-from .segments import Segment
+from .protocols import Model
+from .runtime import open_codec, shared, shared_bundled, torch_for
 from .silence import Silencer
 from .span import Span, clipped, frames_of
 from .stereo import Layout
 
 
 def decode_blocks(
-    codec: Codec, reader: Reader, span: Span | None = None, salvage: Salvage | None = None
+    codec: Model, reader: Reader, span: Span | None = None, salvage: Salvage | None = None
 ) -> Iterator[np.ndarray]:
     """Decode a stream to blocks [C, n] at the codec's rate, cut to its exact length or to a span.
 
@@ -65,32 +65,33 @@ def decode_blocks(
         yield block * gain
 
 
-def _decode_stream(codec: Codec, blocks: Iterable[Coded], n_streams: int, start: int) -> Iterator[np.ndarray]:
+def _decode_stream(codec: Model, blocks: Iterable[Coded], n_streams: int, start: int) -> Iterator[np.ndarray]:
     """Decode the streams of an unsegmented file to blocks [S, c, n], starting at frame `start`."""
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(codec.streaming(first_frame=start)) for _ in range(n_streams)]
         silencers = [Silencer(codec.config.hop_length) for _ in streams]
         for codebooks, codes, last in blocks:
-            rows = to_tensor(codes.astype(np.int64), codec).split(codebooks)
-            wavs = [s.decode(k_rows[None], last=last)[0].cpu().numpy() for s, k_rows in zip(streams, rows, strict=True)]
+            rows = np.split(codes.astype(np.int64), np.cumsum(codebooks)[:-1])
+            wavs = [to_array(s.decode(k_rows[None], last=last)[0]) for s, k_rows in zip(streams, rows, strict=True)]
             for silencer, k in zip(silencers, codebooks, strict=True):
                 silencer.tell(k, codes.shape[1])
             yield np.stack([silencer(wav) for silencer, wav in zip(silencers, wavs, strict=True)])
 
 
-def _decode_segments(codec: Codec, chunks: Iterable[Chunk]) -> Iterator[np.ndarray]:
+def _decode_segments(codec: Any, chunks: Iterable[Chunk]) -> Iterator[np.ndarray]:
     """Decode a file of overlapping segments to blocks [1, c, n]."""
-    segments = (Segment(to_tensor(c.codes.astype(np.int64), codec)[None], to_scale(c.scale, codec)) for c in chunks)
-    for wav in codec.decode_segment_blocks(segments):
-        yield wav.cpu().numpy()
+    from .segments import segment_of
+
+    for wav in codec.decode_segment_blocks(segment_of(c.codes, c.scale, codec.device) for c in chunks):
+        yield to_array(wav)
 
 
 def decode_file(
-    source: str | os.PathLike[str], target: str | os.PathLike[str] | Output, model: Codec | str | None = None, *,
+    source: str | os.PathLike[str], target: str | os.PathLike[str] | Output, model: Model | str | None = None, *,
     sample_rate: int | None = None, format: str | None = None, progress: Progress = lambda seconds: None,
     start: Fraction = Fraction(0), duration: Fraction | None = None, lost: list[str] | None = None,
-    decoder: str | Callable[[Codec], Codec] = "conv", max_seconds: float | None = MAX_SECONDS,
-    bundled: Callable[[str], Codec] = shared_bundled,
+    decoder: str | Callable[[Model], Model] = "conv", max_seconds: float | None = MAX_SECONDS,
+    bundled: Callable[[str], Model] = shared_bundled,
 ) -> Result:  # fmt: skip
     """Decode an `.ecdc` file into audio; '-' is standard input or output, and an Output has more settings.
 
@@ -108,7 +109,7 @@ def decode_file(
     output = target if isinstance(target, Output) else Output(target, format)
     output.check()
 
-    def codec_of(name: str) -> Codec:
+    def codec_of(name: str) -> Model:
         codec = shared(model) if isinstance(model, str) else model or bundled(name)
         return _with_decoder(codec, decoder) if isinstance(decoder, str) else decoder(codec)
 
@@ -126,12 +127,12 @@ def decode_file(
     return dataclasses.replace(result, lost=tuple(lost or ()))
 
 
-def _with_decoder(codec: Codec, name: str) -> Codec:
+def _with_decoder(codec: Model, name: str) -> Model:
     if name == "conv":
         return codec
-    from .diffusion.choose_decoder import with_decoder  # slow to import and rarely needed
-
-    return with_decoder(codec, name)
+    with torch_for(f"the decoder {name}"):
+        from .diffusion.choose_decoder import with_decoder  # slow to import and rarely needed
+    return with_decoder(open_codec(codec.folder, "torch") if isinstance(codec, LightCodec) else codec, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ class _Job:
 
     reader: Reader
     output: Output
-    codec_of: Callable[[str], Codec]
+    codec_of: Callable[[str], Model]
     sample_rate: int | None
     max_seconds: float | None
     progress: Progress
@@ -169,7 +170,7 @@ class _Job:
         check_seconds(n_wanted / rate, self.max_seconds)
         return self._written(blocks, rate, n_wanted)
 
-    def _ready(self) -> tuple[Codec, int]:
+    def _ready(self) -> tuple[Model, int]:
         """Return the codec, and the output rate in Hz."""
         reader, header = self.reader, self.reader.header
         codec = self.codec_of(header.codec)
@@ -199,7 +200,7 @@ def _with_tags(output: Output, header: Header) -> Output:
 
 
 def _decode_span(
-    codec: Codec, reader: Reader, rate: int, start: Fraction, duration: Fraction | None
+    codec: Model, reader: Reader, rate: int, start: Fraction, duration: Fraction | None
 ) -> tuple[Iterator[np.ndarray], int]:
     """Return the audio blocks of a span at `rate`, and its length in samples."""
     header = reader.header
@@ -216,7 +217,7 @@ def _decode_span(
 
 
 def _decode_v0(
-    stream: BinaryIO, output: Output, codec_of: Callable[[str], Codec], sample_rate: int | None, max_seconds: float | None
+    stream: BinaryIO, output: Output, codec_of: Callable[[str], Any], sample_rate: int | None, max_seconds: float | None
 ) -> Result:
     """Decode a file of the original container, which names its model but has no hash to check."""
     file = read_v0(stream)
@@ -224,10 +225,10 @@ def _decode_v0(
     codec = codec_of(file.model_name)
     if (codec.config.sample_rate, codec.config.hop_length) != (file.model.sample_rate, file.model.hop_length):
         raise ValueError(f"the file needs {file.model_name}, got {codec.config.name}")
-    segments = [
-        Segment(to_tensor(codes.astype(np.int64), codec)[None], to_scale(scale, codec)) for codes, scale in file.segments
-    ]
-    wav = codec.decode_segments(segments, file.n_samples)[0].cpu().numpy()
+    with torch_for("a file of version 0"):
+        from .segments import segment_of
+    segments = [segment_of(codes, scale, codec.device) for codes, scale in file.segments]
+    wav = to_array(codec.decode_segments(segments, file.n_samples)[0])
     rate = output.legal_rate(sample_rate or codec.sample_rate)
     n_wanted = resampled_length(file.n_samples, codec.sample_rate, rate)
     blocks = restored([wav], codec.sample_rate, rate, lambda: n_wanted)

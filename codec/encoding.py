@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from math import ceil
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +17,11 @@ from ..format import Entropy, Header, Writer
 from ..format.entropy.installed_priors import find_prior
 from ..format.files import output_stream
 from .audio import AudioError, AudioSource
-from .checkpoints import shared
 from .live import Pace, is_pipe, pace_for, paced_blocks, warm_up
-from .model import Codec
-from .pipeline_parts import BLOCK_FRAMES, Result, to_tensor
+from .pipeline_parts import BLOCK_FRAMES, Result, to_array
 from .prepare import Prepared, Progress, fixed_blocks
+from .protocols import Model
+from .runtime import shared
 from .stereo import Layout, codebooks_per_stream, layout_for
 from .vbr import WINDOW_SECONDS, Allocator, Target, windows
 
@@ -42,7 +43,7 @@ def seconds_of(source: str | os.PathLike[str]) -> float | None:
 
 
 def header_for(
-    codec: Codec, layout: Layout, source: AudioSource, tags: tuple[tuple[str, str], ...] = (), entropy: str = "auto"
+    codec: Model, layout: Layout, source: AudioSource, tags: tuple[tuple[str, str], ...] = (), entropy: str = "auto"
 ) -> Header:
     """Return the container header for `source` coded by `codec`. Lengths are written at the end of the stream.
 
@@ -69,7 +70,7 @@ def header_for(
 
 
 def encode_blocks(
-    codec: Codec, blocks: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...], pace: Pace | None = None
+    codec: Model, blocks: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...], pace: Pace | None = None
 ) -> Iterator[np.ndarray]:
     """Encode audio blocks [C, n] at the codec's rate to codes [R, t], the codebooks of each stream one after the other.
 
@@ -79,13 +80,13 @@ def encode_blocks(
     cut = fixed_blocks(blocks, size) if pace is None else paced_blocks(blocks, pace)
     with codec.streaming(batch_size=layout.n_streams) as stream:
         for block, last in cut:
-            wav = to_tensor(layout.split(block, codec.config.channels), codec)
-            codes = stream.encode(wav, n_codebooks=max(codebooks), last=last)  # [S, K, t]
-            yield np.concatenate([rows[:k] for rows, k in zip(codes.cpu().numpy(), codebooks, strict=True)]).astype(np.uint16)
+            wav = layout.split(block, codec.config.channels)
+            codes = to_array(stream.encode(wav, n_codebooks=max(codebooks), last=last))  # [S, K, t]
+            yield np.concatenate([rows[:k] for rows, k in zip(codes, codebooks, strict=True)]).astype(np.uint16)
 
 
 def encode_file(
-    source: str | os.PathLike[str], target: str | os.PathLike[str], model: Codec | str = "nano-24k", *, kbps: float = 6.0,
+    source: str | os.PathLike[str], target: str | os.PathLike[str], model: Model | str = "nano-24k", *, kbps: float = 6.0,
     channels: int | None = None, stereo: str = "mid_side", progress: Progress = lambda seconds: None,
     vbr: Target | None = None, entropy: str = "auto", verify: bool = False, chunk_seconds: float | None = None,
     overwrite: bool = True, track: int | None = None, lost: list[str] | None = None,
@@ -135,7 +136,7 @@ def _notes(audio: AudioSource, channels: int | None) -> list[str]:
 
 
 def _write(
-    writer: Writer, codec: Codec, audio: Prepared, layout: Layout, amount: Allocator | tuple[int, ...], pace: Pace | None
+    writer: Writer, codec: Model, audio: Prepared, layout: Layout, amount: Allocator | tuple[int, ...], pace: Pace | None
 ) -> None:
     """Encode all audio, with a fixed number of codebooks per stream or as an allocator decides."""
     if isinstance(amount, Allocator):
@@ -150,19 +151,20 @@ def _chunk_frames(header: Header, seconds: float) -> int:
 
 
 def _write_codes(
-    writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...], pace: Pace | None
+    writer: Writer, codec: Model, audio: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...], pace: Pace | None
 ) -> None:
     if codec.config.segment_length:
-        wavs = (to_tensor(layout.split(block, codec.config.channels), codec) for block in audio)
-        for segment in codec.encode_segment_blocks(wavs, n_codebooks=codebooks[0]):
-            writer.append_segment(segment.codes[0].cpu().numpy(), None if segment.scale is None else float(segment.scale))
+        segmented: Any = codec
+        wavs = (layout.split(block, codec.config.channels) for block in audio)
+        for segment in segmented.encode_segment_blocks(wavs, n_codebooks=codebooks[0]):
+            writer.append_segment(to_array(segment.codes[0]), None if segment.scale is None else float(segment.scale))
         return
     for codes in encode_blocks(codec, audio, layout, codebooks, pace):
         writer.append(codes, codebooks)
 
 
 def _write_variable(
-    writer: Writer, codec: Codec, audio: Iterable[np.ndarray], layout: Layout, allocator: Allocator, pace: Pace | None
+    writer: Writer, codec: Model, audio: Iterable[np.ndarray], layout: Layout, allocator: Allocator, pace: Pace | None
 ) -> None:
     """Write codes of variable bitrate: encode with all codebooks, and keep those that `allocator` grants each stretch."""
     heard: list[np.ndarray] = []

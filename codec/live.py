@@ -18,13 +18,13 @@ from itertools import pairwise
 from math import ceil
 
 import numpy as np
-import torch
 
 from ..format import Chunk, Entropy, Header
 from ..format.bytestream import Source
 from ..format.chunk import decode_codes, encode_codes, read_envelope
 from ..format.entropy.installed_priors import load_prior
-from .model import Codec
+from ..format.entropy.prior import load_kernels
+from .protocols import Model
 
 LIVE_SECONDS = 0.3  # of audio that are encoded at once while a chunk arrives
 TAIL_SHARE = 6  # the last block of a chunk is this many times shorter, because the listener waits for it
@@ -33,7 +33,7 @@ MIN_READ_SECONDS, MAX_READ_SECONDS = 0.005, 1.0
 MEMORY = 0.9  # weight of earlier blocks relative to the last one
 PROBE_FRAMES, PROBE_PARTS = 64, 8
 
-_ahead: weakref.WeakKeyDictionary[Codec, int] = weakref.WeakKeyDictionary()
+_ahead: weakref.WeakKeyDictionary[Model, int] = weakref.WeakKeyDictionary()
 
 
 def is_pipe(source: str | os.PathLike[str]) -> bool:
@@ -94,7 +94,7 @@ class Pace:
         return min(max(ceil(self.n_missing * from_rate / codec_rate), least), most)
 
 
-def pace_for(codec: Codec, chunk_frames: int, most_frames: int, from_pipe: bool) -> Pace | None:
+def pace_for(codec: Model, chunk_frames: int, most_frames: int, from_pipe: bool) -> Pace | None:
     """Return the pace of a signal, or None for plain blocks of `most_frames`: a file whose codes do not depend on blocks."""
     config = codec.config
     any_blocks = config.exact_dtype == "float64"
@@ -169,19 +169,19 @@ def _joined(chunks: Iterable[Chunk], frame_rate: float, most_frames: int) -> Ite
         yield held[0].n_codebooks, np.concatenate([c.codes for c in held], axis=1), False
 
 
-def encoder_ahead(codec: Codec) -> int:
+def encoder_ahead(codec: Model) -> int:
     """Return how many samples after its end a frame needs, to an eighth of a frame. Measured on silence."""
     if codec not in _ahead:
         _ahead[codec] = _probe(codec)
     return _ahead[codec]
 
 
-def _probe(codec: Codec) -> int:
+def _probe(codec: Model) -> int:
     hop = codec.config.hop_length
     part = -(-hop // PROBE_PARTS)
     with codec.streaming() as stream:
         n_fed = PROBE_FRAMES * hop
-        silence = torch.zeros(1, codec.config.channels, n_fed, device=codec.device)
+        silence = np.zeros((1, codec.config.channels, n_fed), np.float32)
         n_frames = stream.encode(silence, n_codebooks=1).shape[2]
         for _ in range(PROBE_FRAMES * PROBE_PARTS):
             n_fed += part
@@ -191,7 +191,7 @@ def _probe(codec: Codec) -> int:
     return 0
 
 
-def warm_up(codec: Codec, header: Header, n_codebooks: tuple[int, ...], chunk_frames: int | None) -> None:
+def warm_up(codec: Model, header: Header, n_codebooks: tuple[int, ...], chunk_frames: int | None) -> None:
     """Run everything once on silence, so that the first chunk does not wait for libraries to load.
 
     `n_codebooks` is the K of each stream. `chunk_frames` is the length of a chunk for encoding, and None for decoding.
@@ -199,19 +199,18 @@ def warm_up(codec: Codec, header: Header, n_codebooks: tuple[int, ...], chunk_fr
     data = encode_codes(Chunk(0, np.zeros((sum(n_codebooks), 2), np.uint16), n_codebooks), header, 0)
     if chunk_frames is not None:
         n_samples = min(chunk_frames, ceil(LIVE_SECONDS * codec.config.frame_rate)) * codec.config.hop_length
-        silence = torch.zeros(len(n_codebooks), codec.config.channels, n_samples, device=codec.device)
+        silence = np.zeros((len(n_codebooks), codec.config.channels, n_samples), np.float32)
         with codec.streaming(batch_size=len(n_codebooks)) as stream:
             for _ in range(3):
                 stream.encode(silence, n_codebooks=max(n_codebooks))
         return
     decode_codes(read_envelope(Source(io.BytesIO(data))), header)
     if header.entropy is Entropy.PRIOR:  # so few codes may have been written without the prior
+        load_kernels()  # now, because a stream that goes on for long needs them
         prior = load_prior(header)
         silent = [np.zeros((k, 2), np.uint16) for k in n_codebooks]
         prior.decode(prior.encode(silent), n_codebooks, 2)
-    codes = torch.zeros(
-        1, max(n_codebooks), ceil(FIRST_SECONDS * codec.config.frame_rate), dtype=torch.int64, device=codec.device
-    )
+    codes = np.zeros((1, max(n_codebooks), ceil(FIRST_SECONDS * codec.config.frame_rate)), np.int64)
     with codec.streaming() as stream:
         for size in (1, 4, 4):
             stream.decode(codes[..., : codes.shape[2] // size])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import math
 import operator
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from .arguments import Audio, Codes, checked_codes, checked_wav
 from .config import CodecConfig, HybridConfig, SplitConfig
 from .modules.conv import Layer
 from .modules.levels import LevelVQ
+from .quantize.common import hash_of
 from .quantize.residual import ResidualVQ
 from .quantize.split import SplitVQ
 from .segments import Segment, cut, loudness, overlap_add
@@ -236,16 +236,8 @@ class Stream:
 
 
 def token_space_hash(quantizer: ResidualVQ | SplitVQ) -> bytes:
-    """Return the SHA-256 (32 bytes) of the tensors that give codes their meaning (`token_tensors`).
-
-    What is hashed of each tensor: its shape as decimals joined by 'x', a newline, and its values
-    as little-endian float32.
-    """
-    digest = hashlib.sha256()
-    for tensor in quantizer.token_tensors():
-        values = tensor.detach().cpu().float().contiguous().numpy().astype("<f4")
-        digest.update("x".join(map(str, tensor.shape)).encode() + b"\n" + values.tobytes())
-    return digest.digest()
+    """Return the SHA-256 (32 bytes) of the tensors that give codes their meaning (`hash_of`)."""
+    return hash_of(tensor.detach().cpu().float().numpy() for tensor in quantizer.token_tensors())
 
 
 def build_quantizer(config: CodecConfig) -> ResidualVQ | SplitVQ:

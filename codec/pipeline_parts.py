@@ -1,13 +1,11 @@
-"""Common parts of encoding and decoding: block size, conversion of arrays to tensors, and the result."""
+"""Common parts of encoding and decoding: block size, arrays of either runtime, and the result."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
-
-from .model import Codec
 
 BLOCK_FRAMES = 300  # per call of a model: 4 s at 75 frames a second
 
@@ -29,11 +27,7 @@ class Result:
         return 8 * self.n_bytes / 1000 / self.seconds if self.seconds else 0.0
 
 
-def to_tensor(array: np.ndarray, codec: Codec) -> torch.Tensor:
-    """Convert to a tensor on the codec's device. Read-only arrays are copied, because tensors are always writable."""
-    return torch.from_numpy(np.require(array, requirements=("C", "W"))).to(codec.device)
-
-
-def to_scale(scale: float | None, codec: Codec) -> torch.Tensor | None:
-    """Return a segment's scale as [1, 1]."""
-    return None if scale is None else torch.tensor([[scale]], device=codec.device)
+def to_array(value: Any) -> np.ndarray:
+    """Return what a codec gave, a tensor of any device or an array, as an array."""
+    array: np.ndarray = value if isinstance(value, np.ndarray) else value.cpu().numpy()
+    return array

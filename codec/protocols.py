@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol, runtime_checkable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
-from torch import Tensor
 
 from ..format import Header
+from .config import CodecConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @runtime_checkable
@@ -39,6 +43,35 @@ class Decoder(Protocol):
 
     def __call__(self, latents: Tensor, state: Any | None = None, last: bool = True) -> Tensor:
         """[B, D, T] -> [B, C, N]; with a state, the samples that this block completes."""
+        ...
+
+
+class Model(Protocol):
+    """A codec of either runtime, as files need it: arrays in; arrays or tensors out (blocks.to_array)."""
+
+    config: CodecConfig
+
+    @property
+    def token_space(self) -> bytes:
+        """SHA-256 (32 bytes) of what gives the codes their meaning."""
+        ...
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        ...
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """How many frames before and after its own frame a decoded sample depends on."""
+        ...
+
+    def decode(self, codes: Any, n_samples: int | None = None) -> Any:
+        """[B, k, T] -> [B, C, N]."""
+        ...
+
+    def streaming(self, batch_size: int = 1, first_frame: int = 0) -> AbstractContextManager[Any]:
+        """Open a stream with `encode` and `decode` for blocks."""
         ...
 
 

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from .modules.mel import mel_filterbank
+from .mel_filters import mel_filters
 
 MEL_WINDOWS = {512: 40, 2048: 160}  # window length in samples: number of mel bands
 FLOOR = 1e-5  # smallest mel magnitude
 BISECTIONS = 40
+BLOCK_FRAMES = 256  # whose spectra are computed at once, to save memory
 
+Audio = NDArray[np.float32]  # [C, N]
 Codebooks = tuple[int, ...]  # K of each stream
 Distances = NDArray[np.float64]  # dB between mel spectra
 Edges = NDArray[np.int64]  # start of each stretch, and the end of the last one
@@ -48,22 +48,26 @@ class Choice:
         return float((self.bits_per_frame[levels] * frames).sum() + self.head_bits * heads.sum())
 
 
-def log_mel(audio: Tensor, sample_rate: int, n_fft: int) -> Tensor:
-    """Return log10 of mel magnitudes: audio [C, N] -> [C, M, T], one frame per n_fft / 4 samples."""
-    spectra = torch.stft(audio, n_fft, n_fft // 4, window=_hann(n_fft), return_complex=True, pad_mode="constant").abs()
-    return (mel_filterbank(sample_rate, n_fft, MEL_WINDOWS[n_fft]) @ spectra).clamp(min=FLOOR).log10()
+def log_mel(audio: Audio, sample_rate: int, n_fft: int) -> Audio:
+    """Return log10 of mel magnitudes: audio [C, N] -> [C, T, M], one frame per n_fft / 4 samples, centred on its first."""
+    padded = np.pad(audio.astype(np.float32), ((0, 0), (n_fft // 2, n_fft // 2)))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=1)[:, :: n_fft // 4]  # [C, T, n_fft]
+    filters = mel_filters(sample_rate, n_fft, MEL_WINDOWS[n_fft]).T
+    blocks = [frames[:, first : first + BLOCK_FRAMES] for first in range(0, frames.shape[1], BLOCK_FRAMES)]
+    mel = np.concatenate([np.abs(np.fft.rfft(block * _hann(n_fft))).astype(np.float32) @ filters for block in blocks], axis=1)
+    return np.log10(np.maximum(mel, np.float32(FLOOR)))
 
 
 def mel_distances(
-    estimates: Sequence[Tensor], target: Tensor, sample_rate: int, edges: NDArray[np.int64]
+    estimates: Sequence[Audio], target: Audio, sample_rate: int, edges: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return the distance of each estimate [C, N] from the target [C, N] between `edges` [S+1] (samples): [E, S], in dB."""
     total = np.zeros((len(estimates), len(edges) - 1))
     for n_fft in MEL_WINDOWS:
         wanted = log_mel(target, sample_rate, n_fft)
-        places = np.minimum(edges // (n_fft // 4), wanted.shape[2] - 1)
+        places = np.minimum(edges // (n_fft // 4), wanted.shape[1] - 1)
         for row, estimate in zip(total, estimates, strict=True):
-            errors = (log_mel(estimate, sample_rate, n_fft) - wanted).abs().mean(dim=(0, 1)).double().numpy()
+            errors = np.abs(log_mel(estimate, sample_rate, n_fft) - wanted).mean(axis=(0, 2), dtype=np.float64)
             sums = np.concatenate([[0.0], np.cumsum(errors)])
             row += 20 / len(MEL_WINDOWS) * (sums[places[1:]] - sums[places[:-1]]) / np.maximum(np.diff(places), 1)
     return total
@@ -145,5 +149,5 @@ def least_levels(distances: Distances, limit: float) -> list[int]:
 
 
 @lru_cache(maxsize=4)
-def _hann(n_fft: int) -> Tensor:
-    return torch.hann_window(n_fft)
+def _hann(n_fft: int) -> Audio:
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)

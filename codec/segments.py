@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,16 @@ class Segment:
 
     codes: Tensor
     scale: Tensor | None = None
+
+
+def segment_of(codes: np.ndarray, scale: float | None, device: torch.device) -> Segment:
+    """Return codes [K, t] and the scale of a file's segment as a segment on a device."""
+    # Copied, because tensors are always writable and the arrays of a file may not be.
+    return Segment(torch.from_numpy(codes.astype(np.int64))[None].to(device), _tensor(scale, device))
+
+
+def _tensor(scale: float | None, device: torch.device) -> Tensor | None:
+    return None if scale is None else torch.tensor([[scale]], device=device)
 
 
 def cut(blocks: Iterable[Tensor], length: int, stride: int) -> Iterator[Tensor]:

@@ -12,7 +12,7 @@ import numpy as np
 from ..format import Header, Reader
 from ..format.parts import segments_within
 from ..format.timing import ceil_div
-from .model import Codec
+from .protocols import Model
 
 RESAMPLER_TAPS = 1024  # more samples of the lower rate than a resampler uses on each side
 
@@ -52,7 +52,7 @@ class Span:
         return cls(begin, end, first, last, begin - first * to_rate // from_rate)
 
 
-def frames_of(span: Span, codec: Codec, reader: Reader) -> tuple[int, int | None, int]:
+def frames_of(span: Span, codec: Model, reader: Reader) -> tuple[int, int | None, int]:
     """Return the frames to decode for a span: first, last + 1 (None: to the end), and how many samples to drop before it."""
     header = reader.header
     first, last = span.first + header.pre_skip, span.last + header.pre_skip
@@ -64,7 +64,7 @@ def frames_of(span: Span, codec: Codec, reader: Reader) -> tuple[int, int | None
     return frame, _stop_frame(last, header, reader, codec), first - frame * header.hop_length
 
 
-def _stop_frame(last: int, header: Header, reader: Reader, codec: Codec) -> int | None:
+def _stop_frame(last: int, header: Header, reader: Reader, codec: Model) -> int | None:
     stop = ceil_div(last, header.hop_length) + codec.reach[1]
     return None if stop >= reader.index.n_frames else stop
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ..format import Chunk, Header
 from ..format.sizes import chunk_bytes, chunk_overhead_bytes, empty_stream_bytes
 from ..format.streams import all_shares
 from . import rate
-from .model import Codec
+from .pipeline_parts import to_array
+from .protocols import Model
 from .stereo import Layout
 
 WINDOW_SECONDS = 60  # of audio analysed at once; sets memory use and delay
@@ -43,7 +43,7 @@ class Target:
 class Allocator:
     """Chooses the number of codebooks K for the codes of a file, one window at a time."""
 
-    def __init__(self, codec: Codec, layout: Layout, header: Header, target: Target, chunk_frames: int) -> None:
+    def __init__(self, codec: Model, layout: Layout, header: Header, target: Target, chunk_frames: int) -> None:
         if not codec.config.any_codebooks or codec.config.segment_length:
             raise ValueError(f"{codec.config.name} has no variable bitrate: it has but some of the numbers of codebooks")
         self._codec, self._layout, self._target = codec, layout, target
@@ -124,17 +124,16 @@ class Allocator:
         measured = sorted(set(np.geomspace(1, len(levels), MEASURED).round().astype(int) - 1))
         estimates = []
         for i in measured:
-            taken = torch.from_numpy(_taken(codes, self.codebooks, levels[i]).astype(np.int64))
-            streams = taken.to(self._codec.device).split(levels[i])
-            decoded = np.stack([self._codec.decode(stream[None], audio.shape[1])[0].cpu().numpy() for stream in streams])
-            estimates.append(torch.from_numpy(np.ascontiguousarray(self._layout.join(decoded))))
+            taken = _taken(codes, self.codebooks, levels[i]).astype(np.int64)
+            streams = np.split(taken, np.cumsum(levels[i])[:-1])
+            decoded = np.stack([to_array(self._codec.decode(stream[None], audio.shape[1])[0]) for stream in streams])
+            estimates.append(self._layout.join(decoded))
         places = np.minimum(edges * self._codec.config.hop_length, audio.shape[1])
-        target = torch.from_numpy(np.ascontiguousarray(audio))
-        distances = rate.mel_distances(estimates, target, self._codec.sample_rate, places)
+        distances = rate.mel_distances(estimates, audio, self._codec.sample_rate, places)
         return rate.interpolated(distances, measured, self._choice.bits_per_frame)
 
 
-def config_rate(codec: Codec) -> float:
+def config_rate(codec: Model) -> float:
     """Return the frames per second."""
     return float(codec.config.frame_rate)
 
@@ -145,7 +144,7 @@ def _taken(codes: NDArray[np.uint16], have: rate.Codebooks, want: rate.Codebooks
     return np.concatenate([codes[start : start + k] for start, k in zip(starts, want, strict=True)])
 
 
-def _choice(codec: Codec, layout: Layout, header: Header, chunk_frames: int) -> rate.Choice:
+def _choice(codec: Model, layout: Layout, header: Header, chunk_frames: int) -> rate.Choice:
     config = codec.config
     levels = all_shares(layout.coding, config.n_codebooks)
     bits = np.array([header.bits * sum(level) for level in levels], float)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
+from ..codec.runtime import TORCH_NAMES
 from ..format.errors import EcdcError
 from ..format.header import Header
 from ..format.writer import Writer
@@ -75,6 +76,8 @@ def generator(name: str) -> Opener:
     try:
         return cast(Opener, found[name].load())
     except (ImportError, AttributeError) as error:
+        if getattr(error, "name", None) in TORCH_NAMES:
+            raise  # the caller says how to install it
         raise GeneratorError(f"{name}: cannot be loaded ({found[name].value}): {error}") from error
 
 

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from ecdc.codec.checkpoints import save
 from ecdc.codec.config import CodecConfig, HybridConfig
+from ecdc.codec.light.codec import load_light
+from ecdc.codec.light.export import write_structures
 from ecdc.codec.model import Codec
 
 
@@ -24,6 +27,21 @@ def codec():
     for k in range(config.n_codebooks):
         codec.quantizer.codebooks[k] = latents.std() * 0.5**k * torch.randn(config.codebook_size, config.dimension)
     return codec.ready()
+
+
+@pytest.fixture(scope="session")
+def light_folder(codec, tmp_path_factory):
+    """The small codec's folder with its graphs for onnxruntime, which refer to its weights."""
+    folder = tmp_path_factory.mktemp("light") / codec.config.name
+    save(codec, folder)
+    write_structures(folder)
+    return folder
+
+
+@pytest.fixture(scope="session", params=["torch", "onnx"])
+def either(request, codec, light_folder):
+    """The small codec on each of the runtimes."""
+    return codec if request.param == "torch" else load_light(light_folder)
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,7 @@ import torch
 from torch import Tensor
 
 from ..modules.matmul import affine, matmul
-
-# The error of a float32 dot product of D terms is at most about D * eps * |x| * |e|, and typically
-# grows with sqrt(D). The bound below is the worst case for D = 128, doubled.
-SCREEN_TOLERANCE = 2 * 128 * 2.0**-24
+from .common import SCREEN_TOLERANCE
 
 
 class Search:

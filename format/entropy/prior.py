@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,10 @@ MAX_WIDTH, MAX_LAYERS, MAX_DILATION, MAX_TABLE = 256, 16, 1 << 12, 1 << 12
 MAX_TABLE_ENTRY = 1 << 16
 MAX_FILE_BYTES = 1 << 28
 BLOCK_FRAMES = 64  # frames per matrix product in the encoder
+
+PLAIN_SECONDS = 0.8  # about what loading the compiled kernels takes
+PLAIN_DECODING, PLAIN_ENCODING = 120e-6, 15e-6  # seconds per code in numpy
+_spent = 0.0  # estimated seconds that this process has computed in numpy
 
 # name -> dtype and shape; K codebooks, V entries, H width, L layers, E table entries
 LAYOUT: dict[str, tuple[str, str]] = {
@@ -60,7 +65,7 @@ class Prior:
         self.arrays = {name: np.ascontiguousarray(arrays[name]) for name in LAYOUT}
         self.token_space = token_space
         self.n_codebooks, self.codebook_size, self.width = self.arrays["frame_embedding"].shape
-        self._floats = functools.lru_cache(maxsize=None)(self._as_float)
+        self.matrix = functools.lru_cache(maxsize=None)(self._as_float)
 
     @functools.cached_property
     def hash(self) -> bytes:
@@ -116,6 +121,10 @@ class Prior:
     def _decode(
         self, state: int, words: Array, n_taken: int, codes: Array, first: int, stop: int, past: Array
     ) -> tuple[int, int]:
+        if _is_plain(codes[:, first:stop].size, PLAIN_DECODING):
+            from . import prior_plain
+
+            return prior_plain.decode(self, state, words, n_taken, codes, first, stop, past)
         from . import prior_kernels as kernels
 
         get = self.arrays.__getitem__
@@ -135,15 +144,12 @@ class Prior:
 
         `past` is the state after the previous frames of the same chunk; it is updated. None: these are the first frames.
         """
-        from . import prior_kernels as kernels
-
         n_codebooks, n_frames = codes.shape
+        is_plain = _is_plain(codes.size, PLAIN_ENCODING)
         starts, sizes = (np.zeros((n_frames, n_codebooks), np.int64) for _ in range(2))
         for first, k, logits in self.logits(codes, past):
             rows = slice(first, first + len(logits))
-            one, two = np.empty(len(logits), np.int64), np.empty(len(logits), np.int64)
-            kernels.intervals(logits, np.ascontiguousarray(codes[k, rows]), self.arrays["table"], one, two)
-            starts[rows, k], sizes[rows, k] = one, two
+            starts[rows, k], sizes[rows, k] = _intervals(logits, codes[k, rows], self.arrays["table"], is_plain)
         return starts.ravel(), sizes.ravel()
 
     def logits(self, codes: NDArray[np.uint16], past: Past | None = None) -> Iterator[tuple[int, int, NDArray[np.int32]]]:
@@ -153,8 +159,8 @@ class Prior:
             rows = slice(first, first + BLOCK_FRAMES)
             u = sums[rows]
             for k in range(len(codes)):
-                hidden = _quantized(u, -LARGEST) @ self._floats("head_mix", k) + self.arrays["head_mix_bias"][k]
-                logits = _quantized(hidden, 0) @ self._floats("head_weight", k) + self.arrays["head_bias"][k]
+                hidden = _quantized(u, -LARGEST) @ self.matrix("head_mix", k) + self.arrays["head_mix_bias"][k]
+                logits = _quantized(hidden, 0) @ self.matrix("head_weight", k) + self.arrays["head_bias"][k]
                 yield first, k, logits.astype(np.int32)
                 u = u + self._embedded("book_embedding", k, codes[k, rows])
 
@@ -168,12 +174,12 @@ class Prior:
         past.codes = before[:, -1:]
         for i, dilation in enumerate(self.arrays["dilations"]):
             a = _quantized(h, -LARGEST)
-            hidden = a @ self._floats("mix_now", i) + self.arrays["mix_bias"][i]
+            hidden = a @ self.matrix("mix_now", i) + self.arrays["mix_bias"][i]
             heard = np.concatenate([past.activations[i], a]) if i in past.activations else a
             n_paired = max(len(heard) - dilation, 0)
-            hidden[n_frames - n_paired :] += heard[:n_paired] @ self._floats("mix_past", i)
+            hidden[n_frames - n_paired :] += heard[:n_paired] @ self.matrix("mix_past", i)
             past.activations[i] = heard[-dilation:]
-            h = h + _quantized(hidden, 0) @ self._floats("out_weight", i) + self.arrays["out_bias"][i]
+            h = h + _quantized(hidden, 0) @ self.matrix("out_weight", i) + self.arrays["out_bias"][i]
             h = h.clip(-LIMIT, LIMIT).astype(np.float32)
         return h
 
@@ -239,6 +245,36 @@ def read_prior(path: str | os.PathLike[str]) -> Prior:
             return Prior(arrays, bytes.fromhex((file.metadata() or {}).get("token_space", "")))
     except (SafetensorError, ValueError, TypeError, AttributeError) as error:  # the last two: types that numpy lacks
         raise ValueError(f"{path} is not a prior: {error}") from None
+
+
+def load_kernels() -> None:
+    """Load the compiled kernels, or compile them, so that a stream that goes on for long does not wait for them later."""
+    from . import prior_kernels  # noqa: F401
+
+
+def _is_plain(n_codes: int, seconds: float) -> bool:
+    """Return True if numpy processes these codes, at `seconds` each, because loading the compiled kernels would take longer.
+
+    Once a process has spent PLAIN_SECONDS in numpy, the kernels are loaded for everything that follows.
+    """
+    global _spent
+    if f"{__package__}.prior_kernels" in sys.modules:
+        return False
+    _spent += n_codes * seconds
+    return _spent <= PLAIN_SECONDS
+
+
+def _intervals(logits: NDArray[np.int32], codes: NDArray[np.uint16], table: Array, is_plain: bool) -> tuple[Array, Array]:
+    """Return the interval of each of n codes, given its logits [n, V]: starts and sizes [n]."""
+    if is_plain:
+        from . import prior_plain
+
+        return prior_plain.intervals(logits, codes, table)
+    from . import prior_kernels as kernels
+
+    starts, sizes = np.empty(len(logits), np.int64), np.empty(len(logits), np.int64)
+    kernels.intervals(logits, np.ascontiguousarray(codes), table, starts, sizes)
+    return starts, sizes
 
 
 def _cuts(n_frames: int, n_first: int) -> list[tuple[int, int]]:

@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..jit import compile_now
-from .prior_scales import EMBEDDING_SHIFT, LARGEST, LIMIT, SHIFT
+from .prior_scales import EMBEDDING_SHIFT, LARGEST, LIMIT, RECIPROCAL_BITS, RESOLUTION_SHIFT, SHIFT
 from .rangecoder import LOW, PRECISION, TOTAL
 
 HALF = 1 << SHIFT - 1
-RESOLUTION_SHIFT = 5  # shift from a logit difference to an index of the table of exponentials
-_RECIPROCAL = 28  # bits
 _MASK = TOTAL - 1
 
 
@@ -55,10 +53,10 @@ def frequencies(logits: NDArray[np.int32], table: NDArray[np.int32], out: NDArra
         weight = table[min((highest - logits[v]) >> RESOLUTION_SHIFT, last)]
         out[v] = weight
         total += weight
-    factor = (np.int64(TOTAL - len(logits)) << _RECIPROCAL) // total
+    factor = (np.int64(TOTAL - len(logits)) << RECIPROCAL_BITS) // total
     left = np.int64(TOTAL)
     for v in range(len(logits)):
-        share = 1 + ((np.int64(out[v]) * factor) >> _RECIPROCAL)
+        share = 1 + ((np.int64(out[v]) * factor) >> RECIPROCAL_BITS)
         out[v] = share
         left -= share
     out[best] += left

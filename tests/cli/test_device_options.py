@@ -11,6 +11,8 @@ SCRIPT = """
 from ecdc.cli.compute import settle_threads
 settle_threads({})
 import os, torch
+from ecdc.codec.threads import settle_torch
+settle_torch()
 print(torch.get_num_threads(), os.environ["OMP_WAIT_POLICY"])
 """
 

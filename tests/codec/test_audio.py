@@ -7,14 +7,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from ecdc.codec.audio import (
-    AudioError,
-    AudioSource,
-    Resampler,
-    fold_channels,
-    resample_all,
-    torchaudio_or_none,
-)
+from ecdc.codec.audio import AudioError, AudioSource, Resampler, fold_channels, resample_all
 
 
 @pytest.fixture
@@ -98,8 +91,3 @@ def test_pipes_are_read_as_files_are(tmp_path, noise, suffix):
     with AudioSource(path) as source:
         want = np.concatenate(list(source.blocks()), axis=1)
     np.testing.assert_array_equal(np.frombuffer(out.stdout, np.float32).reshape(2, -1), want)
-
-
-def test_torchaudio_is_optional():
-    module = torchaudio_or_none()
-    assert module is None or hasattr(module, "functional")

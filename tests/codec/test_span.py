@@ -43,8 +43,8 @@ def check(tmp_path, codec, rate, channels, seconds=12, out_rate=None):
 @pytest.mark.parametrize(
     "rate, channels, out_rate", [(24_000, 1, None), (44_100, 2, None), (22_050, 1, 8_000), (48_000, 1, 44_101)]
 )
-def test_span_equals_the_whole(codec, tmp_path, rate, channels, out_rate):
-    check(tmp_path, codec, rate, channels, out_rate=out_rate)
+def test_span_equals_the_whole(either, tmp_path, rate, channels, out_rate):
+    check(tmp_path, either, rate, channels, out_rate=out_rate)
 
 
 def test_span_of_overlapping_segments_equals_the_whole(tmp_path):

@@ -1,0 +1,55 @@
+"""`ecdc export onnx`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .common import NamedError, guard
+from .terminal_text import echo, printable
+
+
+@click.group("export")
+def export_group() -> None:
+    """Write models in formats of other programs."""
+
+
+@export_group.command("onnx")
+@click.argument("model")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where the graphs go; made if missing.",
+)
+@click.option(
+    "--graphs-only",
+    is_flag=True,
+    help="Write the graphs into the folder MODEL itself; they refer to the weights in its model.safetensors.",
+)
+@click.option("--force", is_flag=True, help="Overwrite graphs.")
+def onnx_command(model: str, output: Path | None, graphs_only: bool, force: bool) -> None:
+    """Write encoder and decoder of MODEL as ONNX graphs, for onnxruntime in any language and in browsers.
+
+    MODEL is a bundled model or a folder of ours (nano-24k's kind). The state of a stream goes into and out of the graphs, and
+    batch and frames are dynamic. DIR receives encoder.onnx (its tokens are exactly those of `ecdc encode`), decoder.onnx,
+    decoder_fp16.onnx (half the size), the codebooks (quantizer.safetensors) and config.json; `ecdc decode --model DIR`
+    reads it too. Needs the extra ecdc[export].
+    """
+    if (output is None) != graphs_only:
+        raise click.UsageError("name a folder with --output, or give --graphs-only")
+    with guard():
+        from ..codec.bundled import BUNDLED, bundled_names
+        from ..codec.light.codec import DECODER, ENCODER
+        from ..codec.light.export import export_model, write_structures
+
+        folder = BUNDLED / model if model in bundled_names() else Path(model)
+        if not folder.is_dir():
+            raise NamedError(model, "is no bundled model, and no folder with config.json and model.safetensors")
+        target = output or folder
+        for name in (ENCODER, DECODER):
+            if (target / name).exists() and not force:
+                raise NamedError(str(target / name), "exists already; use --force to overwrite it")
+        for path in export_model(folder, output) if output else write_structures(folder):
+            echo(printable(f"{path}: {path.stat().st_size} bytes"), err=True)

@@ -1,0 +1,77 @@
+"""The bundled models: their names, folders and properties. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from .config import CodecConfig, ConfigError
+from .errors import CheckpointError
+
+BUNDLED = Path(__file__).parent / "weights"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+def bundled_names() -> list[str]:
+    """Return the names of the bundled models."""
+    return sorted(p.parent.name for p in BUNDLED.glob(f"*/{CONFIG}"))
+
+
+def models() -> list[dict[str, Any]]:
+    """List the bundled models: name, sample_rate in Hz, channels, legal kbps, number of parameters."""
+    from safetensors import safe_open
+
+    rows = []
+    for name in bundled_names():
+        config = read_config(BUNDLED / name)
+        with safe_open(BUNDLED / name / WEIGHTS, "np") as file:
+            n_parameters = sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+        rows.append(
+            {
+                "name": name,
+                "sample_rate": config.sample_rate,
+                "channels": config.channels,
+                "kbps": list(config.bitrates_kbps),
+                "parameters": n_parameters,
+            }
+        )
+    return rows
+
+
+def check_bundled(name: str) -> None:
+    """Raise CheckpointError unless a name, which comes from a file, is that of a bundled codec.
+
+    Files are not trusted: a name in them is never opened as a path, nor looked up on the hub.
+    """
+    if name not in bundled_names():
+        known = ", ".join(bundled_names())
+        raise CheckpointError(f"its codec {name[:80]!r} is not bundled (bundled: {known}): give the codec with --model")
+
+
+def read_config(folder: Path) -> CodecConfig:
+    """Return the configuration in a folder of ours; raises CheckpointError."""
+    try:
+        return CodecConfig.from_dict(read_json(folder / CONFIG))
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; raises CheckpointError if there is none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: {first_line(error)}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: must hold a JSON object")
+    return values
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message."""
+    if isinstance(error, RecursionError):
+        return "is nested too deeply"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text.splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,1 @@
+"""Codecs without PyTorch: ONNX graphs run by onnxruntime, and a quantizer in numpy."""

@@ -1,0 +1,209 @@
+"""A codec that runs on onnxruntime and numpy: the same tokens as the torch codec, and the same audio except for rounding."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import operator
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundled import WEIGHTS, first_line, read_config
+from ..config import CodecConfig, HybridConfig
+from ..errors import CheckpointError
+from .quantizer import Quantizer
+from .session import open_session, properties
+from .states import DecoderState, EncoderState, run_decoder, run_encoder
+
+ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
+QUANTIZER = "quantizer.safetensors"  # of an exported model, whose graphs hold the other weights
+
+
+class LightCodec:
+    """Audio [B, C, N] <-> codes [B, K, T], in numpy arrays. The codes do not depend on the batch or on the block size."""
+
+    def __init__(self, config: CodecConfig, folder: Path, quantizer: Quantizer) -> None:
+        self.config, self.folder, self.quantizer = config, folder, quantizer
+        self.token_space = quantizer.token_space
+        self._sessions: dict[str, Any] = {}
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        return self.config.sample_rate
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """How many frames before and after its own frame a decoded sample depends on."""
+        return self.config.architecture.decoder_context, self.config.architecture.decoder_lookahead
+
+    def session(self, name: str) -> Any:
+        """Return the session of a graph, opened at the first call. Raises CheckpointError, with one line."""
+        if name not in self._sessions:
+            session = open_session(self.folder / name)
+            found = properties(session).get("token_space", "")
+            if found != self.token_space.hex():
+                wanted = self.token_space.hex()
+                raise CheckpointError(
+                    f"{self.folder / name}: is for the token space {found or 'of no model'}, not for {wanted}"
+                )
+            self._sessions[name] = session
+        return self._sessions[name]
+
+    def resolve(self, kbps: float | None, n_codebooks: int | None) -> int:
+        """Return the number of codebooks for a bitrate or a count; all of them if neither is given. Raises ValueError."""
+        if kbps is not None and n_codebooks is not None:
+            raise ValueError("give kbps or n_codebooks, not both")
+        if kbps is not None:
+            if not math.isfinite(kbps):
+                raise ValueError(f"kbps must be a finite number, got {kbps}")
+            return self.config.codebooks_for(kbps)
+        n_codebooks = self.config.n_codebooks if n_codebooks is None else operator.index(n_codebooks)
+        if not 1 <= n_codebooks <= self.config.n_codebooks:
+            raise ValueError(f"n_codebooks must be 1..{self.config.n_codebooks}, got {n_codebooks}")
+        return n_codebooks
+
+    def encode(self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None) -> NDArray[np.int64]:
+        """Encode audio [B, C, N] as one piece -> codes [B, K, T] in [0, V), T = ceil(N / hop).
+
+        Audio is rounded to float32. The first k codebooks of an encoding equal the encoding at k. Raises ValueError for a
+        wrong shape or type, NaN or infinity, or a bitrate below the lowest.
+        """
+        with self.streaming(batch_size=len(wav) if np.ndim(wav) == 3 else 1) as stream:
+            return stream.encode(wav, kbps, n_codebooks, last=True)
+
+    def decode(self, codes: Any, n_samples: int | None = None) -> NDArray[np.float32]:
+        """Decode codes [B, k, T], integers of any type, to audio [B, C, T * hop], cut to `n_samples` if given.
+
+        Raises ValueError for a wrong shape or type, and for values out of range.
+        """
+        if n_samples is not None and n_samples < 0:
+            raise ValueError(f"n_samples must be 0 or more, got {n_samples}")
+        with self.streaming(batch_size=len(codes) if np.ndim(codes) == 3 else 1) as stream:
+            return stream.decode(codes, last=True)[..., :n_samples]
+
+    @contextlib.contextmanager
+    def streaming(self, batch_size: int = 1, first_frame: int = 0) -> Iterator[LightStream]:
+        """Open a stream that carries the context from block to block; it is closed at the end of the `with` block.
+
+        The concatenated codes equal `encode` of the concatenated blocks, for blocks of any length. A codec can serve any
+        number of streams at a time. `first_frame` has no effect: these decoders add no noise.
+        """
+        stream = LightStream(self, batch_size)
+        try:
+            yield stream
+        finally:
+            stream.close()
+
+
+class LightStream:
+    """One stream through a codec: takes blocks, returns what they complete."""
+
+    def __init__(self, codec: LightCodec, batch_size: int) -> None:
+        self.codec = codec
+        config = codec.config
+        assert isinstance(config.architecture, HybridConfig)
+        self._encoder: EncoderState | None = EncoderState.first(config.architecture, batch_size)
+        self._decoder: DecoderState | None = DecoderState.first(config.architecture, config.dimension, batch_size)
+
+    def close(self) -> None:
+        """Close encoder and decoder; later calls raise RuntimeError."""
+        self._encoder = self._decoder = None
+
+    def encode(
+        self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None, last: bool = False
+    ) -> NDArray[np.int64]:
+        """Encode the next block [B, C, n]; returns the codes [B, K, t] that it completes, t may be 0.
+
+        With `last`, the rest is padded with silence and coded, and the encoder is closed.
+        """
+        if self._encoder is None:
+            raise RuntimeError("this stream's encoder is closed")
+        codec = self.codec
+        k = codec.resolve(kbps, n_codebooks)
+        checked = checked_wav(wav, codec.config.channels)
+        parts = list(run_encoder(lambda: codec.session(ENCODER), checked, self._encoder, last))
+        if last:
+            self._encoder = None
+        if not parts:
+            return np.zeros((len(checked), k, 0), np.int64)
+        return np.concatenate([codec.quantizer.encode(part, k) for part in parts], axis=2)
+
+    def decode(self, codes: Any, last: bool = False) -> NDArray[np.float32]:
+        """Decode the next codes [B, k, t]; returns the samples [B, C, n] that they complete.
+
+        k may change from call to call. With `last`, the rest of the signal is returned too, and the decoder is closed.
+        """
+        if self._decoder is None:
+            raise RuntimeError("this stream's decoder is closed")
+        codec = self.codec
+        checked = checked_codes(codes, codec.config.n_codebooks, codec.config.codebook_size)
+        latents = codec.quantizer.decode(checked)
+        parts = list(run_decoder(lambda: codec.session(DECODER), latents, self._decoder, last))
+        if last:
+            self._decoder = None
+        return np.concatenate([np.zeros((len(checked), codec.config.channels, 0), np.float32), *parts], axis=2)
+
+
+def checked_wav(wav: Any, channels: int) -> NDArray[np.float32]:
+    """Return audio [B, channels, N] in float32; raises ValueError unless it is an array of finite floats of that shape."""
+    wanted = f"wav must be finite floats [B, {channels}, N]"
+    array = _array(wav, wanted)
+    if array.dtype.kind != "f" or array.ndim != 3 or array.shape[1] != channels:
+        raise ValueError(f"{wanted}, got {array.dtype} {list(array.shape)}")
+    n_bad = array.size - int(np.isfinite(array).sum())
+    if n_bad:
+        raise ValueError(f"{wanted}, got {array.dtype} {list(array.shape)} with {n_bad} NaN or infinite samples")
+    return np.ascontiguousarray(array, np.float32)
+
+
+def checked_codes(codes: Any, max_codebooks: int, codebook_size: int) -> NDArray[np.int64]:
+    """Return codes [B, K, T] as int64; raises ValueError unless they are integers in [0, codebook_size)."""
+    wanted = f"codes must be integers [B, 0..{max_codebooks}, T]"
+    array = _array(codes, wanted)
+    if array.dtype.kind not in "iu" or array.ndim != 3 or array.shape[1] > max_codebooks:
+        raise ValueError(f"{wanted}, got {array.dtype} {list(array.shape)}")
+    if array.size and not 0 <= int(array.min()) <= int(array.max()) < codebook_size:
+        raise ValueError(f"codes must lie in [0, {codebook_size}), got {array.min()}..{array.max()}")
+    return array.astype(np.int64)
+
+
+def _array(value: Any, wanted: str) -> NDArray[Any]:
+    """Return an array unchanged, and a tensor of torch as an array."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
+        kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
+        raise ValueError(f"{wanted}, as a tensor or a numpy array, got {kind}")
+    return value
+
+
+def is_light(folder: Path) -> bool:
+    """Return True if a folder holds a codec's graphs beside its weights."""
+    has_weights = (folder / WEIGHTS).is_file() or (folder / QUANTIZER).is_file()
+    return has_weights and any((folder / name).is_file() for name in (ENCODER, DECODER))
+
+
+def load_light(folder: Path) -> LightCodec:
+    """Load a codec whose folder holds its graphs beside its weights. Raises CheckpointError, with one line."""
+    from safetensors import SafetensorError, safe_open
+
+    config = read_config(folder)
+    path = folder / (QUANTIZER if (folder / QUANTIZER).is_file() else WEIGHTS)
+    if not isinstance(config.architecture, HybridConfig):
+        raise CheckpointError(f"{folder}: onnxruntime runs hybrid codecs, this one is {config.architecture.kind}")
+    names = ["quantizer.codebooks", *(["quantizer.scales"] if config.scaled_residuals else [])]
+    shapes = (config.n_codebooks, config.codebook_size, config.dimension), (config.codebook_size,)
+    try:
+        with safe_open(path, "np") as file:
+            arrays = [file.get_tensor(name).astype(np.float32) for name in names]
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: {first_line(error)}") from error
+    for name, array, shape in zip(names, arrays, shapes, strict=False):
+        if array.shape != shape:
+            raise CheckpointError(f"{path}: {name} must be {list(shape)}, got {list(array.shape)}")
+    return LightCodec(config, folder, Quantizer(arrays[0], arrays[1] if len(arrays) > 1 else None))

@@ -1,0 +1,145 @@
+"""Write the graphs of a codec: with their weights, to be used anywhere, or beside the weights of a bundled model."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from ...format.files import atomic_path
+from ..bundled import CONFIG, WEIGHTS, first_line, read_config
+from ..config import CodecConfig, HybridConfig
+from ..errors import CheckpointError
+from .codec import DECODER, ENCODER, QUANTIZER, load_light
+from .graph import Graph, Place
+from .hybrid_graphs import decoder_graph, encoder_graph
+
+DECODER_FP16 = "decoder_fp16.onnx"
+
+
+def metadata(config: CodecConfig, token_space: bytes) -> dict[str, str]:
+    """Return what a graph says about its codec: names, rates in Hz and kbps, and the delay in samples."""
+    hybrid = config.architecture
+    assert isinstance(hybrid, HybridConfig)
+    hop = config.hop_length
+    window = hybrid.encoder_window * hop
+    return {
+        "codec": config.name,
+        "token_space": token_space.hex(),
+        "sample_rate": str(config.sample_rate),
+        "channels": str(config.channels),
+        "hop_length": str(hop),
+        "frame_rate": str(config.frame_rate),
+        "n_codebooks": str(config.n_codebooks),
+        "codebook_size": str(config.codebook_size),
+        "kbps": json.dumps(list(config.bitrates_kbps)),
+        "encoder_context": str((window - hop) // 2),  # zeros before the signal in the first `samples`, and after its end
+        "encoder_delay": str((window - hop) // 2),  # samples after the end of a frame that its codes need
+        "decoder_drop": str(hop // 2),  # samples before the signal that the first call gives
+        "decoder_lookahead": str(hybrid.lookahead),  # frames
+        "decoder_delay": str(hybrid.lookahead * hop + hop // 2),  # samples after the end of a frame that are needed to hear it
+    }
+
+
+def metadata_of(folder: Path) -> dict[str, str]:
+    """Return what the graphs of a model folder say about it."""
+    codec = load_light(folder)
+    return metadata(codec.config, codec.token_space)
+
+
+def graphs(config: CodecConfig, weight: Callable[[Graph, str], str]) -> dict[str, Graph]:
+    """Return the graphs of a codec by the names of their files. Raises CheckpointError if it has none."""
+    hybrid = config.architecture
+    if not isinstance(hybrid, HybridConfig):
+        raise CheckpointError(f"{config.name}: graphs can be written of hybrid codecs, this one is {hybrid.kind}")
+    arguments = hybrid, config.dimension, weight
+    return {ENCODER: encoder_graph(*arguments), DECODER: decoder_graph(*arguments)}
+
+
+def structures(folder: Path) -> dict[str, bytes]:
+    """Return the graphs of a model folder without weights: they refer to the tensors in its safetensors file."""
+    config, path = read_config(folder), folder / WEIGHTS
+    found = places(path)
+
+    def weight(graph: Graph, name: str) -> str:
+        dtype, shape, place = found[name]
+        return graph.weight(name, np.broadcast_to(np.zeros((), dtype), shape), place)
+
+    facts = metadata_of(folder)
+    return {name: graph.build(facts).SerializeToString() for name, graph in graphs(config, weight).items()}
+
+
+def places(path: Path) -> dict[str, tuple[str, tuple[int, ...], Place]]:
+    """Return type, shape and place of every tensor in a safetensors file."""
+    with open(path, "rb") as file:
+        (n_bytes,) = struct.unpack("<Q", file.read(8))
+        header: dict[str, Any] = json.loads(file.read(n_bytes))
+    types = {"F16": "float16", "F32": "float32", "F64": "float64"}
+    return {
+        name: (
+            types[entry["dtype"]],
+            tuple(entry["shape"]),
+            (path.name, 8 + n_bytes + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0]),
+        )
+        for name, entry in header.items()
+        if name != "__metadata__" and entry["dtype"] in types
+    }
+
+
+def export_model(folder: Path, output: Path) -> list[Path]:
+    """Write a model folder's graphs with their weights, its quantizer and its configuration; returns the files.
+
+    The decoder is written twice: with float32 weights, and with float16 weights, which are half as large and computed with
+    in float32. `output` can be used as a model. Raises CheckpointError, in one line, if the model has no graphs.
+    """
+    config, facts = read_config(folder), metadata_of(folder)
+    arrays = _tensors(folder / WEIGHTS)
+
+    def weight(dtype: str | None) -> Callable[[Graph, str], str]:
+        return lambda graph, name: graph.weight(name, arrays[name].astype(dtype or arrays[name].dtype))
+
+    made = {
+        ENCODER: graphs(config, weight(None))[ENCODER],  # in the type of the model's file: tokens depend on every bit
+        DECODER: graphs(config, weight("float32"))[DECODER],
+        DECODER_FP16: graphs(config, weight("float16"))[DECODER],
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    for name, graph in made.items():
+        model = graph.build(facts)
+        check(model)
+        with atomic_path(output / name) as partial:
+            partial.write_bytes(model.SerializeToString())
+    quantizer = {name: array for name, array in arrays.items() if name.startswith("quantizer.")}
+    with atomic_path(output / QUANTIZER) as partial:
+        save_file(quantizer, partial)
+    (output / CONFIG).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    return [output / name for name in (*made, QUANTIZER, CONFIG)]
+
+
+def write_structures(folder: Path) -> list[Path]:
+    """Write a model folder's graphs without weights, beside the weights that they refer to; returns the files."""
+    for name, data in structures(folder).items():
+        with atomic_path(folder / name) as partial:
+            partial.write_bytes(data)
+    return [folder / ENCODER, folder / DECODER]
+
+
+def check(model: Any) -> None:
+    """Check a graph with onnx's checker, which raises ValidationError for a fault of ours."""
+    import onnx
+
+    onnx.checker.check_model(model, full_check=True)
+
+
+def _tensors(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: {first_line(error)}") from error

@@ -1,0 +1,65 @@
+"""The residual vector quantizer in numpy: the same codes as quantize/residual.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..quantize.common import SCREEN_TOLERANCE, hash_of
+
+Floats = NDArray[np.floating[Any]]
+
+
+class Quantizer:
+    """K codebooks [K, V, D] in float32; with `scales` [V], the first code sets the scale of what the others code."""
+
+    def __init__(self, codebooks: NDArray[np.float32], scales: NDArray[np.float32] | None) -> None:
+        self.codebooks, self.scales = codebooks, scales
+        self._exact = codebooks.astype(np.float64)
+        self._half_norms = 0.5 * (self._exact**2).sum(axis=2)  # [K, V]
+        self._offsets = -self._half_norms.astype(np.float32)
+        self._entries = np.ascontiguousarray(codebooks.transpose(0, 2, 1))  # [K, D, V]
+        self._reach = np.sqrt(2 * self._half_norms.max(axis=1))  # [K], the longest entry
+
+    @property
+    def token_space(self) -> bytes:
+        """SHA-256 (32 bytes) of the tensors that give codes their meaning."""
+        return hash_of([self.codebooks] if self.scales is None else [self.codebooks, self.scales])
+
+    def encode(self, latents: NDArray[np.float64], n_codebooks: int) -> NDArray[np.int64]:
+        """Quantize latents [B, T, D] in float64, coarse to fine -> codes [B, n_codebooks, T]."""
+        batch_size, n_frames, dimension = latents.shape
+        residual = latents.reshape(-1, dimension)
+        codes = np.empty((n_codebooks, len(residual)), np.int64)
+        for k in range(n_codebooks):
+            codes[k] = index = self._nearest(k, residual)
+            residual = residual - self._exact[k, index]
+            if self.scales is not None and k == 0:
+                residual = residual / self.scales.astype(np.float64)[index, None]
+        return codes.reshape(n_codebooks, batch_size, n_frames).transpose(1, 0, 2)
+
+    def _nearest(self, k: int, x: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the nearest entry of x [M, D]: in float32 if that decides it, otherwise in float64. Ties: the lowest index."""
+        narrow = x.astype(np.float32)
+        scores = narrow @ self._entries[k]  # [M, V]
+        scores += self._offsets[k]
+        index = scores.argmax(axis=1)
+        best = scores[np.arange(len(x)), index]
+        length = np.sqrt(np.einsum("md,md->m", narrow, narrow))
+        margin = SCREEN_TOLERANCE * self._reach[k] * (length + self._reach[k])
+        n_close = (scores >= (best - margin).astype(np.float32)[:, None]).sum(axis=1)
+        rows = np.flatnonzero(n_close > 1)
+        if len(rows):  # about one in a hundred
+            index[rows] = (x[rows] @ self._exact[k].T - self._half_norms[k]).argmax(axis=1)
+        return index
+
+    def decode(self, codes: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """Return the latents that codes stand for, summed in codebook order: [B, k, T] -> [B, T, D]."""
+        batch_size, n_codebooks, n_frames = codes.shape
+        total = np.zeros((batch_size, n_frames, self.codebooks.shape[2]), np.float32)
+        for k in range(n_codebooks):
+            entry = self.codebooks[k][codes[:, k]]
+            total += entry if self.scales is None or k == 0 else entry * self.scales[codes[:, 0], None]
+        return total

@@ -1,0 +1,102 @@
+"""Run the graphs of hybrid codecs over blocks of any length, with the state that they keep between two calls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import HybridConfig
+
+MOST_FRAMES = 100  # per run of a graph: what it computes then stays in the processor's cache
+
+Arrays = dict[str, NDArray[Any]]
+Open = Callable[[], Any]  # returns the session, which is opened only when there is work for it
+
+
+@dataclass
+class EncoderState:
+    """What a streaming encoder keeps between two calls."""
+
+    samples: NDArray[np.float32]  # [B, n]: received samples that later frames need
+    past: Arrays  # inputs of the graph
+    hop: int
+    window: int  # samples
+
+    @classmethod
+    def first(cls, config: HybridConfig, batch_size: int) -> EncoderState:
+        """Return the state before the first sample: silence."""
+        window = config.encoder_window * config.hop_length
+        samples = np.zeros((batch_size, (window - config.hop_length) // 2), np.float32)
+        shape = batch_size, config.kernel_size - 1, config.encoder_width
+        past = {f"past.{i}": np.zeros(shape) for i in range(config.encoder_depth)}
+        return cls(samples, past, config.hop_length, window)
+
+
+@dataclass
+class DecoderState:
+    """What a streaming decoder keeps between two calls."""
+
+    held: NDArray[np.float32]  # [B, n, D]: latents of frames that wait for the next one
+    past: Arrays  # inputs of the graph
+    hop: int
+    lookahead: int  # frames
+    rest: NDArray[np.float32] | None = None  # [B, 1, hop / 2]: what follows if the signal ends here; None before its start
+
+    @classmethod
+    def first(cls, config: HybridConfig, dimension: int, batch_size: int) -> DecoderState:
+        """Return the state before the first frame."""
+        shape = batch_size, config.kernel_size - 1, config.decoder_width
+        past: Arrays = {f"past.{i}": np.zeros(shape, np.float32) for i in range(config.decoder_depth)}
+        past["tail"] = np.zeros((batch_size, config.hop_length), np.float32)
+        past["edge"] = np.tile(first_edge(config.hop_length), (batch_size, 1))
+        return cls(np.zeros((batch_size, 0, dimension), np.float32), past, config.hop_length, config.lookahead)
+
+
+def run_encoder(open_: Open, wav: NDArray[np.float32], state: EncoderState, last: bool) -> Iterator[NDArray[np.float64]]:
+    """Yield the latents [B, T, D] of the frames that a block [B, 1, N] completes; with `last`, silence completes the last."""
+    samples = np.concatenate([state.samples, wav[:, 0]], axis=1)
+    hop, window = state.hop, state.window
+    if last:
+        context = (window - hop) // 2
+        samples = np.pad(samples, ((0, 0), (0, -(samples.shape[1] - context) % hop + context)))
+    n_frames = max(0, (samples.shape[1] - window) // hop + 1)
+    for first in range(0, n_frames, MOST_FRAMES):
+        stop = min(first + MOST_FRAMES, n_frames)
+        taken = samples[:, first * hop : (stop - 1) * hop + window]
+        feeds = {"wav": np.ascontiguousarray(taken[:, None]), "samples": taken[:, :0], **state.past}
+        names = ["latents", *(f"{name}.out" for name in state.past)]
+        latents, *after = open_().run(names, feeds)
+        state.past = dict(zip(state.past, after, strict=True))
+        yield latents
+    state.samples = samples[:, n_frames * hop :].copy()
+
+
+def run_decoder(open_: Open, latents: NDArray[np.float32], state: DecoderState, last: bool) -> Iterator[NDArray[np.float32]]:
+    """Yield the samples [B, 1, n] that no frame after these latents [B, T, D] changes; with `last`, all that are left."""
+    known = np.concatenate([state.held, latents], axis=1)
+    if last and state.lookahead and known.shape[1]:
+        known = np.pad(known, ((0, 0), (0, 1), (0, 0)))  # silence follows the last frame
+    n_frames = max(0, known.shape[1] - state.lookahead)
+    for first in range(0, n_frames, MOST_FRAMES):
+        stop = min(first + MOST_FRAMES, n_frames)
+        feeds = {"latents": np.ascontiguousarray(known[:, first : stop + state.lookahead]), **state.past}
+        if state.lookahead:
+            feeds["held"] = known[:, :0]
+        names = ["wav", "rest", *(f"{name}.out" for name in state.past)]
+        wav, rest, *after = open_().run(names, feeds)
+        yield wav if state.rest is not None else wav[..., state.hop // 2 :]
+        state.past, state.rest = dict(zip(state.past, after, strict=True)), rest
+    state.held = known[:, n_frames:].copy()
+    if last and state.rest is not None:
+        yield state.rest
+
+
+def first_edge(hop: int) -> NDArray[np.float32]:
+    """Return the first state `edge` [hop] of a decoder: the gain that its first long block lacks, minus one."""
+    quarter = np.sin(math.pi / (2 * hop) * (np.arange(hop // 2, hop) + 0.5)).astype(np.float32)
+    return np.concatenate([np.zeros(hop - hop // 2, np.float32), 1 / (quarter * quarter) - 1]).astype(np.float32)

@@ -1,0 +1,67 @@
+"""Where torch is not installed: files of the bundled model work, and everything else says what to install."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchaudio", "onnx"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+from ecdc.cli.main import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.fixture(scope="module")
+def bare():
+    """Run the command in a process that finds no torch."""
+
+    def call(*args):
+        return subprocess.run([sys.executable, "-c", SCRIPT, *map(str, args)], capture_output=True, env=os.environ)
+
+    return call
+
+
+def test_files_of_the_bundled_model_work(bare, ecdc, tone, tmp_path):
+    done = bare("encode", tone, "-o", tmp_path / "a.ecdc", "--vbr")
+    assert done.returncode == 0, done.stderr
+    ecdc("encode", tone, "-o", tmp_path / "b.ecdc", "--vbr", "--runtime", "torch", check=True)
+    assert (tmp_path / "a.ecdc").read_bytes() == (tmp_path / "b.ecdc").read_bytes()
+    for command in (
+        ("decode", tmp_path / "a.ecdc", "-o", tmp_path / "c.wav"),
+        ("info", tmp_path / "a.ecdc"),
+        ("verify", tmp_path / "a.ecdc"),
+        ("models",),
+    ):
+        done = bare(*command)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        (("encode", "tone.wav", "--runtime", "torch"), "ecdc[torch]"),
+        (("encode", "tone.wav", "--model", "encodec_24khz"), "ecdc[torch]"),
+        (("encode", "tone.wav", "--device", "cuda"), "ecdc[torch]"),
+        (("decode", "a.ecdc", "--decoder", "mbd"), "ecdc[torch]"),
+        (("generate", "happy flute", "-o", "b.ecdc"), "ecdc[torch]"),
+        (("train", "codec", "nano-24k"), "ecdc[torch]"),
+        (("bench", "speed"), "ecdc[torch]"),
+        (("export", "onnx", "nano-24k", "--output", "out"), "ecdc[export]"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_needs_more_says_what_to_install(bare, ecdc, one_line, tone, tmp_path, monkeypatch, command, extra):
+    monkeypatch.chdir(tmp_path)
+    if "a.ecdc" in command:
+        ecdc("encode", tone, "-o", "a.ecdc", check=True)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    line = one_line(bare(*command))
+    assert f"pip install '{extra}'" in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
