@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LIGHT := $(VENV)/.installed-light
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow lint docs bench clean
@@ -10,14 +11,18 @@ STAMP := $(VENV)/.installed
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(STAMP): pyproject.toml
+$(LIGHT): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[demo]"
+	@touch $@
+
+$(STAMP): $(LIGHT)
 	$(BIN)/python -m pip install --quiet --editable ".[test,bench,dev,docs]"
 	@# A peer of the tests, which skip without it. Alone, because its pins would replace torch.
 	-$(BIN)/python -m pip install --quiet --no-deps audiocraft==1.3.0
 	@touch $@
 
-demo: $(STAMP)  ## install, encode and decode a speech and a music clip at 6 kbps, show sizes and quality
+demo: $(LIGHT)  ## install without PyTorch, encode and decode a speech and a music clip at 6 kbps, show sizes and quality
 	$(BIN)/python -m ecdc.bench.demo --output demo
 
 test: $(STAMP)  ## run the default tests (under 10 minutes on 2 cores)

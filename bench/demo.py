@@ -14,9 +14,9 @@ import numpy as np
 import soundfile
 
 from ..codec.audio import resample_all
-from ..codec.checkpoints import load
-from ..codec.model import Codec
 from ..codec.pipeline import decode_file, encode_file
+from ..codec.protocols import Model
+from ..codec.runtime import open_codec
 from .codecs.base import fit_length
 from .corpus import CLIPS
 from .metrics import mel, si_sdr
@@ -31,7 +31,7 @@ DEMO_CLIPS = (CLIPS / "music_cavern.flac", CLIPS / "speech_it.flac")  # with the
 def main(output: Path, kbps: float, model: str) -> None:
     """Encode and decode the bundled clips and show the results."""
     output.mkdir(parents=True, exist_ok=True)
-    codec = load(model)
+    codec = open_codec(model)
     encode_file(CLIPS / "speech_it.flac", output / "warm-up.ecdc", codec, kbps=kbps)  # the first calls compile and allocate
     (output / "warm-up.ecdc").unlink()
     click.echo("| clip | seconds | channels | bytes | real kbps | encode x | decode x | SI-SDR dB | mel distance |")
@@ -50,7 +50,7 @@ def main(output: Path, kbps: float, model: str) -> None:
     )
 
 
-def run_clip(clip: Path, output: Path, codec: Codec, kbps: float) -> tuple[str, tuple[np.ndarray, np.ndarray]]:
+def run_clip(clip: Path, output: Path, codec: Model, kbps: float) -> tuple[str, tuple[np.ndarray, np.ndarray]]:
     """Return one row of the table, and the original and decoded audio [N] at the codec's rate."""
     coded, decoded = output / f"{clip.stem}.ecdc", output / f"{clip.stem}.wav"
     began = time.perf_counter()

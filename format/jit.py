@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -35,6 +36,29 @@ def compile_now(function: Callable[P, R], **options: Any) -> Callable[P, R]:
     njit: Any = numba.njit
     try:
         compiled: Callable[P, R] = njit(cache=True, error_model="numpy", **options)(function)
+        _guard(compiled)
     except RuntimeError:  # no writable folder for the cache
         compiled = njit(error_model="numpy", **options)(function)
     return compiled
+
+
+def _guard(compiled: Any) -> None:
+    """Make faults of numba's cache harmless: on a full disk nothing is kept, and a damaged entry is compiled again."""
+    cache = getattr(compiled, "_cache", None)
+    for name in ("save_overload", "load_overload"):
+        method = getattr(cache, name, None)
+        if method is not None:
+            setattr(cache, name, _harmless(method))
+
+
+def _harmless(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of a cache that gives None instead of raising."""
+
+    @functools.wraps(method)
+    def call(*args: Any) -> Any:
+        try:
+            return method(*args)
+        except (OSError, EOFError, ValueError, ImportError, pickle.UnpicklingError):
+            return None
+
+    return call
