@@ -80,7 +80,9 @@ def run(*args: str) -> Cost:
     return wait(subprocess.Popen([*ECDC, *args, "--quiet"]), began)
 
 
-def through_files(sound: Sound, kbps: float, decoder: str = "conv") -> tuple[dict[str, Cost], int]:
+def through_files(
+    sound: Sound, kbps: float, decoder: str = "conv", runtime: str = "auto"
+) -> tuple[dict[str, Cost], int]:
     """Return the costs of `ecdc encode` and `ecdc decode`, and the number of decoded samples."""
     with tempfile.TemporaryDirectory() as folder:
         wav, coded, back = (str(Path(folder) / name) for name in ("a.wav", "a.ecdc", "back.wav"))
@@ -88,8 +90,8 @@ def through_files(sound: Sound, kbps: float, decoder: str = "conv") -> tuple[dic
             for block in blocks(sound):
                 file.write(block)
         options = () if decoder == "conv" else ("--decoder", decoder)
-        costs = {"encode": run("encode", wav, "-o", coded, "--kbps", f"{kbps:g}")}
-        costs[" ".join(("decode", *options))] = run("decode", coded, "-o", back, *options)
+        costs = {"encode": run("encode", wav, "-o", coded, "--kbps", f"{kbps:g}", "--runtime", runtime)}
+        costs[" ".join(("decode", *options))] = run("decode", coded, "-o", back, *options, "--runtime", runtime)
         return costs, soundfile.info(back).frames
 
 

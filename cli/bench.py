@@ -146,6 +146,7 @@ BENCHES = {
     "mbd-peer": ("mbd_peer", "Compare a diffusion step with audiocraft's."),
     "musicgen-peer": ("musicgen_peer", "Compare a generation with that of transformers."),
     "music": ("music", "Measure whether musicgen-nano does what it is asked."),
+    "light": ("light", "Compare the runtime without PyTorch with PyTorch."),
     "demo": ("demo", "Encode and decode two clips, with a picture."),
     "figures": ("figures", "Write the results into the documents."),
 }

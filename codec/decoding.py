@@ -127,7 +127,7 @@ def decode_file(
     return dataclasses.replace(result, lost=tuple(lost or ()))
 
 
-def _with_decoder(codec: Model, name: str) -> Model:
+def _with_decoder(codec: Any, name: str) -> Any:
     if name == "conv":
         return codec
     with torch_for(f"the decoder {name}"):

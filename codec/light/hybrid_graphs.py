@@ -265,7 +265,7 @@ def _coefficients(net: Network, config: HybridConfig, h: str, low: str) -> tuple
     bins = scaled(level, shape, 3.0)
     mixed = graph.Add(graph.slice(bins, 1, 0, config.low_bins), graph.Mul(low, gain))
     long = graph.Concat(mixed, graph.slice(bins, 1, config.low_bins, END), axis=1)
-    return long, scaled(*short, 4.0) if short else None
+    return long, scaled(short[0], short[1], 4.0) if short else None
 
 
 def _overlap_add(net: Network, waves: str, both: str, hop: int) -> None:

@@ -1,0 +1,249 @@
+"""Compare the runtime without PyTorch with PyTorch, in turns: steps of a stream, whole commands, memory, size on disk.
+
+    ecdc bench light                          # everything, in about ten minutes
+    ecdc bench light --codes 1000000          # and that as many codes of real audio are equal
+    ecdc bench light --only step --threads 1
+
+Medians are compared. Steps are of one frame; commands are whole processes, from start to end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import click
+import numpy as np
+import soundfile
+
+from ..codec.audio import resample_all
+from ..codec.pipeline_parts import to_array
+from ..codec.runtime import open_codec
+from ..codec.threads import settle
+from .corpus import CLIPS
+from .memory import Sound, through_files
+from .processor_name import processor_name
+
+MODEL, RUNTIMES = "nano-24k", ("onnx", "torch")
+PARTS = ("step", "block", "command", "memory", "size", "codes")
+STREAMS = 1, 8, 64
+N_CODEBOOKS = 8  # 6 kbps
+ECDC = [sys.executable, "-m", "ecdc.cli"]
+Row = dict[str, Any]
+
+
+def speech(seconds: float) -> np.ndarray:
+    """Return speech of any length at 24 kHz: float32 [N]."""
+    audio, rate = soundfile.read(CLIPS / "speech_it.flac", dtype="float32")
+    clip = resample_all(audio[None], rate, 24_000)[0]
+    return np.resize(clip, round(24_000 * seconds)).astype(np.float32)
+
+
+def timed(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Run every call `repeats` times, in turns; returns the seconds of each."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(repeats):
+        for name, call in calls.items():
+            began = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - began)
+    return times
+
+
+def rows_of(part: str, what: str, times: dict[str, list[float]], **facts: Any) -> Iterator[Row]:
+    """Yield a row per runtime: median and interquartile range in seconds, and the share of torch's time."""
+    middle = {name: median(values) for name, values in times.items()}
+    for name, values in times.items():
+        low, _, high = quantiles(values, n=4)
+        row = {"part": part, "what": what, "runtime": name, "seconds": middle[name], "spread": (high - low) / middle[name]}
+        yield row | {"of_torch": middle[name] / middle["torch"]} | facts
+
+
+def step_rows(codecs: dict[str, Any], n_streams: int, repeats: int) -> Iterator[Row]:
+    """Time the steps of `n_streams` streams at once, one frame each: encode, decode, and both."""
+    hop = codecs["onnx"].config.hop_length
+    wav = np.tile(speech(1)[None, None], (n_streams, 1, 1))
+    found: dict[str, dict[str, list[float]]] = {"encode": {}, "decode": {}, "encode + decode": {}}
+    open_streams = {name: codec.streaming(n_streams) for name, codec in codecs.items()}
+    streams = {name: opened.__enter__() for name, opened in open_streams.items()}
+    for i in range(repeats + 20):
+        begin = i * hop % (wav.shape[-1] - hop)
+        for name, stream in streams.items():
+            began = time.perf_counter()
+            codes = to_array(stream.encode(wav[..., begin : begin + hop], n_codebooks=N_CODEBOOKS))
+            middle = time.perf_counter()
+            stream.decode(codes)
+            end = time.perf_counter()
+            if i >= 20:  # the first steps allocate
+                times = {"encode": middle - began, "decode": end - middle, "encode + decode": end - began}
+                for what, seconds in times.items():
+                    found[what].setdefault(name, []).append(seconds)
+    for opened in open_streams.values():
+        opened.__exit__(None, None, None)
+    frame = 1 / float(codecs["onnx"].config.frame_rate)
+    for what, times in found.items():
+        for row in rows_of("step", f"{what}, {n_streams} streams", times):
+            yield row | {"streams_per_core": n_streams * frame / row["seconds"]}
+
+
+def block_rows(codecs: dict[str, Any], repeats: int) -> Iterator[Row]:
+    """Time ten seconds at once."""
+    wav = speech(10)[None, None]
+    codes = codecs["onnx"].encode(wav, n_codebooks=N_CODEBOOKS)
+    encoding = {name: lambda codec=codec: codec.encode(wav, n_codebooks=N_CODEBOOKS) for name, codec in codecs.items()}
+    decoding = {name: lambda codec=codec: codec.decode(codes) for name, codec in codecs.items()}
+    for what, calls in (("encode 10 s", encoding), ("decode 10 s", decoding)):
+        timed(calls, 1)
+        for row in rows_of("block", what, timed(calls, repeats)):
+            yield row | {"x_real_time": 10 / row["seconds"]}
+
+
+def command_rows(repeats: int) -> Iterator[Row]:
+    """Time whole processes: `ecdc encode` and `ecdc decode` of five seconds, and importing what a program needs."""
+    with tempfile.TemporaryDirectory() as folder:
+        wav, coded, back = (str(Path(folder) / name) for name in ("a.wav", "a.ecdc", "b.wav"))
+        soundfile.write(wav, speech(5), 24_000)
+
+        def run(*command: str) -> Callable[[], object]:
+            return lambda: subprocess.run(command, check=True, capture_output=True)
+
+        def runtimes(*command: str) -> dict[str, Callable[[], object]]:
+            return {name: run(*ECDC, *command, "--force", "--runtime", name) for name in RUNTIMES}
+
+        python = sys.executable, "-c"
+        groups = {
+            "ecdc encode, 5 s": runtimes("encode", wav, "-o", coded),
+            "ecdc decode, 5 s": runtimes("decode", coded, "-o", back),
+            "import ecdc": {name: run(*python, "import ecdc") for name in RUNTIMES},
+            "import and open the model": {
+                "onnx": run(*python, f"import ecdc; ecdc.open_codec('{MODEL}').session('decoder.onnx')"),
+                "torch": run(*python, f"import ecdc; ecdc.load('{MODEL}')"),
+            },
+        }
+        for what, calls in groups.items():
+            timed(calls, 1)  # fills the caches of the disk and of numba
+            yield from rows_of("command", what, timed(calls, repeats))
+
+
+def memory_rows(minutes: float) -> Iterator[Row]:
+    """Measure the peak memory of whole commands on long stereo."""
+    for name in RUNTIMES:
+        costs, _ = through_files(Sound(round(minutes * 60 * 44_100), 44_100, 2), 6.0, runtime=name)
+        for command, cost in costs.items():
+            yield {
+                "part": "memory", "what": f"ecdc {command}, {minutes:g} min of stereo", "runtime": name,
+                "seconds": cost.seconds, "peak_mb": cost.peak_mb,
+            }  # fmt: skip
+
+
+def size_rows() -> Iterator[Row]:
+    """Install this tree into a fresh environment, without extras, and measure it; needs a package index."""
+    root = Path(__file__).parents[1]
+    if not (root / "pyproject.toml").is_file():
+        raise click.ClickException("the size is measured in a clone of the repository; leave it out with --only")
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        before = disk_mb(Path(folder))
+        subprocess.run([f"{folder}/bin/python", "-m", "pip", "install", "--quiet", str(root)], check=True)
+        packages = next(Path(folder).glob("lib/python*/site-packages"))
+        parts = {path.name: disk_mb(path) for path in packages.iterdir() if path.is_dir() and not path.name.startswith("pip")}
+        largest = dict(sorted(parts.items(), key=lambda item: -item[1])[:8])
+        mb = disk_mb(Path(folder)) - before
+        yield {"part": "size", "what": "pip install ecdc", "runtime": "onnx", "mb": mb, "largest": largest}
+
+
+def disk_mb(folder: Path) -> float:
+    """Return the size of a folder's files in 10^6 bytes."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
+def codes_rows(codecs: dict[str, Any], wanted: int, packed: Path | None) -> Iterator[Row]:
+    """Count the codes in which the runtimes differ, over `wanted` codes of the bundled clips, or of packed audio."""
+    n_codes = n_different = 0
+    for wav in signals(packed):
+        one, two = (to_array(codecs[name].encode(wav[None, None])) for name in RUNTIMES)
+        n_codes, n_different = n_codes + one.size, n_different + int((one != two).sum())
+        if n_codes >= wanted:
+            break
+    yield {"part": "codes", "what": "codes that differ", "runtime": "onnx", "codes": n_codes, "different": n_different}
+
+
+def signals(packed: Path | None, seconds: float = 20) -> Iterator[np.ndarray]:
+    """Yield audio at 24 kHz, float32 [N]: pieces of packed audio, or the bundled clips, again and again at other levels."""
+    rng = np.random.default_rng(0)
+    if packed is not None:
+        rate = json.loads((packed / "format.json").read_text()).get("sample_rate", 24_000)
+        samples = np.memmap(sorted(packed.glob("*.i16"))[0], "<i2", "r")
+        while True:
+            begin = int(rng.integers(0, len(samples) - round(seconds * rate)))
+            piece = samples[begin : begin + round(seconds * rate)].astype(np.float32) / 32_768
+            yield resample_all(piece[None], rate, 24_000)[0]
+    while True:
+        for path in sorted(CLIPS.glob("*.flac")):
+            audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+            level = np.float32(10 ** rng.uniform(-2, 0))
+            for channel in resample_all(np.ascontiguousarray(audio.T), rate, 24_000):
+                yield channel * level
+
+
+def markdown(rows: list[Row]) -> str:
+    """Return a table of the rows."""
+    lines = ["| what | runtime | ms | spread | share of torch's time | more |", "|---|---|---:|---:|---:|---|"]
+    texts = {
+        "streams_per_core": "{:.0f} streams per core", "x_real_time": "{:.0f}x real time", "peak_mb": "{:.0f} MB at most",
+        "mb": "{:.0f} MB", "largest": "{}", "codes": "of {}", "different": "{}", "threads": "{} threads",
+    }  # fmt: skip
+    for row in rows:
+        more = ", ".join(text.format(row[key]) for key, text in texts.items() if key in row)
+        ms = f"{1000 * row['seconds']:.2f}" if "seconds" in row else ""
+        spread, share = (f"{100 * row[key]:.0f}%" if key in row else "" for key in ("spread", "of_torch"))
+        lines.append(f"| {row['what']} | {row['runtime']} | {ms} | {spread} | {share} | {more} |")
+    return "\n".join([*lines, "", f"{MODEL} at 6 kbps, {processor_name()}, {os.cpu_count()} processors."])
+
+
+@click.command()
+@click.option("--only", multiple=True, type=click.Choice(PARTS), help="Measure only this part; may be repeated.")
+@click.option("--threads", type=click.IntRange(1, 64), multiple=True, default=(1, 2), show_default=True)
+@click.option("--repeats", type=click.IntRange(5), default=15, show_default=True, help="Turns of commands and blocks.")
+@click.option("--minutes", type=float, default=10.0, show_default=True, help="Length of the audio for peak memory.")
+@click.option("--codes", type=int, default=100_000, show_default=True, help="Codes to compare.")
+@click.option("--packed", type=click.Path(exists=True, path_type=Path), help="Packed audio for the comparison of codes.")
+@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+def main(
+    only: tuple[str, ...], threads: tuple[int, ...], repeats: int, minutes: float, codes: int, packed: Path | None,
+    target: Path | None,
+) -> None:  # fmt: skip
+    """Compare the runtime without PyTorch with PyTorch, in turns."""
+    rows: list[Row] = []
+    chosen = only or PARTS
+    for number in threads if set(chosen) & {"step", "block", "codes"} else ():
+        settle(number)
+        codecs = {name: open_codec(MODEL, name) for name in RUNTIMES}
+        if "step" in chosen:
+            steps = [row for n in STREAMS for row in step_rows(codecs, n, 20 * repeats if n == 1 else 4 * repeats)]
+            rows += [row | {"threads": number} for row in steps]
+        if "block" in chosen:
+            rows += [row | {"threads": number} for row in block_rows(codecs, repeats)]
+        if "codes" in chosen and number == threads[0]:
+            rows += codes_rows(codecs, codes, packed)
+    parts = {"command": lambda: command_rows(repeats), "memory": lambda: memory_rows(minutes), "size": size_rows}
+    for name, measure in parts.items():
+        if name in chosen:
+            rows += measure()
+    click.echo(markdown(rows))
+    if target:
+        target.write_text(json.dumps({"device": processor_name(), "rows": rows}, indent=1) + "\n")
+    if any(row.get("different") for row in rows):
+        raise click.ClickException("the runtimes gave different codes")
+
+
+if __name__ == "__main__":
+    main()
