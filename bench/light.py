@@ -152,7 +152,7 @@ def size_rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         before = disk_mb(Path(folder))
-        subprocess.run([f"{folder}/bin/python", "-m", "pip", "install", "--quiet", str(root)], check=True)
+        subprocess.run([f"{folder}/bin/python", "-m", "pip", "install", "--quiet", str(root)], check=True, capture_output=True)
         packages = next(Path(folder).glob("lib/python*/site-packages"))
         parts = {path.name: disk_mb(path) for path in packages.iterdir() if path.is_dir() and not path.name.startswith("pip")}
         largest = dict(sorted(parts.items(), key=lambda item: -item[1])[:8])

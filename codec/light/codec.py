@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
 
 from ..bundled import WEIGHTS, first_line, read_config
 from ..config import CodecConfig, HybridConfig
@@ -18,8 +20,10 @@ from ..errors import CheckpointError
 from .quantizer import Quantizer
 from .session import open_session, properties
 from .states import DecoderState, EncoderState, run_decoder, run_encoder
+from .steps import MOST_STEPS, StepEncoder
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
+LIVE_STEPS = 3  # calls with few frames, after which more are expected
 QUANTIZER = "quantizer.safetensors"  # of an exported model, whose graphs hold the other weights
 
 
@@ -30,6 +34,8 @@ class LightCodec:
         self.config, self.folder, self.quantizer = config, folder, quantizer
         self.token_space = quantizer.token_space
         self._sessions: dict[str, Any] = {}
+        self._steps: StepEncoder | None = None
+        self._n_steps = 0  # calls with few frames
 
     @property
     def sample_rate(self) -> int:
@@ -53,6 +59,18 @@ class LightCodec:
                 )
             self._sessions[name] = session
         return self._sessions[name]
+
+    def steps(self, n_rows: int) -> StepEncoder | None:
+        """Return the numpy encoder for few frames, `n_rows` of all batch items; None for many, and before a stream is live."""
+        if n_rows > MOST_STEPS or not (self.folder / WEIGHTS).is_file():
+            return None
+        self._n_steps += 1
+        if self._n_steps <= LIVE_STEPS:
+            return None
+        if self._steps is None:
+            assert isinstance(self.config.architecture, HybridConfig)
+            self._steps = StepEncoder(self.config.architecture, load_file(self.folder / WEIGHTS))
+        return self._steps
 
     def resolve(self, kbps: float | None, n_codebooks: int | None) -> int:
         """Return the number of codebooks for a bitrate or a count; all of them if neither is given. Raises ValueError."""
@@ -126,7 +144,7 @@ class LightStream:
         codec = self.codec
         k = codec.resolve(kbps, n_codebooks)
         checked = checked_wav(wav, codec.config.channels)
-        parts = list(run_encoder(lambda: codec.session(ENCODER), checked, self._encoder, last))
+        parts = list(run_encoder(lambda: codec.session(ENCODER), checked, self._encoder, last, codec.steps))
         if last:
             self._encoder = None
         if not parts:
@@ -190,8 +208,6 @@ def is_light(folder: Path) -> bool:
 
 def load_light(folder: Path) -> LightCodec:
     """Load a codec whose folder holds its graphs beside its weights. Raises CheckpointError, with one line."""
-    from safetensors import SafetensorError, safe_open
-
     config = read_config(folder)
     path = folder / (QUANTIZER if (folder / QUANTIZER).is_file() else WEIGHTS)
     if not isinstance(config.architecture, HybridConfig):

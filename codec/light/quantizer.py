@@ -49,9 +49,9 @@ class Quantizer:
         best = scores[np.arange(len(x)), index]
         length = np.sqrt(np.einsum("md,md->m", narrow, narrow))
         margin = SCREEN_TOLERANCE * self._reach[k] * (length + self._reach[k])
-        n_close = (scores >= (best - margin).astype(np.float32)[:, None]).sum(axis=1)
-        rows = np.flatnonzero(n_close > 1)
-        if len(rows):  # about one in a hundred
+        is_close = scores >= (best - margin).astype(np.float32)[:, None]
+        if np.count_nonzero(is_close) > len(x):  # about one vector in a hundred
+            rows = np.flatnonzero(is_close.sum(axis=1) > 1)
             index[rows] = (x[rows] @ self._exact[k].T - self._half_norms[k]).argmax(axis=1)
         return index
 

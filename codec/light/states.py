@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import HybridConfig
+from .steps import StepEncoder
 
 MOST_FRAMES = 100  # per run of a graph: what it computes then stays in the processor's cache
 
 Arrays = dict[str, NDArray[Any]]
+Steps = Callable[[int], StepEncoder | None]  # returns the encoder for so few frames of all batch items, or None
 Open = Callable[[], Any]  # returns the session, which is opened only when there is work for it
 
 
@@ -57,7 +59,9 @@ class DecoderState:
         return cls(np.zeros((batch_size, 0, dimension), np.float32), past, config.hop_length, config.lookahead)
 
 
-def run_encoder(open_: Open, wav: NDArray[np.float32], state: EncoderState, last: bool) -> Iterator[NDArray[np.float64]]:
+def run_encoder(
+    open_: Open, wav: NDArray[np.float32], state: EncoderState, last: bool, steps: Steps = lambda n_rows: None
+) -> Iterator[NDArray[np.float64]]:
     """Yield the latents [B, T, D] of the frames that a block [B, 1, N] completes; with `last`, silence completes the last."""
     samples = np.concatenate([state.samples, wav[:, 0]], axis=1)
     hop, window = state.hop, state.window
@@ -65,6 +69,13 @@ def run_encoder(open_: Open, wav: NDArray[np.float32], state: EncoderState, last
         context = (window - hop) // 2
         samples = np.pad(samples, ((0, 0), (0, -(samples.shape[1] - context) % hop + context)))
     n_frames = max(0, (samples.shape[1] - window) // hop + 1)
+    few = steps(len(samples) * n_frames) if n_frames else None
+    if few is not None:
+        windows = np.lib.stride_tricks.sliding_window_view(samples, window, axis=1)[:, ::hop]
+        latents, state.past = few(windows, state.past)
+        state.samples = samples[:, n_frames * hop :].copy()
+        yield latents
+        return
     for first in range(0, n_frames, MOST_FRAMES):
         stop = min(first + MOST_FRAMES, n_frames)
         taken = samples[:, first * hop : (stop - 1) * hop + window]

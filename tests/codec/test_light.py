@@ -115,6 +115,22 @@ def test_fewer_codebooks_are_a_prefix(either):
         assert to_array(either.decode(codes[:, :k], 6999)).shape == (1, 1, 6999)
 
 
+@pytest.mark.parametrize("changes", [{}, {"encoder_window": 4, "fine_blocks": 0}], ids=["short windows", "long windows"])
+def test_single_frames_are_encoded_in_numpy(codec, tmp_path, changes):
+    values = codec.config.to_dict()
+    values["architecture"] |= changes
+    torch.manual_seed(1)
+    made = Codec(CodecConfig.from_dict(values))
+    made.quantizer.codebooks.normal_()
+    save(made.ready(), tmp_path / "m")
+    write_structures(tmp_path / "m")
+    light, wav = load_light(tmp_path / "m"), sound(20_000, batch=2)
+    with light.streaming(batch_size=2) as stream:
+        codes = parts(stream.encode, wav, (320,), np.random.default_rng(0))
+    assert light._steps is not None
+    np.testing.assert_array_equal(codes, made.encode(wav).numpy())
+
+
 def test_long_signals_run_in_blocks(small, monkeypatch):
     wav = sound(20_000)
     codes = small.encode(wav)
