@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ecdc import cli
-from ecdc.codec import checkpoints
+from ecdc.codec import checkpoints, runtime
 from ecdc.format import Header, Reader, Writer
 from ecdc.format.bytestream import Source
 from ecdc.format.entropy import installed_priors
@@ -33,6 +33,7 @@ def nothing_else_is_opened(monkeypatch):
         raise AssertionError(f"asked for {args}")
 
     monkeypatch.setattr(checkpoints, "_locate", fail)
+    monkeypatch.setattr(runtime, "light_folder", fail)
 
 
 @pytest.mark.parametrize("name", ["./pipe", "no-one/no-model", "../model.th", "/etc/passwd", "encodec_24khz"])

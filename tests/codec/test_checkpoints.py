@@ -9,7 +9,7 @@ import types
 
 import pytest
 import torch
-from ecdc.codec import checkpoints
+from ecdc.codec import bundled, checkpoints
 from ecdc.codec.checkpoints import CheckpointError, load, models, save
 from ecdc.codec.config import CodecConfig, SeanetConfig
 from ecdc.codec.encodec_configs import ENCODEC_24KHZ, PUBLISHED, audiocraft_config, hugging_face_config
@@ -230,7 +230,8 @@ def test_published_tensors_must_fit(peer, tmp_path):
 
 
 def test_unknown_names_are_answered_with_the_known_ones(ours, monkeypatch):
-    monkeypatch.setattr(checkpoints, "BUNDLED", ours[1].parent)
+    for module in (checkpoints, bundled):
+        monkeypatch.setattr(module, "BUNDLED", ours[1].parent)
     refused("no-such-model", "known: tiny, encodec_24khz, encodec_48khz, encodec_32khz")
     assert load("tiny").config.name == "tiny"
     row = {"name": "tiny", "sample_rate": 24_000, "channels": 1, "kbps": list(ENCODEC_24KHZ.bitrates_kbps)}
