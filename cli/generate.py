@@ -78,12 +78,7 @@ def generate_command(
         raise click.UsageError("standard input can be read once")
     with guard(output if output != "-" else None), contextlib.ExitStack() as stack:
         check_output(inputs, output, force)
-        settle_threads(threads)
-        from ..codec.runtime import torch_for
-        from ..codec.threads import settle_torch
-
-        with torch_for("ecdc generate"):
-            settle_torch()
+        _settle_torch(threads)
         from ..format.files import output_stream
         from ..plugins.generators import write
 
@@ -100,6 +95,16 @@ def generate_command(
             write(source, stream, progress, ends=ends)
     if not quiet:
         echo(printable(f"{output}: {header.codec}, {dict(header.tags)}"), err=True)
+
+
+def _settle_torch(threads: int | None) -> None:
+    """Import torch and settle its threads; raises MissingTorch if it is not installed."""
+    from ..codec.runtime import torch_for
+    from ..codec.threads import settle_torch
+
+    settle_threads(threads)
+    with torch_for("ecdc generate"):
+        settle_torch()
 
 
 def _source(
