@@ -8,7 +8,7 @@ import pytest
 import torch
 
 SCRIPT = """
-from ecdc.cli.compute import settle_threads
+from ecdc.cli.device_options import settle_threads
 settle_threads({})
 import os, torch
 from ecdc.codec.threads import settle_torch
