@@ -12,7 +12,8 @@ from typing import Any
 
 from .bundled import BUNDLED, bundled_names, check_bundled
 from .errors import EcdcError
-from .light.codec import LightCodec, is_light, load_light
+from .light.codec import LightCodec
+from .light.load import is_light, load_light
 from .threads import settle_torch
 
 TORCH_NAMES = {"torch", "torchaudio"}

@@ -5,8 +5,8 @@ import pytest
 import torch
 from ecdc.codec.checkpoints import save
 from ecdc.codec.config import CodecConfig, HybridConfig
-from ecdc.codec.light.codec import load_light
 from ecdc.codec.light.export import write_structures
+from ecdc.codec.light.load import load_light
 from ecdc.codec.model import Codec
 
 

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
-from ..bundled import WEIGHTS, first_line, read_config
+from ..bundled import WEIGHTS, first_line
 from ..config import CodecConfig, HybridConfig
 from ..errors import CheckpointError
-from .quantizer import Quantizer
 from .session import open_session, properties
 from .states import DecoderState, EncoderState, run_decoder, run_encoder
 from .steps import MOST_STEPS, StepEncoder
@@ -30,7 +29,7 @@ QUANTIZER = "quantizer.safetensors"  # of an exported model, whose graphs hold t
 class LightCodec:
     """Audio [B, C, N] <-> codes [B, K, T], in numpy arrays. The codes do not depend on the batch or on the block size."""
 
-    def __init__(self, config: CodecConfig, folder: Path, quantizer: Quantizer) -> None:
+    def __init__(self, config: CodecConfig, folder: Path, quantizer: Any) -> None:
         self.config, self.folder, self.quantizer = config, folder, quantizer
         self.token_space = quantizer.token_space
         self._sessions: dict[str, Any] = {}
@@ -109,24 +108,28 @@ class LightCodec:
         """Open a stream that carries the context from block to block; it is closed at the end of the `with` block.
 
         The concatenated codes equal `encode` of the concatenated blocks, for blocks of any length. A codec can serve any
-        number of streams at a time. `first_frame` has no effect: these decoders add no noise.
+        number of streams at a time. `first_frame` is the number of the first frame to decode; decoders that add noise need it.
         """
-        stream = LightStream(self, batch_size)
+        stream = self.open_stream(batch_size, first_frame)
         try:
             yield stream
         finally:
             stream.close()
 
+    def open_stream(self, batch_size: int, first_frame: int) -> LightStream:
+        """Return a stream before its first block."""
+        config, hybrid = self.config, self.config.architecture
+        assert isinstance(hybrid, HybridConfig)
+        encoder = EncoderState.first(hybrid, batch_size)
+        return LightStream(self, encoder, DecoderState.first(hybrid, config.dimension, batch_size))
+
 
 class LightStream:
     """One stream through a codec: takes blocks, returns what they complete."""
 
-    def __init__(self, codec: LightCodec, batch_size: int) -> None:
+    def __init__(self, codec: LightCodec, encoder: Any, decoder: Any) -> None:
         self.codec = codec
-        config = codec.config
-        assert isinstance(config.architecture, HybridConfig)
-        self._encoder: EncoderState | None = EncoderState.first(config.architecture, batch_size)
-        self._decoder: DecoderState | None = DecoderState.first(config.architecture, config.dimension, batch_size)
+        self._encoder, self._decoder = encoder, decoder
 
     def close(self) -> None:
         """Close encoder and decoder; later calls raise RuntimeError."""
@@ -144,12 +147,16 @@ class LightStream:
         codec = self.codec
         k = codec.resolve(kbps, n_codebooks)
         checked = checked_wav(wav, codec.config.channels)
-        parts = list(run_encoder(lambda: codec.session(ENCODER), checked, self._encoder, last, codec.steps))
+        parts = list(self._latents(checked, last))
         if last:
             self._encoder = None
         if not parts:
             return np.zeros((len(checked), k, 0), np.int64)
         return np.concatenate([codec.quantizer.encode(part, k) for part in parts], axis=2)
+
+    def _latents(self, wav: NDArray[np.float32], last: bool) -> Iterator[NDArray[np.float64]]:
+        """Run the encoder: audio [B, C, n] -> the quantizer's inputs [B, T, D]."""
+        return run_encoder(lambda: self.codec.session(ENCODER), wav, self._encoder, last, self.codec.steps)
 
     def decode(self, codes: Any, last: bool = False) -> NDArray[np.float32]:
         """Decode the next codes [B, k, t]; returns the samples [B, C, n] that they complete.
@@ -161,10 +168,14 @@ class LightStream:
         codec = self.codec
         checked = checked_codes(codes, codec.config.n_codebooks, codec.config.codebook_size)
         latents = codec.quantizer.decode(checked)
-        parts = list(run_decoder(lambda: codec.session(DECODER), latents, self._decoder, last))
+        parts = list(self._audio(latents, last))
         if last:
             self._decoder = None
         return np.concatenate([np.zeros((len(checked), codec.config.channels, 0), np.float32), *parts], axis=2)
+
+    def _audio(self, latents: NDArray[np.float32], last: bool) -> Iterator[NDArray[np.float32]]:
+        """Run the decoder: the quantizer's outputs [B, T, D] -> audio [B, C, n]."""
+        return run_decoder(lambda: self.codec.session(DECODER), latents, self._decoder, last)
 
 
 def checked_wav(wav: Any, channels: int) -> NDArray[np.float32]:
@@ -200,26 +211,14 @@ def _array(value: Any, wanted: str) -> NDArray[Any]:
     return value
 
 
-def is_light(folder: Path) -> bool:
-    """Return True if a folder holds a codec's graphs beside its weights."""
-    has_weights = (folder / WEIGHTS).is_file() or (folder / QUANTIZER).is_file()
-    return has_weights and any((folder / name).is_file() for name in (ENCODER, DECODER))
-
-
-def load_light(folder: Path) -> LightCodec:
-    """Load a codec whose folder holds its graphs beside its weights. Raises CheckpointError, with one line."""
-    config = read_config(folder)
-    path = folder / (QUANTIZER if (folder / QUANTIZER).is_file() else WEIGHTS)
-    if not isinstance(config.architecture, HybridConfig):
-        raise CheckpointError(f"{folder}: onnxruntime runs hybrid codecs, this one is {config.architecture.kind}")
-    names = ["quantizer.codebooks", *(["quantizer.scales"] if config.scaled_residuals else [])]
-    shapes = (config.n_codebooks, config.codebook_size, config.dimension), (config.codebook_size,)
+def read_tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> list[NDArray[np.float32]]:
+    """Return the named tensors of a safetensors file in float32. Raises CheckpointError unless they have these shapes."""
     try:
         with safe_open(path, "np") as file:
-            arrays = [file.get_tensor(name).astype(np.float32) for name in names]
+            arrays = [file.get_tensor(name).astype(np.float32) for name in shapes]
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: {first_line(error)}") from error
-    for name, array, shape in zip(names, arrays, shapes, strict=False):
+    for (name, shape), array in zip(shapes.items(), arrays, strict=True):
         if array.shape != shape:
             raise CheckpointError(f"{path}: {name} must be {list(shape)}, got {list(array.shape)}")
-    return LightCodec(config, folder, Quantizer(arrays[0], arrays[1] if len(arrays) > 1 else None))
+    return arrays

@@ -15,36 +15,50 @@ from safetensors.numpy import load_file, save_file
 
 from ...format.files import atomic_path
 from ..bundled import CONFIG, WEIGHTS, first_line, read_config
-from ..config import CodecConfig, HybridConfig
+from ..config import CodecConfig, HybridConfig, SplitConfig
 from ..errors import CheckpointError
-from .codec import DECODER, ENCODER, QUANTIZER, load_light
+from .codec import DECODER, ENCODER, QUANTIZER
 from .graph import Graph, Place
 from .hybrid_graphs import decoder_graph, encoder_graph
+from .load import load_light
+from .split_codec import ENDING, LEVELS
+from .split_sizes import dropped_samples
 
 DECODER_FP16 = "decoder_fp16.onnx"
 
 
 def metadata(config: CodecConfig, token_space: bytes) -> dict[str, str]:
     """Return what a graph says about its codec: names, rates in Hz and kbps, and the delay in samples."""
-    hybrid = config.architecture
-    assert isinstance(hybrid, HybridConfig)
-    hop = config.hop_length
-    window = hybrid.encoder_window * hop
     return {
         "codec": config.name,
         "token_space": token_space.hex(),
         "sample_rate": str(config.sample_rate),
         "channels": str(config.channels),
-        "hop_length": str(hop),
+        "hop_length": str(config.hop_length),
         "frame_rate": str(config.frame_rate),
         "n_codebooks": str(config.n_codebooks),
         "codebook_size": str(config.codebook_size),
         "kbps": json.dumps(list(config.bitrates_kbps)),
-        "encoder_context": str((window - hop) // 2),  # zeros before the signal in the first `samples`, and after its end
-        "encoder_delay": str((window - hop) // 2),  # samples after the end of a frame that its codes need
-        "decoder_drop": str(hop // 2),  # samples before the signal that the first call gives
-        "decoder_lookahead": str(hybrid.lookahead),  # frames
-        "decoder_delay": str(hybrid.lookahead * hop + hop // 2),  # samples after the end of a frame that are needed to hear it
+    } | {name: str(value) for name, value in delays(config).items()}
+
+
+def delays(config: CodecConfig) -> dict[str, int]:
+    """Return the delays of a codec in samples, and the number of frames that its decoder looks ahead."""
+    kind, hop = config.architecture, config.hop_length
+    if isinstance(kind, SplitConfig):
+        context, dropped, lookahead = hop // 2, dropped_samples(kind), 0
+        delay = dropped
+    elif isinstance(kind, HybridConfig):
+        context, dropped, lookahead = (kind.encoder_window - 1) * hop // 2, hop // 2, kind.lookahead
+        delay = lookahead * hop + dropped
+    else:
+        return {}
+    return {
+        "encoder_context": context,  # zeros before the signal in the first `samples`, and after its end
+        "encoder_delay": context,  # samples after the end of a frame that its codes need
+        "decoder_drop": dropped,  # samples before the signal that the first call gives
+        "decoder_lookahead": lookahead,  # frames
+        "decoder_delay": delay,  # samples after the end of a frame that are needed to hear it
     }
 
 
@@ -56,11 +70,17 @@ def metadata_of(folder: Path) -> dict[str, str]:
 
 def graphs(config: CodecConfig, weight: Callable[[Graph, str], str]) -> dict[str, Graph]:
     """Return the graphs of a codec by the names of their files. Raises CheckpointError if it has none."""
-    hybrid = config.architecture
-    if not isinstance(hybrid, HybridConfig):
-        raise CheckpointError(f"{config.name}: graphs can be written of hybrid codecs, this one is {hybrid.kind}")
-    arguments = hybrid, config.dimension, weight
-    return {ENCODER: encoder_graph(*arguments), DECODER: decoder_graph(*arguments)}
+    kind = config.architecture
+    if isinstance(kind, SplitConfig):
+        from . import split_graphs as split
+
+        arguments = kind, config.dimension, weight
+        made = {ENCODER: split.encoder_graph(*arguments), DECODER: split.decoder_graph(*arguments)}
+        return made | {LEVELS: split.levels_graph(kind), ENDING: split.end_graph(kind)}
+    if isinstance(kind, HybridConfig):
+        parts = kind, config.dimension, weight
+        return {ENCODER: encoder_graph(*parts), DECODER: decoder_graph(*parts)}
+    raise CheckpointError(f"{config.name}: graphs can be written of hybrid codecs, this one is {kind.kind}")
 
 
 def structures(folder: Path) -> dict[str, bytes]:
@@ -106,7 +126,7 @@ def export_model(folder: Path, output: Path) -> list[Path]:
         return lambda graph, name: graph.weight(name, arrays[name].astype(dtype or arrays[name].dtype))
 
     made = {
-        ENCODER: graphs(config, weight(None))[ENCODER],  # in the type of the model's file: tokens depend on every bit
+        **graphs(config, weight(None)),  # in the type of the model's file: tokens depend on every bit
         DECODER: graphs(config, weight("float32"))[DECODER],
         DECODER_FP16: graphs(config, weight("float16"))[DECODER],
     }
@@ -125,10 +145,11 @@ def export_model(folder: Path, output: Path) -> list[Path]:
 
 def write_structures(folder: Path) -> list[Path]:
     """Write a model folder's graphs without weights, beside the weights that they refer to; returns the files."""
-    for name, data in structures(folder).items():
+    written = structures(folder)
+    for name, data in written.items():
         with atomic_path(folder / name) as partial:
             partial.write_bytes(data)
-    return [folder / ENCODER, folder / DECODER]
+    return [folder / name for name in written]
 
 
 def check(model: Any) -> None:

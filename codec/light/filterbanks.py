@@ -14,12 +14,12 @@ from .graph import TYPES, Graph
 GELU_STEPS, GELU_RANGE = 512, 9  # table entries per unit, and the argument from which GELU(x) is x or 0
 
 
-def mdct_basis(graph: Graph, hop: int, n_bins: int | None = None) -> str:
+def mdct_basis(graph: Graph, hop: int, n_bins: int | None = None, gain: float = 1.0) -> str:
     """Return the first `n_bins` rows of the windowed cosine basis [hop, 2 * hop] in float32 (modules/spectral.py)."""
     n = graph.Range(*_numbers(graph, 0.5, 2 * hop, 1.0))
     k = graph.Unsqueeze(graph.Range(*_numbers(graph, 0.5, n_bins or hop, 1.0)), graph.constant([1]))
     phase = graph.Mul(graph.Add(n, _number(graph, hop / 2)), _number(graph, math.pi / hop))
-    window = graph.Mul(graph.Sin(graph.Mul(n, _number(graph, math.pi / (2 * hop)))), _number(graph, math.sqrt(2 / hop)))
+    window = graph.Mul(graph.Sin(graph.Mul(n, _number(graph, math.pi / (2 * hop)))), _number(graph, gain * math.sqrt(2 / hop)))
     basis: str = graph.Cast(graph.Mul(graph.Cos(graph.Mul(phase, k)), window), to=TYPES["float32"])
     return basis
 

@@ -35,6 +35,10 @@ class Network:
         """Return a weight in the network's type."""
         return self.cast(self._weight(self.graph, f"{self._prefix}.{name}"))
 
+    def tensor(self, name: str) -> str:
+        """Return a weight of the model by its whole name, in its own type."""
+        return self._weight(self.graph, name)
+
     def cast(self, value: str) -> str:
         """Convert a value to the network's type."""
         cast: str = self.graph.Cast(value, to=TYPES[self.dtype])
@@ -138,7 +142,7 @@ def encoder_graph(config: HybridConfig, dimension: int, weight: Weight) -> Graph
     net = Network(graph, "float64", weight, "encoder")
     window, hop = config.encoder_window * config.hop_length, config.hop_length
     context = (window - hop) // 2
-    rows = _frames(graph, config)  # [B, T, window]
+    rows = cut_frames(graph, hop, config.encoder_window)  # [B, T, window]
     batch = graph.Shape(rows, start=0, end=1)
     frames = net.cast(graph.reshape(rows, -1, window))
     h = net.linear(_features(net, config, frames, context), _feature_weights(config), "level.bias")
@@ -159,9 +163,8 @@ def _feature_weights(config: HybridConfig) -> list[str]:
     return [*names, "fine_level.weight"] if config.fine_blocks else names
 
 
-def _frames(graph: Graph, config: HybridConfig) -> str:
-    """Cut the samples of the state and the new ones into windows [B, T, window], and give back those that are left."""
-    hop, width = config.hop_length, config.encoder_window
+def cut_frames(graph: Graph, hop: int, width: int) -> str:
+    """Cut the samples of the state and the new ones into windows [B, T, width * hop], and give back those that are left."""
     wav = graph.input("wav", "float32", ["batch", 1, "samples"])
     before = graph.input("samples", "float32", ["batch", "kept"])
     samples = graph.Concat(before, graph.Squeeze(wav, graph.constant([1])), axis=1)
@@ -180,16 +183,16 @@ def _features(net: Network, config: HybridConfig, frames: str, context: int) -> 
     """Compressed spectrum (real, imaginary), log levels, and those of short windows: [M, window] -> [M, F]."""
     graph = net.graph
     real, imaginary = _spectrum(net, frames, config.encoder_window * config.hop_length)
-    log_power = _log_power(net, real, imaginary)
-    scale = graph.Exp(graph.Mul(log_power, net.number(-0.35)))
-    levels = [log_power]
+    power = log_power(net, real, imaginary)
+    scale = graph.Exp(graph.Mul(power, net.number(-0.35)))
+    levels = [power]
     if config.fine_blocks:
         short = config.hop_length // config.fine_blocks
         start = context - short // 2
         middle = graph.slice(frames, 1, start, start + config.hop_length + short)
         tiles = graph.reshape(middle, 0, config.fine_blocks + 1, short)
         blocks = graph.Concat(graph.slice(tiles, 1, 0, -1), graph.slice(tiles, 1, 1, END), axis=2)
-        fine = _log_power(net, *_spectrum(net, graph.reshape(blocks, -1, 2 * short), 2 * short))
+        fine = log_power(net, *_spectrum(net, graph.reshape(blocks, -1, 2 * short), 2 * short))
         levels.append(graph.reshape(fine, -1, config.fine_blocks * (short + 1)))
     level = graph.Mul(graph.Concat(*levels, axis=1), net.number(0.3))
     features: str = graph.Concat(graph.Mul(real, scale), graph.Mul(imaginary, scale), level, axis=1)
@@ -210,11 +213,11 @@ def _spectrum(net: Network, frames: str, length: int) -> tuple[str, str]:
     return graph.Gemm(even, real, transB=1), graph.Gemm(odd, imaginary, transB=1)
 
 
-def _log_power(net: Network, real: str, imaginary: str) -> str:
+def log_power(net: Network, real: str, imaginary: str) -> str:
     graph = net.graph
     power = graph.Add(graph.Mul(real, real), graph.Mul(imaginary, imaginary))
-    log_power: str = graph.Log(graph.Add(power, net.number(MAGNITUDE_FLOOR)))
-    return log_power
+    found: str = graph.Log(graph.Add(power, net.number(MAGNITUDE_FLOOR)))
+    return found
 
 
 def decoder_graph(config: HybridConfig, dimension: int, weight: Weight) -> Graph:

@@ -20,27 +20,9 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-FLOOR_DB = -88.0  # of full scale: smallest level
-RANGE_DB = 70.0  # of a frame: levels are limited to this far below the loudest one
-LOWEST_HZ, CORE_HZ, HIGHEST_HZ = 50.0, 12_000.0, 20_000.0
-
-
-def erb_edges(n_bands: int, low: float, high: float) -> np.ndarray:
-    """Return the edges [n_bands + 1] in Hz of bands equally wide on the ERB-rate scale (Glasberg and Moore 1990)."""
-    rates = np.linspace(21.4 * np.log10(1 + 0.00437 * low), 21.4 * np.log10(1 + 0.00437 * high), n_bands + 1)
-    return (10 ** (rates / 21.4) - 1) / 0.00437
-
-
-def band_edges(bin_hz: float, n_bands: int, n_top_bands: int) -> list[int]:
-    """Return the edges of bands in bins of `bin_hz`: `n_bands` up to 12 kHz, then `n_top_bands` to 20 kHz.
-
-    Every band is at least one bin wide.
-    """
-    edges = [0]
-    for hz in erb_edges(n_bands, LOWEST_HZ, CORE_HZ)[1:]:
-        edges.append(max(edges[-1] + 1, round(hz / bin_hz)))
-    top = erb_edges(n_top_bands, CORE_HZ, HIGHEST_HZ)[1:] if n_top_bands else np.zeros(0)
-    return edges + [round(hz / bin_hz) for hz in top]
+from .bands import FLOOR_DB as FLOOR_DB
+from .bands import RANGE_DB as RANGE_DB
+from .bands import band_edges as band_edges
 
 
 def band_means(bands: list[tuple[int, int]], n_bins: int) -> Tensor:
@@ -96,9 +78,7 @@ class LevelVQ(nn.Module):
     weight: Tensor
     scales = None
 
-    def __init__(
-        self, n_codebooks: int, codebook_size: int, n_levels: int, n_taps: int, weight: Tensor | None = None
-    ) -> None:
+    def __init__(self, n_codebooks: int, codebook_size: int, n_levels: int, n_taps: int, weight: Tensor | None = None) -> None:
         super().__init__()
         self.n_taps = n_taps
         self.register_buffer("weight", torch.ones(n_levels) if weight is None else weight, persistent=False)

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from . import noise_hash
+from .noise_hash import mixed as mixed
+
 
 def frame_noise(first: int, n_frames: int, size: int, like: Tensor, stream: int = 0) -> Tensor:
-    """Uniform noise of unit power [1, n_frames, size] for the frames `first`, `first` + 1, ... Each `stream` differs.
-
-    A 32-bit integer hash (two multiplications, three shifts) of the frame's number and the position, which every language
-    computes alike: h = frame * 0x9E3779B1 + stream * 0x85EBCA77 + position, mixed, and scaled to [-sqrt(3), sqrt(3)).
-    """
-    frames = (np.arange(first, first + n_frames, dtype=np.int64) & 0xFFFFFFFF).astype(np.uint32)[:, None]
-    with np.errstate(over="ignore"):
-        h = mixed(frames * np.uint32(0x9E3779B1) + np.uint32((stream * 0x85EBCA77) & 0xFFFFFFFF))
-        h = mixed(h + np.arange(size, dtype=np.uint32)[None])
-    unit = h.astype(np.float32) * np.float32(2.0**-31) - np.float32(1.0)
-    return torch.from_numpy(unit * np.float32(3.0**0.5))[None].to(like)
-
-
-def mixed(h: np.ndarray) -> np.ndarray:
-    """A bijection of 32-bit integers in which every output bit depends on every input bit (found by C. Wellons' search)."""
-    h = h ^ (h >> np.uint32(16))
-    h = h * np.uint32(0x7FEB352D)
-    h = h ^ (h >> np.uint32(15))
-    h = h * np.uint32(0x846CA68B)
-    return h ^ (h >> np.uint32(16))
+    """Uniform noise of unit power [1, n_frames, size], as noise_hash computes it, in the type and on the device of `like`."""
+    return torch.from_numpy(noise_hash.frame_noise(first, n_frames, size, stream))[None].to(like)

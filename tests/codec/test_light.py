@@ -13,8 +13,9 @@ from ecdc.codec.bundled import BUNDLED, CONFIG, WEIGHTS
 from ecdc.codec.checkpoints import load, save
 from ecdc.codec.config import CodecConfig
 from ecdc.codec.errors import CheckpointError
-from ecdc.codec.light.codec import DECODER, ENCODER, load_light
+from ecdc.codec.light.codec import DECODER, ENCODER
 from ecdc.codec.light.export import DECODER_FP16, export_model, structures, write_structures
+from ecdc.codec.light.load import load_light
 from ecdc.codec.model import Codec
 from ecdc.codec.pipeline_parts import to_array
 from ecdc.codec.runtime import light_folder as found_folder
@@ -230,7 +231,7 @@ def test_the_runtime_is_chosen(light_folder, tmp_path, codec):
 
 
 def test_no_onnx_is_imported_to_run_graphs():
-    script = "import sys; from ecdc.codec.light.codec import load_light; print('onnx' in sys.modules, 'torch' in sys.modules)"
+    script = "import sys; from ecdc.codec.light.load import load_light; print('onnx' in sys.modules, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 

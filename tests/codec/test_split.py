@@ -9,31 +9,11 @@ import soundfile
 import torch
 from ecdc.codec.checkpoints import load, save
 from ecdc.codec.config import CodecConfig, ConfigError, SplitConfig
-from ecdc.codec.model import Codec
 from ecdc.codec.modules.levels import FLOOR_DB, RANGE_DB, LevelAnalysis, LevelVQ, band_edges
 from ecdc.codec.modules.noise import frame_noise, mixed
 from ecdc.codec.modules.split_decoder import LevelCorrection, add_windows
 from ecdc.codec.pipeline import decode_file, encode_file
-
-K = 8
-SMALL = {
-    "low_bins": 24, "encoder_width": 16, "encoder_depth": 1, "decoder_width": 16, "decoder_depth": 2, "level_taps": 3,
-    "level_places": (0, 2, 5),
-}  # fmt: skip
-
-
-def build(**options):
-    """A codec with random networks and codebooks, ready for inference."""
-    torch.manual_seed(0)
-    split = SplitConfig(**(SMALL | options))
-    config = CodecConfig(
-        "tiny", split, sample_rate=split.core_factor * 24_000, dimension=24, n_codebooks=K, codebook_size=32,
-        bitrates_kbps=tuple(0.25 * k for k in range(1, K + 1)), exact_dtype="float64",
-    )  # fmt: skip
-    codec = Codec(config)
-    codec.quantizer.levels.codebooks.normal_(0, 5)
-    codec.quantizer.shape.codebooks.normal_(0, 0.5)
-    return codec.ready()
+from split_models import SMALL, K, build
 
 
 @pytest.fixture(scope="module", params=["48k", "24k"])

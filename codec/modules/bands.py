@@ -1,0 +1,27 @@
+"""Auditory bands of levels, without torch: both runtimes lay them out alike."""
+
+from __future__ import annotations
+
+import numpy as np
+
+FLOOR_DB = -88.0  # of full scale: smallest level
+RANGE_DB = 70.0  # of a frame: levels are limited to this far below the loudest one
+LOWEST_HZ, CORE_HZ, HIGHEST_HZ = 50.0, 12_000.0, 20_000.0
+
+
+def erb_edges(n_bands: int, low: float, high: float) -> np.ndarray:
+    """Return the edges [n_bands + 1] in Hz of bands equally wide on the ERB-rate scale (Glasberg and Moore 1990)."""
+    rates = np.linspace(21.4 * np.log10(1 + 0.00437 * low), 21.4 * np.log10(1 + 0.00437 * high), n_bands + 1)
+    return (10 ** (rates / 21.4) - 1) / 0.00437
+
+
+def band_edges(bin_hz: float, n_bands: int, n_top_bands: int) -> list[int]:
+    """Return the edges of bands in bins of `bin_hz`: `n_bands` up to 12 kHz, then `n_top_bands` to 20 kHz.
+
+    Every band is at least one bin wide.
+    """
+    edges = [0]
+    for hz in erb_edges(n_bands, LOWEST_HZ, CORE_HZ)[1:]:
+        edges.append(max(edges[-1] + 1, round(hz / bin_hz)))
+    top = erb_edges(n_top_bands, CORE_HZ, HIGHEST_HZ)[1:] if n_top_bands else np.zeros(0)
+    return edges + [round(hz / bin_hz) for hz in top]

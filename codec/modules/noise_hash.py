@@ -1,0 +1,29 @@
+"""Noise that depends only on a frame's number, as arrays, without torch."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def frame_noise(first: int, n_frames: int, size: int, stream: int = 0) -> NDArray[np.float32]:
+    """Uniform noise of unit power [n_frames, size] for the frames `first`, `first` + 1, ... Each `stream` differs.
+
+    A 32-bit integer hash (two multiplications, three shifts) of the frame's number and the position, which every language
+    computes alike: h = frame * 0x9E3779B1 + stream * 0x85EBCA77 + position, mixed, and scaled to [-sqrt(3), sqrt(3)).
+    """
+    frames = (np.arange(first, first + n_frames, dtype=np.int64) & 0xFFFFFFFF).astype(np.uint32)[:, None]
+    with np.errstate(over="ignore"):
+        h = mixed(frames * np.uint32(0x9E3779B1) + np.uint32((stream * 0x85EBCA77) & 0xFFFFFFFF))
+        h = mixed(h + np.arange(size, dtype=np.uint32)[None])
+    unit: NDArray[np.float32] = h.astype(np.float32) * np.float32(2.0**-31) - np.float32(1.0)
+    return unit * np.float32(3.0**0.5)
+
+
+def mixed(h: np.ndarray) -> np.ndarray:
+    """A bijection of 32-bit integers in which every output bit depends on every input bit (found by C. Wellons' search)."""
+    h = h ^ (h >> np.uint32(16))
+    h = h * np.uint32(0x7FEB352D)
+    h = h ^ (h >> np.uint32(15))
+    h = h * np.uint32(0x846CA68B)
+    return h ^ (h >> np.uint32(16))
