@@ -15,7 +15,8 @@ def codec():
         core_factor=1, hop_length=480, top_bands=0, low_bins=24, encoder_width=16, encoder_depth=1, decoder_width=16,
         decoder_depth=1, level_taps=2, level_places=(0, 2),
     )  # fmt: skip
-    config = CodecConfig("tiny", architecture, dimension=32, n_codebooks=4, codebook_size=16, bitrates_kbps=(0.2, 0.4, 0.6, 0.8))
+    rates = (0.2, 0.4, 0.6, 0.8)
+    config = CodecConfig("tiny", architecture, dimension=32, n_codebooks=4, codebook_size=16, bitrates_kbps=rates)
     codec = Codec(config).eval()
     codec.quantizer.levels.codebooks.normal_(0, 5)
     codec.quantizer.shape.codebooks.normal_(0, 0.5)

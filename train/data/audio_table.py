@@ -19,10 +19,11 @@ BANDS = (8_100, 11_100, FULL_BAND_HZ)  # Hz, upper ends of the columns of bandwi
 
 INTRODUCTION = f"""# Training audio
 
-Free audio from Debian main, fetched by `ecdc train fetch`. Every licence allows commercial use; the file debian/copyright of a
-package names the licence of each file. One file in 50, chosen by a hash of its name, is used for validation and never for training.
-The bandwidth is measured (`bandwidth` in decode.py), because a file at 44.1 kHz may have been made from one at 22.05 kHz or from an
-MP3. In a pack at 48 kHz, speech with a bandwidth of at least {FULL_BAND_HZ / 1000:g} kHz is `speech`, other speech is `speech16k`.
+Free audio from Debian main, fetched by `ecdc train fetch`. Every licence allows commercial use; the file debian/copyright
+of a package names the licence of each file. One file in 50, chosen by a hash of its name, is used for validation and never
+for training. The bandwidth is measured (`bandwidth` in decode.py), because a file at 44.1 kHz may have been made from one at
+22.05 kHz or from an MP3. In a pack at 48 kHz, speech with a bandwidth of at least {FULL_BAND_HZ / 1000:g} kHz is `speech`,
+other speech is `speech16k`.
 """
 
 
