@@ -112,13 +112,13 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(recipe, packed, tmp
 @pytest.mark.parametrize("torn", [b"", b"{", b'{"step": 3, "total": 1', b"\0" * 5000, b"\xff\xfe{"])
 def test_metrics_survive_a_torn_line(tmp_path, torn):
     for step_ in (1, 2):
-        metrics.log(tmp_path, {"step": step_})
+        metrics.log_row(tmp_path, {"step": step_})
     path = tmp_path / metrics.NAME
     path.write_bytes(path.read_bytes() + torn)
     assert [row["step"] for row in metrics.read_rows(tmp_path)] == [1, 2]
-    metrics.log(tmp_path, {"step": 3})
+    metrics.log_row(tmp_path, {"step": 3})
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
-    metrics.log(tmp_path, {"step": 2, "again": 1})
+    metrics.log_row(tmp_path, {"step": 2, "again": 1})
     assert metrics.read_rows(tmp_path) == [{"step": 1}, {"step": 2, "again": 1}]
 
 

@@ -8,7 +8,15 @@ import soundfile
 import soxr
 from ecdc.train.data.decode import bandwidth
 from ecdc.train.data.memory_maps import AudioMaps, read_index, sample_rate_of
-from ecdc.train.data.pack import build_masters, derive_pack, pack_at, pack_folder, pack_group, pack_sources, read_master
+from ecdc.train.data.pack import (
+    build_masters,
+    derive_pack,
+    find_or_derive_pack,
+    pack_group,
+    pack_path,
+    pack_sources,
+    read_master,
+)
 from ecdc.train.data.packed_audio import EmptyData, PackedAudio
 from ecdc.train.data.sources import Package, Source, folder_sources
 
@@ -119,16 +127,16 @@ def test_speech_fills_the_band_of_a_pack_or_stands_apart():
 def test_the_pack_of_a_recipe_is_found_made_or_refused(sources, tmp_path):
     masters = tmp_path / "audio" / "masters"
     build_masters(sources, masters, quiet)
-    made = pack_at(tmp_path / "audio", 48_000, quiet)
-    assert made == pack_folder(tmp_path / "audio", 48_000) == tmp_path / "audio" / "packed48"
-    assert pack_at(made, 48_000, quiet) == made
-    assert pack_at(made, 24_000, quiet) == tmp_path / "audio" / "packed"
+    made = find_or_derive_pack(tmp_path / "audio", 48_000, quiet)
+    assert made == pack_path(tmp_path / "audio", 48_000) == tmp_path / "audio" / "packed48"
+    assert find_or_derive_pack(made, 48_000, quiet) == made
+    assert find_or_derive_pack(made, 24_000, quiet) == tmp_path / "audio" / "packed"
     alone = tmp_path / "alone"
     pack_sources(sources, alone, quiet, 24_000)
     with pytest.raises(ValueError, match="packed at 24000 Hz, but 48000 Hz are wanted"):
-        pack_at(alone, 48_000, quiet)
+        find_or_derive_pack(alone, 48_000, quiet)
     with pytest.raises(EmptyData):
-        PackedAudio.open(pack_at(tmp_path / "nothing", 24_000, quiet), "train", 1)
+        PackedAudio.open(find_or_derive_pack(tmp_path / "nothing", 24_000, quiet), "train", 1)
 
 
 def test_a_users_folder_is_packed_at_the_rate_that_is_asked_for(sources, tmp_path):

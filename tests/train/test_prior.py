@@ -92,7 +92,7 @@ def test_it_learns_and_its_file_codes(codec, packed, tmp_path):
 
 def clips(codec, packed):
     return {
-        group: prior_trainer.codes_of(codec, wav, 24_000)
+        group: prior_trainer.encode_all_codebooks(codec, wav, 24_000)
         for group, wav in prior_trainer.validation_clips(packed, seconds=2.0, per_group=2).items()
     }
 

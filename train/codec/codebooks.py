@@ -73,7 +73,7 @@ class CodebookTrainer(nn.Module):
             if q == 0 and self.quantizer.scales is not None:
                 size = len(codebook)
                 energy = residual.square().mean(1)
-                self.squares.copy_(_sum_by(index, energy, size) / torch.bincount(index, minlength=size).clamp(min=1))
+                self.squares.copy_(_sum_by_index(index, energy, size) / torch.bincount(index, minlength=size).clamp(min=1))
                 self._set_scales()
                 residual = residual / self.quantizer.scales[index, None]
         self.started.fill_(True)
@@ -149,10 +149,10 @@ class CodebookTrainer(nn.Module):
         _accumulate(counts.numpy(), sums.numpy(), vectors.numpy(), index.numpy(), self.decay, weight)
         if q == 0 and self.quantizer.scales is not None:
             # A moving mean per entry, which moves as fast as the entry's own count.
-            share = _sum_by(index, torch.full_like(counts[:1], weight).expand(index.shape), len(counts)) / counts
-            mean = _sum_by(index, left.square().mean(1), len(counts)) / torch.bincount(index, minlength=len(counts)).clamp(
-                min=1
-            )
+            share = _sum_by_index(index, torch.full_like(counts[:1], weight).expand(index.shape), len(counts)) / counts
+            mean = _sum_by_index(index, left.square().mean(1), len(counts)) / torch.bincount(
+                index, minlength=len(counts)
+            ).clamp(min=1)
             self.squares.lerp_(mean, share)
             self._set_scales()
         dead = (counts < self.revive_below).nonzero()[:, 0]
@@ -183,7 +183,7 @@ def kmeans(vectors: Tensor, codebook: Tensor, generator: torch.Generator, iterat
         codebook[empty] = vectors[torch.randint(len(vectors), (len(empty),), generator=generator)]
 
 
-def _sum_by(index: Tensor, values: Tensor, size: int) -> Tensor:
+def _sum_by_index(index: Tensor, values: Tensor, size: int) -> Tensor:
     return values.new_zeros(size).index_add_(0, index, values)
 
 

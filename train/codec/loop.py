@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ...codec.model import Codec
-from ..data.pack import pack_at
+from ..data.pack import find_or_derive_pack
 from ..data.packed_audio import PackedAudio, validation_clips
 from ..engine import parallel
-from ..engine.metrics import log, means
+from ..engine.metrics import log_row, mean_row
 from ..engine.plots import draw_curves
 from ..engine.steps import take_steps
 from .checkpoints import export_model, load_checkpoint, save_checkpoint
@@ -54,13 +54,13 @@ def train(
     place = device_of(device, recipe)
     parallel.start()
     say = report if parallel.rank() == 0 else lambda line: None
-    data_folder = pack_at(data_folder, recipe.codec.sample_rate, say)
+    data_folder = find_or_derive_pack(data_folder, recipe.codec.sample_rate, say)
     data = PackedAudio.open(data_folder, "train", row_samples(recipe))
     clips = validation_clips(data_folder, seconds=4.0, per_group=6)
     run = begin_or_resume(recipe, output, init, place, say)
 
     def look(window: list[dict[str, float]], ends: bool) -> None:
-        observe(run, output, window, clips, report, ends)
+        log_and_save(run, output, window, clips, report, ends)
 
     trainer: Any = CpuTrainer(run, data) if place.type == "cpu" else GpuTrainer(run, data, place)
     take_steps(run, trainer.draw, trainer.take, look, max_seconds)
@@ -105,11 +105,13 @@ class CpuTrainer:
         return train_step(self.run, batch)
 
 
-def observe(run: Run, output: Path, window: list[dict[str, float]], clips: dict[str, Tensor], report: Any, ends: bool) -> None:
+def log_and_save(
+    run: Run, output: Path, window: list[dict[str, float]], clips: dict[str, Tensor], report: Any, ends: bool
+) -> None:
     """After a step: log, validate and save if it is time. `window` is emptied when logged."""
     recipe, ends = run.recipe, ends or run.step == run.recipe.steps
     if run.step % LOG_EVERY == 0 or ends:
-        row: dict[str, Any] = {"step": run.step, "seconds": round(run.seconds), **means(window)}
+        row: dict[str, Any] = {"step": run.step, "seconds": round(run.seconds), **mean_row(window)}
         window.clear()
         validates = run.step % recipe.validate_every == 0 or ends
         if validates:
@@ -118,8 +120,8 @@ def observe(run: Run, output: Path, window: list[dict[str, float]], clips: dict[
                 row["valid"] = validate(recipe, codec, clips, validated_counts(recipe))
                 write_examples(codec, clips, output / "examples")
             run.codec.train()
-        log(output, row)
-        report(summary(row, recipe))
+        log_row(output, row)
+        report(summary_line(row, recipe))
         if validates:
             draw_curves(output)
     if run.step % recipe.checkpoint_every == 0 or ends:
@@ -161,7 +163,7 @@ def validated_counts(recipe: Recipe) -> tuple[int, ...]:
     return (*(k for k in recipe.validated_codebooks if k < recipe.codec.n_codebooks), recipe.codec.n_codebooks)
 
 
-def summary(row: dict[str, Any], recipe: Recipe) -> str:
+def summary_line(row: dict[str, Any], recipe: Recipe) -> str:
     """Return one line for the user: step, seconds of audio per second, losses, validation mel / SI-SDR per K."""
     speed = row["step"] * recipe.data.batch_size * recipe.data.seconds / max(row["seconds"], 1)
     text = f"step {row['step']:6d}  {speed:5.1f}x  total {row['total']:.4f}  mel {row['mel_log'] + row['mel_linear']:.4f}"

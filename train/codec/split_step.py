@@ -70,10 +70,10 @@ class SplitCodebooks(nn.Module):
             innovations = whitened(quantizer, k, rest)[:, quantizer.n_taps :].flatten(0, 1)
             kmeans(innovations, codebook, generator, iterations=6)
             for _ in range(FIT_ROUNDS):  # refine in closed loop
-                codes, wanted = track(quantizer, k, rest)
+                codes, wanted = track_levels(quantizer, k, rest)
                 set_entry_means(codes.flatten(), wanted.flatten(0, 1), codebook, generator)
                 fit_taps(quantizer, k, codebook[codes], rest)
-            codes, _ = track(quantizer, k, rest)
+            codes, _ = track_levels(quantizer, k, rest)
             past = quantizer.initial_past(len(rest)).to(rest)[:, k]
             part = predict_one(quantizer, k, codebook[codes], past) - (quantizer.mean if k == 0 else 0.0)
             rest = rest - part * quantizer.weight
@@ -156,7 +156,7 @@ def frames_of(audio: Tensor, hop: int) -> Tensor:
 
 
 @torch.no_grad()
-def track(quantizer: LevelVQ, k: int, rest: Tensor) -> tuple[Tensor, Tensor]:
+def track_levels(quantizer: LevelVQ, k: int, rest: Tensor) -> tuple[Tensor, Tensor]:
     """Run codebook k in closed loop for all items: rest [B, T, F] -> (codes [B, T], its targets [B, T, F])."""
     taps = quantizer.taps[k].transpose(1, 2).flip(0).flatten(0, 1)  # [n_taps * F, F], oldest first
     batch_size, n_frames, n_levels = rest.shape
@@ -184,7 +184,7 @@ def code_levels(quantizer: LevelVQ, exact: Tensor) -> CodedLevels:
             parts.append(predict_one(quantizer, k, entries, past[:, k]))
         return CodedLevels(exact, all_codes, all_wanted, torch.stack(parts, 1))
     for k in range(len(quantizer.codebooks)):
-        index, target = track(quantizer, k, rest)
+        index, target = track_levels(quantizer, k, rest)
         entries = nn.functional.embedding(index, quantizer.codebooks[k])
         part = predict_one(quantizer, k, entries, past[:, k])
         rest = rest - (part - (quantizer.mean if k == 0 else 0.0)).detach() * quantizer.weight

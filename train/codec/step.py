@@ -102,7 +102,7 @@ class Coded:
     lesson: tuple[Tensor, ...]  # what the codebooks learn from, batch item first
 
 
-def code(run: Run, audio: Tensor, n_codebooks: Tensor, generator: torch.Generator) -> Coded:
+def encode_and_decode(run: Run, audio: Tensor, n_codebooks: Tensor, generator: torch.Generator) -> Coded:
     """Encode, quantize and decode a micro batch [B, 1, N]."""
     codec = run.codec
     if isinstance(run.codebooks, SplitCodebooks):
@@ -136,7 +136,7 @@ def backward(
     """
     recipe = run.recipe
     generator = generator_for(recipe.seed, run.step, NOISE + part * parallel.world_size() + parallel.rank())
-    coded = code(run, audio, n_codebooks, generator)
+    coded = encode_and_decode(run, audio, n_codebooks, generator)
     weights, rate = recipe.losses, run.codec.config.core_rate
     windows = step_windows(recipe, generator_for(recipe.seed, run.step, WINDOWS))
     hop = run.codec.config.hop_length * rate // run.codec.sample_rate if weights.pulse else 0

@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 
 from ...format.errors import EcdcError
-from .pack import SAMPLE_RATE, build_masters, derive_pack, pack_folder
+from .pack import SAMPLE_RATE, build_masters, derive_pack, pack_path
 from .sources import ARCHIVE_SUFFIXES, AUDIO_SUFFIXES, Package, Source, list_sources, read_packages
 
 
@@ -119,7 +119,7 @@ def fetch(
     sources, missing = find_sources(output, packages, report)
     if not sources:
         raise FetchError("no training audio could be fetched: " + ", ".join(missing))
-    masters, packed = output / "masters", pack_folder(output, sample_rate)
+    masters, packed = output / "masters", pack_path(output, sample_rate)
     build_masters(sources, masters, report, jobs)
     licences = {p.name: p.licence for p in packages if p.name not in missing}
     (masters / "licences.json").write_text(json.dumps(licences, indent=1, sort_keys=True) + "\n")

@@ -117,12 +117,12 @@ def pack_group(row: Row, sample_rate: int) -> str:
     return "speech" if full else "speech16k"
 
 
-def pack_folder(output: Path, sample_rate: int) -> Path:
+def pack_path(output: Path, sample_rate: int) -> Path:
     """Return the path of the pack of a rate in the folder that `ecdc train fetch` writes to."""
     return output / ("packed" if sample_rate == SAMPLE_RATE else f"packed{sample_rate / 1000:g}")
 
 
-def pack_at(data: Path, sample_rate: int, report: Report = print) -> Path:
+def find_or_derive_pack(data: Path, sample_rate: int, report: Report = print) -> Path:
     """Return the pack of `data` at `sample_rate` (Hz); it is derived from masters if it does not exist yet.
 
     `data` is a pack, or the folder that `ecdc train fetch` wrote to. Raises ValueError for a
@@ -133,7 +133,7 @@ def pack_at(data: Path, sample_rate: int, report: Report = print) -> Path:
     if ready and sample_rate_of(data) == sample_rate:
         return data
     if (parent / "masters" / INDEX).exists():
-        folder = pack_folder(parent, sample_rate)
+        folder = pack_path(parent, sample_rate)
         derive_pack(parent / "masters", folder, sample_rate, report)
         return folder
     if ready:

@@ -10,7 +10,7 @@ NAME = "metrics.jsonl"
 LONGEST_LINE = 1 << 20  # bytes searched for the end of the last complete line
 
 
-def log(folder: Path, row: dict[str, Any]) -> None:
+def log_row(folder: Path, row: dict[str, Any]) -> None:
     """Append one row; an incomplete line left by a crash is removed first."""
     with open(folder / NAME, "ab+") as stream:
         size = stream.seek(0, 2)
@@ -21,7 +21,7 @@ def log(folder: Path, row: dict[str, Any]) -> None:
         stream.write(json.dumps(row).encode() + b"\n")
 
 
-def means(window: list[dict[str, float]]) -> dict[str, float]:
+def mean_row(window: list[dict[str, float]]) -> dict[str, float]:
     """Return the mean of each value over the rows of a window, rounded for the log."""
     return {name: round(sum(row[name] for row in window) / len(window), 5) for name in window[0]}
 

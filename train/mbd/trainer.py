@@ -18,14 +18,14 @@ from ...codec.diffusion.flow import FlowConfig, FlowDecoder, MultiBandFlow
 from ...codec.model import Codec
 from ...codec.modules.convnext import CausalStack
 from ..codec.losses import level_loss, reconstruction_losses, si_sdr
-from ..data.pack import pack_at
+from ..data.pack import find_or_derive_pack
 from ..data.packed_audio import PackedAudio, augment, generator_for, validation_clips
 from ..data.recipe import DataRecipe
 from ..engine import parallel
 from ..engine.averaging import average_share, move_averages
 from ..engine.checkpoints import load_module, save_module
 from ..engine.hardware import has_bfloat16
-from ..engine.metrics import log, means
+from ..engine.metrics import log_row, mean_row
 from ..engine.optimizers import Optimizers
 from ..engine.plots import draw_curves
 from ..engine.schedule import rate_share
@@ -194,7 +194,7 @@ def train_mbd(
     """
     parallel.start()
     run = MbdRun(recipe, codec)
-    data_folder = pack_at(data_folder, codec.sample_rate, report)
+    data_folder = find_or_derive_pack(data_folder, codec.sample_rate, report)
     data = PackedAudio.open(data_folder, "train", round(recipe.data.seconds * codec.sample_rate))
     clips = validation_clips(data_folder, seconds=4.0, per_group=4)
     output.mkdir(parents=True, exist_ok=True)
@@ -216,11 +216,11 @@ def _observe(
     """After a step: log, validate and save if it is time."""
     recipe, ends = run.recipe, ends or run.step == run.recipe.steps
     if run.step % LOG_EVERY == 0 or ends:
-        row: dict[str, Any] = {"step": run.step, "seconds": round(run.seconds), **means(window)}
+        row: dict[str, Any] = {"step": run.step, "seconds": round(run.seconds), **mean_row(window)}
         window.clear()
         if run.step % recipe.validate_every == 0 or ends:
             row["valid"] = run.validate(clips)
-        log(output, row)
+        log_row(output, row)
         if "valid" in row:
             draw_curves(output, PANELS, ("conv", "mbd"))
         say("  ".join(f"{name} {value}" for name, value in row.items()))

@@ -93,7 +93,7 @@ def _distinct(labels: Labels, rng: random.Random) -> list[str]:
     return list(dict.fromkeys(_name(part, rng) for part in parts))
 
 
-def _joined(names: list[str]) -> str:
+def _join_names(names: list[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
@@ -148,7 +148,7 @@ def _head(labels: Labels, facts: set[str], rng: random.Random) -> str:
         return _duet(labels, noun if "genre" in facts else "", rng)
     if rng.random() < 0.25:
         return f"{rng.choice(adjectives)} {lead_name}" if "genre" in facts else lead_name
-    return f"{noun} {rng.choice(('with', 'with', 'featuring', 'for', 'played by'))} {_joined(names)}"
+    return f"{noun} {rng.choice(('with', 'with', 'featuring', 'for', 'played by'))} {_join_names(names)}"
 
 
 def _noun(labels: Labels, rng: random.Random) -> str:
@@ -165,7 +165,7 @@ def _duet(labels: Labels, noun: str, rng: random.Random) -> str:
     first, others = parts[0], parts[1:]
     lead = _task(first, rng)
     under = [_task(part, rng) for part in others[: rng.randint(1, len(others))]]
-    text = f"{lead} {rng.choice(('over', 'with', 'and'))} {_joined(under)}"
+    text = f"{lead} {rng.choice(('over', 'with', 'and'))} {_join_names(under)}"
     return f"{noun} with {text}" if noun else text
 
 
@@ -194,7 +194,7 @@ def _who(labels: Labels, rng: random.Random) -> str:
     lead = labels.instruments[0]
     if lead.role == "melody" and rng.random() < 0.5:
         return f"the {rng.choice(caption_words.ROLES['melody'])} is played by the {_name(lead, rng)}"
-    return rng.choice(("the instruments are {}", "it features {}", "{} play together")).format(_joined(names))
+    return rng.choice(("the instruments are {}", "it features {}", "{} play together")).format(_join_names(names))
 
 
 _WORDS: dict[str, Callable[[Labels, random.Random], str]] = {

@@ -125,7 +125,7 @@ class Pieces:
                 bpm = self.labels[piece].get("tempo_bpm")
             window = self.window(piece, start, n_frames, told, has_melody, bpm, side)
             windows.append(replace(window, heard=torch.from_numpy(heard)[None]))
-        return stacked(windows)
+        return concatenate_batches(windows)
 
     def examples(self, n_most: int, n_frames: int) -> Batch:
         """Return the beginnings of up to `n_most` evenly chosen pieces with all conditions; the same on every call."""
@@ -133,7 +133,7 @@ class Pieces:
         rng = random.Random(0)
         texts = [self.caption(self.labels[i], rng) for i in chosen]
         pairs = zip(chosen, texts, strict=True)
-        return stacked([self.window(int(i), 0, n_frames, text, True, tempo_of(text)) for i, text in pairs])
+        return concatenate_batches([self.window(int(i), 0, n_frames, text, True, tempo_of(text)) for i, text in pairs])
 
     def window(
         self, piece: int, start: int, n_frames: int, text: str | None, has_melody: bool, bpm: float | None,
@@ -165,7 +165,7 @@ class Pieces:
         return Batch(rows, heard, torch.tensor([is_stereo]), melody[None], beats[None], texts, torch.tensor([length]))
 
 
-def stacked(batches: list[Batch]) -> Batch:
+def concatenate_batches(batches: list[Batch]) -> Batch:
     """Concatenate batches."""
     return Batch(**{field.name: torch.cat([getattr(batch, field.name) for batch in batches]) for field in fields(Batch)})
 

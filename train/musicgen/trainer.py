@@ -21,7 +21,7 @@ from ...plugins.musicgen.text_encoder import TextEncoder
 from ..engine import parallel
 from ..engine.averaging import average_share, move_averages
 from ..engine.checkpoints import load_module, save_module
-from ..engine.metrics import log
+from ..engine.metrics import log_row
 from ..engine.optimizers import Optimizers
 from ..engine.plots import draw_curves
 from ..engine.schedule import rate_share
@@ -70,7 +70,7 @@ class MusicGenRun:
     def __init__(self, recipe: MusicGenRecipe) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.step, self.seconds = recipe, 0, 0.0
-        self.lm = started(MusicGenLM(recipe.model))
+        self.lm = initialize_weights(MusicGenLM(recipe.model))
         self.average = copy.deepcopy(self.lm).requires_grad_(False) if recipe.average_decay else None
         matrices, others = matrices_and_others(self.lm)
         rates, betas = (recipe.muon_learning_rate, recipe.learning_rate), (recipe.betas[0], recipe.betas[1])
@@ -136,7 +136,7 @@ def matrices_and_others(lm: MusicGenLM) -> tuple[list[nn.Parameter], list[nn.Par
     return matrices, others
 
 
-def started(lm: MusicGenLM) -> MusicGenLM:
+def initialize_weights(lm: MusicGenLM) -> MusicGenLM:
     """Initialize weights: layers add nothing, all codes are equally likely, and conditions have little influence."""
     with torch.no_grad():
         lm.embedding.weight.normal_(std=0.5)
@@ -214,16 +214,16 @@ def train_musicgen(
     def observe(window: list[list[float]], ends: bool) -> None:
         _observe(run, output, window, examples, say, ends)
 
-    take_steps(run, lambda step: draw(train, recipe, step), run.train_step, observe, max_seconds)
+    take_steps(run, lambda step: draw_batch(train, recipe, step), run.train_step, observe, max_seconds)
     return run
 
 
-def draw(pieces: Pieces, recipe: MusicGenRecipe, step: int) -> Batch:
+def draw_batch(pieces: Pieces, recipe: MusicGenRecipe, step: int) -> Batch:
     """Return the batch of a step."""
-    return pieces.batch(windows_of(recipe, step), np.random.default_rng([recipe.seed, step]))
+    return pieces.batch(settings_of_step(recipe, step), np.random.default_rng([recipe.seed, step]))
 
 
-def windows_of(recipe: MusicGenRecipe, step: int) -> WindowRecipe:
+def settings_of_step(recipe: MusicGenRecipe, step: int) -> WindowRecipe:
     """Return the batch settings of a step."""
     return recipe.beginnings if recipe.beginnings is not None and step % 2 else recipe.data
 
@@ -234,7 +234,7 @@ def _observe(
     """After a step: log, validate and save if it is time."""
     recipe, ends = run.recipe, ends or run.step == run.recipe.steps
     if run.step % LOG_EVERY == 0 or ends:
-        last = (windows_of(recipe, step) for step in (run.step - 1, run.step))
+        last = (settings_of_step(recipe, step) for step in (run.step - 1, run.step))
         columns = sum(recipe.model.n_frames(data.seconds) * data.batch_size for data in last) * run.step / 2
         row: dict[str, Any] = {"step": run.step, "seconds": round(run.seconds)}
         row["columns_per_second"] = round(columns / max(run.seconds, 1e-9))
@@ -243,7 +243,7 @@ def _observe(
         window.clear()
         if run.step % recipe.validate_every == 0 or ends:
             row["valid"] = run.validate(examples)
-        log(output, row)
+        log_row(output, row)
         if "valid" in row:
             draw_curves(output, (("nats", "nats per code"),), ("conditions", "alone"))
         say("  ".join(f"{name} {value}" for name, value in row.items()))

@@ -17,7 +17,7 @@ from ...codec.model import Codec
 from ..data.memory_maps import sample_rate_of
 from ..data.packed_audio import PackedAudio, generator_for, validation_clips
 from ..engine.checkpoints import load_module, save_module
-from ..engine.metrics import log
+from ..engine.metrics import log_row
 from ..engine.optimizers import Optimizers
 from ..engine.schedule import rate_share
 from ..engine.steps import take_steps
@@ -45,7 +45,7 @@ class PriorRecipe:
     seed: int = 1
 
 
-def tokens_of(codec: Codec, data: PackedAudio, hours: float, folder: Path, report: Callable[[str], object]) -> np.ndarray:
+def cached_tokens(codec: Codec, data: PackedAudio, hours: float, folder: Path, report: Callable[[str], object]) -> np.ndarray:
     """Return codes of random windows of audio, uint16 [n, K, T], cached in `folder`."""
     path, mark = folder / TOKENS, folder / (TOKENS + ".json")
     wanted = {"token_space": codec.token_space.hex(), "hours": hours}
@@ -56,7 +56,7 @@ def tokens_of(codec: Codec, data: PackedAudio, hours: float, folder: Path, repor
     rows = []
     for i in range(n_batches):
         audio = data.batch(SHARES, (batch_size, n_samples), generator_for(0, i, WINDOWS))
-        rows.append(codes_of(codec, audio, data.sample_rate))
+        rows.append(encode_all_codebooks(codec, audio, data.sample_rate))
         if i % 10 == 9 or i == n_batches - 1:
             report(f"tokens: {(i + 1) * batch_size * WINDOW_SECONDS / 3600:.2f} of {hours:g} hours")
     codes = np.concatenate(rows)
@@ -66,7 +66,7 @@ def tokens_of(codec: Codec, data: PackedAudio, hours: float, folder: Path, repor
 
 
 @torch.no_grad()
-def codes_of(codec: Codec, audio: Tensor, sample_rate: int) -> np.ndarray:
+def encode_all_codebooks(codec: Codec, audio: Tensor, sample_rate: int) -> np.ndarray:
     """Encode audio [B, 1, N] at `sample_rate` (Hz) with all codebooks: uint16 [n, K, T].
 
     For codecs that cut audio into segments, n counts segments.
@@ -148,9 +148,9 @@ def train_prior(
     output.mkdir(parents=True, exist_ok=True)
     codec.eval()
     data = PackedAudio.open(data_folder, "train", round(WINDOW_SECONDS * sample_rate_of(data_folder)))
-    tokens = tokens_of(codec, data, recipe.token_hours, output, report)
+    tokens = cached_tokens(codec, data, recipe.token_hours, output, report)
     clips = {
-        group: codes_of(codec, wav, data.sample_rate)
+        group: encode_all_codebooks(codec, wav, data.sample_rate)
         for group, wav in validation_clips(data_folder, seconds=5.0, per_group=8).items()
     }
     run = PriorRun(recipe, codec)
@@ -179,5 +179,5 @@ def _observe(
     if run.step % VALIDATE_EVERY == 0 or ends:
         row["valid"] = found = run.validate(clips)
         row["valid_bits"] = np.mean(list(found.values()), axis=0).round(3).tolist()
-    log(output, row)
+    log_row(output, row)
     report(f"step {run.step:5d}  {run.seconds:6.0f} s  {row['bits']:.3f} bits a code  {row.get('valid_bits', '')}")

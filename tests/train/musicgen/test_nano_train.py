@@ -15,7 +15,7 @@ from ecdc.train.data.packed_audio import EmptyData
 from ecdc.train.engine.recipes import find_recipe, read_recipe
 from ecdc.train.musicgen import trainer as training
 from ecdc.train.musicgen.token_windows import Pieces, WindowRecipe
-from ecdc.train.musicgen.trainer import MusicGenRecipe, MusicGenRun, draw, losses, train_musicgen
+from ecdc.train.musicgen.trainer import MusicGenRecipe, MusicGenRun, draw_batch, losses, train_musicgen
 from musicgen_models import V
 from nano_models import FRAMES, KIND, RATE, nano, words
 
@@ -63,7 +63,7 @@ def test_losses_are_those_of_the_logits(folder):
     """By plain log-softmax over the model's own logits, row by row with its own conditions; gradients too."""
     lm, batch, weights = (
         nano(1).lm.requires_grad_(True),
-        draw(opened(folder, config=nano().config), RECIPE, 3),
+        draw_batch(opened(folder, config=nano().config), RECIPE, 3),
         (1.0, 0.5, 0.25, 2),
     )
     assert 0 < int(batch.is_stereo.sum()) < 4 and bool((batch.text_lengths > 0).any())
@@ -98,10 +98,10 @@ def test_losses_are_those_of_the_logits(folder):
 
 def test_what_a_step_sees_depends_on_seed_and_step_alone(folder):
     pieces = opened(folder)
-    first, again, other = (draw(pieces, RECIPE, step) for step in (5, 5, 6))
+    first, again, other = (draw_batch(pieces, RECIPE, step) for step in (5, 5, 6))
     assert torch.equal(first.codes, again.codes) and torch.equal(first.texts, again.texts)
     assert not torch.equal(first.codes, other.codes)
-    batches = [draw(pieces, RECIPE, step) for step in range(100)]
+    batches = [draw_batch(pieces, RECIPE, step) for step in range(100)]
     assert all(batch.is_stereo.tolist() == [False, True] * 2 for batch in batches)
     without = [float(torch.stack([x(batch) for batch in batches]).float().mean()) for x in (
         lambda batch: batch.text_lengths == 0, lambda batch: (batch.melody == -1).all(dim=1))]  # fmt: skip
@@ -115,10 +115,10 @@ def test_what_a_step_sees_depends_on_seed_and_step_alone(folder):
 def test_a_forgotten_frame_is_predicted_but_not_heard(folder):
     """Another code in it changes nothing but its own nats."""
     recipe = dataclasses.replace(RECIPE, data=dataclasses.replace(RECIPE.data, forgetful=1.0))
-    batches = [draw(opened(folder), recipe, step) for step in range(30)]
+    batches = [draw_batch(opened(folder), recipe, step) for step in range(30)]
     rates = torch.cat([batch.heard.float().mean(dim=1) for batch in batches])
     assert rates.max() > 0.9 and 0.3 < (rates == 0).float().mean() < 0.7
-    assert all(draw(opened(folder), RECIPE, step).heard.all() for step in range(3))
+    assert all(draw_batch(opened(folder), RECIPE, step).heard.all() for step in range(3))
     batch = next(batch for batch in batches if 0.3 < batch.heard[0].float().mean() < 0.7)
     lm = MusicGenRun(recipe).lm
     with torch.no_grad():
