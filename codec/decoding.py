@@ -21,17 +21,17 @@ from ..format.parts import chunks_within, decodable_samples
 from ..format.salvage import Salvage
 from ..format.timing import resampled_length
 from .audio_out import Output, write_audio
-from .exact_length import length_at, restored, trimmed
+from .channel_layout import Layout
+from .exact_length import length_at, resample_to_length, trim_to_length
 from .light.codec import LightCodec
-from .limits import MAX_SECONDS, bounded, check_seconds
+from .limits import MAX_SECONDS, check_seconds, limit_duration
 from .live import Coded, coded_blocks, first_frames, warm_up
 from .pipeline_parts import BLOCK_FRAMES, Result, to_array
 from .prepare import Progress
 from .protocols import Model
 from .runtime import open_codec, shared, shared_bundled, torch_for
 from .silence import Silencer
-from .span import Span, clipped, frames_of
-from .stereo import Layout
+from .span import Span, clip_samples, frames_of_span
 
 
 def decode_blocks(
@@ -46,7 +46,7 @@ def decode_blocks(
     header.require(codec.config.name, codec.token_space)
     layout = Layout(header.channel_coding, header.channels)
     gain = np.float32(10 ** (header.output_gain / 5120))
-    start, stop, skip = frames_of(span, codec, reader) if span else (0, None, header.pre_skip)
+    start, stop, skip = frames_of_span(span, codec, reader) if span else (0, None, header.pre_skip)
     chunks = salvage or chunks_within(reader, start, stop)
     if header.segment_length:
         blocks = _decode_segments(codec, chunks)
@@ -61,7 +61,7 @@ def decode_blocks(
             return salvage.n_samples
         return span.last - span.first if span else reader.n_samples
 
-    for block in trimmed((layout.join(b) for b in blocks), skip, header.hop_length, length):
+    for block in trim_to_length((layout.join(b) for b in blocks), skip, header.hop_length, length):
         yield block * gain
 
 
@@ -157,8 +157,8 @@ class _Job:
         def length() -> int | None:
             return length_at(rate, header, known.n_samples, known.original_n_samples)
 
-        decoded = bounded(decode_blocks(codec, reader, salvage=salvage), header.sample_rate, self.max_seconds)
-        result = self._written(restored(decoded, header.sample_rate, rate, length), rate, length())
+        decoded = limit_duration(decode_blocks(codec, reader, salvage=salvage), header.sample_rate, self.max_seconds)
+        result = self._written(resample_to_length(decoded, header.sample_rate, rate, length), rate, length())
         if lost is not None and salvage:
             lost += [item.describe(header) for item in salvage.lost]
         return result
@@ -212,8 +212,8 @@ def _decode_span(
     assert n_out is not None  # because both lengths are known
     span = Span.of(start, duration, n_out, n_samples, (header.sample_rate, rate))
     n_wanted = span.stop - span.start
-    blocks = restored(decode_blocks(codec, reader, span), header.sample_rate, rate, lambda: span.skip + n_wanted)
-    return clipped(blocks, span.skip, n_wanted), n_wanted
+    blocks = resample_to_length(decode_blocks(codec, reader, span), header.sample_rate, rate, lambda: span.skip + n_wanted)
+    return clip_samples(blocks, span.skip, n_wanted), n_wanted
 
 
 def _decode_v0(
@@ -231,6 +231,6 @@ def _decode_v0(
     wav = to_array(codec.decode_segments(segments, file.n_samples)[0])
     rate = output.legal_rate(sample_rate or codec.sample_rate)
     n_wanted = resampled_length(file.n_samples, codec.sample_rate, rate)
-    blocks = restored([wav], codec.sample_rate, rate, lambda: n_wanted)
+    blocks = resample_to_length([wav], codec.sample_rate, rate, lambda: n_wanted)
     n_samples = write_audio(blocks, output, rate, wav.shape[0], n_wanted, lambda seconds: None)
     return Result(n_samples / rate, file.n_bytes, wav.shape[0], rate)

@@ -17,13 +17,13 @@ from ..format import Entropy, Header, Writer
 from ..format.entropy.installed_priors import find_prior
 from ..format.files import output_stream
 from .audio import AudioError, AudioSource
+from .channel_layout import Layout, codebooks_per_stream, layout_for
 from .live import Pace, is_pipe, pace_for, paced_blocks, warm_up
 from .pipeline_parts import BLOCK_FRAMES, Result, to_array
 from .prepare import Prepared, Progress, fixed_blocks
 from .protocols import Model
 from .runtime import shared
-from .stereo import Layout, codebooks_per_stream, layout_for
-from .vbr import WINDOW_SECONDS, Allocator, Target, windows
+from .vbr import WINDOW_SECONDS, Allocator, Target, regroup_windows
 
 
 def seconds_of(source: str | os.PathLike[str]) -> float | None:
@@ -180,6 +180,6 @@ def _write_variable(
             heard.clear()
 
     size = round(WINDOW_SECONDS * codec.config.frame_rate)
-    for codes, wav in windows(coded(), size, codec.config.hop_length):
+    for codes, wav in regroup_windows(coded(), size, codec.config.hop_length):
         for part, books in allocator.cut(codes, wav):
             writer.append(part, books)

@@ -11,7 +11,9 @@ from ..format.timing import resampled_length
 from .audio import Resampler
 
 
-def trimmed(blocks: Iterable[np.ndarray], skip: int, hold: int, length: Callable[[], int | None]) -> Iterator[np.ndarray]:
+def trim_to_length(
+    blocks: Iterable[np.ndarray], skip: int, hold: int, length: Callable[[], int | None]
+) -> Iterator[np.ndarray]:
     """Drop the first `skip` samples and everything after `length()`.
 
     While the length is unknown, as on a pipe, the last `hold` samples are held back, because they may be padding.
@@ -36,7 +38,7 @@ def trimmed(blocks: Iterable[np.ndarray], skip: int, hold: int, length: Callable
         yield held[..., : known - n_out]
 
 
-def restored(
+def resample_to_length(
     blocks: Iterable[np.ndarray], from_rate: int, to_rate: int, length: Callable[[], int | None]
 ) -> Iterator[np.ndarray]:
     """Resample blocks [C, n] to exactly `length()` samples, which must be known by the last block.

@@ -15,7 +15,7 @@ def check_seconds(seconds: float, most: float | None) -> None:
         raise ValueError(f"decodes to {seconds:.0f} s, the limit is {most:g} s: raise --max-seconds, or decode a part of it")
 
 
-def bounded(blocks: Iterable[np.ndarray], sample_rate: int, most: float | None) -> Iterator[np.ndarray]:
+def limit_duration(blocks: Iterable[np.ndarray], sample_rate: int, most: float | None) -> Iterator[np.ndarray]:
     """Pass blocks [C, n] on; raise ValueError once they exceed `most` seconds. On a pipe the length is not known before."""
     n_samples = 0
     for block in blocks:

@@ -52,7 +52,7 @@ class Span:
         return cls(begin, end, first, last, begin - first * to_rate // from_rate)
 
 
-def frames_of(span: Span, codec: Model, reader: Reader) -> tuple[int, int | None, int]:
+def frames_of_span(span: Span, codec: Model, reader: Reader) -> tuple[int, int | None, int]:
     """Return the frames to decode for a span: first, last + 1 (None: to the end), and how many samples to drop before it."""
     header = reader.header
     first, last = span.first + header.pre_skip, span.last + header.pre_skip
@@ -69,7 +69,7 @@ def _stop_frame(last: int, header: Header, reader: Reader, codec: Model) -> int 
     return None if stop >= reader.index.n_frames else stop
 
 
-def clipped(blocks: Iterator[np.ndarray], skip: int, n_samples: int) -> Iterator[np.ndarray]:
+def clip_samples(blocks: Iterator[np.ndarray], skip: int, n_samples: int) -> Iterator[np.ndarray]:
     """Drop the first `skip` samples of blocks [C, n], and everything after `n_samples` more."""
     for block in blocks:
         block, skip = block[:, skip:], max(0, skip - block.shape[1])

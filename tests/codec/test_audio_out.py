@@ -272,11 +272,11 @@ def test_samples_after_the_wanted_ones_are_not_held():
     """A header may want one sample of a stream of hours."""
     import tracemalloc
 
-    from ecdc.codec.exact_length import trimmed
+    from ecdc.codec.exact_length import trim_to_length
 
     blocks = (np.zeros((1, 10_000), np.float32) for _ in range(300))
     tracemalloc.start()
-    assert sum(block.shape[1] for block in trimmed(blocks, 0, 320, lambda: 1)) == 1
+    assert sum(block.shape[1] for block in trim_to_length(blocks, 0, 320, lambda: 1)) == 1
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20 * 40_000

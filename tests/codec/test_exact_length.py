@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from ecdc.codec.checkpoints import load
-from ecdc.codec.exact_length import length_at, restored, trimmed
+from ecdc.codec.exact_length import length_at, resample_to_length, trim_to_length
 from ecdc.codec.pipeline import decode_file
 from ecdc.format import Corrupt, Header, Reader, Writer
 
@@ -71,7 +71,7 @@ def test_restored_is_exact_whenever_the_length_is_known(to_rate, size):
     whole = -(-5_000 * to_rate // 24_000)
     for length in (0, 1, whole // 2, whole - 1, whole):
         blocks = np.split(audio, range(size, 5_000, size), axis=1)
-        out = np.concatenate(list(restored(blocks, 24_000, to_rate, lambda: length)), axis=1)  # noqa: B023
+        out = np.concatenate(list(resample_to_length(blocks, 24_000, to_rate, lambda: length)), axis=1)  # noqa: B023
         assert out.shape == (2, length)
         told = []
 
@@ -80,7 +80,7 @@ def test_restored_is_exact_whenever_the_length_is_known(to_rate, size):
             told.append(length)  # noqa: B023
 
         try:
-            out = np.concatenate(list(restored(late(), 24_000, to_rate, lambda: told[0] if told else None)), axis=1)  # noqa: B023
+            out = np.concatenate(list(resample_to_length(late(), 24_000, to_rate, lambda: told[0] if told else None)), axis=1)  # noqa: B023
             assert out.shape == (2, length)
         except Corrupt as error:
             assert length < whole and f"after the {length} samples" in str(error)
@@ -95,7 +95,7 @@ def test_trimmed_refuses_a_length_of_nothing_that_comes_late():
         told.append(0)
 
     with pytest.raises(Corrupt, match="after the 0 samples"):
-        list(trimmed(late(), 0, HOP, lambda: told[0] if told else None))
+        list(trim_to_length(late(), 0, HOP, lambda: told[0] if told else None))
 
 
 def test_length_at_other_rates_follows_the_original():

@@ -9,11 +9,11 @@ import soundfile
 import torch
 from ecdc.codec import live
 from ecdc.codec.audio import wave_header
+from ecdc.codec.channel_layout import layout_for
 from ecdc.codec.config import CodecConfig, SeanetConfig
 from ecdc.codec.live import Pace, coded_blocks, encoder_ahead, paced_blocks
 from ecdc.codec.model import Codec
 from ecdc.codec.pipeline import decode_blocks, decode_file, encode_blocks, encode_file
-from ecdc.codec.stereo import layout_for
 from ecdc.format import Chunk, Header, Reader, Writer
 from ecdc.format.summary import open_summary
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from ecdc.codec import rate
+from ecdc.codec import codebook_allocation as allocation
 from ecdc.codec.pipeline import decode_file, encode_file
-from ecdc.codec.vbr import Target, windows
+from ecdc.codec.vbr import Target, regroup_windows
 
-CHOICE = rate.Choice(((1,), (2,), (4,)), np.array([10.0, 20.0, 40.0]), head_bits=100.0, chunk_frames=60)
+CHOICE = allocation.LevelCosts(((1,), (2,), (4,)), np.array([10.0, 20.0, 40.0]), head_bits=100.0, chunk_frames=60)
 
 
 @pytest.mark.parametrize("price", [1e-4, 1e-3, 1e-2, 1e-1])
@@ -26,7 +26,7 @@ def test_no_path_is_cheaper(price, before):
         bits = sum((CHOICE.bits_per_frame[level] + 100 / 60) * n for level, n in zip(path, frames, strict=True))
         return price * (bits + 100 * changes.sum()) + (distances[range(4), path] * frames).sum()
 
-    found = rate.cheapest_path(distances, frames, CHOICE, price, before)
+    found = allocation.cheapest_path(distances, frames, CHOICE, price, before)
     assert cost(found) == pytest.approx(min(cost(path) for path in itertools.product(range(3), repeat=4)))
 
 
@@ -34,26 +34,26 @@ def test_no_path_is_cheaper(price, before):
 def test_budgets_are_kept_and_more_bits_never_hurt(budget):
     distances = np.sort(np.random.default_rng(1).uniform(0, 5, (4, 3)), axis=1)[:, ::-1]
     frames = np.array([20, 30, 20, 10])
-    path = rate.best_path(distances, frames, CHOICE, budget)
+    path = allocation.best_path(distances, frames, CHOICE, budget)
     assert CHOICE.bits(path, frames) <= budget or path == [0, 0, 0, 0]
-    richer = rate.best_path(distances, frames, CHOICE, 2 * budget)
+    richer = allocation.best_path(distances, frames, CHOICE, 2 * budget)
     assert distances[range(4), richer].sum() <= distances[range(4), path].sum()
 
 
 def test_distances_fall_and_meet_what_was_measured():
     bits = np.array([10.0, 20.0, 30.0, 40.0])
-    found = rate.interpolated(np.array([[4.0, 1.0], [3.0, 2.0], [1.0, 0.5]]), [0, 1, 3], bits)
+    found = allocation.interpolated(np.array([[4.0, 1.0], [3.0, 2.0], [1.0, 0.5]]), [0, 1, 3], bits)
     assert np.allclose(found[:, [0, 1, 3]], [[4, 3, 1], [1, 1, 0.5]])
     assert (np.diff(found, axis=1) <= 0).all()
 
 
 def test_a_limit_takes_the_first_level_that_keeps_it():
-    assert rate.least_levels(np.array([[3.0, 2.0, 1.0], [0.5, 0.4, 0.3], [9.0, 8.0, 7.0]]), 2.0) == [1, 0, 2]
+    assert allocation.least_levels(np.array([[3.0, 2.0, 1.0], [0.5, 0.4, 0.3], [9.0, 8.0, 7.0]]), 2.0) == [1, 0, 2]
 
 
 def test_windows_cut_codes_and_audio_alike():
     codes, audio = np.arange(25, dtype=np.uint16)[None], np.arange(100, dtype=np.float32)[None]
-    parts = list(windows(((codes[:, i : i + 7], audio[:, 4 * i : 4 * i + 28]) for i in range(0, 25, 7)), 10, 4))
+    parts = list(regroup_windows(((codes[:, i : i + 7], audio[:, 4 * i : 4 * i + 28]) for i in range(0, 25, 7)), 10, 4))
     assert [c.shape[1] for c, _ in parts] == [10, 10, 5] and all(a.shape[1] == 4 * c.shape[1] for c, a in parts)
     assert np.array_equal(np.concatenate([c for c, _ in parts], axis=1), codes)
 

@@ -29,7 +29,7 @@ Edges = NDArray[np.int64]  # start of each stretch, and the end of the last one
 
 
 @dataclass(frozen=True)
-class Choice:
+class LevelCosts:
     """The levels that a file may be coded at, in rising order of bits, and their costs."""
 
     levels: tuple[Codebooks, ...]
@@ -84,7 +84,7 @@ def interpolated(distances: Distances, measured: Sequence[int], bits: NDArray[np
 
 
 def cheapest_path(
-    distances: Distances, frames: NDArray[np.int64], choice: Choice, price: float, before: int | None = None
+    distances: Distances, frames: NDArray[np.int64], choice: LevelCosts, price: float, before: int | None = None
 ) -> list[int]:
     """Return the levels [S] that minimize the sum of distances [S, L] times frames plus `price` times bits."""
     n_stretches, n_levels = distances.shape
@@ -107,7 +107,7 @@ def cheapest_path(
 
 
 def best_path(
-    distances: Distances, frames: NDArray[np.int64], choice: Choice, budget: float, before: int | None = None
+    distances: Distances, frames: NDArray[np.int64], choice: LevelCosts, budget: float, before: int | None = None
 ) -> list[int]:
     """Return the best levels [S] that take at most `budget` bits, or the cheapest ones if nothing fits."""
     low, high = 1e-9, 1e3  # range of the price of a bit, in dB times frames
@@ -126,7 +126,7 @@ def _spent(
     path: list[int],
     distances: Distances,
     frames: NDArray[np.int64],
-    choice: Choice,
+    choice: LevelCosts,
     budget: float,
     before: int | None,
 ) -> list[int]:

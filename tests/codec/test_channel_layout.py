@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from ecdc.codec.stereo import Layout, codebooks_per_stream, layout_for
+from ecdc.codec.channel_layout import Layout, codebooks_per_stream, layout_for
 from ecdc.format import ChannelCoding
 
 
