@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # for editors and type checkers; at run time each is fetched 
     from .codec import errors as errors
     from .codec.bundled import models as models
     from .codec.checkpoints import load as load
+    from .codec.light.codec import LightCodec as LightCodec
     from .codec.model import Codec as Codec
     from .codec.pipeline import decode_file as decode_file
     from .codec.pipeline import encode_file as encode_file
@@ -39,6 +40,7 @@ _LAZY = {
     "encode_file": "ecdc.codec.pipeline",
     "decode_file": "ecdc.codec.pipeline",
     "Codec": "ecdc.codec.model",
+    "LightCodec": "ecdc.codec.light.codec",
     "open": "ecdc.format.api",
     "write": "ecdc.format.api",
     "CodeFile": "ecdc.format.api",

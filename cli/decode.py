@@ -123,10 +123,10 @@ class Decoding:
         Raises one of `expected_errors` for bad input.
         """
         settle_threads(self.threads)
-        from ..codec.pipeline import decode_file
+        from ..codec.decoding import decode_file
         from ..codec.runtime import is_for_torch, open_bundled, open_codec, placed
 
-        needs_torch = self.decoder != "conv" or is_for_torch(self.device)
+        needs_torch = self.decoder not in ("conv", "mbd") or is_for_torch(self.device)
         if needs_torch and self.runtime == "onnx":
             raise InputError(f"--runtime onnx: --decoder {self.decoder} --device {self.device} needs torch")
         runtime = "torch" if needs_torch else self.runtime
@@ -172,10 +172,7 @@ def _changer(decoder: str, steps: int | None, seed: int | None, quiet: bool) -> 
     """Return a function that replaces a codec's decoder by the requested one."""
     if decoder == "conv":
         return lambda codec: codec
-    from ..codec.runtime import torch_for
-
-    with torch_for(f"--decoder {decoder}"):
-        from ..codec.diffusion.choose_decoder import with_decoder
+    from ..codec.runtime import with_decoder
 
     return functools.partial(with_decoder, decoder=decoder, steps=steps, seed=seed or 0, progress=calls_bar(quiet))
 

@@ -118,7 +118,7 @@ class Encoding:
         """Load the model and return a function that encodes one file. Raises one of `expected_errors` for bad input."""
         is_live = self.chunk_seconds is not None and self.chunk_seconds < 1
         settle_threads(self.threads, 1 if is_live else None)
-        from ..codec.pipeline import encode_file
+        from ..codec.encoding import encode_file
         from ..codec.runtime import open_codec
         from ..codec.vbr import Target
 
@@ -153,7 +153,7 @@ class Encoding:
         """Return the duration of a file's audio in seconds; None if no progress is shown or it is unknown."""
         if self.quiet or sys.stderr is None or not sys.stderr.isatty():
             return None
-        from ..codec.pipeline import seconds_of
+        from ..codec.encoding import seconds_of
 
         return seconds_of(source)
 

@@ -34,8 +34,8 @@ def onnx_command(model: str, output: Path | None, graphs_only: bool, force: bool
 
     MODEL is a bundled model or a folder of ours (nano-24k's kind). The state of a stream goes into and out of the graphs, and
     batch and frames are dynamic. DIR receives encoder.onnx (its tokens are exactly those of `ecdc encode`), decoder.onnx,
-    decoder_fp16.onnx (half the size), the codebooks (quantizer.safetensors) and config.json; `ecdc decode --model DIR`
-    reads it too. Needs the extra ecdc[export].
+    decoder_fp16.onnx (half the size), mbd.onnx (a step of the diffusion decoder, if the model has one), the codebooks
+    (quantizer.safetensors) and config.json; `ecdc decode --model DIR` reads it too. Needs the extra ecdc[export].
     """
     if (output is None) != graphs_only:
         raise click.UsageError("name a folder with --output, or give --graphs-only")

@@ -23,13 +23,12 @@ from ..format.timing import resampled_length
 from .audio_out import Output, write_audio
 from .channel_layout import Layout
 from .exact_length import length_at, resample_to_length, trim_to_length
-from .light.codec import LightCodec
 from .limits import MAX_SECONDS, check_seconds, limit_duration
 from .live import Coded, coded_blocks, first_frames, warm_up
 from .pipeline_parts import BLOCK_FRAMES, Result, to_array
 from .prepare import Progress
 from .protocols import Model
-from .runtime import open_codec, shared, shared_bundled, torch_for
+from .runtime import shared, shared_bundled, torch_for, with_decoder
 from .silence import Silencer
 from .span import Span, clip_samples, frames_of_span
 
@@ -111,7 +110,7 @@ def decode_file(
 
     def codec_of(name: str) -> Model:
         codec = shared(model) if isinstance(model, str) else model or bundled(name)
-        return _with_decoder(codec, decoder) if isinstance(decoder, str) else decoder(codec)
+        return with_decoder(codec, decoder) if isinstance(decoder, str) else decoder(codec)
 
     with input_stream(source) as stream:
         start_bytes, stream = look_ahead(stream, 5)
@@ -125,14 +124,6 @@ def decode_file(
         job = _Job(reader, output, codec_of, sample_rate, max_seconds, progress)
         result = job.span(start, duration) if is_span else job.whole(lost)
     return dataclasses.replace(result, lost=tuple(lost or ()))
-
-
-def _with_decoder(codec: Any, name: str) -> Any:
-    if name == "conv":
-        return codec
-    with torch_for(f"the decoder {name}"):
-        from .diffusion.choose_decoder import with_decoder  # slow to import and rarely needed
-    return with_decoder(open_codec(codec.folder, "torch") if isinstance(codec, LightCodec) else codec, name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from .bundled import BUNDLED, bundled_names, check_bundled
 from .errors import EcdcError
-from .light.codec import LightCodec
+from .light.codec import FLOW, LightCodec
 from .light.load import is_light, load_light
 from .threads import settle_torch
 
@@ -69,6 +69,24 @@ def placed(codec: Any, device: str) -> Any:
     from .device import on_device
 
     return on_device(codec, device, encoding=False)
+
+
+def with_decoder(
+    codec: Any, decoder: str, steps: int | None = None, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> Any:
+    """Return a codec with another decoder: as choose_decoder.with_decoder, of either runtime.
+
+    Raises MissingTorch if it needs torch, and otherwise what that function raises.
+    """
+    if decoder == "conv":
+        return codec
+    if isinstance(codec, LightCodec):
+        if decoder == "mbd" and (codec.folder / FLOW).is_file():
+            return codec.with_flow(steps, seed)
+        codec = open_codec(codec.folder, "torch")
+    with torch_for(f"--decoder {decoder}"):
+        from .diffusion.choose_decoder import with_decoder as with_torch_decoder  # slow to import and rarely needed
+    return with_torch_decoder(codec, decoder, steps, seed, progress)
 
 
 def open_bundled(name: str, runtime: str = "auto", device: str = "cpu") -> Any:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK = 1 << 14  # samples drawn at once
+from .noise_span import BLOCK as BLOCK
+from .noise_span import noise_span
 
 
 class Noise(Protocol):
@@ -47,19 +48,9 @@ class ItemNoise:
     def draw(self, band: int, call: int, first: int, like: Tensor) -> Tensor:
         """See Noise. The first axis of `like` holds the items in order, each with all its streams."""
         n_rows, n_channels, n = like.shape
-        spans = {seed: [_span([seed, band, call, c], first, n) for c in range(n_channels)] for seed in set(self._seeds)}
+        spans = {seed: [noise_span([seed, band, call, c], first, n) for c in range(n_channels)] for seed in set(self._seeds)}
         items = torch.from_numpy(np.array([spans[seed] for seed in self._seeds]))  # [items, C, n]
         return items.repeat_interleave(n_rows // len(self._seeds), dim=0).to(like)
-
-
-def _span(key: list[int], first: int, n: int) -> np.ndarray:
-    """Return the samples [first, first + n) of an endless noise signal, float32 [n]."""
-    start = first // BLOCK
-    blocks = [
-        np.random.default_rng([*key, block]).standard_normal(BLOCK, dtype=np.float32)
-        for block in range(start, (first + n - 1) // BLOCK + 1)
-    ]
-    return np.concatenate(blocks)[first - start * BLOCK :][:n]
 
 
 class BatchNoise:

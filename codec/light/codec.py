@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import json
 import math
 import operator
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +19,16 @@ from safetensors.numpy import load_file
 from ..bundled import WEIGHTS, first_line
 from ..config import CodecConfig, HybridConfig
 from ..errors import CheckpointError
+from .arguments import checked_codes, checked_wav
 from .session import open_session, properties
 from .states import DecoderState, EncoderState, run_decoder, run_encoder
 from .steps import MOST_STEPS, StepEncoder
 
-ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
+if TYPE_CHECKING:
+    from .batch import StreamBatch
+    from .flow import LightFlow
+
+ENCODER, DECODER, FLOW = "encoder.onnx", "decoder.onnx", "mbd.onnx"
 LIVE_STEPS = 3  # calls with few frames, after which more are expected
 QUANTIZER = "quantizer.safetensors"  # of an exported model, whose graphs hold the other weights
 
@@ -32,6 +39,7 @@ class LightCodec:
     def __init__(self, config: CodecConfig, folder: Path, quantizer: Any) -> None:
         self.config, self.folder, self.quantizer = config, folder, quantizer
         self.token_space = quantizer.token_space
+        self.flow: LightFlow | None = None  # instead of the decoder alone
         self._sessions: dict[str, Any] = {}
         self._steps: StepEncoder | None = None
         self._n_steps = 0  # calls with few frames
@@ -44,7 +52,27 @@ class LightCodec:
     @property
     def reach(self) -> tuple[int, int]:
         """How many frames before and after its own frame a decoded sample depends on."""
-        return self.config.architecture.decoder_context, self.config.architecture.decoder_lookahead
+        own = self.config.architecture.decoder_context, self.config.architecture.decoder_lookahead
+        return self.flow.reach(own) if self.flow else own
+
+    def with_flow(self, steps: int | None = None, seed: int = 0) -> LightCodec:
+        """Return this codec with its diffusion decoder; `steps` of its sampler (None: the default), `seed` decides the noise.
+
+        Raises CheckpointError if none is beside its graphs, and ValueError for a bad number.
+        """
+        from ..diffusion.flow_config import FlowConfig
+        from .flow import LightFlow
+
+        if seed < 0 or (steps is not None and steps < 0):
+            raise ValueError(f"seeds and steps must not be negative, got {seed} and {steps}")
+        session = self.session(FLOW)
+        try:
+            config = FlowConfig.from_dict(json.loads(properties(session)["flow"]))
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(f"{self.folder / FLOW}: does not describe its decoder: {first_line(error)}") from error
+        other = copy.copy(self)
+        other.flow = LightFlow(config, steps, seed, lambda: self.session(DECODER), lambda: session)
+        return other
 
     def session(self, name: str) -> Any:
         """Return the session of a graph, opened at the first call. Raises CheckpointError, with one line."""
@@ -103,12 +131,25 @@ class LightCodec:
         with self.streaming(batch_size=len(codes) if np.ndim(codes) == 3 else 1) as stream:
             return stream.decode(codes, last=True)[..., :n_samples]
 
+    def batch(self, n_streams: int = 0) -> StreamBatch:
+        """Open many live streams that step together, one frame at a time, and join, leave and start anew by themselves.
+
+        Raises ValueError for codecs that are not of nano-24k's kind.
+        """
+        if not isinstance(self.config.architecture, HybridConfig):
+            raise ValueError(f"{self.config.name} has no batches of streams: it is {self.config.architecture.kind}, not hybrid")
+        from .batch import StreamBatch
+
+        sessions = (lambda: self.session(ENCODER)), (lambda: self.session(DECODER))
+        return StreamBatch(self.config, self.quantizer, *sessions, self.steps, n_streams)
+
     @contextlib.contextmanager
     def streaming(self, batch_size: int = 1, first_frame: int = 0) -> Iterator[LightStream]:
         """Open a stream that carries the context from block to block; it is closed at the end of the `with` block.
 
         The concatenated codes equal `encode` of the concatenated blocks, for blocks of any length. A codec can serve any
-        number of streams at a time. `first_frame` is the number of the first frame to decode; decoders that add noise need it.
+        number of streams at a time. `first_frame` is the number of the first frame to decode: a diffusion decoder picks its
+        noise by it.
         """
         stream = self.open_stream(batch_size, first_frame)
         try:
@@ -121,6 +162,8 @@ class LightCodec:
         config, hybrid = self.config, self.config.architecture
         assert isinstance(hybrid, HybridConfig)
         encoder = EncoderState.first(hybrid, batch_size)
+        if self.flow:
+            return LightStream(self, encoder, self.flow.initial_state(hybrid, batch_size, first_frame))
         return LightStream(self, encoder, DecoderState.first(hybrid, config.dimension, batch_size))
 
 
@@ -175,40 +218,9 @@ class LightStream:
 
     def _audio(self, latents: NDArray[np.float32], last: bool) -> Iterator[NDArray[np.float32]]:
         """Run the decoder: the quantizer's outputs [B, T, D] -> audio [B, C, n]."""
+        if self.codec.flow:
+            return self.codec.flow.run(latents, self._decoder, last)
         return run_decoder(lambda: self.codec.session(DECODER), latents, self._decoder, last)
-
-
-def checked_wav(wav: Any, channels: int) -> NDArray[np.float32]:
-    """Return audio [B, channels, N] in float32; raises ValueError unless it is an array of finite floats of that shape."""
-    wanted = f"wav must be finite floats [B, {channels}, N]"
-    array = _array(wav, wanted)
-    if array.dtype.kind != "f" or array.ndim != 3 or array.shape[1] != channels:
-        raise ValueError(f"{wanted}, got {array.dtype} {list(array.shape)}")
-    n_bad = array.size - int(np.isfinite(array).sum())
-    if n_bad:
-        raise ValueError(f"{wanted}, got {array.dtype} {list(array.shape)} with {n_bad} NaN or infinite samples")
-    return np.ascontiguousarray(array, np.float32)
-
-
-def checked_codes(codes: Any, max_codebooks: int, codebook_size: int) -> NDArray[np.int64]:
-    """Return codes [B, K, T] as int64; raises ValueError unless they are integers in [0, codebook_size)."""
-    wanted = f"codes must be integers [B, 0..{max_codebooks}, T]"
-    array = _array(codes, wanted)
-    if array.dtype.kind not in "iu" or array.ndim != 3 or array.shape[1] > max_codebooks:
-        raise ValueError(f"{wanted}, got {array.dtype} {list(array.shape)}")
-    if array.size and not 0 <= int(array.min()) <= int(array.max()) < codebook_size:
-        raise ValueError(f"codes must lie in [0, {codebook_size}), got {array.min()}..{array.max()}")
-    return array.astype(np.int64)
-
-
-def _array(value: Any, wanted: str) -> NDArray[Any]:
-    """Return an array unchanged, and a tensor of torch as an array."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
-        kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-        raise ValueError(f"{wanted}, as a tensor or a numpy array, got {kind}")
-    return value
 
 
 def read_tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> list[NDArray[np.float32]]:

@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from ...format.files import atomic_path
 from ..bundled import CONFIG, WEIGHTS, first_line, read_config
 from ..config import CodecConfig, HybridConfig, SplitConfig
+from ..diffusion.flow_config import FlowConfig
 from ..errors import CheckpointError
-from .codec import DECODER, ENCODER, QUANTIZER
+from .codec import DECODER, ENCODER, FLOW, QUANTIZER
+from .flow_graphs import flow_graph
 from .graph import Graph, Place
 from .hybrid_graphs import decoder_graph, encoder_graph
 from .load import load_light
@@ -25,6 +27,7 @@ from .split_codec import ENDING, LEVELS
 from .split_sizes import dropped_samples
 
 DECODER_FP16 = "decoder_fp16.onnx"
+FLOW_WEIGHTS = "mbd.safetensors"
 
 
 def metadata(config: CodecConfig, token_space: bytes) -> dict[str, str]:
@@ -84,16 +87,37 @@ def graphs(config: CodecConfig, weight: Callable[[Graph, str], str]) -> dict[str
 
 
 def structures(folder: Path) -> dict[str, bytes]:
-    """Return the graphs of a model folder without weights: they refer to the tensors in its safetensors file."""
-    config, path = read_config(folder), folder / WEIGHTS
-    found = places(path)
+    """Return the graphs of a model folder without weights: they refer to the tensors in its safetensors files."""
 
-    def weight(graph: Graph, name: str) -> str:
-        dtype, shape, place = found[name]
-        return graph.weight(name, np.broadcast_to(np.zeros((), dtype), shape), place)
+    def refer(path: Path) -> Callable[[Graph, str], str]:
+        found = places(path)
+
+        def weight(graph: Graph, name: str) -> str:
+            dtype, shape, place = found[name]
+            return graph.weight(name, np.broadcast_to(np.zeros((), dtype), shape), place)
+
+        return weight
 
     facts = metadata_of(folder)
-    return {name: graph.build(facts).SerializeToString() for name, graph in graphs(config, weight).items()}
+    made = {name: graph.build(facts) for name, graph in graphs(read_config(folder), refer(folder / WEIGHTS)).items()}
+    flow = flow_facts(folder)
+    if flow:
+        config = FlowConfig.from_dict(json.loads(flow["flow"]))
+        made[FLOW] = flow_graph(config, refer(folder / FLOW_WEIGHTS)).build(facts | flow)
+    return {name: model.SerializeToString() for name, model in made.items()}
+
+
+def flow_facts(folder: Path) -> dict[str, str]:
+    """Return what the file of a diffusion decoder of ours in a model folder says about it; empty if there is none."""
+    path = folder / FLOW_WEIGHTS
+    if not path.is_file():
+        return {}
+    try:
+        with safe_open(path, "np") as file:
+            found = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: {first_line(error)}") from error
+    return {"flow": found["flow"], "token_space": found.get("token_space", "")} if "flow" in found else {}
 
 
 def places(path: Path) -> dict[str, tuple[str, tuple[int, ...], Place]]:
@@ -130,9 +154,13 @@ def export_model(folder: Path, output: Path) -> list[Path]:
         DECODER: graphs(config, weight("float32"))[DECODER],
         DECODER_FP16: graphs(config, weight("float16"))[DECODER],
     }
+    flow = flow_facts(folder)
+    if flow:
+        arrays |= _tensors(folder / FLOW_WEIGHTS)
+        made[FLOW] = flow_graph(FlowConfig.from_dict(json.loads(flow["flow"])), weight(None))
     output.mkdir(parents=True, exist_ok=True)
     for name, graph in made.items():
-        model = graph.build(facts)
+        model = graph.build(facts | (flow if name == FLOW else {}))
         check(model)
         with atomic_path(output / name) as partial:
             partial.write_bytes(model.SerializeToString())

@@ -63,22 +63,22 @@ class Network:
         product: str = self.graph.Gemm(x, joined, *added, transB=1)
         return product
 
-    def stack(self, x: str, batch: str, depth: int, width: int, kernel_size: int) -> str:
-        """Add the blocks of CausalStack: [B * T, W] -> [B * T, W], with one input and output `past.i` per block.
+    def stack(self, x: str, batch: str, depth: int, width: int, kernel_size: int, past_name: str = "past") -> str:
+        """Add the blocks of CausalStack: [B * T, W] -> [B * T, W], with one input and output `past_name.i` per block.
 
         `batch` is B, of shape [1].
         """
         graph = self.graph
         by_item = graph.Concat(batch, graph.constant([-1, width]), axis=0)  # the shape [B, T, W]
         for i in range(depth):
-            past = graph.input(f"past.{i}", self.dtype, ["batch", kernel_size - 1, width])
+            past = graph.input(f"{past_name}.{i}", self.dtype, ["batch", kernel_size - 1, width])
             padded = graph.Concat(past, graph.Reshape(x, by_item), axis=1)
             name = f"stack.blocks.{i}"
             h = graph.reshape(self._convolved(padded, f"{name}.depthwise", kernel_size), -1, width)
             h = self.linear(self.norm(h, f"{name}.norm"), [f"{name}.up.weight"], f"{name}.up.bias")
             x = graph.Add(x, self.linear(self.gelu(h), [f"{name}.down.weight"], f"{name}.down.bias", f"{name}.scale"))
             after = graph.slice(padded, 1, 1 - kernel_size, END)
-            graph.output(f"past.{i}.out", after, self.dtype, ["batch", kernel_size - 1, width])
+            graph.output(f"{past_name}.{i}.out", after, self.dtype, ["batch", kernel_size - 1, width])
         return x
 
     def _convolved(self, padded: str, name: str, kernel_size: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,28 @@ class Quantizer:
 
     def __init__(self, codebooks: NDArray[np.float32], scales: NDArray[np.float32] | None) -> None:
         self.codebooks, self.scales = codebooks, scales
-        self._exact = codebooks.astype(np.float64)
-        self._half_norms = 0.5 * (self._exact**2).sum(axis=2)  # [K, V]
-        self._offsets = -self._half_norms.astype(np.float32)
-        self._entries = np.ascontiguousarray(codebooks.transpose(0, 2, 1))  # [K, D, V]
-        self._reach = np.sqrt(2 * self._half_norms.max(axis=1))  # [K], the longest entry
+
+    # What only encoding needs is computed at its first use.
+
+    @functools.cached_property
+    def _exact(self) -> NDArray[np.float64]:
+        return self.codebooks.astype(np.float64)
+
+    @functools.cached_property
+    def _half_norms(self) -> NDArray[np.float64]:  # [K, V]
+        return 0.5 * np.einsum("kvd,kvd->kv", self._exact, self._exact)
+
+    @functools.cached_property
+    def _offsets(self) -> NDArray[np.float32]:  # [K, V]
+        return -self._half_norms.astype(np.float32)
+
+    @functools.cached_property
+    def _entries(self) -> NDArray[np.float32]:  # [K, D, V]
+        return np.ascontiguousarray(self.codebooks.transpose(0, 2, 1))
+
+    @functools.cached_property
+    def _reach(self) -> NDArray[np.float64]:  # [K], the longest entry of each codebook
+        return np.sqrt(2 * self._half_norms.max(axis=1))
 
     @property
     def token_space(self) -> bytes:

@@ -78,11 +78,7 @@ def run_encoder(
         return
     for first in range(0, n_frames, MOST_FRAMES):
         stop = min(first + MOST_FRAMES, n_frames)
-        taken = samples[:, first * hop : (stop - 1) * hop + window]
-        feeds = {"wav": np.ascontiguousarray(taken[:, None]), "samples": taken[:, :0], **state.past}
-        names = ["latents", *(f"{name}.out" for name in state.past)]
-        latents, *after = open_().run(names, feeds)
-        state.past = dict(zip(state.past, after, strict=True))
+        latents, state.past = step_encoder(open_, samples[:, None, first * hop : (stop - 1) * hop + window], state.past)
         yield latents
     state.samples = samples[:, n_frames * hop :].copy()
 
@@ -95,16 +91,34 @@ def run_decoder(open_: Open, latents: NDArray[np.float32], state: DecoderState, 
     n_frames = max(0, known.shape[1] - state.lookahead)
     for first in range(0, n_frames, MOST_FRAMES):
         stop = min(first + MOST_FRAMES, n_frames)
-        feeds = {"latents": np.ascontiguousarray(known[:, first : stop + state.lookahead]), **state.past}
-        if state.lookahead:
-            feeds["held"] = known[:, :0]
-        names = ["wav", "rest", *(f"{name}.out" for name in state.past)]
-        wav, rest, *after = open_().run(names, feeds)
-        yield wav if state.rest is not None else wav[..., state.hop // 2 :]
-        state.past, state.rest = dict(zip(state.past, after, strict=True)), rest
+        is_first = state.rest is None
+        wav, state.rest, state.past = step_decoder(open_, known[:, first : stop + state.lookahead], state.past, state.lookahead)
+        yield wav[..., state.hop // 2 :] if is_first else wav
     state.held = known[:, n_frames:].copy()
     if last and state.rest is not None:
         yield state.rest
+
+
+def step_encoder(
+    open_: Open, wav: NDArray[np.float32], past: Arrays, few: StepEncoder | None = None
+) -> tuple[NDArray[np.float64], Arrays]:
+    """Run the graph on the samples [B, 1, n] of whole windows, or `few` on single windows; return (latents, past)."""
+    if few is not None:
+        return few(wav, past)
+    feeds = {"wav": np.ascontiguousarray(wav), "samples": wav[:, 0, :0], **past}
+    latents, *after = open_().run(["latents", *(f"{name}.out" for name in past)], feeds)
+    return latents, dict(zip(past, after, strict=True))
+
+
+def step_decoder(
+    open_: Open, known: NDArray[np.float32], past: Arrays, lookahead: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], Arrays]:
+    """Run the decoder's graph on latents [B, T + lookahead, D]; return the audio [B, 1, T * hop], `rest` and the past."""
+    feeds = {"latents": np.ascontiguousarray(known), **past}
+    if lookahead:
+        feeds["held"] = known[:, :0]
+    wav, rest, *after = open_().run(["wav", "rest", *(f"{name}.out" for name in past)], feeds)
+    return wav, rest, dict(zip(past, after, strict=True))
 
 
 def first_edge(hop: int) -> NDArray[np.float32]:

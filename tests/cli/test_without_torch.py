@@ -35,6 +35,7 @@ def test_files_of_the_bundled_model_work(bare, ecdc, tone, tmp_path):
     assert (tmp_path / "a.ecdc").read_bytes() == (tmp_path / "b.ecdc").read_bytes()
     for command in (
         ("decode", tmp_path / "a.ecdc", "-o", tmp_path / "c.wav"),
+        ("decode", tmp_path / "a.ecdc", "-o", tmp_path / "d.wav", "--decoder", "mbd", "--steps", 1),
         ("info", tmp_path / "a.ecdc"),
         ("verify", tmp_path / "a.ecdc"),
         ("models",),
@@ -49,7 +50,7 @@ def test_files_of_the_bundled_model_work(bare, ecdc, tone, tmp_path):
         (("encode", "tone.wav", "--runtime", "torch"), "ecdc[torch]"),
         (("encode", "tone.wav", "--model", "encodec_24khz"), "ecdc[torch]"),
         (("encode", "tone.wav", "--device", "cuda"), "ecdc[torch]"),
-        (("decode", "a.ecdc", "--decoder", "mbd"), "ecdc[torch]"),
+        (("decode", "a.ecdc", "--decoder", "a.th"), "ecdc[torch]"),
         (("generate", "happy flute", "-o", "b.ecdc"), "ecdc[torch]"),
         (("train", "codec", "nano-24k"), "ecdc[torch]"),
         (("bench", "speed"), "ecdc[torch]"),

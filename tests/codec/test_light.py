@@ -12,8 +12,9 @@ import torch
 from ecdc.codec.bundled import BUNDLED, CONFIG, WEIGHTS
 from ecdc.codec.checkpoints import load, save
 from ecdc.codec.config import CodecConfig
+from ecdc.codec.diffusion.choose_decoder import with_decoder
 from ecdc.codec.errors import CheckpointError
-from ecdc.codec.light.codec import DECODER, ENCODER
+from ecdc.codec.light.codec import DECODER, ENCODER, FLOW
 from ecdc.codec.light.export import DECODER_FP16, export_model, structures, write_structures
 from ecdc.codec.light.load import load_light
 from ecdc.codec.model import Codec
@@ -130,6 +131,97 @@ def test_single_frames_are_encoded_in_numpy(codec, tmp_path, changes):
         codes = parts(stream.encode, wav, (320,), np.random.default_rng(0))
     assert light._steps is not None
     np.testing.assert_array_equal(codes, made.encode(wav).numpy())
+
+
+@pytest.fixture(scope="session")
+def diffusion():
+    """The bundled diffusion decoder on both runtimes, with two seconds of codes."""
+    light = load_light(NANO)
+    made = {"torch": with_decoder(load("nano-24k"), "mbd", 2, 5), "onnx": light.with_flow(2, 5)}
+    return made, light.encode(0.3 * sound(48_000), n_codebooks=8)
+
+
+def test_the_diffusion_decoder_gives_the_audio_of_torch(diffusion):
+    made, codes = diffusion
+    assert made["onnx"].reach == made["torch"].reach
+    audio = made["onnx"].decode(codes)
+    np.testing.assert_allclose(audio, made["torch"].decode(codes).numpy(), atol=10 * ROUNDING)
+    assert np.abs(audio - load_light(NANO).decode(codes)).max() > 100 * ROUNDING
+
+
+def test_the_diffusion_decoder_streams(diffusion):
+    light, codes = diffusion[0]["onnx"], diffusion[1]
+    whole = light.decode(codes)
+    with light.streaming() as stream:
+        audio = parts(stream.decode, codes, (0, 1, 2, 9), np.random.default_rng(0))
+    np.testing.assert_allclose(audio, whole, atol=10 * ROUNDING)
+    first, before = 120, light.reach[0]
+    with light.streaming(first_frame=first - before) as stream:
+        part = stream.decode(codes[..., first - before :], last=True)
+    np.testing.assert_allclose(part[..., before * 320 :], whole[..., first * 320 :], atol=10 * ROUNDING)
+
+
+def test_a_diffusion_decoder_that_is_not_there_or_wrong_is_one_line(light_folder, tmp_path):
+    folder = damaged(light_folder, tmp_path / "m", lambda d: None)
+    with pytest.raises(CheckpointError, match="no such graph"):
+        load_light(folder).with_flow()
+    (folder / FLOW).write_bytes((NANO / FLOW).read_bytes())
+    (folder / "mbd.safetensors").write_bytes((NANO / "mbd.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match="is for the token space"):
+        load_light(folder).with_flow()
+
+
+def stepped(batch, signals, starts, n_steps, hop=320):
+    """Feed signal i from step starts[i] on, and silence before; returns the codes and the audio of each from its start on."""
+    codes, audio = [[] for _ in signals], [[] for _ in signals]
+    for step in range(n_steps):
+        batch.reset([i for i, start in enumerate(starts) if start == step])
+        begins = [max(step - start, 0) * hop for start in starts]
+        blocks = [x[..., begin : begin + hop] for x, begin in zip(signals, begins, strict=True)]
+        found, is_valid = batch.encode(np.concatenate(blocks))
+        assert (found.shape[0], found.shape[2]) == (len(signals), 1)
+        wav = batch.decode(np.full_like(found, step % 50))
+        for i, start in enumerate(starts):
+            if step >= start:
+                codes[i] += [found[i]] if is_valid[i] else []
+                audio[i].append(wav[i])
+    return [np.concatenate(one, axis=-1) for one in codes], [np.concatenate(one, axis=-1) for one in audio]
+
+
+@pytest.mark.parametrize("window", [2, 4])
+def test_streams_of_a_batch_start_anew_without_disturbing_each_other(codec, tmp_path, window):
+    values = codec.config.to_dict()
+    values["architecture"] |= {"encoder_window": window, "lookahead": window % 4 // 2}
+    torch.manual_seed(1)
+    made = Codec(CodecConfig.from_dict(values))
+    made.quantizer.codebooks.normal_()
+    save(made.ready(), tmp_path / "m")
+    write_structures(tmp_path / "m")
+    light, n_steps = load_light(tmp_path / "m"), 12
+    signals, starts = [sound(320 * n_steps, seed=i) for i in range(3)], [0, 3, 4]
+    batch = light.batch(3)
+    codes, audio = stepped(batch, signals, starts, n_steps)
+    for i, start in enumerate(starts):
+        n_frames = n_steps - start - batch.encoder_delay
+        np.testing.assert_array_equal(codes[i], light.encode(signals[i])[0, :, :n_frames])
+        alone = np.tile(np.arange(start, n_steps) % 50, (1, 4, 1))
+        want = np.pad(light.decode(alone)[0], ((0, 0), (batch.decoder_delay, 0)))[:, : audio[i].shape[1]]
+        np.testing.assert_allclose(audio[i], want, atol=ROUNDING)
+
+
+def test_streams_join_and_leave_a_batch(small):
+    batch = small.batch(2)
+    wav = sound(320, batch=3)[:, :, :320]
+    batch.encode(wav[:2])
+    assert list(batch.join()) == [2]
+    batch.leave([0])
+    assert len(batch) == 2
+    _, is_valid = batch.encode(wav[1:])
+    assert is_valid.tolist() == [True, False]
+    batch.leave([0, 1])
+    assert batch.encode(wav[:0])[0].shape == (0, 4, 1) and batch.decode(np.zeros((0, 4, 1), int)).shape == (0, 1, 320)
+    with pytest.raises(ValueError, match="wav must be"):
+        batch.encode(wav)
 
 
 def test_long_signals_run_in_blocks(small, monkeypatch):

@@ -1,0 +1,18 @@
+"""The comparison of the runtimes."""
+
+from click.testing import CliRunner
+from ecdc.bench import light
+
+
+def test_codes_of_both_runtimes_are_compared():
+    result = CliRunner().invoke(light.main, ["--only", "codes", "--codes", "1000", "--threads", "1"])
+    assert result.exit_code == 0, result.output
+    (row,) = [line for line in result.output.splitlines() if line.startswith("| codes that differ")]
+    n_codes, n_different = row.split("of ")[1].strip("| ").split(", ")
+    assert int(n_codes) >= 1000 and n_different == "0"
+
+
+def test_a_table_has_a_row_per_runtime():
+    times = {"onnx": [0.001] * 5, "torch": [0.004] * 5}
+    table = light.markdown(list(light.rows_of("step", "encode", times, streams_per_core=3)))
+    assert "| encode | onnx | 1.00 | 0% | 25% | 3 streams per core |" in table and "| encode | torch | 4.00 |" in table
