@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ..config import CodecConfig, HybridConfig
 from .arguments import checked_codes
+from .numpy_encoder import NumpyEncoder
 from .quantizer import Quantizer
-from .states import Arrays, DecoderState, EncoderState, Steps, step_decoder, step_encoder
+from .states import Arrays, DecoderState, EncoderState, step_decoder, step_encoder
 
 Rows = Sequence[int] | NDArray[Any]  # numbers of streams, or bool [B]
 
@@ -19,16 +20,16 @@ Rows = Sequence[int] | NDArray[Any]  # numbers of streams, or bool [B]
 class StreamBatch:
     """Streams 0 ... B-1 of one codec, for a server: all of them encode, or decode, a frame in every step.
 
-    `open_encoder` and `open_decoder` return the sessions of the graphs.
+    `open_encoder` and `open_decoder` return the sessions of the graphs; `encoder` is used instead of the first, if it is given.
     """
 
     def __init__(
         self, config: CodecConfig, quantizer: Quantizer, open_encoder: Callable[[], Any], open_decoder: Callable[[], Any],
-        steps: Steps, n_streams: int = 0,
+        encoder: NumpyEncoder | None, n_streams: int = 0,
     ) -> None:  # fmt: skip
         assert isinstance(config.architecture, HybridConfig)
         self._config, self._hybrid, self._quantizer = config, config.architecture, quantizer
-        self._open_encoder, self._open_decoder, self._steps = open_encoder, open_decoder, steps
+        self._open_encoder, self._open_decoder, self._encoder = open_encoder, open_decoder, encoder
         hop = config.hop_length
         context = (self._hybrid.encoder_window - 1) * hop // 2
         self.encoder_delay = -(-context // hop)  # frames from a block to its codes
@@ -81,9 +82,10 @@ class StreamBatch:
         if not len(self):
             return np.zeros((0, k, 1), np.int64), np.zeros(0, bool)
         state["samples"] = np.concatenate([state["samples"][:, hop:], wav[:, 0].astype(np.float32)], axis=1)
-        windows = np.ascontiguousarray(state["samples"][:, None, : self._hybrid.encoder_window * hop])
+        window = self._hybrid.encoder_window * hop
         past = {name: array for name, array in state.items() if name.startswith("past.")}
-        latents, after = step_encoder(self._open_encoder, windows, past, self._steps(len(self)))
+        samples = state["samples"][:, None, :window]
+        latents, after = step_encoder(self._open_encoder, samples, past, self._encoder, hop, window)
         is_valid = state["age"] >= self.encoder_delay
         self._advance(0, after, ~is_valid)
         return self._quantizer.encode(latents, k), is_valid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import json
 import math
 import operator
@@ -14,22 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file
 
-from ..bundled import WEIGHTS, first_line
+from ..bundled import CONFIG, WEIGHTS, first_line
 from ..config import CodecConfig, HybridConfig
 from ..errors import CheckpointError
 from .arguments import checked_codes, checked_wav
+from .numpy_encoder import NumpyEncoder
 from .session import open_session, properties
 from .states import DecoderState, EncoderState, run_decoder, run_encoder
-from .steps import MOST_STEPS, StepEncoder
 
 if TYPE_CHECKING:
     from .batch import StreamBatch
     from .flow import LightFlow
 
 ENCODER, DECODER, FLOW = "encoder.onnx", "decoder.onnx", "mbd.onnx"
-LIVE_STEPS = 3  # calls with few frames, after which more are expected
+QUANTIZED_FRAMES = 400  # per call of the quantizer
 QUANTIZER = "quantizer.safetensors"  # of an exported model, whose graphs hold the other weights
 
 
@@ -41,8 +41,7 @@ class LightCodec:
         self.token_space = quantizer.token_space
         self.flow: LightFlow | None = None  # instead of the decoder alone
         self._sessions: dict[str, Any] = {}
-        self._steps: StepEncoder | None = None
-        self._n_steps = 0  # calls with few frames
+        self.prefers_graph = False  # encode with the graph even if the weights are here
 
     @property
     def sample_rate(self) -> int:
@@ -87,17 +86,21 @@ class LightCodec:
             self._sessions[name] = session
         return self._sessions[name]
 
-    def steps(self, n_rows: int) -> StepEncoder | None:
-        """Return the numpy encoder for few frames, `n_rows` of all batch items; None for many, and before a stream is live."""
-        if n_rows > MOST_STEPS or not (self.folder / WEIGHTS).is_file():
+    @functools.cached_property
+    def numpy_encoder(self) -> NumpyEncoder | None:
+        """The encoder in numpy; None if the model's weights are only in its graph, or the graph is preferred."""
+        if self.prefers_graph or not (self.folder / WEIGHTS).is_file():
             return None
-        self._n_steps += 1
-        if self._n_steps <= LIVE_STEPS:
-            return None
-        if self._steps is None:
-            assert isinstance(self.config.architecture, HybridConfig)
-            self._steps = StepEncoder(self.config.architecture, load_file(self.folder / WEIGHTS))
-        return self._steps
+        assert isinstance(self.config.architecture, HybridConfig)
+        path = self.folder / WEIGHTS
+        try:
+            with safe_open(path, "np") as file:
+                names = [name for name in file.keys() if name.startswith("encoder.")]  # noqa: SIM118
+                return NumpyEncoder(self.config.architecture, {name: file.get_tensor(name) for name in names})
+        except KeyError as error:
+            raise CheckpointError(f"{path}: lacks encoder.{error.args[0]}") from error
+        except (OSError, SafetensorError, ValueError, IndexError) as error:
+            raise CheckpointError(f"{path}: its encoder does not fit {CONFIG}: {first_line(error)}") from error
 
     def resolve(self, kbps: float | None, n_codebooks: int | None) -> int:
         """Return the number of codebooks for a bitrate or a count; all of them if neither is given. Raises ValueError."""
@@ -141,7 +144,7 @@ class LightCodec:
         from .batch import StreamBatch
 
         sessions = (lambda: self.session(ENCODER)), (lambda: self.session(DECODER))
-        return StreamBatch(self.config, self.quantizer, *sessions, self.steps, n_streams)
+        return StreamBatch(self.config, self.quantizer, *sessions, self.numpy_encoder, n_streams)
 
     @contextlib.contextmanager
     def streaming(self, batch_size: int = 1, first_frame: int = 0) -> Iterator[LightStream]:
@@ -195,11 +198,13 @@ class LightStream:
             self._encoder = None
         if not parts:
             return np.zeros((len(checked), k, 0), np.int64)
-        return np.concatenate([codec.quantizer.encode(part, k) for part in parts], axis=2)
+        latents = np.concatenate(parts, axis=1)
+        blocks = (latents[:, first : first + QUANTIZED_FRAMES] for first in range(0, latents.shape[1], QUANTIZED_FRAMES))
+        return np.concatenate([codec.quantizer.encode(block, k) for block in blocks], axis=2)
 
     def _latents(self, wav: NDArray[np.float32], last: bool) -> Iterator[NDArray[np.float64]]:
         """Run the encoder: audio [B, C, n] -> the quantizer's inputs [B, T, D]."""
-        return run_encoder(lambda: self.codec.session(ENCODER), wav, self._encoder, last, self.codec.steps)
+        return run_encoder(lambda: self.codec.session(ENCODER), wav, self._encoder, last, self.codec.numpy_encoder)
 
     def decode(self, codes: Any, last: bool = False) -> NDArray[np.float32]:
         """Decode the next codes [B, k, t]; returns the samples [B, C, n] that they complete.

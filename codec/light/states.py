@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import HybridConfig
-from .steps import StepEncoder
+from .numpy_encoder import MOST_ROWS, NumpyEncoder
 
 MOST_FRAMES = 100  # per run of a graph: what it computes then stays in the processor's cache
 
 Arrays = dict[str, NDArray[Any]]
-Steps = Callable[[int], StepEncoder | None]  # returns the encoder for so few frames of all batch items, or None
 Open = Callable[[], Any]  # returns the session, which is opened only when there is work for it
 
 
@@ -60,7 +59,7 @@ class DecoderState:
 
 
 def run_encoder(
-    open_: Open, wav: NDArray[np.float32], state: EncoderState, last: bool, steps: Steps = lambda n_rows: None
+    open_: Open, wav: NDArray[np.float32], state: EncoderState, last: bool, encoder: NumpyEncoder | None = None
 ) -> Iterator[NDArray[np.float64]]:
     """Yield the latents [B, T, D] of the frames that a block [B, 1, N] completes; with `last`, silence completes the last."""
     samples = np.concatenate([state.samples, wav[:, 0]], axis=1)
@@ -69,16 +68,11 @@ def run_encoder(
         context = (window - hop) // 2
         samples = np.pad(samples, ((0, 0), (0, -(samples.shape[1] - context) % hop + context)))
     n_frames = max(0, (samples.shape[1] - window) // hop + 1)
-    few = steps(len(samples) * n_frames) if n_frames else None
-    if few is not None:
-        windows = np.lib.stride_tricks.sliding_window_view(samples, window, axis=1)[:, ::hop]
-        latents, state.past = few(windows, state.past)
-        state.samples = samples[:, n_frames * hop :].copy()
-        yield latents
-        return
-    for first in range(0, n_frames, MOST_FRAMES):
-        stop = min(first + MOST_FRAMES, n_frames)
-        latents, state.past = step_encoder(open_, samples[:, None, first * hop : (stop - 1) * hop + window], state.past)
+    size = MOST_FRAMES if encoder is None else max(1, MOST_ROWS // len(samples))
+    for first in range(0, n_frames, size):
+        stop = min(first + size, n_frames)
+        part = samples[:, None, first * hop : (stop - 1) * hop + window]
+        latents, state.past = step_encoder(open_, part, state.past, encoder, hop, window)
         yield latents
     state.samples = samples[:, n_frames * hop :].copy()
 
@@ -100,11 +94,11 @@ def run_decoder(open_: Open, latents: NDArray[np.float32], state: DecoderState, 
 
 
 def step_encoder(
-    open_: Open, wav: NDArray[np.float32], past: Arrays, few: StepEncoder | None = None
+    open_: Open, wav: NDArray[np.float32], past: Arrays, encoder: NumpyEncoder | None, hop: int, window: int
 ) -> tuple[NDArray[np.float64], Arrays]:
-    """Run the graph on the samples [B, 1, n] of whole windows, or `few` on single windows; return (latents, past)."""
-    if few is not None:
-        return few(wav, past)
+    """Encode the samples [B, 1, n] of whole windows with `encoder`, or else with the graph; return (latents, past)."""
+    if encoder is not None:
+        return encoder(np.lib.stride_tricks.sliding_window_view(wav[:, 0], window, axis=1)[:, ::hop], past)
     feeds = {"wav": np.ascontiguousarray(wav), "samples": wav[:, 0, :0], **past}
     latents, *after = open_().run(["latents", *(f"{name}.out" for name in past)], feeds)
     return latents, dict(zip(past, after, strict=True))

@@ -21,6 +21,7 @@ from ecdc.codec.model import Codec
 from ecdc.codec.pipeline_parts import to_array
 from ecdc.codec.runtime import light_folder as found_folder
 from ecdc.codec.runtime import open_codec
+from safetensors.numpy import load_file, save_file
 
 NANO = BUNDLED / "nano-24k"
 CLIPS = Path(__file__).parents[2] / "bench" / "clips"
@@ -33,6 +34,13 @@ def sound(n_samples, batch=1, seed=0):
     time = np.arange(n_samples) / 24_000
     fading = 10 ** (-3 * time)  # from loud to almost silent
     return (fading * (0.3 * np.sin(2000 * time) + 0.1 * rng.standard_normal((batch, 1, n_samples)))).astype(np.float32)
+
+
+def by_graph(light):
+    """The same codec, which encodes with its graph."""
+    other = load_light(light.folder)
+    other.prefers_graph = True
+    return other
 
 
 def parts(stream_method, array, sizes, rng):
@@ -56,6 +64,7 @@ def test_codes_are_those_of_torch_and_audio_differs_by_rounding(codec, small, n_
     wav = sound(n_samples, batch=2)
     codes = codec.encode(wav).numpy()
     np.testing.assert_array_equal(small.encode(wav), codes)
+    np.testing.assert_array_equal(by_graph(small).encode(wav), codes)
     np.testing.assert_allclose(small.decode(codes), codec.decode(codes).numpy(), atol=ROUNDING)
 
 
@@ -77,6 +86,7 @@ def test_every_kind_of_hybrid_codec(codec, tmp_path, changes):
     light, wav = load_light(tmp_path / "m"), sound(5000)
     codes = made.encode(wav).numpy()
     np.testing.assert_array_equal(light.encode(wav), codes)
+    np.testing.assert_array_equal(by_graph(light).encode(wav), codes)
     np.testing.assert_allclose(light.decode(codes), made.decode(codes).numpy(), atol=ROUNDING)
 
 
@@ -86,6 +96,7 @@ def test_codes_of_real_audio_are_those_of_torch():
     assert light.token_space == torch_codec.token_space
     codes = torch_codec.encode(wav).numpy()
     np.testing.assert_array_equal(light.encode(wav), codes)
+    np.testing.assert_array_equal(by_graph(light).encode(wav), codes)
     np.testing.assert_allclose(light.decode(codes), torch_codec.decode(codes).numpy(), atol=ROUNDING)
 
 
@@ -118,7 +129,7 @@ def test_fewer_codebooks_are_a_prefix(either):
 
 
 @pytest.mark.parametrize("changes", [{}, {"encoder_window": 4, "fine_blocks": 0}], ids=["short windows", "long windows"])
-def test_single_frames_are_encoded_in_numpy(codec, tmp_path, changes):
+def test_single_frames_are_encoded_as_whole_signals(codec, tmp_path, changes):
     values = codec.config.to_dict()
     values["architecture"] |= changes
     torch.manual_seed(1)
@@ -129,7 +140,6 @@ def test_single_frames_are_encoded_in_numpy(codec, tmp_path, changes):
     light, wav = load_light(tmp_path / "m"), sound(20_000, batch=2)
     with light.streaming(batch_size=2) as stream:
         codes = parts(stream.encode, wav, (320,), np.random.default_rng(0))
-    assert light._steps is not None
     np.testing.assert_array_equal(codes, made.encode(wav).numpy())
 
 
@@ -228,8 +238,10 @@ def test_long_signals_run_in_blocks(small, monkeypatch):
     wav = sound(20_000)
     codes = small.encode(wav)
     audio = small.decode(codes)
-    monkeypatch.setattr("ecdc.codec.light.states.MOST_FRAMES", 7)
+    for name in ("MOST_FRAMES", "MOST_ROWS"):
+        monkeypatch.setattr(f"ecdc.codec.light.states.{name}", 7)
     np.testing.assert_array_equal(small.encode(wav), codes)
+    np.testing.assert_array_equal(by_graph(small).encode(wav), codes)
     np.testing.assert_allclose(small.decode(codes), audio, atol=ROUNDING)
 
 
@@ -299,8 +311,21 @@ def damaged(folder, target, change):
 def test_a_damaged_model_is_one_line(light_folder, tmp_path, change, message):
     folder = damaged(light_folder, tmp_path / "m", change)
     with pytest.raises(CheckpointError, match=message) as caught:
-        load_light(folder).encode(sound(1000))
+        by_graph(load_light(folder)).encode(sound(1000))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", ["missing", "misshapen"])
+def test_weights_that_are_no_encoder_are_one_line(light_folder, tmp_path, change):
+    folder = damaged(light_folder, tmp_path / "m", lambda d: None)
+    tensors = load_file(folder / WEIGHTS)
+    name = "encoder.stack.blocks.1.up.weight"
+    tensors[name] = tensors[name][:-1]
+    if change == "missing":
+        del tensors[name]
+    save_file(tensors, folder / WEIGHTS)
+    with pytest.raises(CheckpointError, match=name if change == "missing" else "does not fit"):
+        load_light(folder).encode(sound(1000))
 
 
 def test_a_graph_of_another_token_space_is_refused(codec, light_folder, tmp_path):
@@ -310,7 +335,7 @@ def test_a_graph_of_another_token_space_is_refused(codec, light_folder, tmp_path
     other.quantizer.codebooks += 1
     save(other, folder)
     with pytest.raises(CheckpointError, match="is for the token space"):
-        load_light(folder).encode(sound(1000))
+        by_graph(load_light(folder)).encode(sound(1000))
 
 
 def test_the_runtime_is_chosen(light_folder, tmp_path, codec):
@@ -340,5 +365,6 @@ def test_a_million_codes_are_those_of_torch():
                 scaled = np.ascontiguousarray(scale * signal, np.float32)
                 codes = torch_codec.encode(scaled).numpy()
                 np.testing.assert_array_equal(light.encode(scaled), codes)
+                np.testing.assert_array_equal(by_graph(light).encode(scaled), codes)
                 n_codes += codes.size
     assert n_codes > 10**6
