@@ -96,7 +96,8 @@ class LightCodec:
         try:
             with safe_open(path, "np") as file:
                 names = [name for name in file.keys() if name.startswith("encoder.")]  # noqa: SIM118
-                return NumpyEncoder(self.config.architecture, {name: file.get_tensor(name) for name in names})
+                tensors = {name: file.get_tensor(name) for name in names}
+            return NumpyEncoder(self.config.architecture, self.config.dimension, tensors)
         except KeyError as error:
             raise CheckpointError(f"{path}: lacks encoder.{error.args[0]}") from error
         except (OSError, SafetensorError, ValueError, IndexError) as error:

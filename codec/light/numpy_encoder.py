@@ -39,9 +39,12 @@ class _Block:
 class NumpyEncoder:
     """Windows of samples [B, T, window] and the past of every block -> latents [B, T, D] and the new past."""
 
-    def __init__(self, config: HybridConfig, tensors: dict[str, NDArray[Any]]) -> None:
-        """`tensors` are the encoder's weights by name."""
+    def __init__(self, config: HybridConfig, dimension: int, tensors: dict[str, NDArray[Any]]) -> None:
+        """`tensors` are the encoder's weights by name. Raises KeyError if one is missing, ValueError for a wrong shape."""
         own = {name.removeprefix("encoder."): tensor.astype(np.float64) for name, tensor in tensors.items()}
+        for name, shape in _shapes(config, dimension).items():
+            if own[name].shape != shape:
+                raise ValueError(f"encoder.{name} must be {list(shape)}, got {list(own[name].shape)}")
         self._config, self._hop, self._window = config, config.hop_length, config.encoder_window * config.hop_length
         self._context = (self._window - self._hop) // 2
         names = ["real", "imaginary", "level", *(["fine_level"] if config.fine_blocks else [])]
@@ -114,6 +117,25 @@ class NumpyEncoder:
         series = h + h * ((product * product - h * h) * (1 / 6) - 0.5 * product)
         gelu: Array = x * (self._tables[0].take(index) + self._tables[1].take(index) * series)
         return gelu
+
+
+def _shapes(config: HybridConfig, dimension: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the encoder's weights."""
+    width, inner = config.encoder_width, config.expand * config.encoder_width
+    n_bins = config.encoder_window * config.hop_length // 2 + 1
+    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": (width, n_bins) for name in ("real", "imaginary", "level")}
+    shapes |= {"level.bias": (width,), "out.weight": (dimension, width), "out.bias": (dimension,)}
+    shapes["skip.weight"] = dimension, config.low_bins
+    if config.fine_blocks:
+        shapes["fine_level.weight"] = width, config.hop_length + config.fine_blocks
+    for i in range(config.encoder_depth):
+        block: dict[str, tuple[int, ...]] = {
+            "depthwise.weight": (width, 1, config.kernel_size), "up.weight": (inner, width), "up.bias": (inner,),
+            "down.weight": (width, inner),
+        }  # fmt: skip
+        block |= {name: (width,) for name in ("depthwise.bias", "norm.weight", "norm.bias", "down.bias", "scale")}
+        shapes |= {f"stack.blocks.{i}.{name}": shape for name, shape in block.items()}
+    return shapes
 
 
 def _block(own: dict[str, Array], prefix: str) -> _Block:
