@@ -133,7 +133,7 @@ def _shapes(config: HybridConfig, dimension: int) -> dict[str, tuple[int, ...]]:
             "depthwise.weight": (width, 1, config.kernel_size), "up.weight": (inner, width), "up.bias": (inner,),
             "down.weight": (width, inner),
         }  # fmt: skip
-        block |= {name: (width,) for name in ("depthwise.bias", "norm.weight", "norm.bias", "down.bias", "scale")}
+        block |= dict.fromkeys(("depthwise.bias", "norm.weight", "norm.bias", "down.bias", "scale"), (width,))
         shapes |= {f"stack.blocks.{i}.{name}": shape for name, shape in block.items()}
     return shapes
 
