@@ -198,7 +198,7 @@ def process(
         raise SystemExit(EXIT_FAILED)
 
 
-def each(names: Iterable[str], work: Callable[[str], None]) -> None:
+def for_each(names: Iterable[str], work: Callable[[str], None]) -> None:
     """Run `work` on every name. A failure is reported and the others still run; then exits with 1."""
     failed = False
     for name in names:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .common import each
+from .common import for_each
 from .terminal_text import dumps, echo, printable
 
 
@@ -24,7 +24,7 @@ def info_command(inputs: tuple[str, ...], as_json: bool) -> None:
         row = {"file": name, **open_summary(name)}
         echo(dumps(row) if as_json else _page(row))
 
-    each(inputs, describe)
+    for_each(inputs, describe)
 
 
 def _page(row: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .common import each
+from .common import for_each
 from .terminal_text import echo, printable
 
 
@@ -18,7 +18,7 @@ def verify_command(inputs: tuple[str, ...]) -> None:
     prior is missing, a line says that the codes were checked only by their CRCs. Files of the
     original EnCodec (version 0) have no checksums, so only their structure is checked.
     """
-    each(inputs, _verify)
+    for_each(inputs, _verify)
 
 
 def _verify(name: str) -> None:

@@ -151,7 +151,7 @@ def test_frozen_tokens_stay_and_the_decoder_learns(recipe, packed, tmp_path):
     assert trained.codec.token_space == first.codec.token_space
     for name in before:
         assert torch.equal(before[name], after[name]) == (not name.startswith("decoder.")), name
-    with pytest.raises(ValueError, match="tokens are frozen: name the model"):
+    with pytest.raises(ValueError, match="tokens stay as they are; name that model"):
         train(second, packed, tmp_path / "third")
     with pytest.raises(ValueError, match="checkpoint of another adversary"):
         train(dataclasses.replace(second, adversary=None), packed, tmp_path / "second", init=first.codec)
