@@ -32,24 +32,24 @@ def export_group() -> None:
 def onnx_command(model: str, output: Path | None, graphs_only: bool, force: bool) -> None:
     """Write encoder and decoder of MODEL as ONNX graphs, for onnxruntime in any language and in browsers.
 
-    MODEL is a bundled model or a folder of ours (nano-24k's kind). The state of a stream goes into and out of the graphs, and
-    batch and frames are dynamic. DIR receives encoder.onnx (its tokens are exactly those of `ecdc encode`), decoder.onnx,
-    decoder_fp16.onnx (half the size), mbd.onnx (a step of the diffusion decoder, if the model has one), the codebooks
-    (quantizer.safetensors) and config.json; `ecdc decode --model DIR` reads it too. Needs the extra ecdc[export].
+    MODEL is a bundled model, a folder of ours, or an EnCodec checkpoint as `--model` takes it. The state of a stream goes into
+    and out of the graphs, and batch and frames are dynamic. DIR receives encoder.onnx, decoder.onnx, decoder_fp16.onnx (half
+    the size), the codebooks (quantizer.safetensors) and config.json; mbd.onnx (a step of the diffusion decoder) if the model has
+    one, and levels.onnx and end.onnx if it is a split codec. `ecdc encode` and `ecdc decode --model DIR` read it. Needs the
+    extra ecdc[export].
     """
     if (output is None) != graphs_only:
         raise click.UsageError("name a folder with --output, or give --graphs-only")
     with guard():
-        from ..codec.bundled import BUNDLED, bundled_names
         from ..codec.light.codec import DECODER, ENCODER
-        from ..codec.light.export import export_model, write_structures
+        from ..codec.light.export import export_model, folder_of, write_structures
 
-        folder = BUNDLED / model if model in bundled_names() else Path(model)
-        if not folder.is_dir():
-            raise NamedError(model, "is no bundled model, and no folder with config.json and model.safetensors")
-        target = output or folder
+        if output is None and not Path(model).is_dir():
+            raise NamedError(model, "is no folder of a model, beside whose weights graphs can be written; use --output")
+        target = output or Path(model)
         for name in (ENCODER, DECODER):
             if (target / name).exists() and not force:
                 raise NamedError(str(target / name), "exists already; use --force to overwrite it")
-        for path in export_model(folder, output) if output else write_structures(folder):
-            echo(printable(f"{path}: {path.stat().st_size} bytes"), err=True)
+        with folder_of(model) as folder:
+            for path in export_model(folder, output) if output else write_structures(target):
+                echo(printable(f"{path}: {path.stat().st_size} bytes"), err=True)

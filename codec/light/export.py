@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from ...format.files import atomic_path
-from ..bundled import CONFIG, WEIGHTS, first_line, read_config
+from ..bundled import BUNDLED, CONFIG, WEIGHTS, bundled_names, first_line, read_config, read_json
 from ..config import CodecConfig, HybridConfig, SplitConfig
 from ..diffusion.flow_config import FlowConfig
 from ..errors import CheckpointError
+from ..runtime import torch_for
 from .codec import DECODER, ENCODER, FLOW, QUANTIZER
 from .flow_graphs import flow_graph
 from .graph import Graph, Place
 from .hybrid_graphs import decoder_graph, encoder_graph
 from .load import load_light
+from .seanet_sizes import decoder_layers, encoder_layers, least_frames, streams
 from .split_codec import ENDING, LEVELS
 from .split_sizes import dropped_samples
 
@@ -55,7 +59,12 @@ def delays(config: CodecConfig) -> dict[str, int]:
         context, dropped, lookahead = (kind.encoder_window - 1) * hop // 2, hop // 2, kind.lookahead
         delay = lookahead * hop + dropped
     else:
-        return {}
+        sizes = kind, config.channels, config.dimension
+        encoder, decoder = encoder_layers(*sizes), decoder_layers(*sizes)
+        return {  # frames of the first block of a stream
+            "encoder_first": least_frames(encoder, kind, hop) if streams(kind) else 0,
+            "decoder_first": least_frames(decoder, kind, 1) if streams(kind) else 0,
+        }
     return {
         "encoder_context": context,  # zeros before the signal in the first `samples`, and after its end
         "encoder_delay": context,  # samples after the end of a frame that its codes need
@@ -83,7 +92,9 @@ def graphs(config: CodecConfig, weight: Callable[[Graph, str], str]) -> dict[str
     if isinstance(kind, HybridConfig):
         parts = kind, config.dimension, weight
         return {ENCODER: encoder_graph(*parts), DECODER: decoder_graph(*parts)}
-    raise CheckpointError(f"{config.name}: graphs can be written of hybrid codecs, this one is {kind.kind}")
+    from . import seanet_graphs as seanet
+
+    return {ENCODER: seanet.encoder_graph(config, weight), DECODER: seanet.decoder_graph(config, weight)}
 
 
 def structures(folder: Path) -> dict[str, bytes]:
@@ -118,6 +129,24 @@ def flow_facts(folder: Path) -> dict[str, str]:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: {first_line(error)}") from error
     return {"flow": found["flow"], "token_space": found.get("token_space", "")} if "flow" in found else {}
+
+
+@contextlib.contextmanager
+def folder_of(name_or_path: str) -> Iterator[Path]:
+    """Give the folder of a bundled model or of one of ours; any other model is loaded with torch, and saved for the time being.
+
+    Raises CheckpointError if there is no such model, and MissingTorch if it needs torch.
+    """
+    path = BUNDLED / name_or_path if name_or_path in bundled_names() else Path(name_or_path)
+    if path.is_dir() and (path / WEIGHTS).is_file() and "architecture" in read_json(path / CONFIG):
+        yield path
+        return
+    with torch_for(f"the model {name_or_path}"):
+        from ..checkpoints import load, save
+    codec = load(name_or_path)
+    with tempfile.TemporaryDirectory() as folder:
+        save(codec, folder)
+        yield Path(folder)
 
 
 def places(path: Path) -> dict[str, tuple[str, tuple[int, ...], Place]]:

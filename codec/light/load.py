@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..bundled import WEIGHTS, read_config
-from ..config import HybridConfig, SplitConfig
-from ..errors import CheckpointError
+from ..config import SeanetConfig, SplitConfig
 from .codec import DECODER, ENCODER, QUANTIZER, LightCodec, read_tensors
 from .quantizer import Quantizer
+from .seanet_codec import SeanetLightCodec
 from .split_codec import SplitLightCodec, load_split_quantizer
 
 
@@ -24,10 +24,9 @@ def load_light(folder: Path) -> LightCodec:
     path = folder / (QUANTIZER if (folder / QUANTIZER).is_file() else WEIGHTS)
     if isinstance(config.architecture, SplitConfig):
         return SplitLightCodec(config, folder, load_split_quantizer(config, path))
-    if not isinstance(config.architecture, HybridConfig):
-        raise CheckpointError(f"{folder}: onnxruntime runs hybrid codecs, this one is {config.architecture.kind}")
     names = ["quantizer.codebooks", *(["quantizer.scales"] if config.scaled_residuals else [])]
     shapes = (config.n_codebooks, config.codebook_size, config.dimension), (config.codebook_size,)
     arrays = read_tensors(path, dict(zip(names, shapes, strict=False)))
     quantizer = Quantizer(arrays[0], arrays[1] if len(arrays) > 1 else None)
-    return LightCodec(config, folder, quantizer)
+    is_seanet = isinstance(config.architecture, SeanetConfig)
+    return (SeanetLightCodec if is_seanet else LightCodec)(config, folder, quantizer)

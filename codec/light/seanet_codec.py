@@ -1,0 +1,182 @@
+"""EnCodec without torch: graphs of its encoder and decoder, whole segments for the model at 48 kHz."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import SeanetConfig
+from .arguments import checked_wav
+from .codec import DECODER, ENCODER, LightCodec, LightStream
+from .seanet_sizes import SeanetLayer, decoder_layers, encoder_layers, least_frames, streams
+from .segments import LightSegment, cut, loudness, overlap_add
+from .states import Arrays
+
+MOST_FRAMES = 25  # per run of a graph: what it computes then stays in the processor's cache
+
+
+@dataclass
+class SeanetState:
+    """What a streaming encoder or decoder keeps between two calls."""
+
+    pending: NDArray[np.float32]  # [B, ..., n, ...]: rows that were not yet given to the graph
+    axis: int  # of the rows in `pending`
+    rows_per_frame: int
+    least: int  # frames of the first block
+    past: Arrays | None  # inputs of the graph; None for graphs that take whole signals
+    causal: bool
+    started: bool = False
+
+
+class SeanetLightCodec(LightCodec):
+    """An EnCodec model. See LightCodec; models that work in segments have the methods of the torch codec for them."""
+
+    def encode(self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None) -> NDArray[np.int64]:
+        """See LightCodec. Raises ValueError for a codec that works in scaled segments (use `encode_segments`)."""
+        self._refuse_segments("use encode_segments and decode_segments")
+        return self._encode(wav, kbps, n_codebooks)
+
+    def decode(self, codes: Any, n_samples: int | None = None) -> NDArray[np.float32]:
+        """See LightCodec."""
+        if n_samples is not None and n_samples < 0:
+            raise ValueError(f"n_samples must be 0 or more, got {n_samples}")
+        stream = self.open_stream(len(codes) if np.ndim(codes) == 3 else 1, 0)
+        return stream.decode(codes, last=True)[..., :n_samples]
+
+    def encode_segments(self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None) -> list[LightSegment]:
+        """Encode audio [B, C, N] to segments; a codec without segments gives one. Raises ValueError as `encode` does."""
+        return list(self.encode_segment_blocks([wav], kbps, n_codebooks))
+
+    def decode_segments(self, segments: Iterable[LightSegment], n_samples: int | None = None) -> NDArray[np.float32]:
+        """Decode segments to audio [B, C, N], cut to `n_samples` if given. Raises ValueError if there are no segments."""
+        segments = list(segments)
+        if not segments:
+            raise ValueError("segments must be one or more, got none")
+        return np.concatenate(list(self.decode_segment_blocks(segments)), axis=-1)[..., :n_samples]
+
+    def encode_segment_blocks(
+        self, blocks: Iterable[Any], kbps: float | None = None, n_codebooks: int | None = None
+    ) -> Iterator[LightSegment]:
+        """Like `encode_segments`, for blocks [B, C, n] of any length. Holds one segment at a time."""
+        k, config = self.resolve(kbps, n_codebooks), self.config
+        checked = (checked_wav(block, config.channels) for block in blocks)
+        if config.segment_length and config.segment_stride:
+            wavs = cut(checked, config.segment_length, config.segment_stride)
+        else:
+            wavs = iter([np.concatenate(list(checked), axis=-1)])
+        for wav in wavs:
+            scale = loudness(wav) if config.normalize else None
+            yield LightSegment(self._encode(wav if scale is None else wav / scale[..., None], None, k), scale)
+
+    def decode_segment_blocks(self, segments: Iterable[LightSegment]) -> Iterator[NDArray[np.float32]]:
+        """Like `decode_segments`, in blocks [B, C, n]. Holds one segment at a time; the last block may be too long."""
+        wavs = (self._decode_segment(s) for s in segments)
+        return overlap_add(wavs, self.config.segment_stride) if self.config.segment_stride else wavs
+
+    @contextlib.contextmanager
+    def streaming(self, batch_size: int = 1, first_frame: int = 0) -> Iterator[LightStream]:
+        """See LightCodec. Raises ValueError for codecs that work in scaled segments, or normalize over time."""
+        self._refuse_segments("their segments are independent: encode them one by one")
+        if not streams(self._seanet):
+            raise ValueError("time_group_norm needs the whole signal: this model cannot stream")
+        with super().streaming(batch_size, first_frame) as stream:
+            yield stream
+
+    def open_stream(self, batch_size: int, first_frame: int) -> LightStream:
+        """Return a stream before its first block."""
+        config, seanet = self.config, self._seanet
+        sizes = seanet, config.channels, config.dimension
+        wav = np.zeros((batch_size, config.channels, 0), np.float32)
+        latents = np.zeros((batch_size, 0, config.dimension), np.float32)
+        encoder = self._first_state(ENCODER, wav, 2, (encoder_layers(*sizes), config.hop_length))
+        return SeanetStream(self, encoder, self._first_state(DECODER, latents, 1, (decoder_layers(*sizes), 1)))
+
+    @property
+    def _seanet(self) -> SeanetConfig:
+        assert isinstance(self.config.architecture, SeanetConfig)
+        return self.config.architecture
+
+    def _first_state(self, name: str, none: NDArray[np.float32], axis: int, rows: tuple[list[SeanetLayer], int]) -> SeanetState:
+        layers, rows_per_frame = rows
+        if not streams(self._seanet):
+            return SeanetState(none, axis, rows_per_frame, 1, None, False)
+        least = least_frames(layers, self._seanet, rows_per_frame)
+        return SeanetState(none, axis, rows_per_frame, least, {}, self._seanet.causal)
+
+    def _encode(self, wav: Any, kbps: float | None, n_codebooks: int | None) -> NDArray[np.int64]:
+        stream = self.open_stream(len(wav) if np.ndim(wav) == 3 else 1, 0)
+        return stream.encode(wav, kbps, n_codebooks, last=True)
+
+    def _decode_segment(self, segment: LightSegment) -> NDArray[np.float32]:
+        wav = self.decode(segment.codes)
+        if segment.codes.shape[1] == 0:
+            return np.zeros_like(wav)  # a lost segment has no codes
+        return wav if segment.scale is None else wav * segment.scale[..., None]
+
+    def _refuse_segments(self, advice: str) -> None:
+        if self.config.segment_length or self.config.normalize:
+            raise ValueError(f"{self.config.name} codes scaled segments: {advice}")
+
+
+class SeanetStream(LightStream):
+    """One stream through an EnCodec model. See LightStream."""
+
+    def _latents(self, wav: NDArray[np.float32], last: bool) -> Iterator[NDArray[np.float64]]:
+        for latents in run(self.codec, ENCODER, wav, self._encoder, last):
+            yield latents.astype(np.float64)
+
+    def _audio(self, latents: NDArray[np.float32], last: bool) -> Iterator[NDArray[np.float32]]:
+        return run(self.codec, DECODER, latents, self._decoder, last)
+
+
+def run(
+    codec: LightCodec, name: str, rows: NDArray[np.float32], state: SeanetState, last: bool
+) -> Iterator[NDArray[np.float32]]:
+    """Yield what a graph makes of the next rows. With `last`, the signal ends with them."""
+    state.pending = np.concatenate([state.pending, rows], axis=state.axis)
+    while True:
+        n_rows = state.pending.shape[state.axis]
+        n_frames = n_rows // state.rows_per_frame
+        if state.past is None or (last and n_frames <= MOST_FRAMES):
+            break
+        wanted = 1 if state.started else state.least
+        if n_frames < wanted:
+            break
+        # The last rows of a signal that has not started yet must be enough to start it, or stay with the others.
+        yield _run_graph(codec, name, state, min(n_frames, max(MOST_FRAMES, wanted)) * state.rows_per_frame, False)
+    if last and (n_rows or (state.started and not state.causal)):
+        yield _run_graph(codec, name, state, n_rows, True)
+
+
+def _run_graph(codec: LightCodec, name: str, state: SeanetState, n_rows: int, last: bool) -> NDArray[np.float32]:
+    """Give the next rows to the graph, and keep its state."""
+    session = codec.session(name)
+    taken, state.pending = np.split(state.pending, [n_rows], axis=state.axis)
+    state.pending = state.pending.copy()
+    feeds: Arrays = {"wav" if name == ENCODER else "latents": np.ascontiguousarray(taken)}
+    output = "latents" if name == ENCODER else "wav"
+    if state.past is None:
+        return session.run([output], feeds)[0]  # type: ignore[no-any-return]
+    if not state.started:
+        state.past = _first_past(session, len(taken))
+    feeds |= {"first": np.array([not state.started], np.int64), "last": np.array([last], np.int64), **state.past}
+    state.started = True
+    found, *after = session.run([output, *(f"{name}.out" for name in state.past)], feeds)
+    state.past = dict(zip(state.past, after, strict=True))
+    return found  # type: ignore[no-any-return]
+
+
+def _first_past(session: Any, batch_size: int) -> Arrays:
+    """Return the state before a signal: no rows, and zeros in the recurrent layers."""
+    past: Arrays = {}
+    for value in session.get_inputs():
+        if value.name not in ("wav", "latents", "first", "last"):
+            is_recurrent = value.shape[0] == 1  # [1, B, C]; all others are [B, C, n]
+            shape = (1, batch_size, value.shape[2]) if is_recurrent else (batch_size, value.shape[1], 0)
+            past[value.name] = np.zeros(shape, np.float32)
+    return past
