@@ -157,7 +157,7 @@ def _write_codes(
         segmented: Any = codec
         wavs = (layout.split(block, codec.config.channels) for block in audio)
         for segment in segmented.encode_segment_blocks(wavs, n_codebooks=codebooks[0]):
-            writer.append_segment(to_array(segment.codes[0]), None if segment.scale is None else float(segment.scale))
+            writer.append_segment(to_array(segment.codes[0]), None if segment.scale is None else float(segment.scale[0, 0]))
         return
     for codes in encode_blocks(codec, audio, layout, codebooks, pace):
         writer.append(codes, codebooks)
