@@ -20,6 +20,7 @@ def open_session(path: Path) -> Any:
     options.intra_op_num_threads = threads()
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # faults are raised as exceptions
+    onnxruntime.set_default_logger_severity(4)
     # Threads that wait sleep: spinning threads take the processor from the one that they wait for.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
