@@ -44,6 +44,12 @@ def test_files_of_the_bundled_model_work(bare, ecdc, tone, tmp_path):
         assert done.returncode == 0, done.stderr
 
 
+def test_the_demo_is_imported_without_the_extras_of_the_bench():
+    script = SCRIPT.replace('"onnx")', '"onnx", "scipy")').rsplit("from ecdc", 1)[0] + "import ecdc.bench.demo"
+    assert "scipy" in script
+    subprocess.run([sys.executable, "-c", script], check=True, env=os.environ)
+
+
 @pytest.mark.parametrize(
     ("command", "extra"),
     [
