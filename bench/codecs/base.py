@@ -12,7 +12,6 @@ from typing import Protocol
 import numpy as np
 import soundfile
 import soxr
-from scipy.signal import correlate
 
 from ...format.errors import EcdcError
 
@@ -83,6 +82,8 @@ def aligned(audio: np.ndarray, reference: np.ndarray, sample_rate: int) -> np.nd
     reach = min(round(MAX_SHIFT_SECONDS * sample_rate), len(reference) - 1, len(audio) - 1)
     if reach < 1:
         return fit_length(audio, len(reference))
+    from scipy.signal import correlate  # imported here: `make demo` does without
+
     scores = correlate(audio, reference, method="fft")
     zero = len(reference) - 1
     lag = int(np.argmax(scores[zero - reach : zero + reach + 1])) - reach
