@@ -34,9 +34,9 @@ def onnx_command(model: str, output: Path | None, graphs_only: bool, force: bool
 
     MODEL is a bundled model, a folder of ours, or an EnCodec checkpoint as `--model` takes it. The state of a stream goes into
     and out of the graphs, and batch and frames are dynamic. DIR receives encoder.onnx, decoder.onnx, decoder_fp16.onnx (half
-    the size), the codebooks (quantizer.safetensors) and config.json; mbd.onnx (a step of the diffusion decoder) if the model has
-    one, and levels.onnx and end.onnx if it is a split codec. `ecdc encode` and `ecdc decode --model DIR` read it. Needs the
-    extra ecdc[export].
+    the size), the codebooks (quantizer.safetensors) and config.json. It receives mbd.onnx (a step of the diffusion decoder) if
+    the model has one, and levels.onnx and end.onnx for a split codec. `ecdc encode` and `ecdc decode --model DIR` read it.
+    Needs the extra ecdc[export].
     """
     if (output is None) != graphs_only:
         raise click.UsageError("name a folder with --output, or give --graphs-only")

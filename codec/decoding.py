@@ -30,7 +30,7 @@ from .live import Coded, coded_blocks, first_frames, warm_up
 from .pipeline_parts import BLOCK_FRAMES, Result, to_array
 from .prepare import Progress
 from .protocols import Model
-from .runtime import shared, shared_bundled, torch_for, with_decoder
+from .runtime import shared, shared_bundled, with_decoder
 from .silence import Silencer
 from .span import Span, clip_samples, frames_of_span
 
