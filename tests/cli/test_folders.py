@@ -145,17 +145,17 @@ def test_folder_to_folder_and_back(ecdc, album, tmp_path):
 @pytest.mark.parametrize("decoder", ["conv", "mbd"])
 def test_decoders_are_loaded_once_and_share_nothing_between_files(ecdc, album, tmp_path, monkeypatch, decoder):
     from ecdc.codec import checkpoints, runtime
-    from ecdc.codec.diffusion import choose_decoder
+    from ecdc.codec.light.codec import LightCodec
 
     loaded = []
-    for module, name in ((checkpoints, "load"), (runtime, "load_light"), (choose_decoder, "load_flow")):
+    for module, name in ((checkpoints, "load"), (runtime, "load_light"), (LightCodec, "with_flow")):
         real = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args, real=real, name=name: [loaded.append(name), real(*args)][1])
     ecdc("encode", album, "--output-dir", tmp_path / "out", check=True)
     loaded.clear()
     more = ["--decoder", decoder, *(["--steps", 1] if decoder == "mbd" else [])]
     ecdc("decode", tmp_path / "out", "--output-dir", tmp_path / "back", *more, check=True)
-    assert sorted(loaded) == (["load", "load_flow"] if decoder == "mbd" else ["load_light"])
+    assert sorted(loaded) == (["load_light", "with_flow"] if decoder == "mbd" else ["load_light"])
     for name in CODED:
         ecdc("decode", tmp_path / "out" / name, "-o", tmp_path / "alone" / name.replace(".ecdc", ".wav"), *more, check=True)
     assert tree(tmp_path / "alone") == tree(tmp_path / "back")
