@@ -14,6 +14,7 @@ Only the part below 12 kHz is compared, at 24 kHz.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -95,7 +96,8 @@ def main(
     target: Path | None,
 ) -> None:  # fmt: skip
     """Print what a split codec would score if one part of it were exact."""
-    codec = load(model)
+    codec = copy.deepcopy(load(model))
+    codec.encoder.float()  # as in training
     clips = clips_of(folder, codec.sample_rate, seconds, per_group)
     rows = [row for clip in clips for row in rows_of(clip, codec, rates, keys)]
     click.echo(markdown(rows))
