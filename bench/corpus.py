@@ -13,6 +13,7 @@ import numpy as np
 import soundfile
 
 from ..codec.audio import resample_all
+from ..format.errors import ArgumentError
 
 CLIPS = Path(__file__).parent / "clips"
 KINDS = ("speech", "music", "sounds")
@@ -85,7 +86,7 @@ def bundled(sample_rate: int) -> Iterator[Clip]:
     for row in catalogue():
         path = CLIPS / row["file"]
         if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
-            raise ValueError(f"{path}: its SHA-256 is not that of clips.toml")
+            raise ArgumentError(f"{path}: its SHA-256 is not that of clips.toml")
         yield read_clip(path, path.stem, row["kind"], sample_rate, None, row["licence"])
 
 
@@ -101,7 +102,7 @@ def folder(root: Path, sample_rate: int, max_seconds: float | None) -> Iterator[
     """
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
-        raise ValueError(f"{root}: no audio in this folder")
+        raise ArgumentError(f"{root}: no audio in this folder")
     for path in paths:
         inside = path.relative_to(root)
         kind = next((part for part in reversed(inside.parts[:-1]) if part in KINDS), "audio")
@@ -117,7 +118,7 @@ def packed(root: Path, sample_rate: int, max_seconds: float, per_group: int = 4)
     from ..train.data.packed_audio import validation_clips
 
     if sample_rate != sample_rate_of(root):
-        raise ValueError(f"{root}: packed at {sample_rate_of(root)} Hz, so references cannot be at {sample_rate} Hz")
+        raise ArgumentError(f"{root}: packed at {sample_rate_of(root)} Hz, so references cannot be at {sample_rate} Hz")
     for group, rows in validation_clips(root, max_seconds, per_group).items():
         kind = next((kind for kind in KINDS if group.startswith(kind)), "audio")
         for i, row in enumerate(rows):

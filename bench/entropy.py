@@ -25,6 +25,7 @@ from ..format.bitpack import pack_codes
 from ..format.entropy.installed_priors import find_prior
 from ..format.entropy.prior import Prior
 from ..format.entropy.rangecoder import PRECISION
+from ..format.errors import ArgumentError
 from .corpus import Clip, bundled, packed
 from .processor_name import processor_name
 
@@ -151,7 +152,7 @@ def run(folder: Path | None, seconds: float, lm: Path | None, timed: bool) -> di
     codec = load(MODEL)
     prior = find_prior(codec.token_space)
     if prior is None:
-        raise ValueError(f"{MODEL} has no entropy prior here")
+        raise ArgumentError(f"{MODEL} has no entropy prior here")
     clips = list(packed(folder, codec.sample_rate, seconds) if folder else bundled(codec.sample_rate))
     groups = codes_of(clips)
     model = None

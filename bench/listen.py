@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..format.errors import ArgumentError
 from .listen_file import AbxTrial, MushraTrial, Session, read_session
 from .page.check import REFERENCE
 
@@ -70,12 +71,12 @@ def aggregate(paths: Iterable[str | Path], page: str | None = None) -> Results:
         session = read_session(path)
         page = page or session.page
         if session.page != page:
-            raise ValueError(f"{path}: page: heard on page {session.page[:12]}, not {page[:12]}; give files of one page")
+            raise ArgumentError(f"{path}: page: heard on page {session.page[:12]}, not {page[:12]}; give files of one page")
         name, _ = found.setdefault((session.kind, session.listener, session.started), (str(path), session))
         if name != str(path):
-            raise ValueError(f"{path}: is the same session as {name}")
+            raise ArgumentError(f"{path}: is the same session as {name}")
     if page is None or not found:
-        raise ValueError("no result file was given")
+        raise ArgumentError("no result file was given")
     by_listener = {kind: listeners([s for _, s in found.values() if s.kind == kind]) for kind in ("mushra", "abx")}
     kept = {who: trials for who, trials in by_listener["mushra"].items() if is_reliable(trials)}
     return Results(

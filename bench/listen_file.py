@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..format.errors import ArgumentError
 from .page.check import MAX_NAME, REFERENCE
 
 MAX_BYTES = 4 * 2**20
@@ -57,21 +58,21 @@ class Session:
 def read_session(path: str | Path) -> Session:
     """Read a result file; raises ValueError with the file and the faulty field, OSError if it cannot be opened."""
     if not Path(path).is_file() and Path(path).exists():
-        raise ValueError(f"{path}: is no file")
+        raise ArgumentError(f"{path}: is no file")
     with open(path, "rb") as stream:
         data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise ValueError(f"{path}: larger than {MAX_BYTES // 2**20} MB, which no result file is")
+        raise ArgumentError(f"{path}: larger than {MAX_BYTES // 2**20} MB, which no result file is")
     try:
         return parse_session(json.loads(data, object_pairs_hook=_object, parse_constant=_constant))
     except RecursionError:
-        raise ValueError(f"{path}: nested too deeply") from None
+        raise ArgumentError(f"{path}: nested too deeply") from None
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: is not UTF-8 text") from None
+        raise ArgumentError(f"{path}: is not UTF-8 text") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: is no JSON: {error}") from None
+        raise ArgumentError(f"{path}: is no JSON: {error}") from None
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ArgumentError(f"{path}: {error}") from None
 
 
 def parse_session(data: Any) -> Session:
@@ -82,14 +83,14 @@ def parse_session(data: Any) -> Session:
     kind = _one_of("kind", data["kind"], ("mushra", "abx"))
     page = _text("page", data["page"])
     if not re.fullmatch(r"[0-9a-f]{64}", page):
-        raise ValueError(f"page: wanted 64 hex digits, got {page[:80]!r}")
+        raise ArgumentError(f"page: wanted 64 hex digits, got {page[:80]!r}")
     started = _text("started", data["started"])
     try:
         datetime.fromisoformat(started)
     except ValueError:
-        raise ValueError(f"started: wanted an ISO 8601 time, got {started[:80]!r}") from None
+        raise ArgumentError(f"started: wanted an ISO 8601 time, got {started[:80]!r}") from None
     if not isinstance(data["trials"], list) or not 0 < len(data["trials"]) <= MAX_TRIALS:
-        raise ValueError(f"trials: wanted a list of 1 to {MAX_TRIALS} trials, got {_short(data['trials'])}")
+        raise ArgumentError(f"trials: wanted a list of 1 to {MAX_TRIALS} trials, got {_short(data['trials'])}")
     parse = _mushra if kind == "mushra" else _abx
     trials: Any = tuple(parse(f"trials[{place}]", trial) for place, trial in enumerate(data["trials"]))
     if kind == "mushra":
@@ -101,7 +102,7 @@ def _mushra(where: str, data: Any) -> MushraTrial:
     _keys(where, data, ("clip", "scores", "seconds"))
     scores = data["scores"]
     if not isinstance(scores, dict) or REFERENCE not in scores or len(scores) < 2:
-        raise ValueError(f"{where}.scores: wanted scores of {REFERENCE!r} and of at least one codec")
+        raise ArgumentError(f"{where}.scores: wanted scores of {REFERENCE!r} and of at least one codec")
     names = {_text(f"{where}.scores", name): _number(f"{where}.scores[{name!r}]", score, 100) for name, score in scores.items()}
     return MushraTrial(_text(f"{where}.clip", data["clip"]), names, _number(f"{where}.seconds", data["seconds"], MAX_SECONDS))
 
@@ -109,7 +110,7 @@ def _mushra(where: str, data: Any) -> MushraTrial:
 def _abx(where: str, data: Any) -> AbxTrial:
     _keys(where, data, ("clip", "codec", "correct", "seconds"))
     if not isinstance(data["correct"], bool):
-        raise ValueError(f"{where}.correct: wanted true or false, got {_short(data['correct'])}")
+        raise ArgumentError(f"{where}.correct: wanted true or false, got {_short(data['correct'])}")
     clip, codec = (_text(f"{where}.{key}", data[key]) for key in ("clip", "codec"))
     return AbxTrial(clip, codec, data["correct"], _number(f"{where}.seconds", data["seconds"], MAX_SECONDS))
 
@@ -118,36 +119,36 @@ def _once(clips: Iterable[str]) -> None:
     found: set[str] = set()
     for place, clip in enumerate(clips):
         if clip in found:
-            raise ValueError(f"trials[{place}].clip: {clip[:80]!r} is there twice")
+            raise ArgumentError(f"trials[{place}].clip: {clip[:80]!r} is there twice")
         found.add(clip)
 
 
 def _keys(where: str, data: Any, wanted: tuple[str, ...]) -> None:
     if not isinstance(data, dict):
-        raise ValueError(f"{where}: wanted an object, got {_short(data)}")
+        raise ArgumentError(f"{where}: wanted an object, got {_short(data)}")
     for key in wanted:
         if key not in data:
-            raise ValueError(f"{where}: {key!r} is missing")
+            raise ArgumentError(f"{where}: {key!r} is missing")
     for key in data:
         if key not in wanted:
-            raise ValueError(f"{where}: {key[:80]!r} is unknown")
+            raise ArgumentError(f"{where}: {key[:80]!r} is unknown")
 
 
 def _one_of(where: str, value: Any, known: tuple[Any, ...]) -> Any:
     if isinstance(value, bool | float) or value not in known:
-        raise ValueError(f"{where}: wanted {' or '.join(map(repr, known))}, got {_short(value)}")
+        raise ArgumentError(f"{where}: wanted {' or '.join(map(repr, known))}, got {_short(value)}")
     return value
 
 
 def _text(where: str, value: Any, empty: bool = False) -> str:
     if not isinstance(value, str) or not (value or empty) or len(value) > MAX_NAME:
-        raise ValueError(f"{where}: wanted text of {0 if empty else 1} to {MAX_NAME} characters, got {_short(value)}")
+        raise ArgumentError(f"{where}: wanted text of {0 if empty else 1} to {MAX_NAME} characters, got {_short(value)}")
     return value
 
 
 def _number(where: str, value: Any, most: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-        raise ValueError(f"{where}: wanted a number of 0 to {most}, got {_short(value)}")
+        raise ArgumentError(f"{where}: wanted a number of 0 to {most}, got {_short(value)}")
     return float(value)
 
 
@@ -159,10 +160,10 @@ def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"{key[:80]!r} is there twice")
+            raise ArgumentError(f"{key[:80]!r} is there twice")
         found[key] = value
     return found
 
 
 def _constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
+    raise ArgumentError(f"{name} is no JSON number")

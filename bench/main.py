@@ -8,6 +8,7 @@ from pathlib import Path
 
 import soundfile
 
+from ..format.errors import ArgumentError
 from . import codebook_use, corpus, report
 from .codecs import Coder, parse
 from .codecs.ours import Ours, loaded
@@ -58,7 +59,7 @@ def plan_of(request: Request) -> Plan:
     coders = [coder for text in texts for coder in parse(text, request.seed)]
     names = [coder.name for coder in coders]
     if len(set(names)) < len(names):
-        raise ValueError(f"{next(n for n in names if names.count(n) > 1)}: asked for twice")
+        raise ArgumentError(f"{next(n for n in names if names.count(n) > 1)}: asked for twice")
     keys = request.metrics or tuple(key for key in ALL if not request.quick or metric(key).QUICK)
     for key in keys:
         metric(key)

@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from ..format.errors import ArgumentError
 from ..train.data.decode import decode_g722
 from ..train.data.sources import is_validation
 from .corpus import CLIPS, catalogue
@@ -28,7 +29,7 @@ def read_part(tree: Path, part: str) -> np.ndarray:
     """Read 'package/path[@start+seconds]' as mono float32 [N] at SAMPLE_RATE; raises ValueError if it was training data."""
     name, _, span = part.partition("@")
     if not is_validation(name):
-        raise ValueError(f"{name}: is not in the validation slice")
+        raise ArgumentError(f"{name}: is not in the validation slice")
     path = tree / name
     audio, rate = decode_g722(path.read_bytes()) if path.suffix == ".g722" else soundfile.read(path, dtype="float32")
     audio = audio.mean(1) if audio.ndim == 2 else audio

@@ -23,6 +23,7 @@ import numpy as np
 import soundfile
 import torch
 
+from ..format.errors import ArgumentError
 from ..format.files import atomic_path
 from .codecs import Coder, Missing
 from .codecs.ours import Ours, loaded
@@ -122,7 +123,7 @@ def prepare(output: Path, plan: Plan, force: bool) -> list[Row]:
     wanted = plan.fingerprint()
     if described.exists() and not force:
         if json.loads(described.read_text()) != wanted:
-            raise ValueError(
+            raise ArgumentError(
                 f"{output}: holds a run of other clips, codecs, metrics or seed; name another folder, or use --force"
             )
         return read_rows(rows_path) if rows_path.exists() else []

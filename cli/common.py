@@ -146,7 +146,7 @@ def describe(error: BaseException) -> str:
 
 def expected_errors() -> tuple[type[BaseException], ...]:
     """Return the exceptions that bad input may cause; any other exception is a bug in ecdc and keeps its traceback."""
-    return (EcdcError, ValueError, OSError)
+    return (EcdcError, OSError)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..format.errors import ArgumentError
+
 Audio: TypeAlias = "Tensor | NDArray[np.floating[Any]]"  # [B, C, N]
 Codes: TypeAlias = "Tensor | NDArray[np.integer[Any]]"  # [B, K, T]
 
@@ -22,11 +24,11 @@ def checked_wav(wav: Audio, channels: int, like: Tensor) -> Tensor:
     wanted = f"wav must be finite floats [B, {channels}, N]"
     tensor = _tensor(wav, wanted)
     if not tensor.is_floating_point() or tensor.dim() != 3 or tensor.shape[1] != channels:
-        raise ValueError(f"{wanted}, got {_described(tensor)}")
+        raise ArgumentError(f"{wanted}, got {_described(tensor)}")
     # A compiler cannot check values; the caller of a compiled encoder is responsible for its input.
     if not torch.compiler.is_compiling() and not bool(torch.isfinite(tensor).all()):
         n_bad = int((~torch.isfinite(tensor)).sum())
-        raise ValueError(f"{wanted}, got {_described(tensor)} with {n_bad} NaN or infinite samples")
+        raise ArgumentError(f"{wanted}, got {_described(tensor)} with {n_bad} NaN or infinite samples")
     return tensor.to(like.device, like.dtype)
 
 
@@ -36,12 +38,12 @@ def checked_codes(codes: Codes, max_codebooks: int, codebook_size: int, device: 
     tensor = _tensor(codes, wanted)
     is_integer = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype is torch.bool)
     if not is_integer or tensor.dim() != 3 or tensor.shape[1] > max_codebooks:
-        raise ValueError(f"{wanted}, got {_described(tensor)}")
+        raise ArgumentError(f"{wanted}, got {_described(tensor)}")
     tensor = tensor.to(device, torch.int64)
     if not torch.compiler.is_compiling() and tensor.numel():
         low, high = (int(end) for end in tensor.aminmax())
         if not 0 <= low <= high < codebook_size:
-            raise ValueError(f"codes must lie in [0, {codebook_size}), got {low}..{high}")
+            raise ArgumentError(f"codes must lie in [0, {codebook_size}), got {low}..{high}")
     return tensor
 
 
@@ -51,7 +53,7 @@ def _tensor(value: Any, wanted: str) -> Tensor:
         return value
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
         kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
-        raise ValueError(f"{wanted}, as a tensor or a numpy array, got {kind}")
+        raise ArgumentError(f"{wanted}, as a tensor or a numpy array, got {kind}")
     value = value.astype(value.dtype.newbyteorder("="), copy=False)
     return torch.from_numpy(np.require(value, requirements=("C", "W")))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..format import ChannelCoding
+from ..format.errors import ArgumentError
 from ..format.streams import share_codebooks, stream_count
 from .config import CodecConfig
 
@@ -47,7 +48,7 @@ def layout_for(config: CodecConfig, channels: int, stereo: str = "mid_side") -> 
     `stereo` is mid_side or left_right, for mono codecs. Raises ValueError for more than two channels.
     """
     if channels > 2:
-        raise ValueError(f"{channels} channels: at most 2 can be coded; choose --channels mono")
+        raise ArgumentError(f"{channels} channels: at most 2 can be coded; choose --channels mono")
     if config.channels > 1:
         return Layout(ChannelCoding.JOINT, channels)
     if channels == 1:
@@ -66,7 +67,7 @@ def codebooks_per_stream(config: CodecConfig, layout: Layout, kbps: float) -> tu
     lowest = 2 * config.bitrates_kbps[0]
     if kbps + 1e-9 < lowest:
         rates = ", ".join(f"{2 * r:g}" for r in config.bitrates_kbps)
-        raise ValueError(f"{config.name} in stereo starts at {lowest:g} kbps, got {kbps:g} (legal: {rates})")
+        raise ArgumentError(f"{config.name} in stereo starts at {lowest:g} kbps, got {kbps:g} (legal: {rates})")
     if layout.coding is ChannelCoding.LEFT_RIGHT or not config.any_codebooks:
         each = config.codebooks_for(kbps / 2)
         return (each, each)

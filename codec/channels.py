@@ -11,6 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..format.errors import ArgumentError
+
 HALF_POWER = 0.5**0.5  # -3 dB
 WEIGHTS = {  # speaker: weights in left and right
     "FL": (1.0, 0.0), "FR": (0.0, 1.0), "FC": (HALF_POWER, HALF_POWER), "LFE": (0.0, 0.0), "LFE2": (0.0, 0.0),
@@ -67,5 +69,5 @@ def fold_channels(block: np.ndarray, channels: int, speakers: Sequence[str] = ()
     if have == 2 and channels == 1:
         return block.mean(axis=0, keepdims=True)
     if channels > 2:
-        raise ValueError(f"cannot turn {have} channels into {channels}")
+        raise ArgumentError(f"cannot turn {have} channels into {channels}")
     return fold_matrix(tuple(speakers), have, channels) @ block

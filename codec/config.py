@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar, Self
 
-from ..format.errors import EcdcError
+from ..format.errors import ArgumentError, EcdcError
 
 
 class ConfigError(EcdcError, ValueError):
@@ -366,5 +366,5 @@ class CodecConfig(Strict):
         legal = [r for r in self.bitrates_kbps if r <= kbps + 1e-9]
         if not legal:
             rates = ", ".join(f"{r:g}" for r in self.bitrates_kbps)
-            raise ValueError(f"{self.name} starts at {self.bitrates_kbps[0]:g} kbps, got {kbps:g} (legal: {rates})")
+            raise ArgumentError(f"{self.name} starts at {self.bitrates_kbps[0]:g} kbps, got {kbps:g} (legal: {rates})")
         return max(1, min(self.n_codebooks, math.floor(Fraction(legal[-1]).limit_denominator(10_000) / self.kbps_per_codebook)))

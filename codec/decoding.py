@@ -15,6 +15,7 @@ import numpy as np
 
 from ..format import Chunk, Header, Reader, read_v0
 from ..format.bytestream import look_ahead
+from ..format.errors import ArgumentError
 from ..format.files import input_stream, seekable
 from ..format.header import major_version
 from ..format.parts import chunks_within, decodable_samples
@@ -126,7 +127,7 @@ def decode_file(
         is_span = bool(start) or duration is not None
         if major_version(start_bytes) == 0:
             if is_span:
-                raise ValueError("files of version 0 have no index: decode all of it, or convert the file first")
+                raise ArgumentError("files of version 0 have no index: decode all of it, or convert the file first")
             return _decode_v0(stream, output, codec_of, sample_rate, max_seconds)
         reader = Reader(seekable(stream) if is_span else stream)
         output = _with_tags(output, reader.header)
@@ -225,7 +226,7 @@ def _decode_v0(
     codec = codec_of(file.model_name)
     fits = (codec.config.sample_rate, codec.config.hop_length) == (file.model.sample_rate, file.model.hop_length)
     if not fits or not hasattr(codec, "decode_segments"):
-        raise ValueError(f"the file needs {file.model_name}, got {codec.config.name}")
+        raise ArgumentError(f"the file needs {file.model_name}, got {codec.config.name}")
     segments = [_segment(codec, codes, scale) for codes, scale in file.segments]
     wav = to_array(codec.decode_segments(segments, file.n_samples)[0])
     rate = output.legal_rate(sample_rate or codec.sample_rate)

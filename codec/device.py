@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
+from ..format.errors import ArgumentError
 from .model import Codec
 
 CHECK_SECONDS = 5  # of the signal for comparing a device with the CPU
@@ -29,7 +30,7 @@ def on_device(codec: Codec, device: str, encoding: bool) -> Codec:
     if device == "cpu":
         return codec
     if not is_available(device):
-        raise ValueError(f"--device {device}: there is none here; use cpu or auto")
+        raise ArgumentError(f"--device {device}: there is none here; use cpu or auto")
     return _checked(codec, device) if encoding else moved(codec, device)
 
 
@@ -52,14 +53,14 @@ def _checked(codec: Codec, device: str) -> Codec:
     """Return a copy on a device whose tokens equal the CPU's on a test signal."""
     name, advice = codec.config.name, "encode with --device cpu"
     if codec.config.exact_dtype != "float64":
-        raise ValueError(
+        raise ArgumentError(
             f"--device {device}: the tokens of {name} are computed in float32, which a GPU rounds otherwise; {advice}"
         )
     if device == "mps":
-        raise ValueError(f"--device mps: has no float64, in which the tokens of {name} are computed; {advice}")
+        raise ArgumentError(f"--device mps: has no float64, in which the tokens of {name} are computed; {advice}")
     made, wav = moved(codec, device), check_signal(codec)
     if not torch.equal(made.encode(wav.to(device)).cpu(), codec.encode(wav)):
-        raise ValueError(f"--device {device}: gives other tokens of {name} than the CPU; {advice}")
+        raise ArgumentError(f"--device {device}: gives other tokens of {name} than the CPU; {advice}")
     return made
 
 

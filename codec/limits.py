@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from ..format.errors import ArgumentError
+
 MAX_SECONDS = 86_400.0  # a day
 
 
 def check_seconds(seconds: float, most: float | None) -> None:
     """Raise ValueError if `seconds` exceeds `most`; None means no limit."""
     if most is not None and seconds > most:
-        raise ValueError(f"decodes to {seconds:.0f} s, the limit is {most:g} s: raise --max-seconds, or decode a part of it")
+        raise ArgumentError(f"decodes to {seconds:.0f} s, the limit is {most:g} s: raise --max-seconds, or decode a part of it")
 
 
 def limit_duration(blocks: Iterable[np.ndarray], sample_rate: int, most: float | None) -> Iterator[np.ndarray]:

@@ -13,6 +13,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from ..format.errors import ArgumentError
 from .arguments import Audio, Codes, checked_codes, checked_wav
 from .config import CodecConfig, HybridConfig, SplitConfig
 from .modules.conv import Layer
@@ -79,14 +80,14 @@ class Codec(nn.Module):
     def _resolve(self, kbps: float | None, n_codebooks: int | None) -> int:
         """Return the number of codebooks for a bitrate or a count; all of them if neither is given."""
         if kbps is not None and n_codebooks is not None:
-            raise ValueError("give kbps or n_codebooks, not both")
+            raise ArgumentError("give kbps or n_codebooks, not both")
         if kbps is not None:
             if not math.isfinite(kbps):
-                raise ValueError(f"kbps must be a finite number, got {kbps}")
+                raise ArgumentError(f"kbps must be a finite number, got {kbps}")
             return self.config.codebooks_for(kbps)
         n_codebooks = self.config.n_codebooks if n_codebooks is None else operator.index(n_codebooks)
         if not 1 <= n_codebooks <= self.config.n_codebooks:
-            raise ValueError(f"n_codebooks must be 1..{self.config.n_codebooks}, got {n_codebooks}")
+            raise ArgumentError(f"n_codebooks must be 1..{self.config.n_codebooks}, got {n_codebooks}")
         return n_codebooks
 
     def _checked_wav(self, wav: Audio) -> Tensor:
@@ -107,7 +108,7 @@ class Codec(nn.Module):
         codec that works in scaled segments (use `encode_segments`).
         """
         if self.config.segment_length or self.config.normalize:
-            raise ValueError(f"{self.config.name} codes scaled segments: use encode_segments and decode_segments")
+            raise ArgumentError(f"{self.config.name} codes scaled segments: use encode_segments and decode_segments")
         return self._encode(wav, self._resolve(kbps, n_codebooks))
 
     def decode(self, codes: Codes, n_samples: int | None = None) -> Tensor:
@@ -117,7 +118,7 @@ class Codec(nn.Module):
         and torch.export. Raises ValueError for a wrong shape or type, and for values out of range.
         """
         if n_samples is not None and n_samples < 0:
-            raise ValueError(f"n_samples must be 0 or more, got {n_samples}")
+            raise ArgumentError(f"n_samples must be 0 or more, got {n_samples}")
         codes = self._checked_codes(codes)
         wanted = torch.is_grad_enabled() and any(p.requires_grad for p in self.decoder.parameters())
         with torch.set_grad_enabled(wanted):
@@ -135,7 +136,7 @@ class Codec(nn.Module):
         """Decode segments to audio [B, C, N], cut to `n_samples` if given. Raises ValueError if there are no segments."""
         segments = list(segments)
         if not segments:
-            raise ValueError("segments must be one or more, got none")
+            raise ArgumentError("segments must be one or more, got none")
         return torch.cat(list(self.decode_segment_blocks(segments)), dim=-1)[..., :n_samples]
 
     @torch.no_grad()
@@ -182,7 +183,7 @@ class Codec(nn.Module):
         scaled segments, because their segments are independent already.
         """
         if self.config.segment_length or self.config.normalize:
-            raise ValueError(f"{self.config.name} codes scaled segments, which are independent: encode them one by one")
+            raise ArgumentError(f"{self.config.name} codes scaled segments, which are independent: encode them one by one")
         stream = Stream(self, batch_size, first_frame)
         try:
             yield stream

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch._weights_only_unpickler import Unpickler  # the one that torch.load(weights_only=True) uses
 
+from ..format.errors import ArgumentError
 from .errors import CheckpointError
 
 MAX_ITEMS = 200_000  # of dicts and lists in a file
@@ -113,7 +114,7 @@ class _Plain:
 
     def __call__(self, value: Any) -> Any:
         if next(self._items) > MAX_ITEMS:
-            raise ValueError(f"more than {MAX_ITEMS} items")
+            raise ArgumentError(f"more than {MAX_ITEMS} items")
         if isinstance(value, _Stub):
             return self(vars(value).get("_content", vars(value).get("_val")))
         if isinstance(value, dict):

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..format.errors import ArgumentError
 from .bundled import BUNDLED, bundled_names, check_bundled
 from .errors import EcdcError
 from .light.codec import FLOW, LightCodec
@@ -43,11 +44,11 @@ def open_codec(name_or_path: str | os.PathLike[str], runtime: str = "auto", devi
     """
     folder, on_cpu = light_folder(name_or_path), not is_for_torch(device)
     if runtime == "onnx" and not on_cpu:
-        raise ValueError(f"--device {device}: onnxruntime computes on the CPU here; use --runtime torch")
+        raise ArgumentError(f"--device {device}: onnxruntime computes on the CPU here; use --runtime torch")
     if runtime != "torch" and on_cpu and folder is not None:
         return load_light(folder)
     if runtime == "onnx":
-        raise ValueError(f"{name_or_path}: has no graphs for onnxruntime; use --runtime torch, or ecdc export onnx")
+        raise ArgumentError(f"{name_or_path}: has no graphs for onnxruntime; use --runtime torch, or ecdc export onnx")
     with torch_for(
         f"the model {name_or_path}" if folder is None else f"--device {device}" if not on_cpu else "--runtime torch"
     ):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..format import Chunk, Header
+from ..format.errors import ArgumentError
 from ..format.sizes import chunk_bytes, chunk_overhead_bytes, empty_stream_bytes
 from ..format.streams import all_shares
 from . import codebook_allocation as allocation
@@ -36,7 +37,7 @@ class Target:
     def of_quality(cls, quality: float) -> Target:
         """Return the target for a quality from 0 to 10. Raises ValueError for other values."""
         if not 0 <= quality <= 10:
-            raise ValueError(f"the quality must be 0 to 10, got {quality:g}")
+            raise ArgumentError(f"the quality must be 0 to 10, got {quality:g}")
         worst, best = QUALITY_DB
         return cls(distance_db=worst + (best - worst) * quality / 10)
 
@@ -46,7 +47,7 @@ class Allocator:
 
     def __init__(self, codec: Model, layout: Layout, header: Header, target: Target, chunk_frames: int) -> None:
         if not codec.config.any_codebooks or codec.config.segment_length:
-            raise ValueError(f"{codec.config.name} has no variable bitrate: it has but some of the numbers of codebooks")
+            raise ArgumentError(f"{codec.config.name} has no variable bitrate: it has but some of the numbers of codebooks")
         self._codec, self._layout, self._target = codec, layout, target
         self._choice, self._header = _level_costs(codec, layout, header, chunk_frames), header
         self._before: int | None = None  # the level of the previous stretch
@@ -54,7 +55,7 @@ class Allocator:
         self._frames = 0
         lowest = float(self._choice.bits_per_frame[0] * frames_per_second(codec)) / 1000
         if target.kbps is not None and target.kbps < lowest:
-            raise ValueError(f"--vbr starts at {lowest:g} kbps for this file, got {target.kbps:g}")
+            raise ArgumentError(f"--vbr starts at {lowest:g} kbps for this file, got {target.kbps:g}")
 
     @property
     def codebooks(self) -> Codebooks:

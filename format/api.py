@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import timing
 from .bytestream import look_ahead
 from .chunk import Chunk, merge_chunks
+from .errors import ArgumentError
 from .files import FileLike, output_stream
 from .header import Header, major_version
 from .reader import Reader
@@ -179,7 +180,7 @@ class CodeFile:
     @property
     def _stream(self) -> Reader | _V0Stream:
         if self._closed:
-            raise ValueError(f"{self.name} is closed")
+            raise ArgumentError(f"{self.name} is closed")
         if self._path and self._process != os.getpid():  # unpickled, or forked: a fork shares the file position
             self._connect()
         return self._connected
@@ -289,7 +290,7 @@ def _header_for(codes: object, array: NDArray[Any], header: Header | None, field
     if header is None and isinstance(codes, CodeFile):
         header = codes.header
         if codes.version == 0 and "token_space" not in fields:
-            raise ValueError("a version 0 file does not name its token space: give token_space=")
+            raise ArgumentError("a version 0 file does not name its token space: give token_space=")
     if header is not None:
         return dataclasses.replace(header, **fields)
     if "sample_rate" in fields:

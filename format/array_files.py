@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bytestream import Source, write_all
+from .errors import ArgumentError
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 MAX_BYTES = 2**30 + 2**20  # of a file: 2^27 codes (the limit of token_files.py) as int64, and the text
@@ -40,12 +41,12 @@ def load_arrays(fileobj: BinaryIO, form: str) -> tuple[Arrays, str | None]:
     """Read the arrays, always including `codes`, and the text, or None without one; raises ValueError."""
     data = Source(fileobj).read_up_to(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise ValueError(f"a token file must be at most {MAX_BYTES} bytes")
+        raise ArgumentError(f"a token file must be at most {MAX_BYTES} bytes")
     if form == "npy":
         return {"codes": _parse_npy(data, "codes")}, None
     arrays, text = _load_npz(data) if form == "npz" else _load_safetensors(data)
     if "codes" not in arrays:
-        raise ValueError(f"the file holds no array 'codes', but {', '.join(sorted(arrays)) or 'nothing'}")
+        raise ArgumentError(f"the file holds no array 'codes', but {', '.join(sorted(arrays)) or 'nothing'}")
     return arrays, text
 
 
@@ -63,12 +64,12 @@ def _parse_npy(data: bytes, name: str) -> NDArray[Any]:
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
         shape, fortran_order, dtype = read(stream)
     except Exception:  # many kinds: numpy parses the header with Python's tokenizer and parser
-        raise ValueError(f"{name}: is not an array in numpy's format") from None
+        raise ArgumentError(f"{name}: is not an array in numpy's format") from None
     if dtype.kind not in "iufU" or dtype.itemsize == 0:
-        raise ValueError(f"{name}: must be an array of numbers, got {str(dtype)[:40]}")
+        raise ArgumentError(f"{name}: must be an array of numbers, got {str(dtype)[:40]}")
     size, rest = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
     if min(shape, default=0) < 0 or size != rest:
-        raise ValueError(f"{name}: needs {size} bytes for {list(shape)[:4]}, {rest} are here")
+        raise ArgumentError(f"{name}: needs {size} bytes for {list(shape)[:4]}, {rest} are here")
     return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran_order else "C")
 
 
@@ -89,10 +90,10 @@ def _load_npz(data: bytes) -> tuple[Arrays, str | None]:
                     content = member.read(info.file_size + 1)
                 arrays[name] = _parse_npy(content, name)
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error):
-        raise ValueError("the file is not a whole .npz") from None
+        raise ArgumentError("the file is not a whole .npz") from None
     text = arrays.pop(TEXT, None)
     if text is not None and (text.dtype.kind != "U" or text.ndim):
-        raise ValueError(f"header: must be one text, got {text.dtype} {list(text.shape)}")
+        raise ArgumentError(f"header: must be one text, got {text.dtype} {list(text.shape)}")
     return arrays, None if text is None else str(text)
 
 
@@ -103,10 +104,10 @@ def _wanted(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
         if info.filename.removesuffix(".npy") not in (*NAMES, TEXT):
             continue
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"{info.filename}: must be stored or deflated, as numpy does")
+            raise ArgumentError(f"{info.filename}: must be stored or deflated, as numpy does")
         left -= info.file_size
         if left < 0 or (info.filename == f"{TEXT}.npy" and info.file_size > MAX_TEXT):
-            raise ValueError(f"{info.filename}: is too large, {info.file_size} bytes")
+            raise ArgumentError(f"{info.filename}: is too large, {info.file_size} bytes")
         yield info
 
 
@@ -123,7 +124,7 @@ def _load_safetensors(data: bytes) -> tuple[Arrays, str | None]:
         arrays = load(data)
         text = about.get("__metadata__", {}).get(METADATA)  # type: ignore[union-attr]
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ValueError("the file is not a whole .safetensors of numbers") from None
+        raise ArgumentError("the file is not a whole .safetensors of numbers") from None
     return arrays, text
 
 

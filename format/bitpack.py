@@ -11,6 +11,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import ArgumentError
 from .jit import kernel
 from .timing import packed_bytes
 
@@ -22,9 +23,9 @@ def pack_codes(codes: NDArray[np.uint16], bits: int) -> bytes:
     """Pack codes [n], uint16 in [0, 2**bits), into packed_bytes(n, bits) bytes."""
     _check_bits(bits)
     if codes.ndim != 1 or codes.dtype != np.uint16:
-        raise ValueError(f"codes must be [n] uint16, got {codes.shape} {codes.dtype}")
+        raise ArgumentError(f"codes must be [n] uint16, got {codes.shape} {codes.dtype}")
     if codes.size and int(codes.max()) >> bits:
-        raise ValueError(f"codes must be below {1 << bits}, got {int(codes.max())}")
+        raise ArgumentError(f"codes must be below {1 << bits}, got {int(codes.max())}")
     if _is_plain(codes.size):
         each = np.unpackbits(codes.astype("<u2").view(np.uint8), bitorder="little").reshape(-1, MAX_BITS)
         return np.packbits(each[:, :bits], bitorder="little").tobytes()
@@ -40,10 +41,10 @@ def unpack_codes(data: bytes | memoryview, n_codes: int, bits: int) -> NDArray[n
     """
     _check_bits(bits)
     if len(data) != packed_bytes(n_codes, bits):
-        raise ValueError(f"{n_codes} codes of {bits} bits take {packed_bytes(n_codes, bits)} bytes, got {len(data)}")
+        raise ArgumentError(f"{n_codes} codes of {bits} bits take {packed_bytes(n_codes, bits)} bytes, got {len(data)}")
     unused = 8 * len(data) - n_codes * bits
     if unused and data[-1] >> (8 - unused):
-        raise ValueError("the unused bits after the last code are not zero")
+        raise ArgumentError("the unused bits after the last code are not zero")
     array = np.frombuffer(data, np.uint8)
     if _is_plain(n_codes):
         each = np.zeros((n_codes, MAX_BITS), np.uint8)
@@ -69,7 +70,7 @@ def unpack_codes_ref(data: bytes | memoryview, n_codes: int, bits: int) -> NDArr
 
 def _check_bits(bits: int) -> None:
     if not 1 <= bits <= MAX_BITS:
-        raise ValueError(f"bits must be 1 to {MAX_BITS}, got {bits}")
+        raise ArgumentError(f"bits must be 1 to {MAX_BITS}, got {bits}")
 
 
 def _is_plain(n_codes: int) -> bool:

@@ -14,7 +14,7 @@ from .bitpack import pack_codes, unpack_codes
 from .bytestream import Source
 from .crc import crc32c
 from .entropy.installed_priors import load_prior
-from .errors import Corrupt, OverLimit, UnsupportedVersion
+from .errors import ArgumentError, Corrupt, OverLimit, UnsupportedVersion
 from .header import Header
 from .schema import (
     CHUNK,
@@ -93,7 +93,7 @@ def merge_chunks(chunks: Iterable[Chunk], start_frame: int, stop_frame: int | No
     held = list(chunks)
     end = held[-1].stop_frame if held else start_frame
     if stop_frame is not None and end < stop_frame:
-        raise ValueError(f"frames {start_frame} to {stop_frame} were asked for, the stream has none from {end} on")
+        raise ArgumentError(f"frames {start_frame} to {stop_frame} were asked for, the stream has none from {end} on")
     if not held:
         return Chunk(start_frame, np.empty((0, 0), np.uint16), ())
     ks = tuple(int(k) for k in np.min([chunk.n_codebooks for chunk in held], axis=0))
@@ -142,7 +142,7 @@ def encode_codes(chunk: Chunk, header: Header, sequence: int, begun: Coding | No
     """
     problem = _problem(chunk, header)
     if problem:
-        raise ValueError(problem)
+        raise ArgumentError(problem)
     entropy, payload = _payload(chunk, header, begun)
     body = CODES.build(
         {
@@ -188,7 +188,7 @@ def decode_parts(envelope: Envelope, header: Header, n_first: int) -> Iterator[C
         for codes in _parts(fields, header, n_first):
             chunk = Chunk(frame, codes, ks, fields.scale)
             if problem := _problem(chunk, header):
-                raise ValueError(problem)
+                raise ArgumentError(problem)
             frame += chunk.n_frames
             yield chunk
     except ValueError as error:

@@ -17,7 +17,7 @@ import numpy as np
 
 from .chunk import Chunk
 from .entropy.installed_priors import load_prior
-from .errors import MissingPrior
+from .errors import ArgumentError, MissingPrior
 from .header import Header
 from .parts import chunks_within, decodable_samples, overlapping_segments, segments_within
 from .reader import Reader
@@ -37,9 +37,9 @@ def codebooks_for(header: Header, kbps: float) -> tuple[int, ...]:
     each = nominal_kbps(header.frame_rate, 1, header.bits)
     lowest = header.n_streams * each
     if not isfinite(kbps):
-        raise ValueError(f"kbps must be a finite number, got {kbps}")
+        raise ArgumentError(f"kbps must be a finite number, got {kbps}")
     if kbps + 1e-9 < lowest:
-        raise ValueError(f"the lowest bitrate of this file is {float(lowest):g} kbps, got {kbps:g}")
+        raise ArgumentError(f"the lowest bitrate of this file is {float(lowest):g} kbps, got {kbps:g}")
     return share_codebooks(int(Fraction(kbps + 1e-9) / each), header.channel_coding, header.max_codebooks)
 
 
@@ -49,7 +49,7 @@ def peel(reader: Reader, output: BinaryIO, n_codebooks: Sequence[int]) -> Writer
     Raises MissingPrior, before anything is written, if the codes need an entropy prior that is not installed.
     """
     if len(n_codebooks) != reader.header.n_streams or min(n_codebooks) < 1:
-        raise ValueError(f"give 1 or more codebooks for each of {reader.header.n_streams} streams, got {tuple(n_codebooks)}")
+        raise ArgumentError(f"give 1 or more codebooks for each of {reader.header.n_streams} streams, got {tuple(n_codebooks)}")
 
     if reader.header.entropy is Entropy.PRIOR:
         _need_prior(reader.header)
@@ -114,7 +114,7 @@ def cat(readers: Sequence[Reader], output: BinaryIO) -> Writer:
     """
     header = readers[0].header
     if header.segment_length and len(readers) > 1:
-        raise ValueError("segmented streams overlap within themselves and cannot be joined")
+        raise ArgumentError("segmented streams overlap within themselves and cannot be joined")
     for reader in readers[1:]:
         _check_alike(header, reader.header)
     merged = dataclasses.replace(header, n_samples=None, original_n_samples=None)
@@ -137,7 +137,7 @@ def _check_alike(one: Header, other: Header) -> None:
     fields = ("sample_rate", "original_sample_rate", "hop_length", "codebook_size", "channels", "channel_coding")
     for name in (*fields, "segment_length"):
         if getattr(one, name) != getattr(other, name):
-            raise ValueError(f"the files differ in {name}: {getattr(one, name)} and {getattr(other, name)}")
+            raise ArgumentError(f"the files differ in {name}: {getattr(one, name)} and {getattr(other, name)}")
 
 
 def _check_part(header: Header, n_samples: int | None, first: int, last: int | None) -> None:
@@ -145,7 +145,7 @@ def _check_part(header: Header, n_samples: int | None, first: int, last: int | N
     ends = [end for end in (n_samples, last) if end is not None]
     if first < 0 or any(end <= first for end in ends):
         lasts = "" if n_samples is None else f"the audio lasts {n_samples / header.sample_rate:.3f} s: "
-        raise ValueError(f"{lasts}there is no part of it at {first / header.sample_rate:.3f} s")
+        raise ArgumentError(f"{lasts}there is no part of it at {first / header.sample_rate:.3f} s")
 
 
 def _part(reader: Reader, first: int, last: int | None) -> tuple[int, Iterable[Chunk]]:

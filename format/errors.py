@@ -7,6 +7,10 @@ class EcdcError(Exception):
     """The root of all errors that ecdc raises on purpose. Most have a second base, such as ValueError."""
 
 
+class ArgumentError(EcdcError, ValueError):
+    """A value that a function or a command was given is not one that it takes."""
+
+
 class FormatError(EcdcError):
     """A stream cannot be read. `offset` is where the fault was found, in bytes from the start of the stream.
 

@@ -12,7 +12,7 @@ import numpy as np
 from .bytestream import Source
 from .chunk import CRC_SIZE, HEAD_SIZE, Chunk, Envelope, decode_codes, parse_head
 from .crc import crc32c
-from .errors import Corrupt, FormatError, MissingPrior
+from .errors import ArgumentError, Corrupt, FormatError, MissingPrior
 from .header import Header
 from .reader import Reader
 from .schema import CRC, MAX_CHUNK_FRAMES, SPAN, SYNC, Kind
@@ -218,6 +218,6 @@ def repair(reader: Reader | Headless, output: BinaryIO) -> list[Lost]:
         for chunk in salvage:
             writer.append_chunk(chunk)
         if isinstance(reader, Headless) and not salvage.n_whole:
-            raise ValueError("no chunk of it fits the other file's header")
+            raise ArgumentError("no chunk of it fits the other file's header")
         writer.close(salvage.n_samples, salvage.original_n_samples)
     return salvage.lost

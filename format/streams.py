@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .errors import ArgumentError
 from .schema import ChannelCoding
 
 SIDE_SHARE = 4  # the side stream gets one of this many codebooks
@@ -32,7 +33,7 @@ def share_codebooks(total: int, coding: ChannelCoding, max_codebooks: int) -> tu
         side = max(1, total // SIDE_SHARE, total - max_codebooks)
         ks = (total - side, side)
     if min(ks) < 1:
-        raise ValueError(f"{total} codebooks are too few for {len(ks)} streams")
+        raise ArgumentError(f"{total} codebooks are too few for {len(ks)} streams")
     return ks
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+from .errors import ArgumentError
+
 
 def ceil_div(a: int, b: int) -> int:
     """Return a / b rounded up, for b > 0."""
@@ -68,4 +70,4 @@ def segment_spans(n_samples: int, length: int, stride: int) -> Iterator[tuple[in
 def check_range(start_frame: int, stop_frame: int | None) -> None:
     """Raise ValueError unless [start_frame, stop_frame) is a valid range of frames; None: to the end."""
     if not 0 <= start_frame <= (start_frame if stop_frame is None else stop_frame):
-        raise ValueError(f"frames {start_frame} to {stop_frame} are no range")
+        raise ArgumentError(f"frames {start_frame} to {stop_frame} are no range")

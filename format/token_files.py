@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from .api import CodeFile
 from .array_files import Arrays, load_arrays, save_arrays
 from .chunk import Chunk
+from .errors import ArgumentError
 from .header import Header
 from .schema import ChannelCoding, Entropy, Provenance
 from .writer import Writer
@@ -56,21 +57,23 @@ def collect(file: CodeFile, trim: bool = False) -> Tokens:
     space.
     """
     if file.version == 0:
-        raise ValueError("a version 0 file does not name its token space: convert it to version 1 first")
+        raise ArgumentError("a version 0 file does not name its token space: convert it to version 1 first")
     chunks: list[Chunk] = []
     n_codes = 0
     for chunk in file:
         n_codes += chunk.codes.size
         if n_codes > MAX_TOKENS:
-            raise ValueError(f"more than {MAX_TOKENS} codes: cut the file into parts first")
+            raise ArgumentError(f"more than {MAX_TOKENS} codes: cut the file into parts first")
         chunks.append(chunk)
     found = {chunk.n_codebooks for chunk in chunks} or {(1,) * file.header.n_streams}
     ks = (min(map(min, found)),) * file.header.n_streams if trim else next(iter(found))
     if len(found) > 1 and not trim:
         shown = " and ".join("+".join(map(str, ks)) for ks in sorted(found)[:4])
-        raise ValueError(f"the number of codebooks varies ({shown}), which an array cannot: trim to those that all frames have")
+        raise ArgumentError(
+            f"the number of codebooks varies ({shown}), which an array cannot: trim to those that all frames have"
+        )
     if min(ks) < 1:
-        raise ValueError("some frames have no codes, which an array cannot tell")
+        raise ArgumentError("some frames have no codes, which an array cannot tell")
     rows = [np.concatenate([codes[:k] for codes, k in zip(chunk.streams(), ks, strict=True)]) for chunk in chunks]
     codes = np.concatenate([np.empty((sum(ks), 0), np.uint16), *rows], axis=1)
     segments = tuple((chunk.n_frames, chunk.scale) for chunk in chunks) if file.header.segment_length else ()
@@ -81,9 +84,9 @@ def write(tokens: Tokens, output: BinaryIO) -> Writer:
     """Write tokens as an .ecdc stream; raises ValueError if the header does not allow them."""
     header = tokens.header
     if bool(header.segment_length) != bool(tokens.segments) and tokens.codes.shape[1]:
-        raise ValueError("a segmented header needs the frames of its segments, and only that: use .npz or .safetensors")
+        raise ArgumentError("a segmented header needs the frames of its segments, and only that: use .npz or .safetensors")
     if header.segment_length and sum(n for n, _ in tokens.segments) != tokens.codes.shape[1]:
-        raise ValueError(f"the segments must have {tokens.codes.shape[1]} frames in all")
+        raise ArgumentError(f"the segments must have {tokens.codes.shape[1]} frames in all")
     with Writer(output, header) as writer:
         start = 0
         for n_frames, scale in tokens.segments:
@@ -98,7 +101,7 @@ def write(tokens: Tokens, output: BinaryIO) -> Writer:
 def save(tokens: Tokens, output: BinaryIO, form: str) -> None:
     """Write tokens as one of FORMS, without seeking; raises ValueError if a .npy cannot hold them."""
     if form == "npy" and (tokens.segments or len(set(tokens.n_codebooks)) > 1):
-        raise ValueError("a .npy cannot tell segments, or streams of different K, apart: use .npz or .safetensors")
+        raise ArgumentError("a .npy cannot tell segments, or streams of different K, apart: use .npz or .safetensors")
     arrays: Arrays = {"codes": np.ascontiguousarray(tokens.array)}
     if tokens.segments:
         arrays["segment_frames"] = np.array([n for n, _ in tokens.segments], np.int64)
@@ -127,7 +130,7 @@ def load(fileobj: BinaryIO, form: str, like: CodeFile | None = None, fields: dic
     if like and like.frames == codes.shape[1]:
         lengths = [like.n_samples, like.original_n_samples]
     if not (isinstance(lengths, list) and len(lengths) == 2 and all(n is None or type(n) is int for n in lengths)):
-        raise ValueError(f"lengths must be two numbers, got {lengths!r:.80}")
+        raise ArgumentError(f"lengths must be two numbers, got {lengths!r:.80}")
     if {"n_samples", "original_n_samples", "pre_skip"} & (fields or {}).keys():
         lengths = [None, None]
     return Tokens(header, codes, n_codebooks, lengths[0], lengths[1], _segments(arrays, header))
@@ -149,12 +152,12 @@ def header_from(values: dict[str, Any]) -> Header:
     types = {field.name: str(field.type) for field in dataclasses.fields(Header)}
     unknown = sorted(values.keys() - types.keys())
     if unknown:
-        raise ValueError(f"{unknown[0]}: is no field of a header ({', '.join(types)})")
+        raise ArgumentError(f"{unknown[0]}: is no field of a header ({', '.join(types)})")
     if "sample_rate" in values:
         values = {"original_sample_rate": values["sample_rate"]} | values
     needed = [f.name for f in dataclasses.fields(Header) if f.default is dataclasses.MISSING and f.name not in values]
     if needed:
-        raise ValueError(f"the header lacks {', '.join(needed)}: give them, or a file that has them")
+        raise ArgumentError(f"the header lacks {', '.join(needed)}: give them, or a file that has them")
     return Header(**{name: _field(name, types[name], value) for name, value in values.items()})
 
 
@@ -173,7 +176,7 @@ def _field(name: str, kind: str, value: Any) -> Any:
             pairs = tuple(tuple(pair) for pair in value if isinstance(pair, list) and len(pair) == 2)
             if len(pairs) == len(value) and all(isinstance(text, str) for pair in pairs for text in pair):
                 return pairs
-    raise ValueError(f"{name}: cannot be {value!r:.80}")
+    raise ArgumentError(f"{name}: cannot be {value!r:.80}")
 
 
 def _rows(array: NDArray[Any], header: Header, ks: Any) -> tuple[tuple[int, ...], NDArray[np.uint16]]:
@@ -181,14 +184,14 @@ def _rows(array: NDArray[Any], header: Header, ks: Any) -> tuple[tuple[int, ...]
     n_streams = header.n_streams
     if array.dtype.kind not in "iu" or array.ndim not in (2, 3) or (array.ndim == 3 and len(array) != n_streams):
         wanted = "[K, T]" if n_streams == 1 else f"[{n_streams}, K, T]"
-        raise ValueError(f"codes must be integers {wanted}, got {array.dtype} {list(array.shape)}")
+        raise ArgumentError(f"codes must be integers {wanted}, got {array.dtype} {list(array.shape)}")
     if array.size and not 0 <= int(array.min()) <= int(array.max()) < header.codebook_size:
-        raise ValueError(f"codes must be 0 to {header.codebook_size - 1}, got {array.min()} to {array.max()}")
+        raise ArgumentError(f"codes must be 0 to {header.codebook_size - 1}, got {array.min()} to {array.max()}")
     codes = array.reshape(math.prod(array.shape[:-1]), array.shape[-1]).astype(np.uint16)
     if array.ndim == 3 or ks is None:
         ks = [len(codes) // n_streams] * n_streams
     if not isinstance(ks, list) or len(ks) != n_streams or any(type(k) is not int for k in ks) or sum(ks) != len(codes):
-        raise ValueError(f"{len(codes)} rows of codes do not share out over {n_streams} streams as {ks!r:.80}")
+        raise ArgumentError(f"{len(codes)} rows of codes do not share out over {n_streams} streams as {ks!r:.80}")
     return tuple(ks), codes
 
 
@@ -197,9 +200,9 @@ def _segments(arrays: Arrays, header: Header) -> tuple[tuple[int, float | None],
         return ()
     frames, scales = arrays.get("segment_frames"), arrays.get("segment_scale")
     if frames is None or scales is None or frames.dtype.kind not in "iu" or scales.dtype != np.float32:
-        raise ValueError("a segmented header needs the arrays segment_frames, integers, and segment_scale, float32")
+        raise ArgumentError("a segmented header needs the arrays segment_frames, integers, and segment_scale, float32")
     if frames.ndim != 1 or frames.shape != scales.shape or (frames < 1).any():
-        raise ValueError(f"segment_frames and segment_scale must be [n], got {list(frames.shape)} and {list(scales.shape)}")
+        raise ArgumentError(f"segment_frames and segment_scale must be [n], got {list(frames.shape)} and {list(scales.shape)}")
     return tuple((int(n), float(scale) or None) for n, scale in zip(frames, scales, strict=True))
 
 
@@ -207,7 +210,7 @@ def _parse_about(text: str) -> dict[str, Any]:
     try:
         about = json.loads(text)
     except (ValueError, RecursionError):
-        raise ValueError("the header in the file is not JSON") from None
+        raise ArgumentError("the header in the file is not JSON") from None
     if not isinstance(about, dict):
-        raise ValueError("the header in the file must be a JSON object")
+        raise ArgumentError("the header in the file must be a JSON object")
     return about

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .bitpack import pack_codes, unpack_codes
 from .bytestream import PIECE, Source, write_all
-from .errors import Corrupt, FormatError, OverLimit, Truncated, UnsupportedVersion
+from .errors import ArgumentError, Corrupt, FormatError, OverLimit, Truncated, UnsupportedVersion
 from .header import major_version
 from .schema import MAGIC, MAX_LENGTH, scale_problem
 from .timing import frames_for, packed_bytes, segment_spans
@@ -117,16 +117,16 @@ def write_v0(
     ValueError if the number or lengths of the segments do not fit `n_samples`.
     """
     if model_name not in MODELS:
-        raise ValueError(f"model must be one of {', '.join(MODELS)}, got {model_name!r}")
+        raise ArgumentError(f"model must be one of {', '.join(MODELS)}, got {model_name!r}")
     model = MODELS[model_name]
     blocks = [(np.asarray(codes), scale) for codes, scale in segments]
     shapes = [codes.shape for codes, _ in blocks]
     n_codebooks = shapes[0][0] if shapes and len(shapes[0]) == 2 else 0
     if not 1 <= n_codebooks <= model.max_codebooks:
-        raise ValueError(f"codes must be [K, T] with K from 1 to {model.max_codebooks}, got {shapes[:1]}")
+        raise ArgumentError(f"codes must be [K, T] with K from 1 to {model.max_codebooks}, got {shapes[:1]}")
     wanted = [(n_codebooks, n_frames) for n_frames in model.segment_frames(n_samples)]
     if shapes != wanted:
-        raise ValueError(f"{n_samples} samples have segments of {wanted[:3]}... codes, got {shapes[:3]}...")
+        raise ArgumentError(f"{n_samples} samples have segments of {wanted[:3]}... codes, got {shapes[:3]}...")
     _check_coder(coder, model_name)
     about = {"m": model_name, "al": n_samples, "nc": n_codebooks, "lm": coder is not None}
     text = json.dumps(about).encode()  # with Python's default separators, as in the reference implementation
@@ -196,7 +196,7 @@ def _read_rest(source: Source, about: dict[str, Any], coder: SegmentCoder | None
 def _check_coder(coder: SegmentCoder | None, model_name: str) -> None:
     if coder is not None and coder.n_codebooks != MODELS[model_name].max_codebooks:
         wanted = MODELS[model_name].max_codebooks
-        raise ValueError(f"{model_name} has {wanted} codebooks, its language model too; this one has {coder.n_codebooks}")
+        raise ArgumentError(f"{model_name} has {wanted} codebooks, its language model too; this one has {coder.n_codebooks}")
 
 
 def _read_coded(source: Source, about: dict[str, Any], coder: SegmentCoder) -> list[Segment]:
@@ -229,15 +229,15 @@ def _read_coded(source: Source, about: dict[str, Any], coder: SegmentCoder) -> l
 
 def _segment_bytes(model: V0Model, codes: NDArray[Any], scale: float | None, coder: SegmentCoder | None) -> bytes:
     if not np.issubdtype(codes.dtype, np.integer) or codes.min() < 0 or codes.max() >= 1 << BITS:
-        raise ValueError(f"codes must be integers from 0 to {(1 << BITS) - 1}")
+        raise ArgumentError(f"codes must be integers from 0 to {(1 << BITS) - 1}")
     packed = coder.encode(codes) if coder else pack_codes(codes.T.ravel().astype(np.uint16), BITS)
     if not model.segment_length:
         if scale is not None:
-            raise ValueError(f"only a model with segments has a scale, got {scale}")
+            raise ArgumentError(f"only a model with segments has a scale, got {scale}")
         return packed
     problem = "must be given" if scale is None else scale_problem(float(np.float32(scale)))
     if problem:
-        raise ValueError(f"a scale {problem}")
+        raise ArgumentError(f"a scale {problem}")
     return bytes(SCALE.build(scale)) + packed
 
 

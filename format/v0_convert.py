@@ -8,13 +8,14 @@ import numpy as np
 
 from . import api
 from .api import CodeFile
+from .errors import ArgumentError
 from .v0 import MODELS, Segment, SegmentCoder, write_v0
 
 
 def to_v1(file: CodeFile, output: BinaryIO, token_space: bytes) -> None:
     """Write a version 0 file as version 1. `token_space` is the SHA-256 of its codebooks, which version 0 does not store."""
     if file.version != 0:
-        raise ValueError(f"version 0 is wanted, got version {file.version}")
+        raise ArgumentError(f"version 0 is wanted, got version {file.version}")
     api.write(output, file, token_space=token_space)
 
 
@@ -27,16 +28,16 @@ def to_v0(file: CodeFile, output: BinaryIO, coder: SegmentCoder | None = None) -
     header = file.header
     model = MODELS.get(header.codec)
     if file.version != 1 or model is None:
-        raise ValueError(f"version 0 holds {' and '.join(MODELS)} only, got {header.codec} in version {file.version}")
+        raise ArgumentError(f"version 0 holds {' and '.join(MODELS)} only, got {header.codec} in version {file.version}")
     for name in ("sample_rate", "channels", "hop_length", "segment_length", "segment_stride"):
         if getattr(header, name) != getattr(model, name):
-            raise ValueError(f"version 0 has {name} {getattr(model, name)} for this model, got {getattr(header, name)}")
+            raise ArgumentError(f"version 0 has {name} {getattr(model, name)} for this model, got {getattr(header, name)}")
     if header.pre_skip or header.output_gain:
-        raise ValueError("version 0 has neither a pre-skip, as parts of files have, nor a gain")
+        raise ArgumentError("version 0 has neither a pre-skip, as parts of files have, nor a gain")
     chunks = list(file)
     found = sorted({chunk.n_codebooks for chunk in chunks})
     if len(found) != 1:
-        raise ValueError(f"version 0 has one number of codebooks throughout, got {found[:4]}")
+        raise ArgumentError(f"version 0 has one number of codebooks throughout, got {found[:4]}")
     assert file.n_samples is not None  # known, because every chunk was read
     segments: list[Segment] = [(chunk.codes, chunk.scale) for chunk in chunks]
     if not header.segment_length:

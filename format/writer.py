@@ -14,6 +14,7 @@ from . import timing
 from .bytestream import Source, write_all
 from .chunk import Chunk, codebooks_problem, codes_checksum, decode_codes, encode_codes, read_envelope
 from .entropy.installed_priors import load_prior
+from .errors import ArgumentError
 from .header import Header
 from .schema import MAX_CHUNK_FRAMES, MAX_PRIOR_CODES, Entropy
 from .trailer import Index, Trailer
@@ -38,7 +39,7 @@ class Writer:
         """
         chunk_frames = header.default_chunk_frames if chunk_frames is None else chunk_frames
         if not 1 <= chunk_frames <= MAX_CHUNK_FRAMES:
-            raise ValueError(f"chunk_frames must be 1 to {MAX_CHUNK_FRAMES}, got {chunk_frames}")
+            raise ArgumentError(f"chunk_frames must be 1 to {MAX_CHUNK_FRAMES}, got {chunk_frames}")
         self.header = header
         self.chunk_frames = chunk_frames
         self.n_bytes = 0  # written so far
@@ -67,7 +68,7 @@ class Writer:
         new chunk. Apart from that, the bytes do not depend on how the frames are split into calls.
         """
         if self.header.segment_length:
-            raise ValueError("this stream is segmented: use append_segment")
+            raise ArgumentError("this stream is segmented: use append_segment")
         block, n_codebooks = self._checked(codes, n_codebooks)
         if n_codebooks != self._n_codebooks:
             self._write_waiting(at_least=1)
@@ -80,7 +81,7 @@ class Writer:
     def append_segment(self, codes: ArrayLike, scale: float | None = None, n_codebooks: Sequence[int] | None = None) -> None:
         """Add one segment: codes [R, t] as one chunk, and the scale of its decoded samples, stored as float32."""
         if not self.header.segment_length:
-            raise ValueError("this stream is not segmented: use append")
+            raise ArgumentError("this stream is not segmented: use append")
         block, n_codebooks = self._checked(codes, n_codebooks)
         self._write_chunk(block, n_codebooks, scale)
 
@@ -134,22 +135,22 @@ class Writer:
 
     def _checked(self, codes: ArrayLike, n_codebooks: Sequence[int] | None) -> tuple[NDArray[np.uint16], tuple[int, ...]]:
         if self._closed:
-            raise ValueError("the stream is closed")
+            raise ArgumentError("the stream is closed")
         array = np.asarray(codes)
         if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
-            raise ValueError(f"codes must be integers [R, t], got {array.dtype} {array.shape}")
+            raise ArgumentError(f"codes must be integers [R, t], got {array.dtype} {array.shape}")
         if array.size and (array.min() < 0 or array.max() >= self.header.codebook_size):
-            raise ValueError(f"codes must be 0 to {self.header.codebook_size - 1}, got {array.min()} to {array.max()}")
+            raise ArgumentError(f"codes must be 0 to {self.header.codebook_size - 1}, got {array.min()} to {array.max()}")
         if n_codebooks is None:
             each, rest = divmod(len(array), self.header.n_streams)
             if rest:
-                raise ValueError(f"{len(array)} rows do not share out over {self.header.n_streams} streams")
+                raise ArgumentError(f"{len(array)} rows do not share out over {self.header.n_streams} streams")
             n_codebooks = (each,) * self.header.n_streams
         problem = codebooks_problem(tuple(n_codebooks), self.header)
         if problem:
-            raise ValueError(problem)
+            raise ArgumentError(problem)
         if sum(n_codebooks) != len(array):
-            raise ValueError(f"codes must have {sum(n_codebooks)} rows for K = {tuple(n_codebooks)}, got {len(array)}")
+            raise ArgumentError(f"codes must have {sum(n_codebooks)} rows for K = {tuple(n_codebooks)}, got {len(array)}")
         return array.astype(np.uint16), tuple(n_codebooks)  # a copy, because the caller may reuse its array
 
     def _code_ahead(self) -> None:

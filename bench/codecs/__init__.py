@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ...format.errors import ArgumentError
 from .anchors import LowPass, Noise, Pcm
 from .base import Coded, Coder, Missing
 
@@ -23,7 +24,7 @@ def parse(text: str, seed: int = 0) -> list[Coder]:
     name, _, listed = text.rpartition(":") if _is_rates(text.rpartition(":")[2]) and ":" in text else (text, "", "")
     rates = [float(rate) for rate in listed.split(",")] if listed else []
     if any(not 0 < rate <= 1000 for rate in rates):
-        raise ValueError(f"{text}: bitrates are kbps above 0 and up to 1000")
+        raise ArgumentError(f"{text}: bitrates are kbps above 0 and up to 1000")
     if name == "anchors":
         return [Noise(seed), LowPass(3500.0), LowPass(7000.0), Pcm()]
     if name in ("pcm", "pcm24"):

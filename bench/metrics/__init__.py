@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 import numpy as np
 
-from ...format.errors import EcdcError
+from ...format.errors import ArgumentError, EcdcError
 
 ALL = ("visqol", "visqol_speech", "zimtohrli", "pesq", "stoi", "mel", "stft", "si_sdr")
 SILENCE = 1e-4  # a reference whose peak is below this share of full scale counts as silent
@@ -42,7 +42,7 @@ class Metric(Protocol):
 def metric(key: str) -> Metric:
     """Import the module of a metric by its name; raises ValueError if it is unknown."""
     if key not in ALL:
-        raise ValueError(f"{key}: no such metric (known: {', '.join(ALL)})")
+        raise ArgumentError(f"{key}: no such metric (known: {', '.join(ALL)})")
     return cast(Metric, importlib.import_module(f".{key}", __package__))
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...format.errors import ArgumentError
+
 if TYPE_CHECKING:
     from . import Page, Sound
 
@@ -23,7 +25,7 @@ def check_page(page: Page) -> None:
     clips = distinct("clip", (sound.name for sound in page.sounds))
     keys = distinct("metric", (metric.key for metric in page.metrics), OTHER_KEYS)
     if not clips:
-        raise ValueError("a page wants at least one clip")
+        raise ArgumentError("a page wants at least one clip")
     for sound in page.sounds:
         check_sound(sound, coders)
     for coder in page.coders:
@@ -46,7 +48,7 @@ def distinct(what: str, names: Iterable[str], reserved: tuple[str, ...] = ()) ->
         }
         for fault, is_there in faults.items():
             if is_there:
-                raise ValueError(f"{what} {name[:80]!r}: the name is {fault}")
+                raise ArgumentError(f"{what} {name[:80]!r}: the name is {fault}")
         found.add(name)
     return found
 
@@ -55,30 +57,30 @@ def check_sound(sound: Sound, coders: set[str]) -> None:
     """Raise ValueError unless a clip has known codecs, a playable rate, and finite samples [N] of equal length N > 0."""
     if sound.sample_rate not in SAMPLE_RATES:
         limits = f"{SAMPLE_RATES.start}..{SAMPLE_RATES.stop - 1} Hz"
-        raise ValueError(f"clip {sound.name!r}: browsers play {limits}, not {sound.sample_rate}")
+        raise ArgumentError(f"clip {sound.name!r}: browsers play {limits}, not {sound.sample_rate}")
     shape = np.shape(sound.reference)
     if len(shape) != 1 or not shape[0]:
-        raise ValueError(f"clip {sound.name!r}: wanted samples [N], got shape {shape}")
+        raise ArgumentError(f"clip {sound.name!r}: wanted samples [N], got shape {shape}")
     for name, signal in {REFERENCE: sound.reference, **sound.decoded}.items():
         where = f"clip {sound.name!r}, {name!r}"
         if name != REFERENCE and name not in coders:
-            raise ValueError(f"{where}: not among the codecs of the page")
+            raise ArgumentError(f"{where}: not among the codecs of the page")
         if np.shape(signal) != shape:
-            raise ValueError(f"{where}: shape {np.shape(signal)} differs from the reference's {shape}")
+            raise ArgumentError(f"{where}: shape {np.shape(signal)} differs from the reference's {shape}")
         if not np.isfinite(signal).all():
-            raise ValueError(f"{where}: samples are not finite")
+            raise ArgumentError(f"{where}: samples are not finite")
 
 
 def check_row(where: str, row: Mapping[str, Any], keys: set[str], names: Mapping[str, set[str]], are_means: bool) -> None:
     """Raise ValueError unless a row has known names and finite metrics: None, a number, or [mean, half interval]."""
     for key, known in names.items():
         if row.get(key) not in known:
-            raise ValueError(f"{where}: {key} {row.get(key)!r} is not on the page")
+            raise ArgumentError(f"{where}: {key} {row.get(key)!r} is not on the page")
     check_number(f"{where}: kbps", row.get("kbps"))
     for key in keys:
         value = row.get(key)
         if are_means and value is not None and np.shape(value) != (2,):
-            raise ValueError(f"{where}: {key} wants [mean, half interval], got {value!r}")
+            raise ArgumentError(f"{where}: {key} wants [mean, half interval], got {value!r}")
         for number in value if are_means and value is not None else [value]:
             check_number(f"{where}: {key}", number)
 
@@ -86,4 +88,4 @@ def check_row(where: str, row: Mapping[str, Any], keys: set[str], names: Mapping
 def check_number(where: str, value: Any) -> None:
     """Raise ValueError unless `value` is None or a finite number."""
     if value is not None and not math.isfinite(value):
-        raise ValueError(f"{where} is {value}; give a finite number, or None and a reason")
+        raise ArgumentError(f"{where} is {value}; give a finite number, or None and a reason")

@@ -10,6 +10,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...format.errors import ArgumentError
 from .config import ProcessorConfig
 
 PERIODS = 8  # of the lowest cutoff frequency that a filter spans
@@ -104,7 +105,7 @@ class MultiBandProcessor(nn.Module):
     def _statistics(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the mean, deviation and target of each band; raises ValueError if no signal was observed yet."""
         if not self.counts > 0:
-            raise ValueError("this band processor has observed no signals yet")
+            raise ArgumentError("this band processor has observed no signals yet")
         mean = self.sum_x / self.counts
         deviation = (self.sum_x2 / self.counts - mean**2).clamp(min=0).sqrt()
         return mean, deviation, self.sum_target_x2 / self.counts

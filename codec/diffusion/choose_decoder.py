@@ -11,6 +11,7 @@ import torch.nn as nn
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ...format.errors import ArgumentError
 from ..checkpoints import BUNDLED
 from ..errors import CheckpointError
 from ..model import Codec
@@ -97,7 +98,7 @@ class WholeDecoder(nn.Module):
     def initial_state(self, batch_size: int, first_frame: int = 0) -> _Waiting:
         """Return an empty state. The first frame must be the first of the signal."""
         if first_frame:
-            raise ValueError("this decoder needs the whole signal")
+            raise ArgumentError("this decoder needs the whole signal")
         return _Waiting([])
 
     def forward(self, latents: Tensor, state: _Waiting | None = None, last: bool = True) -> Tensor:

@@ -14,6 +14,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...format.errors import ArgumentError
 from ..model import Codec
 from . import checkpoint
 from .bands import MultiBandProcessor, equalise, re_eq
@@ -123,7 +124,7 @@ class MultiBandDiffusion(nn.Module):
         network. Raises ValueError for a codec that does not fit, and for wrong shapes and options.
         """
         if equaliser not in ("item", "batch", None):
-            raise ValueError(f"equaliser must be 'item', 'batch' or None, got {equaliser!r}")
+            raise ArgumentError(f"equaliser must be 'item', 'batch' or None, got {equaliser!r}")
         self._check_codec(codec)
         latents = self._latents(codes_or_latents, codec)
         shape = self._shape(codes_or_latents, codec, n_samples)
@@ -164,7 +165,7 @@ class MultiBandDiffusion(nn.Module):
         self._check_latents(latents)
         windows = self._windows(n_samples, window_seconds)
         if isinstance(seed, BatchNoise) and windows.count > 1:
-            raise ValueError("BatchNoise draws for the whole signal: decode without windows, or give a seed")
+            raise ArgumentError("BatchNoise draws for the whole signal: decode without windows, or give a seed")
         noise = seed if isinstance(seed, BatchNoise) else ItemNoise.of(seed, len(latents) // n_streams)
         calls = [plan(sampler, NoiseSchedule(band.schedule), steps) for band in self.config.bands]
         if 0 in (n_samples, latents.shape[0], latents.shape[-1]):
@@ -208,14 +209,14 @@ class MultiBandDiffusion(nn.Module):
         bands: list[Any] = list(self.bands)
         unets: list[DiffusionUnet] = [band.unet for band in bands]
         if any((unet.config.kernel_size - unet.config.stride) % 2 for unet in unets):
-            raise ValueError("a network whose kernel and stride differ by an odd number cannot be cut into windows")
+            raise ArgumentError("a network whose kernel and stride differ by an odd number cannot be cut into windows")
         grid = math.lcm(*(unet.config.total_stride for unet in unets))
         filters = [band.processor.split_bands.lowpass.reach for band in bands if band.processor is not None]
         context = max([unet.reach for unet in unets] + filters)
         fade, context = (-(-x // grid) * grid for x in (math.ceil(FADE_SECONDS * self.sample_rate), context))
         step = int(seconds * self.sample_rate) // grid * grid
         if step < 4 * fade:
-            raise ValueError(f"window_seconds must be at least {4 * fade / self.sample_rate:.3f}, got {seconds:g}")
+            raise ArgumentError(f"window_seconds must be at least {4 * fade / self.sample_rate:.3f}, got {seconds:g}")
         return Windows(n_samples, step, context, fade)
 
     def _like(self) -> Tensor:
@@ -224,24 +225,24 @@ class MultiBandDiffusion(nn.Module):
     def _check_codec(self, codec: Codec) -> None:
         config, unet = codec.config, self.config.bands[0].unet
         if config.normalize or config.segment_length:
-            raise ValueError(f"{config.name} codes scaled segments, which this decoder cannot have")
+            raise ArgumentError(f"{config.name} codes scaled segments, which this decoder cannot have")
         ours, theirs = (self.sample_rate, self.channels), (config.sample_rate, config.channels)
         if ours != theirs:
-            raise ValueError(f"this decoder is for {ours[0]} Hz and {ours[1]} channels, {config.name} has {theirs}")
+            raise ArgumentError(f"this decoder is for {ours[0]} Hz and {ours[1]} channels, {config.name} has {theirs}")
         if unet.condition_dim not in (None, config.dimension):
-            raise ValueError(
+            raise ArgumentError(
                 f"this decoder needs latents of {unet.condition_dim} numbers, {config.name} has {config.dimension}"
             )
 
     def _check_latents(self, latents: Tensor) -> None:
         dim = self.config.bands[0].unet.condition_dim
         if latents.dim() != 3 or (dim is not None and latents.shape[1] != dim):
-            raise ValueError(f"latents must be [B, {dim or 'D'}, T], got {tuple(latents.shape)}")
+            raise ArgumentError(f"latents must be [B, {dim or 'D'}, T], got {tuple(latents.shape)}")
 
     def _latents(self, given: Tensor, codec: Codec) -> Tensor:
         """Return the latents [R, D, T] of codes or latents, with streams as separate batch items."""
         if given.dim() not in (3, 4) or (given.dim() == 4 and self.channels > 1):
-            raise ValueError(f"codes must be [B, K, T] or, of mono streams, [B, S, K, T], got {tuple(given.shape)}")
+            raise ArgumentError(f"codes must be [B, K, T] or, of mono streams, [B, S, K, T], got {tuple(given.shape)}")
         rows = given.flatten(0, -3)
         if not rows.is_floating_point():
             rows = codec._checked_codes(rows)
@@ -254,7 +255,7 @@ class MultiBandDiffusion(nn.Module):
         longest = given.shape[-1] * codec.config.hop_length
         n_samples = longest if n_samples is None else n_samples
         if not 0 <= n_samples <= longest:
-            raise ValueError(f"n_samples must be 0..{longest}, got {n_samples}")
+            raise ArgumentError(f"n_samples must be 0..{longest}, got {n_samples}")
         return given.shape[0], given.shape[1] if given.dim() == 4 else self.channels, n_samples
 
 
@@ -274,7 +275,7 @@ def _condition(unet: DiffusionUnet, run: _Run) -> Callable[[int, int], Tensor | 
         return lambda first, n: latents[..., first * n_frames // n_samples : -(-(first + n) * n_frames // n_samples)]
     n_steps, stride = unet.bottleneck_length(n_samples), unet.config.total_stride
     if n_frames > 2 * n_steps:
-        raise ValueError(f"latents must have at most {2 * n_steps} frames for {n_samples} samples, got {n_frames}")
+        raise ArgumentError(f"latents must have at most {2 * n_steps} frames for {n_samples} samples, got {n_frames}")
     frames = F.interpolate(torch.arange(n_frames, dtype=torch.float32)[None, None], n_steps)[0, 0].long().to(latents.device)
     return lambda first, n: latents[..., frames[first // stride :][: unet.bottleneck_length(n)]]
 

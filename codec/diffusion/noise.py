@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...format.errors import ArgumentError
 from .noise_span import BLOCK as BLOCK
 from .noise_span import noise_span
 
@@ -32,7 +33,7 @@ class ItemNoise:
     def __init__(self, seeds: Sequence[int]) -> None:
         self._seeds = [int(seed) for seed in seeds]
         if any(seed < 0 for seed in self._seeds):
-            raise ValueError(f"seeds must not be negative, got {min(self._seeds)}")
+            raise ArgumentError(f"seeds must not be negative, got {min(self._seeds)}")
 
     @classmethod
     def of(cls, seed: int | Sequence[int] | torch.Generator, n_items: int) -> ItemNoise:
@@ -42,7 +43,7 @@ class ItemNoise:
             return cls(drawn.tolist())
         seeds = [seed] * n_items if isinstance(seed, int) else list(seed)
         if len(seeds) != n_items:
-            raise ValueError(f"seed must be one number or {n_items}, one for each item, got {len(seeds)}")
+            raise ArgumentError(f"seed must be one number or {n_items}, one for each item, got {len(seeds)}")
         return cls(seeds)
 
     def draw(self, band: int, call: int, first: int, like: Tensor) -> Tensor:

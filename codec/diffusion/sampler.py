@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ...format.errors import ArgumentError
 from .schedule import NoiseSchedule
 
 
@@ -160,5 +161,5 @@ SAMPLERS = {"ancestral": ancestral, "ddim": ddim, "dpm": dpm_solver}
 def plan(sampler: str, schedule: NoiseSchedule, steps: int | Sequence[int]) -> list[Call]:
     """Return the calls of a sampler, given its name; raises ValueError that lists the known names for others."""
     if sampler not in SAMPLERS:
-        raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
+        raise ArgumentError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
     return SAMPLERS[sampler](schedule, schedule.times(steps))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ...format.errors import ArgumentError
 from .config import ScheduleConfig
 
 
@@ -41,9 +42,9 @@ class NoiseSchedule:
         last = self.config.n_steps - 1
         if isinstance(steps, int):
             if not 1 <= steps <= last:
-                raise ValueError(f"steps must be 1..{last}, got {steps}")
+                raise ArgumentError(f"steps must be 1..{last}, got {steps}")
             return [last - i * self.config.n_steps // steps for i in range(steps)]
         found = [int(t) for t in steps]
         if not found or sorted(set(found), reverse=True) != found or not 0 < found[-1] <= found[0] <= last:
-            raise ValueError(f"steps must descend within {last}..1, got {found[:8]}{'...' if len(found) > 8 else ''}")
+            raise ArgumentError(f"steps must descend within {last}..1, got {found[:8]}{'...' if len(found) > 8 else ''}")
         return found

@@ -10,6 +10,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...format.errors import ArgumentError
 from . import unet_fast
 from .bottleneck import BiLstm, Transformer, with_positions
 from .config import UnetConfig
@@ -159,10 +160,10 @@ class DiffusionUnet(nn.Module):
         if self.config.condition_dim is None:
             return None
         if condition is None:
-            raise ValueError("this network needs a condition [B, D, T], got none")
+            raise ArgumentError("this network needs a condition [B, D, T], got none")
         n_frames, n_steps = condition.shape[-1], hidden.shape[-1]
         if n_frames > 2 * n_steps:
-            raise ValueError(f"condition must have at most {2 * n_steps} frames for this length, got {n_frames}")
+            raise ArgumentError(f"condition must have at most {2 * n_steps} frames for this length, got {n_frames}")
         found: Tensor = self.conv_codec(condition)
         return found if self.config.cross_attention else F.interpolate(found, n_steps)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...format.errors import ArgumentError
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -25,7 +27,7 @@ class Windows:
 
     def __post_init__(self) -> None:
         if self.step < 4 * self.fade or self.step < 1:
-            raise ValueError(f"a window's step must be at least 4 fades of {self.fade} samples, got {self.step}")
+            raise ArgumentError(f"a window's step must be at least 4 fades of {self.fade} samples, got {self.step}")
 
     @property
     def count(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...format.errors import ArgumentError
 from ..config import CodecConfig, HybridConfig
 from .arguments import checked_codes
 from .numpy_encoder import NumpyEncoder
@@ -77,7 +78,7 @@ class StreamBatch:
         """
         state, hop = self._encoding, self._config.hop_length
         if wav.shape != (len(self), 1, hop):
-            raise ValueError(f"wav must be [{len(self)}, 1, {hop}], got {list(wav.shape)}")
+            raise ArgumentError(f"wav must be [{len(self)}, 1, {hop}], got {list(wav.shape)}")
         k = self._config.codebooks_for(kbps) if kbps is not None else n_codebooks or self._config.n_codebooks
         if not len(self):
             return np.zeros((0, k, 1), np.int64), np.zeros(0, bool)
@@ -98,7 +99,7 @@ class StreamBatch:
         state, hop = self._decoding, self._config.hop_length
         checked = checked_codes(codes, self._config.n_codebooks, self._config.codebook_size)
         if checked.shape[::2] != (len(self), 1):
-            raise ValueError(f"codes must be [{len(self)}, k, 1], got {list(checked.shape)}")
+            raise ArgumentError(f"codes must be [{len(self)}, k, 1], got {list(checked.shape)}")
         if not len(self):
             return np.zeros((0, 1, hop), np.float32)
         known = np.concatenate([state["held"], self._quantizer.decode(checked)], axis=1)

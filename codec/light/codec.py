@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from ...format.errors import ArgumentError
 from ..bundled import CONFIG, WEIGHTS, first_line
 from ..config import CodecConfig, HybridConfig
 from ..errors import CheckpointError
@@ -63,7 +64,7 @@ class LightCodec:
         from .flow import LightFlow
 
         if seed < 0 or (steps is not None and steps < 0):
-            raise ValueError(f"seeds and steps must not be negative, got {seed} and {steps}")
+            raise ArgumentError(f"seeds and steps must not be negative, got {seed} and {steps}")
         session = self.session(FLOW)
         try:
             config = FlowConfig.from_dict(json.loads(properties(session)["flow"]))
@@ -106,14 +107,14 @@ class LightCodec:
     def resolve(self, kbps: float | None, n_codebooks: int | None) -> int:
         """Return the number of codebooks for a bitrate or a count; all of them if neither is given. Raises ValueError."""
         if kbps is not None and n_codebooks is not None:
-            raise ValueError("give kbps or n_codebooks, not both")
+            raise ArgumentError("give kbps or n_codebooks, not both")
         if kbps is not None:
             if not math.isfinite(kbps):
-                raise ValueError(f"kbps must be a finite number, got {kbps}")
+                raise ArgumentError(f"kbps must be a finite number, got {kbps}")
             return self.config.codebooks_for(kbps)
         n_codebooks = self.config.n_codebooks if n_codebooks is None else operator.index(n_codebooks)
         if not 1 <= n_codebooks <= self.config.n_codebooks:
-            raise ValueError(f"n_codebooks must be 1..{self.config.n_codebooks}, got {n_codebooks}")
+            raise ArgumentError(f"n_codebooks must be 1..{self.config.n_codebooks}, got {n_codebooks}")
         return n_codebooks
 
     def encode(self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None) -> NDArray[np.int64]:
@@ -131,7 +132,7 @@ class LightCodec:
         Raises ValueError for a wrong shape or type, and for values out of range.
         """
         if n_samples is not None and n_samples < 0:
-            raise ValueError(f"n_samples must be 0 or more, got {n_samples}")
+            raise ArgumentError(f"n_samples must be 0 or more, got {n_samples}")
         with self.streaming(batch_size=len(codes) if np.ndim(codes) == 3 else 1) as stream:
             return stream.decode(codes, last=True)[..., :n_samples]
 
@@ -141,7 +142,8 @@ class LightCodec:
         Raises ValueError for codecs that are not of nano-24k's kind.
         """
         if not isinstance(self.config.architecture, HybridConfig):
-            raise ValueError(f"{self.config.name} has no batches of streams: it is {self.config.architecture.kind}, not hybrid")
+            kind = self.config.architecture.kind
+            raise ArgumentError(f"{self.config.name} has no batches of streams: it is {kind}, not hybrid")
         from .batch import StreamBatch
 
         sessions = (lambda: self.session(ENCODER)), (lambda: self.session(DECODER))

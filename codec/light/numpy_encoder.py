@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...format.errors import ArgumentError
 from ..config import HybridConfig
 
 MOST_ROWS = 64  # frames of all batch items together that are computed at once: they stay in the processor's cache
@@ -44,7 +45,7 @@ class NumpyEncoder:
         own = {name.removeprefix("encoder."): tensor.astype(np.float64) for name, tensor in tensors.items()}
         for name, shape in _shapes(config, dimension).items():
             if own[name].shape != shape:
-                raise ValueError(f"encoder.{name} must be {list(shape)}, got {list(own[name].shape)}")
+                raise ArgumentError(f"encoder.{name} must be {list(shape)}, got {list(own[name].shape)}")
         self._config, self._hop, self._window = config, config.hop_length, config.encoder_window * config.hop_length
         self._context = (self._window - self._hop) // 2
         names = ["real", "imaginary", "level", *(["fine_level"] if config.fine_blocks else [])]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...format.errors import ArgumentError
 from ..config import SeanetConfig
 from .arguments import checked_wav
 from .codec import DECODER, ENCODER, LightCodec, LightStream
@@ -44,7 +45,7 @@ class SeanetLightCodec(LightCodec):
     def decode(self, codes: Any, n_samples: int | None = None) -> NDArray[np.float32]:
         """See LightCodec."""
         if n_samples is not None and n_samples < 0:
-            raise ValueError(f"n_samples must be 0 or more, got {n_samples}")
+            raise ArgumentError(f"n_samples must be 0 or more, got {n_samples}")
         stream = self.open_stream(len(codes) if np.ndim(codes) == 3 else 1, 0)
         return stream.decode(codes, last=True)[..., :n_samples]
 
@@ -56,7 +57,7 @@ class SeanetLightCodec(LightCodec):
         """Decode segments to audio [B, C, N], cut to `n_samples` if given. Raises ValueError if there are no segments."""
         segments = list(segments)
         if not segments:
-            raise ValueError("segments must be one or more, got none")
+            raise ArgumentError("segments must be one or more, got none")
         return np.concatenate(list(self.decode_segment_blocks(segments)), axis=-1)[..., :n_samples]
 
     def encode_segment_blocks(
@@ -83,7 +84,7 @@ class SeanetLightCodec(LightCodec):
         """See LightCodec. Raises ValueError for codecs that work in scaled segments, or normalize over time."""
         self._refuse_segments("their segments are independent: encode them one by one")
         if not streams(self._seanet):
-            raise ValueError("time_group_norm needs the whole signal: this model cannot stream")
+            raise ArgumentError("time_group_norm needs the whole signal: this model cannot stream")
         with super().streaming(batch_size, first_frame) as stream:
             yield stream
 
@@ -120,7 +121,7 @@ class SeanetLightCodec(LightCodec):
 
     def _refuse_segments(self, advice: str) -> None:
         if self.config.segment_length or self.config.normalize:
-            raise ValueError(f"{self.config.name} codes scaled segments: {advice}")
+            raise ArgumentError(f"{self.config.name} codes scaled segments: {advice}")
 
 
 class SeanetStream(LightStream):

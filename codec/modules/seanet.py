@@ -16,6 +16,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from ...format.errors import ArgumentError
 from ..config import SeanetConfig
 from .conv import Conv, Layer, TransposedConv
 from .lstm import SkipLstm
@@ -107,7 +108,7 @@ class _Seanet(Layer):
     def initial_state(self, batch_size: int, first_frame: int = 0) -> list[Any]:
         """Return one state per layer, for a stream from any frame. Raises ValueError for models that normalize over time."""
         if self.config.norm == "time_group_norm":
-            raise ValueError("time_group_norm needs the whole signal: this model cannot stream")
+            raise ArgumentError("time_group_norm needs the whole signal: this model cannot stream")
         return initial_states(self.layers, batch_size)
 
     def _residual_blocks(self, width: int) -> Iterator[ResidualBlock]:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ArgumentError
 from ..files import atomic_path
 from ..schema import MAX_PRIOR_CODES
 from . import rangecoder
@@ -101,9 +102,9 @@ class Prior:
         ValueError as `decode` does, possibly after the first part.
         """
         if max(n_codebooks) > self.n_codebooks:
-            raise ValueError(f"the prior knows {self.n_codebooks} codebooks, the codes have {max(n_codebooks)}")
+            raise ArgumentError(f"the prior knows {self.n_codebooks} codebooks, the codes have {max(n_codebooks)}")
         if sum(n_codebooks) * n_frames > MAX_PRIOR_CODES:
-            raise ValueError(f"a chunk coded with a prior holds at most {MAX_PRIOR_CODES} codes")
+            raise ArgumentError(f"a chunk coded with a prior holds at most {MAX_PRIOR_CODES} codes")
         state, words = rangecoder.read_payload(payload)
         codes, n_taken, begin = np.zeros((sum(n_codebooks), n_frames), np.uint16), 0, 0
         for rows in np.split(codes, np.cumsum(n_codebooks)[:-1]):
@@ -115,7 +116,7 @@ class Prior:
                     begin = stop
                     yield codes[:, :stop]
         if not rangecoder.finished(state, n_taken, len(words)):
-            raise ValueError("the payload does not end where its codes do")
+            raise ArgumentError("the payload does not end where its codes do")
         yield codes[:, begin:]
 
     def _decode(
@@ -238,13 +239,13 @@ def read_prior(path: str | os.PathLike[str]) -> Prior:
 
     path = Path(path)
     if path.stat().st_size > MAX_FILE_BYTES:
-        raise ValueError(f"{path}: a prior has at most {MAX_FILE_BYTES} bytes")
+        raise ArgumentError(f"{path}: a prior has at most {MAX_FILE_BYTES} bytes")
     try:
         with safe_open(path, "np") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys() if name in LAYOUT}  # noqa: SIM118
             return Prior(arrays, bytes.fromhex((file.metadata() or {}).get("token_space", "")))
     except (SafetensorError, ValueError, TypeError, AttributeError) as error:  # the last two: types that numpy lacks
-        raise ValueError(f"{path} is not a prior: {error}") from None
+        raise ArgumentError(f"{path} is not a prior: {error}") from None
 
 
 def load_kernels() -> None:
@@ -295,21 +296,21 @@ def _check(arrays: Mapping[str, Array]) -> None:
     sizes: dict[str, int] = {}
     for name, (dtype, axes) in LAYOUT.items():
         if name not in arrays:
-            raise ValueError(f"{name} is missing")
+            raise ArgumentError(f"{name} is missing")
         array = arrays[name]
         shape = tuple(sizes.setdefault(axis, n) for axis, n in zip(axes.split(), array.shape, strict=False))
         if array.dtype != dtype or array.shape != shape or array.ndim != len(axes.split()):
-            raise ValueError(f"{name} must be {dtype} [{axes}], got {array.dtype} {list(array.shape)}")
+            raise ArgumentError(f"{name} must be {dtype} [{axes}], got {array.dtype} {list(array.shape)}")
         if array.dtype == np.int8 and array.min(initial=0) < -LARGEST:
-            raise ValueError(f"{name} must be at least {-LARGEST}")
+            raise ArgumentError(f"{name} must be at least {-LARGEST}")
         if "bias" in name and np.abs(array.astype(np.int64)).max(initial=0) > LIMIT:
-            raise ValueError(f"{name} must be within {LIMIT}")
+            raise ArgumentError(f"{name} must be within {LIMIT}")
     limits = {"K": (1, 255), "V": (2, 1 << 16), "H": (1, MAX_WIDTH), "L": (0, MAX_LAYERS), "E": (1, MAX_TABLE)}
     for axis, (low, high) in limits.items():
         if not low <= sizes[axis] <= high:
-            raise ValueError(f"{axis} must be {low} to {high}, got {sizes[axis]}")
+            raise ArgumentError(f"{axis} must be {low} to {high}, got {sizes[axis]}")
     table, dilations = arrays["table"], arrays["dilations"]
     if table.min() < 0 or table.max() > MAX_TABLE_ENTRY or table[0] < 1 or (np.diff(table) > 0).any():
-        raise ValueError(f"table must fall, from at least 1 and at most {MAX_TABLE_ENTRY}, to at least 0")
+        raise ArgumentError(f"table must fall, from at least 1 and at most {MAX_TABLE_ENTRY}, to at least 0")
     if sizes["L"] and not 1 <= dilations.min() <= dilations.max() <= MAX_DILATION:
-        raise ValueError(f"dilations must be 1 to {MAX_DILATION}")
+        raise ArgumentError(f"dilations must be 1 to {MAX_DILATION}")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ArgumentError
 from ..jit import kernel
 
 PRECISION = 24  # bits: the frequencies of a distribution add up to 2**PRECISION
@@ -33,9 +34,9 @@ def encode(starts: NDArray[np.int64], frequencies: NDArray[np.int64]) -> bytes:
     """
     starts, frequencies = np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(frequencies, np.int64)
     if starts.ndim != 1 or starts.shape != frequencies.shape:
-        raise ValueError(f"starts and frequencies must be [n], got {starts.shape} and {frequencies.shape}")
+        raise ArgumentError(f"starts and frequencies must be [n], got {starts.shape} and {frequencies.shape}")
     if ((frequencies <= 0) | (frequencies >= TOTAL) | (starts < 0) | (starts > TOTAL - frequencies)).any():
-        raise ValueError(f"intervals must have 1 to {TOTAL - 1} of {TOTAL} parts, and be inside of 0 to {TOTAL}")
+        raise ArgumentError(f"intervals must have 1 to {TOTAL - 1} of {TOTAL} parts, and be inside of 0 to {TOTAL}")
     if starts.size <= PLAIN_SYMBOLS and "numba" not in sys.modules:
         return encode_ref(starts, frequencies)
     words = np.empty(starts.size + 1, np.uint32)
@@ -46,10 +47,10 @@ def encode(starts: NDArray[np.int64], frequencies: NDArray[np.int64]) -> bytes:
 def read_payload(data: bytes | memoryview) -> tuple[int, NDArray[np.uint32]]:
     """Split a payload into its first state and its words; raises ValueError if it cannot be a payload."""
     if len(data) < STATE_BYTES or (len(data) - STATE_BYTES) % WORD_BYTES:
-        raise ValueError(f"coded payloads take {STATE_BYTES} bytes and a multiple of {WORD_BYTES}, got {len(data)}")
+        raise ArgumentError(f"coded payloads take {STATE_BYTES} bytes and a multiple of {WORD_BYTES}, got {len(data)}")
     state = int.from_bytes(data[:STATE_BYTES], "little")
     if not LOW <= state < 1 << 63:
-        raise ValueError("the first state is out of range")
+        raise ArgumentError("the first state is out of range")
     return state, np.frombuffer(data, "<u4", offset=STATE_BYTES).astype(np.uint32)
 
 
@@ -68,7 +69,7 @@ def decode_all(data: bytes | memoryview, tables: NDArray[np.int64], n_symbols: i
     symbols = np.empty(len(tables) if n_symbols is None else n_symbols, np.uint16)
     state, n_taken = _decode_all(state, words, np.ascontiguousarray(tables, np.int64), symbols)
     if n_taken > len(words) or not finished(state, n_taken, len(words)):
-        raise ValueError("the payload does not end where its symbols do")
+        raise ArgumentError("the payload does not end where its symbols do")
     return symbols
 
 
@@ -93,11 +94,11 @@ def decode_all_ref(data: bytes | memoryview, tables: NDArray[np.int64]) -> NDArr
         state = (table[symbol + 1] - table[symbol]) * (state >> PRECISION) + slot - table[symbol]
         if state < LOW:
             if not left:
-                raise ValueError("the payload does not end where its symbols do")
+                raise ArgumentError("the payload does not end where its symbols do")
             state = state << 32 | left.pop(0)
         symbols.append(symbol)
     if not finished(state, 0, len(left)):
-        raise ValueError("the payload does not end where its symbols do")
+        raise ArgumentError("the payload does not end where its symbols do")
     return np.array(symbols, np.uint16)
 
 

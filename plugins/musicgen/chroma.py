@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...format.errors import ArgumentError
 from .config import CHROMA_WINDOW
 
 N_FFT = CHROMA_WINDOW  # samples; also the length of the window
@@ -59,7 +60,7 @@ def melody_classes(wav: Tensor, sample_rate: int, n_chroma: int = 12, n_fft: int
 def _chroma_power(wav: Tensor, sample_rate: int, n_chroma: int, n_fft: int) -> Tensor:
     """Return the power of each pitch class, [n_chroma, F]."""
     if wav.dim() != 1 or len(wav) == 0:
-        raise ValueError(f"wav must be [N] with N > 0, got {tuple(wav.shape)}")
+        raise ArgumentError(f"wav must be [N] with N > 0, got {tuple(wav.shape)}")
     missing = max(0, n_fft - len(wav))
     wav = torch.nn.functional.pad(wav.float(), (missing // 2, missing - missing // 2))
     window = torch.hann_window(n_fft)

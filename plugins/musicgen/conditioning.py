@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...format.errors import ArgumentError
 from .beats import beat_phases, tempo_of
 from .chroma import chroma, fitted, frame_classes, melody_classes, null_chroma
 from .lm import Conditions, MusicGenLM
@@ -53,11 +54,11 @@ class Conditioner:
         Raises ValueError for conditions that the model does not support.
         """
         if padding not in PADDINGS:
-            raise ValueError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
+            raise ArgumentError(f"padding must be one of {', '.join(PADDINGS)}, got {padding!r}")
         if any(prompts) and (lm.text is None or encoder is None):
-            raise ValueError(f"{lm.config.name} has no text encoder here: prompts cannot be used")
+            raise ArgumentError(f"{lm.config.name} has no text encoder here: prompts cannot be used")
         if any(melody is not None for melody in melodies) and lm.melody is None:
-            raise ValueError(f"{lm.config.name} takes no melodies")
+            raise ArgumentError(f"{lm.config.name} takes no melodies")
         self._lm, self._padding = lm, padding
         self.is_null = not any(prompts) and all(melody is None for melody in melodies)
         self._texts, self._summaries = _embed_texts(lm, encoder, prompts)
@@ -158,7 +159,7 @@ def _embed_texts(
             assert encoder is not None
             hidden = encoder(prompt)
             if hidden.dim() != 2 or hidden.shape[1] != lm.config.text_dimension:
-                raise ValueError(f"the text encoder must give [L, {lm.config.text_dimension}], got {tuple(hidden.shape)}")
+                raise ArgumentError(f"the text encoder must give [L, {lm.config.text_dimension}], got {tuple(hidden.shape)}")
             hidden = hidden[: n_tokens or None].to(lm.text.weight.dtype)
             text = lm.text(hidden)
             if lm.summary is not None:

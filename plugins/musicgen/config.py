@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from ...codec.config import ConfigError, Strict
 from ...codec.encodec_configs import Lookup
 from ...codec.errors import CheckpointError
+from ...format.errors import ArgumentError
 
 HEAD_DIMENSION = 64  # of every published model; the weights do not show the number of heads
 CHROMA_WINDOW = 16_384  # samples, of every published model; chroma frames are a quarter of this apart
@@ -111,7 +112,7 @@ class MusicGenConfig(Strict):
         """Return the number of codebooks for that many channels; raises ValueError if the model does not make them."""
         if channels != self.channels and not (channels == 1 and self.mono):
             made = "1 or 2 channels" if self.mono else "mono" if self.channels == 1 else "stereo"
-            raise ValueError(f"{self.name} makes {made}, got {channels} channels")
+            raise ArgumentError(f"{self.name} makes {made}, got {channels} channels")
         return self.n_codebooks // self.channels * channels
 
     def channels_for(self, channels: int | None, n_rows: int | None) -> int:

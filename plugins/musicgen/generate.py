@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ...format.errors import ArgumentError
 from .chroma import excerpt
 from .conditioning import Conditioner
 from .lm import Conditions, MusicGenLM
@@ -36,12 +37,12 @@ class Options:
         c = lm.config
         for name, value in (("seconds", self.seconds), ("stride_seconds", self.stride_seconds)):
             if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} must be a finite number above 0, got {value}")
+                raise ArgumentError(f"{name} must be a finite number above 0, got {value}")
         n_frames, most = c.n_frames(self.seconds), c.n_frames(c.max_seconds)
         if n_prompt >= n_frames:
-            raise ValueError(f"a prompt of {n_prompt} frames leaves nothing to add: {n_frames} are wanted")
+            raise ArgumentError(f"a prompt of {n_prompt} frames leaves nothing to add: {n_frames} are wanted")
         if n_frames > most and not 0 < self.stride(lm) < most:
-            raise ValueError(f"stride_seconds must lie between 0 and {c.max_seconds:g}, got {self.stride_seconds:g}")
+            raise ArgumentError(f"stride_seconds must lie between 0 and {c.max_seconds:g}, got {self.stride_seconds:g}")
         return n_frames
 
     def stride(self, lm: MusicGenLM) -> int:
@@ -60,10 +61,12 @@ class Request:
     def __post_init__(self) -> None:
         n = len(self.prompts)
         if n == 0 or len(self.melodies) != n or len(self.seeds) != n:
-            raise ValueError(f"prompts, melodies and seeds must be as many, got {n}, {len(self.melodies)}, {len(self.seeds)}")
+            raise ArgumentError(
+                f"prompts, melodies and seeds must be as many, got {n}, {len(self.melodies)}, {len(self.seeds)}"
+            )
         for wav in self.melodies:
             if wav is not None and (wav.dim() != 1 or len(wav) == 0):
-                raise ValueError(f"a melody must be mono audio [N], got {tuple(wav.shape)}")
+                raise ArgumentError(f"a melody must be mono audio [N], got {tuple(wav.shape)}")
 
 
 def stream_codes(
@@ -187,7 +190,7 @@ def _checked(prompt: Tensor, lm: MusicGenLM, n_items: int, n_codebooks: int) -> 
     """Convert a prompt to int64; raises ValueError for a wrong shape or codes out of range."""
     c = lm.config
     if prompt.dim() != 3 or prompt.shape[:2] != (n_items, n_codebooks):
-        raise ValueError(f"prompt codes must be [{n_items}, {n_codebooks}, T], got {tuple(prompt.shape)}")
+        raise ArgumentError(f"prompt codes must be [{n_items}, {n_codebooks}, T], got {tuple(prompt.shape)}")
     if prompt.numel() and not 0 <= int(prompt.min()) <= int(prompt.max()) < c.codebook_size:
-        raise ValueError(f"prompt codes must lie in [0, {c.codebook_size}), got {int(prompt.min())}..{int(prompt.max())}")
+        raise ArgumentError(f"prompt codes must lie in [0, {c.codebook_size}), got {int(prompt.min())}..{int(prompt.max())}")
     return prompt.long()

@@ -8,6 +8,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from ...format.errors import ArgumentError
 from .config import MusicGenConfig
 from .linear import Linear, product
 from .patterns import DelayPattern
@@ -91,7 +92,7 @@ class MusicGenLM(nn.Module):
         c, prefix = self.config, conditions.prefix
         for rows in (conditions.cross, prefix, conditions.added, conditions.summary):
             if rows is not None and n_rows not in (0, len(rows)):
-                raise ValueError(f"conditions must be of {n_rows} rows, got {len(rows)}")
+                raise ArgumentError(f"conditions must be of {n_rows} rows, got {len(rows)}")
         capacity = n_columns + (0 if prefix is None else prefix.shape[1])
         shape = (n_rows, c.n_heads, capacity, c.dimension // c.n_heads)
         like = self.embedding.weight.detach()
@@ -126,7 +127,7 @@ class MusicGenLM(nn.Module):
         c, n_all = self.config, self.config.n_codebooks
         if n_codebooks != n_all and not (c.mono and n_codebooks == n_all // 2):
             wanted = f"{n_all // 2} or {n_all}" if c.mono else str(n_all)
-            raise ValueError(f"tokens must be [R, {wanted}, S], got {n_codebooks} rows")
+            raise ArgumentError(f"tokens must be [R, {wanted}, S], got {n_codebooks} rows")
         offsets = torch.arange(n_all, device=self.embedding.weight.device)[:, None] * (c.codebook_size + 1)
         if n_codebooks == n_all:
             return Books(offsets, None, self.heads.weight)
@@ -161,7 +162,7 @@ class MusicGenLM(nn.Module):
         """Apply positions, layers and the last norm: [R, S, D] -> [R, S, D]. With `keep`, later columns see these."""
         start, stop = state.length, state.length + x.shape[1]
         if stop > len(state.columns):
-            raise ValueError(f"the state has room for {len(state.columns)} columns, {stop} are needed")
+            raise ArgumentError(f"the state has room for {len(state.columns)} columns, {stop} are needed")
         places, mask = self._position(state, start, stop), _visible(state, start, stop)
         turns = places if self.config.rotary else None
         x = x if self.config.rotary else x + places
@@ -181,7 +182,7 @@ class MusicGenLM(nn.Module):
     def _hidden(self, tokens: Tensor, state: State, keep: bool) -> Tensor:
         """Tokens [R, K, S] -> normalized outputs [R, P + S, D]; only the first call includes the prefix."""
         if tokens.dim() != 3 or tokens.shape[1] != len(state.books.offsets) or tokens.shape[2] == 0:
-            raise ValueError(f"tokens must be [R, {len(state.books.offsets)}, S], got {tuple(tokens.shape)}")
+            raise ArgumentError(f"tokens must be [R, {len(state.books.offsets)}, S], got {tuple(tokens.shape)}")
         x = self.embed(tokens, state.books)
         if state.added is not None:
             part = state.added[:, state.n_tokens : state.n_tokens + x.shape[1]]

@@ -11,6 +11,7 @@ from ...codec.checkpoints import BUNDLED, CONFIG, read_json
 from ...codec.config import CodecConfig
 from ...codec.errors import CheckpointError
 from ...codec.model import Codec
+from ...format.errors import ArgumentError
 from .config import MusicGenConfig
 from .generate import Options, Request, stream_codes
 from .linear import to_int8
@@ -95,7 +96,7 @@ class MusicGen:
             channels = wav.shape[1] if config.mono and wav.dim() == 3 and wav.shape[1] == 1 else config.channels
         n_rows = config.rows(channels)
         if wav.dim() != 3 or wav.shape[1] not in (1, channels):
-            raise ValueError(f"wav must be [B, {channels}, N], got {tuple(wav.shape)}")
+            raise ArgumentError(f"wav must be [B, {channels}, N], got {tuple(wav.shape)}")
         wav = wav.expand(-1, channels, -1)
         streams = [codec.encode(wav[:, i : i + 1], n_codebooks=n_rows // channels) for i in range(channels)]
         return torch.stack(streams, dim=2).flatten(1, 2)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...format.errors import ArgumentError
+
 UNKNOWN = -1  # a cell that is yet to be generated
 
 
@@ -23,7 +25,7 @@ class DelayPattern:
 
     def __post_init__(self) -> None:
         if not self.delays or list(self.delays) != sorted(self.delays) or self.delays[0] < 0:
-            raise ValueError(f"delays must ascend from 0 or more, got {self.delays}")
+            raise ArgumentError(f"delays must ascend from 0 or more, got {self.delays}")
 
     @property
     def n_codebooks(self) -> int:
@@ -45,7 +47,7 @@ class DelayPattern:
     def spread(self, codes: Tensor) -> Tensor:
         """Spread codes over columns: [B, K, T] -> [B, K, S]. UNKNOWN stays UNKNOWN."""
         if codes.dim() != 3 or codes.shape[1] != self.n_codebooks:
-            raise ValueError(f"codes must be [B, {self.n_codebooks}, T], got {tuple(codes.shape)}")
+            raise ArgumentError(f"codes must be [B, {self.n_codebooks}, T], got {tuple(codes.shape)}")
         n_frames = codes.shape[2]
         columns = codes.new_full((*codes.shape[:2], self.n_columns(n_frames)), self.special)
         for row, delay in enumerate(self.delays):

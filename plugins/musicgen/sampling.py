@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...format.errors import ArgumentError
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -25,7 +27,7 @@ class Sampling:
             ("temperature", self.temperature, 0 <= self.temperature < math.inf),
         ):
             if not good:
-                raise ValueError(f"{name} must be {'in [0, 1]' if name == 'top_p' else '0 or more'}, got {value}")
+                raise ArgumentError(f"{name} must be {'in [0, 1]' if name == 'top_p' else '0 or more'}, got {value}")
 
     def __call__(self, logits: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Draw tokens [B, K] from logits [B, K, V]. Item b uses generators[b], so it does not depend on its batch."""
@@ -65,9 +67,9 @@ class Guidance:
     def __post_init__(self) -> None:
         for name, value in (("guidance", self.scale), ("text_scale", self.text_scale)):
             if value is not None and not math.isfinite(value):
-                raise ValueError(f"{name} must be a finite number, got {value}")
+                raise ArgumentError(f"{name} must be a finite number, got {value}")
         if self.two_step and self.text_scale is not None:
-            raise ValueError("two_step guidance has no text_scale: give one of them")
+            raise ArgumentError("two_step guidance has no text_scale: give one of them")
 
     @property
     def is_double(self) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...codec.audio import fold_channels, resample_all
 from ...codec.model import Codec
 from ...format import ChannelCoding, CodeFile, Header, Provenance
+from ...format.errors import ArgumentError
 from ..generators import Sound
 from .checkpoint import load
 from .config import MusicGenConfig
@@ -99,9 +100,9 @@ def open_source(
     ValueError, in one line, for options that do not fit.
     """
     if prompt is not None and not prompt.strip():
-        raise ValueError("the prompt is empty")
+        raise ArgumentError("the prompt is empty")
     if prompt is not None and len(prompt) > LONGEST_PROMPT:
-        raise ValueError(f"a prompt has {LONGEST_PROMPT} characters at most, got {len(prompt)}")
+        raise ArgumentError(f"a prompt has {LONGEST_PROMPT} characters at most, got {len(prompt)}")
     loading = {key: options.pop(key) for key in ("int8", "text_encoder") if key in options}
     about: dict[str, Any] = {key: options.pop(key) for key in ("melody", "prompt_codes") if key in options}
     start = options.pop("start", None)
@@ -143,7 +144,7 @@ def _mono(sound: Sound, config: MusicGenConfig) -> Tensor:
     audio = resample_all(fold_channels(sound.audio, 1), sound.sample_rate, config.sample_rate)
     if config.n_chroma and audio.shape[1] < config.chroma_hop:
         least = config.chroma_hop / config.sample_rate
-        raise ValueError(f"a melody must last {least:.3f} s or more, got {audio.shape[1] / config.sample_rate:.3f} s")
+        raise ArgumentError(f"a melody must last {least:.3f} s or more, got {audio.shape[1] / config.sample_rate:.3f} s")
     return torch.from_numpy(np.ascontiguousarray(audio[0], np.float32))
 
 
@@ -166,8 +167,8 @@ def _codes_of(start: CodeFile | Sound, model: MusicGen, channels: int | None) ->
     k = config.rows(channels) // channels
     if is_mid_side or len(streams) not in (1, channels):
         wanted = "mono" if channels == 1 else "mono, or left and right (ecdc encode --stereo left_right)"
-        raise ValueError(f"{config.name} continues {wanted}, got {start.header.channel_coding.name.lower()}")
+        raise ArgumentError(f"{config.name} continues {wanted}, got {start.header.channel_coding.name.lower()}")
     if min(len(rows) for rows in streams) < k:
-        raise ValueError(f"{config.name} continues streams of {k} codebooks or more, got {[len(rows) for rows in streams]}")
+        raise ArgumentError(f"{config.name} continues streams of {k} codebooks or more, got {[len(rows) for rows in streams]}")
     rows = [rows[:k] for rows in (streams * channels)[:channels]]
     return torch.stack(rows, dim=1).flatten(0, 1)  # channels alternate

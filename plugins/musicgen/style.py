@@ -14,6 +14,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from ...format.errors import ArgumentError
 from .config import CODEBOOK_SIZE, EXCERPT_SECONDS, N_CODEBOOKS, N_USED, STRIDE
 from .transformer import Layer, sinusoids
 
@@ -53,11 +54,11 @@ class StyleEncoder(nn.Module):
         """
         n_samples = int(EXCERPT_SECONDS * sample_rate)
         if self.features is None:
-            raise ValueError("a style needs MERT's features: set model.lm.style.features to a function that computes them")
+            raise ArgumentError("a style needs MERT's features: set model.lm.style.features to a function that computes them")
         if len(wav) < n_samples:
-            raise ValueError(f"a style needs {EXCERPT_SECONDS:g} s of audio, got {len(wav) / sample_rate:g} s")
+            raise ArgumentError(f"a style needs {EXCERPT_SECONDS:g} s of audio, got {len(wav) / sample_rate:g} s")
         start = (len(wav) - n_samples) // 2
         features = self.features(wav[start : start + n_samples], sample_rate)
         if features.dim() != 2 or features.shape[1] != N_FEATURES:
-            raise ValueError(f"style features must be [F, {N_FEATURES}], got {tuple(features.shape)}")
+            raise ArgumentError(f"style features must be [F, {N_FEATURES}], got {tuple(features.shape)}")
         return self(features.float())  # type: ignore[no-any-return]

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...codec.errors import CheckpointError
+from ...format.errors import ArgumentError
 from ...format.files import atomic_path
 
 MAX_BYTES = 1 << 22  # of a file
@@ -42,13 +43,13 @@ class WordEncoder:
     def __init__(self, words: Sequence[str], vectors: Tensor, scales: Tensor) -> None:
         """Shapes: vectors [n, D] int8; scales [n] float16, factors of the vectors. Raises ValueError for anything else."""
         if not TABLE.fullmatch("\n".join(words)) or len(set(words)) != len(words):
-            raise ValueError("words must be different, of 1 to 32 letters a to z")
+            raise ArgumentError("words must be different, of 1 to 32 letters a to z")
         if vectors.dtype != torch.int8 or vectors.ndim != 2 or not 1 <= vectors.shape[1] <= MAX_DIMENSION:
-            raise ValueError(f"vectors must be [n, D] int8, D <= {MAX_DIMENSION}, got {list(vectors.shape)} {vectors.dtype}")
+            raise ArgumentError(f"vectors must be [n, D] int8, D <= {MAX_DIMENSION}, got {list(vectors.shape)} {vectors.dtype}")
         if scales.dtype != torch.float16 or scales.shape != vectors.shape[:1] or len(words) != len(vectors):
-            raise ValueError(f"{len(words)} words, {len(vectors)} vectors and {list(scales.shape)} {scales.dtype} scales")
+            raise ArgumentError(f"{len(words)} words, {len(vectors)} vectors and {list(scales.shape)} {scales.dtype} scales")
         if not bool((scales.isfinite() & (scales >= 0)).all()):
-            raise ValueError("scales must be finite and not negative")
+            raise ArgumentError("scales must be finite and not negative")
         self.rows = {word: row for row, word in enumerate(words)}
         self.vectors, self.scales = vectors, scales
 

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from ...codec.checkpoints import save
+from ...format.errors import ArgumentError
 from ..engine.checkpoints import (
     last_intact,
     load_optimizer,
@@ -46,7 +47,7 @@ def load_checkpoint(run: Run, folder: Path) -> bool:
     own = run.recipe.to_dict()
     for key, what in (("codec", "codec"), ("adversary", "adversary"), ("frozen_tokens", "stage")):
         if header["recipe"].get(key) != own[key]:
-            raise ValueError(f"{path} is a checkpoint of another {what}; choose another output folder")
+            raise ArgumentError(f"{path} is a checkpoint of another {what}; choose another output folder")
     tensors = load_file(path)
     run.codec.load_state_dict(without_prefix(tensors, "codec."))
     run.codebooks.load_state_dict(without_prefix(tensors, "codebooks."), strict=False)

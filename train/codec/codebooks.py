@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...codec.modules.levels import LevelVQ
 from ...codec.quantize.residual import ResidualVQ
+from ...format.errors import ArgumentError
 from ..engine.hardware import has_bfloat16, on_host
 from . import gpu_codebooks
 
@@ -172,7 +173,7 @@ def kmeans(vectors: Tensor, codebook: Tensor, generator: torch.Generator, iterat
     """Run Lloyd's algorithm into `codebook` [V, D], starting from random vectors [M, D]. Unused entries are redrawn."""
     size = len(codebook)
     if len(vectors) < size:
-        raise ValueError(f"k-means needs at least {size} vectors, got {len(vectors)}")
+        raise ArgumentError(f"k-means needs at least {size} vectors, got {len(vectors)}")
     codebook.copy_(vectors[torch.randperm(len(vectors), generator=generator)[:size]])
     for _ in range(iterations):
         index = assign(vectors, codebook)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...codec.config import SplitConfig
 from ...codec.model import Codec
 from ...codec.quantize.split import SplitVQ
+from ...format.errors import ArgumentError
 from ..data.packed_audio import PackedAudio, augment
 from .cuda_graph import DeviceAudio, GraphStep, Inputs, draw_inputs
 from .latent_basis import change_latent_basis
@@ -25,11 +26,11 @@ METRIC_BATCHES = 6  # a GPU's batches are larger
 def device_of(name: str, recipe: Recipe) -> torch.device:
     """Return the requested device; raises ValueError if the recipe cannot be trained there."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: this machine has no GPU that torch can use; leave --device out")
+        raise ArgumentError("--device cuda: this machine has no GPU that torch can use; leave --device out")
     if name != "cpu" and not isinstance(recipe.codec.architecture, SplitConfig):
-        raise ValueError(f"--device {name}: only split codecs (nano-48k) train on a GPU; leave --device out")
+        raise ArgumentError(f"--device {name}: only split codecs (nano-48k) train on a GPU; leave --device out")
     if name != "cpu" and (recipe.adversary or recipe.frozen_tokens):
-        raise ValueError(f"--device {name}: an adversary and frozen tokens are for the CPU trainer; leave --device out")
+        raise ArgumentError(f"--device {name}: an adversary and frozen tokens are for the CPU trainer; leave --device out")
     return torch.device(name)
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ...codec.modules.linear_latents import LinearLatentDecoder, LinearLatentEncoder
+from ...format.errors import ArgumentError
 from .losses import reconstruction_losses
 from .split_step import SplitCodebooks, coded_shape
 from .state import Run, trained_parameters
@@ -72,7 +73,7 @@ def change_latent_basis(run: Run, batches: Iterable[Tensor]) -> None:
     """
     encoder, decoder = run.codec.encoder, run.codec.decoder
     if not isinstance(encoder, LinearLatentEncoder) or not isinstance(decoder, LinearLatentDecoder):
-        raise ValueError("metric_steps: the seanet architecture cannot change the basis of its latents")
+        raise ArgumentError("metric_steps: the seanet architecture cannot change the basis of its latents")
     basis = basis_of(*sensitivity(run, batches))
     inverse = torch.linalg.inv(basis)
     if run.average:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...codec.model import Codec
+from ...format.errors import ArgumentError
 from ..data.pack import find_or_derive_pack
 from ..data.packed_audio import PackedAudio, validation_clips
 from ..engine import parallel
@@ -78,7 +79,7 @@ def begin_or_resume(recipe: Recipe, output: Path, init: Codec | None, place: tor
         start_from(run, init)
         say(f"started at the weights of {init.config.name}")
     elif recipe.frozen_tokens:
-        raise ValueError(
+        raise ArgumentError(
             "this recipe trains only the decoder of a model, whose tokens stay as they are; name that model with --init"
         )
     return run

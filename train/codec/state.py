@@ -14,6 +14,7 @@ from ...codec.model import Codec
 from ...codec.modules.convnext import CausalStack
 from ...codec.quantize.residual import ResidualVQ
 from ...codec.quantize.split import SplitVQ
+from ...format.errors import ArgumentError
 from ..engine.averaging import average_share, move_averages
 from ..engine.hardware import has_bfloat16
 from ..engine.optimizers import Optimizers
@@ -115,7 +116,7 @@ def optimizers_for(recipe: Recipe, codec: Codec) -> Optimizers:
 def start_from(run: Run, model: Codec) -> None:
     """Start from the weights of `model`; raises ValueError if its networks differ from the recipe's."""
     if model.config.to_dict() | {"name": ""} != run.recipe.codec.to_dict() | {"name": ""}:
-        raise ValueError(f"{model.config.name} is not the codec that the recipe describes; copy its [codec] table")
+        raise ArgumentError(f"{model.config.name} is not the codec that the recipe describes; copy its [codec] table")
     run.codec.load_state_dict(model.state_dict())  # copied into float32
     run.codebooks.continue_from_quantizer()
     parameters = dict(trained_parameters(run.codec))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...codec.config import SplitConfig
 from ...codec.quantize.split import SplitVQ
-from ...format.errors import EcdcError
+from ...format.errors import ArgumentError, EcdcError
 from ..data.packed_audio import PackedAudio, augment, generator_for
 from ..engine import parallel
 from ..engine.schedule import rate_share
@@ -76,7 +76,7 @@ def train_step(run: Run, batch: Tensor) -> dict[str, float]:
     own, own_codebooks = parallel.own_rows(batch), parallel.own_rows(n_codebooks)
     n_parts = recipe.data.micro_batches
     if len(own) % n_parts:
-        raise ValueError(f"{len(own)} items of a batch cannot be divided into {n_parts} micro batches")
+        raise ArgumentError(f"{len(own)} items of a batch cannot be divided into {n_parts} micro batches")
     run.optimizers.zero_grad()
     rows: list[dict[str, float]] = []
     lessons: list[tuple[Tensor, ...]] = []

@@ -21,6 +21,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ...format.errors import ArgumentError
+
 FIRST_RATE = 24_000  # Hz, of old packs without format.json
 INDEX, SKIPPED = "index.jsonl", "skipped.jsonl"
 FLUSH_SAMPLES = 20_000_000  # int16 values between two writes of the index
@@ -114,7 +116,7 @@ class AudioMaps:
         for key in self._ends:
             path = self.folder / f"{key}.i16"
             if not path.exists() or path.stat().st_size < 2 * self._ends[key]:
-                raise ValueError(f"{path}: shorter than index.jsonl says; delete {self.folder} and make it again")
+                raise ArgumentError(f"{path}: shorter than index.jsonl says; delete {self.folder} and make it again")
         for path in self.folder.glob("*.i16"):
             if path.stat().st_size > 2 * self._ends[path.stem]:
                 os.truncate(path, 2 * self._ends[path.stem])

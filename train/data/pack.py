@@ -19,6 +19,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from ...format.errors import ArgumentError
 from .decode import MIN_PEAK, Clip, decode, peak_of, to_int16
 from .memory_maps import INDEX, SKIPPED, AudioMaps, Row, locked, read_index, sample_rate_of
 from .sources import Source, is_validation, validation_names
@@ -53,7 +54,7 @@ def pack_sources(
     with locked(folder):
         known = {row["name"] for row in read_index(folder) + read_index(folder, SKIPPED)}
         if known and sample_rate_of(folder) != sample_rate:
-            raise ValueError(
+            raise ArgumentError(
                 f"{folder}: holds audio at {sample_rate_of(folder)} Hz; give another --output for audio at {sample_rate} Hz"
             )
         if known - names:
@@ -71,7 +72,7 @@ def derive_pack(masters: Path, folder: Path, sample_rate: int, report: Report = 
     """Make or complete a mono pack at `sample_rate` (Hz) from masters."""
     with locked(folder), AudioMaps(folder, sample_rate) as maps:
         if maps.rows and sample_rate_of(folder) != sample_rate:
-            raise ValueError(f"{folder}: holds audio at {sample_rate_of(folder)} Hz, not {sample_rate} Hz; delete it first")
+            raise ArgumentError(f"{folder}: holds audio at {sample_rate_of(folder)} Hz, not {sample_rate} Hz; delete it first")
         rows = [row for row in read_index(masters) if row["name"] not in maps.names]
         for row in rows:
             audio = to_pack(read_master(masters, row), sample_rate)
@@ -138,7 +139,7 @@ def find_or_derive_pack(data: Path, sample_rate: int, report: Report = print) ->
         return folder
     if ready:
         wanted = f"{sample_rate} Hz are wanted: `ecdc train pack --rate {sample_rate}`"
-        raise ValueError(f"{data}: packed at {sample_rate_of(data)} Hz, but {wanted}")
+        raise ArgumentError(f"{data}: packed at {sample_rate_of(data)} Hz, but {wanted}")
     return data
 
 

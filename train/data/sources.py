@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ...format.errors import ArgumentError
+
 AUDIO_SUFFIXES = {".ogg", ".oga", ".opus", ".wav", ".flac", ".mp3", ".aif", ".aiff", ".g722"}
 ARCHIVE_SUFFIXES = {".pk3", ".wz", ".zip"}  # all of them are zip files
 
@@ -87,7 +89,7 @@ def folder_sources(folder: Path, report: Callable[[str], object] = print) -> lis
     paths = [p for p in files if p.suffix.lower() in AUDIO_SUFFIXES]
     known = ", ".join(sorted(suffix[1:] for suffix in AUDIO_SUFFIXES))
     if not paths:
-        raise ValueError(f"{folder}: holds no audio files that can be packed ({known})")
+        raise ArgumentError(f"{folder}: holds no audio files that can be packed ({known})")
     if len(paths) < len(files):
         report(f"ignored {len(files) - len(paths)} files that are not {known}")
     return [Source(package, p, None, f"data/{p.relative_to(folder)}") for p in paths]

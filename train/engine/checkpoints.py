@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ...format.errors import ArgumentError
 from ...format.files import atomic_path
 
 NAME, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
@@ -54,7 +55,7 @@ def load_module(folder: Path, module: nn.Module, run: Resumable, same: dict[str,
     about = read_run_info(path)
     for key, value in same.items():
         if about.get(key) != value:
-            raise ValueError(f"{path} is a checkpoint of another {key.replace('_', ' ')}; choose another output folder")
+            raise ArgumentError(f"{path} is a checkpoint of another {key.replace('_', ' ')}; choose another output folder")
     tensors = load_file(path)
     module.load_state_dict(without_prefix(tensors, "module."))
     load_optimizer(run.optimizer, without_prefix(tensors, "optimizer."))
@@ -84,7 +85,7 @@ def last_intact(folder: Path) -> Path | None:
                 warnings.warn(f"{found[0]}: is damaged; continuing from the checkpoint before it", stacklevel=3)
             return path
     if found:
-        raise ValueError(f"{found[0]}: is damaged, and there is no intact checkpoint before it; remove it to start again")
+        raise ArgumentError(f"{found[0]}: is damaged, and there is no intact checkpoint before it; remove it to start again")
     return None
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...format.errors import ArgumentError
 from . import parallel
 from .hardware import has_bfloat16, on_host
 
@@ -75,7 +76,7 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, params: Iterable[Any], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.01) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         if any(p.dim() != 2 for group in self.param_groups for p in group["params"]):
-            raise ValueError("Muon moves matrices")
+            raise ArgumentError("Muon moves matrices")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ...format.errors import ArgumentError
+
 
 def start() -> None:
     """Join the process group that torchrun describes in the environment, if any."""
@@ -41,7 +43,9 @@ def own_rows(batch: Tensor) -> Tensor:
     """Return this process's items of a global batch [B, ...]; B must be a multiple of the world size."""
     if batch.shape[0] % world_size():
         n, processes = batch.shape[0], world_size()
-        raise ValueError(f"a batch of {n} items cannot be divided among {processes} processes; change batch_size in the recipe")
+        raise ArgumentError(
+            f"a batch of {n} items cannot be divided among {processes} processes; change batch_size in the recipe"
+        )
     return batch.chunk(world_size())[rank()]
 
 

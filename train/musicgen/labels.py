@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ...format.errors import ArgumentError
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -43,7 +45,7 @@ class Labels:
         """Invert `to_dict`; raises ValueError for an unknown key."""
         unknown = set(row) - {field.name for field in fields(cls)}
         if unknown:
-            raise ValueError(f"labels: unknown {', '.join(sorted(unknown))}")
+            raise ArgumentError(f"labels: unknown {', '.join(sorted(unknown))}")
         return cls(**{**row, "instruments": tuple(Part(**part) for part in row.get("instruments", ()))})
 
 

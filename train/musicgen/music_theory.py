@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ...format.errors import ArgumentError
+
 TONICS = {
     "major": ("C", "D-flat", "D", "E-flat", "E", "F", "F-sharp", "G", "A-flat", "A", "B-flat", "B"),
     "minor": ("C", "C-sharp", "D", "E-flat", "E", "F", "F-sharp", "G", "G-sharp", "A", "B-flat", "B"),
@@ -119,7 +121,7 @@ def parse_chord(numeral: str, tonic: int) -> Chord:
     """Parse a roman numeral over a tonic (pitch class); a flat is relative to the major scale. Raises ValueError."""
     found = re.fullmatch(r"(b?)([iv]+|[IV]+)(M?7)?", numeral)
     if found is None or found[2].lower() not in _NUMERALS:
-        raise ValueError(f"{numeral!r} is no chord: wanted such as ii, bVII or IVM7")
+        raise ArgumentError(f"{numeral!r} is no chord: wanted such as ii, bVII or IVM7")
     root = (tonic + SCALES["major"][_NUMERALS[found[2].lower()]] - bool(found[1])) % 12
     intervals = [0, 4 if found[2].isupper() else 3, 7]
     if found[3]:

@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from ...format.errors import ArgumentError
 from ..data.sources import Source, is_validation, list_sources, read_packages
 from .compose import SECONDS
 from .labels import Labels
@@ -37,7 +38,7 @@ def music_sources(tree: Path) -> dict[str, Source]:
     packages = [p for p in read_packages() if p.group == "music" and (tree / p.name).is_dir()]
     found = {source.name: source for package in packages for source in list_sources(package, tree / package.name)}
     if not found:
-        raise ValueError(f"{tree}: no music here; run `ecdc train fetch` first, or give --recorded-hours 0")
+        raise ArgumentError(f"{tree}: no music here; run `ecdc train fetch` first, or give --recorded-hours 0")
     return found
 
 
@@ -68,7 +69,7 @@ def read_cut(source: Source, start: float, sample_rate: int) -> np.ndarray:
     """Return 20 s of a file from `start` seconds on: float32 [C, N], with C = 2 if the channels differ."""
     wav = _read(source, start, sample_rate)
     if wav is None:
-        raise ValueError(f"{source.name}: shorter than when the folder was planned; fetch it again")
+        raise ArgumentError(f"{source.name}: shorter than when the folder was planned; fetch it again")
     return wav
 
 

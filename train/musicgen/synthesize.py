@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from ...codec.model import Codec
+from ...format.errors import ArgumentError
 from ...plugins.musicgen.chroma import melody_classes
 from ..data.sources import Source
 from .compose import SECONDS, compose
@@ -120,7 +121,7 @@ def _check_settings(output: Path, settings: Row) -> None:
     changed = [key for key, value in settings.items() if before.get(key) != value]
     if changed:
         key = changed[0]
-        raise ValueError(f"{output}: was started with {key} {before.get(key)}, got {settings[key]}; give another --output")
+        raise ArgumentError(f"{output}: was started with {key} {before.get(key)}, got {settings[key]}; give another --output")
 
 
 def _plan(
@@ -140,7 +141,7 @@ def _plan(
             split = "valid" if cut.is_validation else "train"
             rows.append({"source": cut.name, "start": cut.start, "split": split, "labels": cut.labels.to_dict()})
         if not rows:
-            raise ValueError(f"{hours} hours of music are less than one piece of {SECONDS:g} s; give more --hours")
+            raise ArgumentError(f"{hours} hours of music are less than one piece of {SECONDS:g} s; give more --hours")
         partial = path.with_suffix(".new")
         partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
         partial.rename(path)
@@ -193,7 +194,7 @@ class _Worker:
             return Rendering(read_cut(self.sources[row["source"]], row["start"], sample_rate), None)
         piece = compose(row["seed"])
         if piece.labels != Labels.from_dict(row["labels"]):
-            raise ValueError(f"seed {row['seed']}: was planned by another version of the composer; give another --output")
+            raise ArgumentError(f"seed {row['seed']}: was planned by another version of the composer; give another --output")
         digest = hashlib.sha256(f"soundfont {row['seed']}".encode()).digest()
         path = self.soundfonts[digest[0] % len(self.soundfonts)]
         if path not in self.players:
