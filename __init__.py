@@ -66,7 +66,7 @@ def __getattr__(name: str) -> Any:
             raise
         from .codec.runtime import MissingTorch
 
-        raise MissingTorch(f"ecdc.{name} needs PyTorch, which is not installed: pip install 'ecdc[torch]'") from None
+        raise MissingTorch(f"ecdc.{name} needs PyTorch, which is not installed: pip install -e '.[torch]'") from None
 
 
 def __dir__() -> list[str]:

@@ -157,7 +157,7 @@ def size_rows() -> Iterator[Row]:
         parts = {path.name: disk_mb(path) for path in packages.iterdir() if path.is_dir() and not path.name.startswith("pip")}
         largest = dict(sorted(parts.items(), key=lambda item: -item[1])[:8])
         mb = disk_mb(Path(folder)) - before
-        yield {"part": "size", "what": "pip install ecdc", "runtime": "onnx", "mb": mb, "largest": largest}
+        yield {"part": "size", "what": "pip install .", "runtime": "onnx", "mb": mb, "largest": largest}
 
 
 def disk_mb(folder: Path) -> float:

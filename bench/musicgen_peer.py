@@ -63,7 +63,7 @@ def transformers() -> Any:
     try:
         import transformers as library
     except ImportError as error:
-        raise click.ClickException("this needs transformers: pip install 'ecdc[musicgen]'") from error
+        raise click.ClickException("this needs transformers: pip install -e '.[musicgen]'") from error
     library.logging.set_verbosity_error()
     library.logging.disable_progress_bar()
     return library

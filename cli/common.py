@@ -64,7 +64,7 @@ def extra_for(module: str | None) -> str | None:
 def missing(module: str | None, usual: str = "bench") -> str:
     """Return one line that says how to install a module that was not found; `usual` is the extra of unknown ones."""
     name = {"torch": "PyTorch"}.get(module or "", module)
-    return f"this needs {name}, which is not installed: pip install 'ecdc[{extra_for(module) or usual}]'"
+    return f"this needs {name}, which is not installed: pip install -e '.[{extra_for(module) or usual}]'"
 
 
 def output_for(source: str, root: Path | None, suffix: str, output: str | None, output_dir: str | None) -> str:

@@ -126,7 +126,7 @@ def _fetch(repository: str) -> Path:
     try:
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
     except ImportError as error:
-        raise CheckpointError(f"{repository}: not here, and the hub needs huggingface_hub (pip install 'ecdc[hub]')") from error
+        raise CheckpointError(f"{repository}: not here, and the hub needs huggingface_hub (pip install -e '.[hub]')") from error
 
     def fetched(name: str) -> Path:
         cached = try_to_load_from_cache(repository, name)

@@ -32,7 +32,7 @@ def torch_for(what: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] not in TORCH_NAMES:
             raise
-        raise MissingTorch(f"{what} needs PyTorch, which is not installed: pip install 'ecdc[torch]'") from None
+        raise MissingTorch(f"{what} needs PyTorch, which is not installed: pip install -e '.[torch]'") from None
 
 
 def open_codec(name_or_path: str | os.PathLike[str], runtime: str = "auto", device: str = "cpu") -> Any:

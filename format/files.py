@@ -169,10 +169,18 @@ def atomic_path(file: str | os.PathLike[str]) -> Iterator[Path]:
         except Exception as error:
             raise _renamed(error, partial, str(file)) from error
         with named_errors(str(file)):
+            partial.chmod(new_file_mode())  # some libraries write files that only their owner can read
             publish(partial, path)
     finally:
         with contextlib.suppress(OSError):  # on a read-only disk, the file was never made
             partial.unlink()
+
+
+def new_file_mode() -> int:
+    """Return the mode of files that this process creates."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def _renamed(error: Exception, partial: Path, name: str) -> Exception:

@@ -185,7 +185,7 @@ def _fetched(repository: str) -> Path:
     try:
         from huggingface_hub import HfApi, snapshot_download
     except ImportError as error:
-        raise CheckpointError(f"{repository}: not here, and the hub needs huggingface_hub (pip install 'ecdc[hub]')") from error
+        raise CheckpointError(f"{repository}: not here, and the hub needs huggingface_hub (pip install -e '.[hub]')") from error
     try:
         here = Path(snapshot_download(repository, local_files_only=True, allow_patterns=[CONFIG]))
         if any((here / file).exists() for file in (INDEX, SAFETENSORS, AUDIOCRAFT)):

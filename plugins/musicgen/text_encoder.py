@@ -1,4 +1,4 @@
-"""Encode text prompts with a frozen T5 encoder of the `transformers` library (`pip install 'ecdc[musicgen]'`)."""
+"""Encode text prompts with a frozen T5 encoder of the `transformers` library (`pip install -e '.[musicgen]'`)."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _transformers() -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise CheckpointError("text prompts need transformers: pip install 'ecdc[musicgen]'") from error
+        raise CheckpointError("text prompts need transformers: pip install -e '.[musicgen]'") from error
     return transformers
 
 

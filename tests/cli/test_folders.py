@@ -15,6 +15,7 @@ import soundfile
 import torch
 from ecdc.cli import jobs
 from ecdc.cli.folders import plan_folders
+from ecdc.format.errors import EcdcError
 from ecdc.format.files import partial_path, remove_leftovers
 
 AUDIO = frozenset({".wav", ".flac", ".mp3"})
@@ -232,12 +233,12 @@ def test_all_jobs_are_done_whatever_happens_to_some(tmp_path, n_workers):
 
 class Unprepared(Copying):
     def prepare(self):
-        raise ValueError("no such model")
+        raise EcdcError("no such model")
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_a_task_that_cannot_start_is_one_error(tmp_path, n_workers):
-    with pytest.raises((ValueError, jobs.InputError), match="no such model"):
+    with pytest.raises((EcdcError, jobs.InputError), match="no such model"):
         jobs.run_jobs([("a", "b"), ("c", "d")], Unprepared(), n_workers, lambda *event: None)
 
 

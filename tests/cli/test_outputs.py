@@ -295,3 +295,11 @@ def test_numbers_that_are_not_finite_are_wrong_usage(ecdc, inputs, tmp_path, opt
     command, name = option.split()
     done = ecdc(command, inputs / "tone.ecdc", f"{name}={value}", "-o", tmp_path / "a.ecdc")
     assert done.returncode == 2 and b"Traceback" not in done.stderr and not files_in(tmp_path)
+
+
+def test_a_file_that_a_library_wrote_for_its_owner_alone_gets_the_usual_mode(tmp_path):
+    usual = tmp_path / "usual"
+    usual.touch()
+    with files.atomic_path(tmp_path / "a") as partial:
+        partial.touch(mode=0o600)
+    assert (tmp_path / "a").stat().st_mode == usual.stat().st_mode

@@ -53,14 +53,14 @@ def test_the_demo_is_imported_without_the_extras_of_the_bench():
 @pytest.mark.parametrize(
     ("command", "extra"),
     [
-        (("encode", "tone.wav", "--runtime", "torch"), "ecdc[torch]"),
-        (("encode", "tone.wav", "--model", "encodec_24khz"), "ecdc[torch]"),
-        (("encode", "tone.wav", "--device", "cuda"), "ecdc[torch]"),
-        (("decode", "a.ecdc", "--decoder", "a.th"), "ecdc[torch]"),
-        (("generate", "happy flute", "-o", "b.ecdc"), "ecdc[torch]"),
-        (("train", "codec", "nano-24k"), "ecdc[torch]"),
-        (("bench", "speed"), "ecdc[torch]"),
-        (("export", "onnx", "nano-24k", "--output", "out"), "ecdc[export]"),
+        (("encode", "tone.wav", "--runtime", "torch"), ".[torch]"),
+        (("encode", "tone.wav", "--model", "encodec_24khz"), ".[torch]"),
+        (("encode", "tone.wav", "--device", "cuda"), ".[torch]"),
+        (("decode", "a.ecdc", "--decoder", "a.th"), ".[torch]"),
+        (("generate", "happy flute", "-o", "b.ecdc"), ".[torch]"),
+        (("train", "codec", "nano-24k"), ".[torch]"),
+        (("bench", "speed"), ".[torch]"),
+        (("export", "onnx", "nano-24k", "--output", "out"), ".[export]"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -70,5 +70,5 @@ def test_what_needs_more_says_what_to_install(bare, ecdc, one_line, tone, tmp_pa
         ecdc("encode", tone, "-o", "a.ecdc", check=True)
     before = sorted(path.name for path in tmp_path.iterdir())
     line = one_line(bare(*command))
-    assert f"pip install '{extra}'" in line
+    assert f"pip install -e '{extra}'" in line
     assert sorted(path.name for path in tmp_path.iterdir()) == before

@@ -278,4 +278,4 @@ def test_published_names_stand_for_the_hub_or_a_local_folder(hub, ours, monkeypa
 
 def test_a_missing_hub_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    refused("someone/model", "ecdc[hub]")
+    refused("someone/model", "-e '.[hub]'")

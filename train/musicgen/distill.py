@@ -120,7 +120,7 @@ def distill(
     try:
         from transformers import AutoModel, AutoTokenizer
     except ImportError as error:
-        raise CheckpointError("distilling needs transformers: pip install 'ecdc[musicgen]'") from error
+        raise CheckpointError("distilling needs transformers: pip install -e '.[musicgen]'") from error
     try:
         tokenizer = AutoTokenizer.from_pretrained(minilm_folder, local_files_only=True)
         model = AutoModel.from_pretrained(minilm_folder, local_files_only=True).float().eval()

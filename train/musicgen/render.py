@@ -24,7 +24,7 @@ SOUNDFONTS = (
     Path("/usr/share/sounds/sf2/TimGM6mb.sf2"),
     Path("/usr/share/sounds/sf3/MuseScore_General_Lite.sf3"),
 )
-MISSING = "apt-get install libfluidsynth3 fluid-soundfont-gm timgm6mb-soundfont, pip install 'ecdc[train]'"
+MISSING = "apt-get install libfluidsynth3 fluid-soundfont-gm timgm6mb-soundfont, pip install -e '.[train]'"
 
 
 class SynthesisError(EcdcError, ValueError):
