@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -89,7 +90,7 @@ def step_rows(codecs: dict[str, Any], n_streams: int, repeats: int) -> Iterator[
     for opened in open_streams.values():
         opened.__exit__(None, None, None)
     frame = 1 / float(codecs["onnx"].config.frame_rate)
-    for what, times in found.items():
+    for what, by_runtime in found.items():
         for row in rows_of("step", f"{what}, {n_streams} streams", times):
             yield row | {"streams_per_core": n_streams * frame / row["seconds"]}
 
@@ -98,8 +99,8 @@ def block_rows(codecs: dict[str, Any], repeats: int) -> Iterator[Row]:
     """Time ten seconds at once."""
     wav = speech(10)[None, None]
     codes = codecs["onnx"].encode(wav, n_codebooks=N_CODEBOOKS)
-    encoding = {name: lambda codec=codec: codec.encode(wav, n_codebooks=N_CODEBOOKS) for name, codec in codecs.items()}
-    decoding = {name: lambda codec=codec: codec.decode(codes) for name, codec in codecs.items()}
+    encoding = {name: partial(codec.encode, wav, n_codebooks=N_CODEBOOKS) for name, codec in codecs.items()}
+    decoding = {name: partial(codec.decode, codes) for name, codec in codecs.items()}
     for what, calls in (("encode 10 s", encoding), ("decode 10 s", decoding)):
         timed(calls, 1)
         for row in rows_of("block", what, timed(calls, repeats)):

@@ -134,7 +134,7 @@ class Decoding:
         # Most files name the same codec: load it and move it to the device once.
         bundled = functools.cache(functools.partial(open_bundled, runtime=runtime))
         change = _changer(self.decoder, self.steps, self.seed, self.quiet)
-        decoder = functools.cache(lambda codec: placed(change(codec), self.device))
+        decoder: Callable[[Any], Any] = functools.cache(lambda codec: placed(change(codec), self.device))
 
         def work(source: str, target: str, progress: Callable[[float], None], note: Callable[[str], None]) -> dict[str, Any]:
             began = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -12,7 +13,7 @@ import click
 
 from .. import __version__
 from .common import DEBUG
-from .signals import hold_standard_streams, interrupted, termination_as_interrupt
+from .signals import EXIT_INTERRUPTED, hold_standard_streams, interrupted, termination_as_interrupt
 from .terminal_text import printable
 
 # name: (module, attribute, one line of help)
@@ -99,5 +100,12 @@ def group(debug: bool) -> None:
 def main(args: list[str] | None = None) -> Any:
     """Entry point of the console script."""
     hold_standard_streams()
-    with termination_as_interrupt():
-        return group(args=args, prog_name="ecdc")
+    try:
+        with termination_as_interrupt():
+            return group(args=args, prog_name="ecdc")
+    except SystemExit as end:
+        if end.code == EXIT_INTERRUPTED and args is None and "multiprocessing" not in sys.modules:
+            # Files are cleaned up. Threads of native libraries may still compute, and the regular end of the
+            # interpreter beneath them has been seen to crash.
+            os._exit(EXIT_INTERRUPTED)
+        raise
