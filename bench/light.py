@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
@@ -48,7 +48,7 @@ def speech(seconds: float) -> np.ndarray:
     return np.resize(clip, round(24_000 * seconds)).astype(np.float32)
 
 
-def timed(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+def timed(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
     """Run every call `repeats` times, in turns; returns the seconds of each."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
@@ -91,7 +91,7 @@ def step_rows(codecs: dict[str, Any], n_streams: int, repeats: int) -> Iterator[
         opened.__exit__(None, None, None)
     frame = 1 / float(codecs["onnx"].config.frame_rate)
     for what, by_runtime in found.items():
-        for row in rows_of("step", f"{what}, {n_streams} streams", times):
+        for row in rows_of("step", f"{what}, {n_streams} streams", by_runtime):
             yield row | {"streams_per_core": n_streams * frame / row["seconds"]}
 
 
