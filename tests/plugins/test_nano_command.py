@@ -24,7 +24,8 @@ def folders(codec, tmp_path, monkeypatch):
     own = {"codec": "random-24k", "token_space": codec.token_space.hex()}
     model_folder.save(nano(**own).lm, tmp_path / "weights" / "musicgen-nano", dtype=torch.float32)
     save_codec(codec, tmp_path / "codecs" / "random-24k")
-    monkeypatch.setattr("ecdc.codec.checkpoints.BUNDLED", tmp_path / "codecs")
+    for module in ("bundled", "checkpoints", "runtime"):
+        monkeypatch.setattr(f"ecdc.codec.{module}.BUNDLED", tmp_path / "codecs")
     monkeypatch.setattr(model_module, "BUNDLED", tmp_path / "codecs")
     monkeypatch.setattr(model_folder, "BUNDLED", tmp_path / "weights")
     monkeypatch.setattr(checkpoint, "BUNDLED", tmp_path / "weights")

@@ -317,7 +317,7 @@ def test_missing_soundfonts_are_one_line(tmp_path, monkeypatch, capsys):
 def test_a_missing_synthesizer_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "a.sf2").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "fluidsynth", None)
-    with pytest.raises(render.SynthesisError, match=r"apt-get install .*ecdc\[train\]"):
+    with pytest.raises(render.SynthesisError, match=r"apt-get install .*-e .\.\[train\]"):
         render.Renderer(tmp_path / "a.sf2")
 
 
