@@ -28,7 +28,7 @@ def shares_of(logits: NDArray[np.int32], table: NDArray[np.int32]) -> NDArray[np
     below = (logits[rows, best][:, None] - logits) >> RESOLUTION_SHIFT
     weights = table[np.minimum(below, len(table) - 1)].astype(np.int64)
     factors = ((TOTAL - logits.shape[1]) << RECIPROCAL_BITS) // weights.sum(axis=1)
-    shares = 1 + ((weights * factors[:, None]) >> RECIPROCAL_BITS)
+    shares: NDArray[np.int64] = 1 + ((weights * factors[:, None]) >> RECIPROCAL_BITS)
     shares[rows, best] += TOTAL - shares.sum(axis=1)
     return shares
 
@@ -105,4 +105,5 @@ def _active(sums: NDArray[np.float32], low: int) -> NDArray[np.float32]:
     active += np.float32(0.5)
     np.floor(active, out=active)
     np.maximum(active, np.float32(low), out=active)
-    return np.minimum(active, np.float32(LARGEST), out=active)
+    np.minimum(active, np.float32(LARGEST), out=active)
+    return active
