@@ -20,7 +20,7 @@ WINDOW_POWER = 0.375 * OVERLAP
 
 
 def correct(net: Network, config: SplitConfig, samples: str, targets: str) -> None:
-    """Add the layer: the core's samples [B, n], of which the windows with targets [B, m, A] are cut -> `wav` [B, 1, n].
+    """Add the last layer to a graph: core samples [B, n] and targets [B, m, A] -> `wav` [B, 1, n].
 
     `hiss` [B or 1, m, 2 * bins] is noise of unit power for the bins above the core: real parts, then imaginary parts.
     `overlap` [B, 2, step] is what earlier windows add.
