@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 LIGHT := $(VENV)/.installed-light
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint docs bench clean
+.PHONY: help demo test test-slow lint docs bench web clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,5 +45,8 @@ bench: $(STAMP)  ## measure speed and quality on the bundled clips
 	$(BIN)/ecdc bench speed
 	$(BIN)/ecdc bench --output runs/bench
 
+web:  ## build the page that `ecdc serve` shows (needs Node 20 and npm; loads 300 MB of packages)
+	cd web && npm ci --ignore-scripts --no-audit --no-fund && npm run build
+
 clean:  ## remove the environment and everything that was built
-	rm -rf $(VENV) build demo *.egg-info
+	rm -rf $(VENV) build demo *.egg-info web/dist web/node_modules

@@ -1,0 +1,47 @@
+"""The npm package, built once for the tests of this folder."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WEB = ROOT / "web"
+sys.path[:0] = [str(ROOT / "tests" / "format"), str(ROOT / "tests" / "format" / "golden")]  # streams and their mutations
+
+
+def newest(paths: Any) -> float:
+    return max((path.stat().st_mtime for path in paths if path.is_file()), default=0.0)
+
+
+@pytest.fixture(scope="session")
+def web() -> Path:
+    """The folder web/ with what is built from its sources."""
+    if shutil.which("node") is None or not (WEB / "node_modules").is_dir():
+        pytest.skip("needs Node 20 and the packages that `make web` installs")
+    sources = [p for part in ("lib", "demo", "prior") for p in (WEB / part).rglob("*")]
+    built = WEB / "dist" / "lib" / "errors.js"
+    if not built.is_file() or built.stat().st_mtime < newest([*sources, WEB / "build.mjs", WEB / "package-lock.json"]):
+        subprocess.run(["node", "build.mjs"], cwd=WEB, check=True, capture_output=True, timeout=300)
+    return WEB
+
+
+@pytest.fixture(scope="session")
+def node(web):
+    """A function that runs a script of web/test and returns what it prints: one JSON value per line."""
+
+    def run(script: str, *arguments: Any, blobs: list[bytes] = (), seconds: float = 120) -> list[Any]:  # type: ignore[assignment]
+        data = b"".join(struct.pack("<I", len(blob)) + blob for blob in blobs)
+        command = ["node", str(web / "test" / script), *map(str, arguments)]
+        done = subprocess.run(command, input=data, capture_output=True, timeout=seconds)
+        assert done.returncode == 0, done.stderr.decode()
+        return [json.loads(line) for line in done.stdout.decode().splitlines()]
+
+    return run

@@ -1,0 +1,111 @@
+"""The reader of the browser reads what Python's reader reads, gives the same codes, and refuses the same bytes."""
+
+import hashlib
+import io
+import itertools
+
+import fuzz_reader
+import make_golden
+import numpy as np
+import pytest
+import small_prior
+from ecdc.format.entropy.prior import Prior
+from ecdc.format.errors import FormatError
+from ecdc.format.reader import Reader
+from ecdc.format.salvage import Salvage
+
+SMALL = make_golden.HERE / "small.prior"
+GOLDEN = {path.stem: path.read_bytes() for path in sorted(make_golden.HERE.glob("*.ecdc"))}
+ENGINES = ("plain", "scalar", "simd")
+
+
+@pytest.fixture(autouse=True)
+def small_prior_is_found(monkeypatch):
+    monkeypatch.setenv("ECDC_PRIORS", str(SMALL))
+
+
+def described(chunk):
+    codes = np.ascontiguousarray(chunk.codes.T, "<u2").tobytes()
+    return [chunk.first_frame, chunk.n_frames, list(chunk.n_codebooks), chunk.scale, hashlib.sha256(codes).hexdigest()]
+
+
+def header_of(header):
+    """The fields of a header as the browser names them."""
+    names = {
+        "codec": "codec", "sample_rate": "sampleRate", "original_sample_rate": "originalSampleRate", "channels": "channels",
+        "n_streams": "nStreams", "channel_coding": "channelCoding", "max_codebooks": "maxCodebooks",
+        "codebook_size": "codebookSize", "hop_length": "hopLength", "segment_length": "segmentLength",
+        "segment_stride": "segmentStride", "pre_skip": "preSkip", "output_gain": "outputGain", "entropy": "entropy",
+        "provenance": "provenance", "n_samples": "nSamples", "original_n_samples": "originalNSamples",
+    }  # fmt: skip
+    values = {there: getattr(header, here) for here, there in names.items()}
+    tags = [list(tag) for tag in header.tags]
+    return values | {"tags": tags, "tokenSpace": header.token_space.hex(), "prior": header.prior.hex()}
+
+
+def forwards(reader):
+    chunks = [described(chunk) for chunk in reader]
+    return {"header": header_of(reader.header), "lengths": [reader.n_samples, reader.original_n_samples], "chunks": chunks}
+
+
+def through_the_index(reader):
+    n_frames = reader.n_frames
+    starts = [n_frames // 2, n_frames - 1] if n_frames else []
+    parts = [described(chunk) for start in starts for chunk in reader.chunks(start, start + 1)]
+    return {"nFrames": n_frames, "lengths": [reader.n_samples, reader.original_n_samples], "parts": parts}
+
+
+def salvaged(reader):
+    salvage = Salvage(reader)
+    chunks = [described(chunk) for chunk in salvage]
+    lost = [[item.first_frame, item.n_frames, item.offset] for item in salvage.lost]
+    return {"chunks": chunks, "lost": lost, "lengths": [salvage.n_samples, salvage.original_n_samples]}
+
+
+WAYS = {"chunks": forwards, "index": through_the_index, "salvage": salvaged}
+
+
+def expected(way, data):
+    try:
+        return WAYS[way](Reader(io.BytesIO(data)))
+    except FormatError as error:
+        return {"error": type(error).__name__, "offset": error.offset}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_golden_streams(node, engine):
+    found = node("read.mjs", "chunks", engine, SMALL, blobs=list(GOLDEN.values()))
+    for (name, data), ours in zip(GOLDEN.items(), found, strict=True):
+        assert ours == expected("chunks", data), name
+
+
+@pytest.mark.parametrize("way", ["index", "salvage"])
+def test_golden_streams_through_their_index_and_damaged(node, way):
+    found = node("read.mjs", way, "simd", SMALL, blobs=list(GOLDEN.values()))
+    for (name, data), ours in zip(GOLDEN.items(), found, strict=True):
+        assert ours == expected(way, data), name
+
+
+@pytest.mark.parametrize("way", list(WAYS))
+def test_mutated_streams_are_read_or_refused_alike(node, way):
+    streams = list(itertools.islice(fuzz_reader.mutations(seed=len(way)), 600))
+    found = node("read.mjs", way, "simd", SMALL, blobs=streams)
+    for data, ours in zip(streams, found, strict=True):
+        wanted = expected(way, data)
+        assert ours.get("error") == wanted.get("error"), data.hex()
+        if "error" not in wanted:
+            assert ours == wanted, data.hex()
+
+
+@pytest.mark.parametrize("sizes", [{}, {"H": 9, "V": 30, "K": 5}, {"L": 0, "V": 2}, {"H": 33, "V": 100, "K": 2}])
+def test_payloads_of_any_prior_are_coded_and_decoded_alike(node, tmp_path, sizes):
+    prior = Prior(small_prior.made(seed=3, **sizes), small_prior.SPACE)
+    prior.save(tmp_path / "a.prior")
+    rng = np.random.default_rng(0)
+    ks = (prior.n_codebooks, max(prior.n_codebooks - 1, 1))
+    streams = [rng.integers(0, prior.codebook_size, (k, 23)).astype(np.uint16) for k in ks]
+    payload = prior.encode(streams)
+    codes = np.concatenate(streams).T.astype("<u2").tobytes()
+    for engine in ENGINES:
+        (found,) = node("payload.mjs", engine, tmp_path / "a.prior", *ks, blobs=[codes, payload])
+        assert found == {"hash": prior.hash.hex(), "payload": payload.hex(), "codes": codes.hex()}
