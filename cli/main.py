@@ -28,6 +28,7 @@ COMMANDS = {
     "cut": ("edit", "cut_command", "Take a part of a file."),
     "cat": ("edit", "cat_command", "Join files."),
     "tag": ("edit", "tag_command", "List or change tags."),
+    "corpus": ("corpus", "corpus_group", "Tokenise many hours of audio into shards for training."),
     "tokens": ("tokens", "tokens_group", "Codes to and from files of numpy and safetensors."),
     "convert": ("convert", "convert_command", "To and from the original EnCodec's container."),
     "export": ("export", "export_group", "Write models as ONNX graphs."),

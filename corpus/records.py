@@ -1,0 +1,71 @@
+"""What is known about finished shards: a record for each, and the manifest and the list of failures made of all records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from .errors import CorpusError
+from .outputs import hub
+from .plan import Plan
+from .store import Store, is_url
+
+FOLDER = "records"
+MANIFEST, FAILURES = "manifest.json", "failures.jsonl"
+Record = dict[str, Any]
+
+
+def record_name(shard: int) -> str:
+    """Return the name of a shard's record."""
+    return f"{FOLDER}/{shard:06d}.json"
+
+
+def read_records(store: Store) -> dict[int, Record]:
+    """Return the records of all finished shards. Raises CorpusError for a damaged one."""
+    names = store.names(FOLDER)
+
+    def read(name: str) -> Record:
+        try:
+            found = json.loads(store.read(name) or b"")
+            return {"shard": int(found["shard"]), **found}
+        except (ValueError, TypeError, KeyError):
+            raise CorpusError(f"{store.place(name)}: is damaged; remove it, and the shard is made again") from None
+
+    if not is_url(store.where):
+        found = [read(name) for name in names]
+    else:
+        with ThreadPoolExecutor(16) as pool:
+            found = list(pool.map(read, names))
+    return {record["shard"]: record for record in found}
+
+
+def is_finished(store: Store, record: Record) -> bool:
+    """Return True if all files of a record are there and have the sizes that it says."""
+    return all(store.size(file["name"]) == file["bytes"] for file in record["files"])
+
+
+def manifest_of(about: dict[str, Any], records: Iterable[Record]) -> dict[str, Any]:
+    """Return the manifest: what the plan says, with counts, hours, and a checksum for every file."""
+    ordered = sorted(records, key=lambda record: int(record["shard"]))
+    n_done, n_failed = (sum(record[name] for record in ordered) for name in ("done", "failed"))
+    seconds = round(sum(record["seconds"] for record in ordered), 6)
+    shards = [{name: record[name] for name in ("shard", "done", "failed", "seconds", "files")} for record in ordered]
+    counts = {"items": about["items"], "done": n_done, "failed": n_failed, "shards": about["shards"]}
+    return about | {
+        "is_complete": len(ordered) == about["shards"], "counts": counts, "seconds": seconds,
+        "hours": round(seconds / 3600, 4), "finished": shards,
+    }  # fmt: skip
+
+
+def write_summary(store: Store, plan: Plan) -> dict[str, Any]:
+    """Write the manifest, the failures, and what the format needs beside the shards; return the manifest."""
+    records = read_records(store)
+    found = manifest_of(plan.about, records.values())
+    lines = [json.dumps({"shard": shard, **row}) for shard in sorted(records) for row in records[shard]["failures"]]
+    store.write(FAILURES, "".join(f"{line}\n" for line in lines).encode())
+    if plan.settings.format == "hf":
+        store.write(hub.README, hub.card(found).encode())
+    store.write(MANIFEST, (json.dumps(found, indent=1) + "\n").encode())
+    return found

@@ -1,0 +1,313 @@
+"""The laws of a corpus: the tokens of `ecdc encode`, whatever the workers; every recording is there once, or named."""
+
+import contextlib
+import errno
+import io
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import ecdc
+import pytest
+from ecdc.codec.encoding import encode_file
+from ecdc.codec.runtime import open_codec
+from ecdc.corpus import local, work
+from ecdc.corpus.errors import CorpusError
+from ecdc.corpus.items import Item, key_for, with_unique_keys
+from ecdc.corpus.run import Engine, encode_corpus, plan_corpus
+from ecdc.corpus.settings import Settings
+from ecdc.corpus.verify import describe_corpus, verify_corpus
+
+from .conftest import tree
+
+
+def test_shards_hold_what_encode_writes(recordings, corpus, settings):
+    codec = open_codec(settings.model)
+    found = {}
+    for shard in sorted(corpus.glob("shard-*.tar")):
+        with tarfile.open(shard) as tar:
+            for member in tar.getmembers():
+                found[member.name] = tar.extractfile(member).read()
+    assert len(found) == 20
+    for name in [name for name in found if name.endswith(".json")]:
+        facts = json.loads(found[name])
+        alone = io.BytesIO()
+        encode_file(facts["source"], alone, codec, kbps=1.35, channels=1, entropy="none")
+        assert found[f"{facts['key']}.ecdc"] == alone.getvalue()
+        with ecdc.open(io.BytesIO(alone.getvalue())) as file:
+            assert (facts["frames"], facts["token_space"]) == (file.frames, codec.token_space.hex())
+            assert facts["seconds"] == pytest.approx(file.seconds, abs=1e-3)
+
+
+def test_damaged_recordings_are_named_and_cost_nothing_else(corpus):
+    lines = [json.loads(line) for line in (corpus / "failures.jsonl").read_text().splitlines()]
+    assert [line["key"] for line in lines] == ["5-damaged", "8-short"]
+    assert all(line["reason"] and "Traceback" not in line["reason"] for line in lines)
+    assert "damaged at" in lines[1]["reason"]
+    found = describe_corpus(corpus)
+    assert found["is_complete"] and found["counts"] == {"items": 12, "done": 10, "failed": 2, "shards": 3}
+    assert verify_corpus(corpus) == []
+
+
+def test_damaged_recordings_in_part(recordings, settings, tmp_path):
+    import dataclasses
+
+    found = encode_corpus([recordings], tmp_path / "out", dataclasses.replace(settings, partial=True), Engine(workers=1))
+    assert (found["counts"]["done"], found["counts"]["failed"]) == (11, 1)
+
+
+@pytest.mark.parametrize(("workers", "batch_seconds"), [(1, 0.1), (1, 1.0), (3, 20.0)])
+def test_workers_and_batches_change_no_byte(recordings, corpus, settings, tmp_path, workers, batch_seconds):
+    encode_corpus([recordings], tmp_path / "out", settings, Engine(workers=workers, batch_seconds=batch_seconds))
+    assert tree(tmp_path / "out") == tree(corpus)
+
+
+def test_long_recordings_are_coded_in_blocks_to_the_same_bytes(recordings, corpus, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("ecdc.corpus.encode.LONG_SECONDS", 0.5)
+    encode_corpus([recordings], tmp_path / "out", settings, Engine(workers=1))
+    assert tree(tmp_path / "out") == tree(corpus)
+
+
+def test_two_channels(recordings, settings, tmp_path):
+    import dataclasses
+
+    settings = dataclasses.replace(settings, channels="keep", kbps=1.8)
+    encode_corpus([recordings / "4-one.wav", recordings / "0-one.wav"], tmp_path / "out", settings, Engine(workers=1))
+    with tarfile.open(tmp_path / "out" / "shard-000000.tar") as tar:
+        facts = [json.load(tar.extractfile(name)) for name in tar.getnames() if name.endswith(".json")]
+    assert [(f["channels"], len(f["n_codebooks"])) for f in facts] == [(2, 2), (1, 1)]
+
+
+def test_parts_of_the_work_make_the_whole(recordings, corpus, settings, tmp_path):
+    for i in (2, 0, 1):
+        found = encode_corpus([recordings], tmp_path / "out", settings, Engine(workers=1, part=(i, 3)))
+        assert found["is_complete"] == (i == 1)
+    assert tree(tmp_path / "out") == tree(corpus)
+
+
+def test_a_finished_shard_is_kept_and_a_missing_one_is_made(recordings, corpus, settings, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(corpus, out)
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("shard-*.tar")}
+    (out / "shard-000001.tar").write_bytes(b"cut")
+    made = []
+    encode_corpus([recordings], out, settings, Engine(workers=1), event=lambda w, kind, v: made.append((kind, v)))
+    assert [value["shard"] for kind, value in made if kind == "done"] == [1]
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("shard-*.tar")}
+    assert {name for name in after if after[name] != before[name]} == {"shard-000001.tar"}
+    assert tree(out) == tree(corpus)
+
+
+def command(recordings, out, settings, *more):
+    return [
+        sys.executable, "-m", "ecdc.cli", "corpus", "encode", str(recordings), "--output", str(out), "--model", settings.model,
+        "--kbps", "1.35", "--shard-items", "4", "--quiet", "--allow-failures", *more,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("after", [0.6, 1.1])
+def test_a_run_that_is_killed_continues(recordings, corpus, settings, tmp_path, after):
+    out = tmp_path / "out"
+    first = subprocess.Popen(command(recordings, out, settings, "--workers", "2"), start_new_session=True)
+    time.sleep(after)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    subprocess.run(command(recordings, out, settings, "--workers", "1"), check=True)
+    assert tree(out) == tree(corpus)
+
+
+def test_a_killed_worker_is_replaced(recordings, corpus, settings, tmp_path, monkeypatch):
+    started, kept = [], local._Process
+
+    def process(task):
+        started.append(kept(task))
+        return started[-1]
+
+    killed = []
+
+    def event(worker, kind, value):
+        if kind == "begin" and len(killed) < 2:
+            killed.append(worker)
+            started[-1 if worker else 0]._process.kill()
+
+    monkeypatch.setattr(local, "_Process", process)
+    encode_corpus([recordings], tmp_path / "out", settings, Engine(workers=2), event=event)
+    assert len(killed) == 2 and len(started) > 2
+    assert tree(tmp_path / "out") == tree(corpus)
+
+
+class Poisoned:
+    """Stands for a process that dies whenever it reads the second item of the first shard."""
+
+    def __init__(self, task):
+        self.worker = work.Worker(task)
+        self.connection, self.theirs = multiprocessing.Pipe()
+        self.shard, self.at = None, local.BEFORE
+
+    def give(self, shard):
+        self.shard, self.at = shard, local.BEFORE
+        if shard.index == 0 and 1 not in shard.skip:
+            self.theirs.send(("begin", 0))
+            self.theirs.send(("begin", 1))
+            self.theirs.close()
+        else:
+            self.theirs.send(("done", self.worker.make(shard.index, shard.items, skip=shard.skip)))
+
+    def stop(self):
+        pass
+
+
+def test_a_recording_that_kills_its_process_is_given_up(recordings, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "_Process", Poisoned)
+    died = []
+    found = encode_corpus(
+        [recordings], tmp_path / "out", settings, Engine(workers=2), event=lambda w, kind, v: died.append(kind == "died")
+    )
+    assert sum(died) == local.TRIES and found["counts"]["failed"] == 3 and found["counts"]["done"] == 9
+    assert "killed its process" in (tmp_path / "out" / "failures.jsonl").read_text().splitlines()[0]
+
+
+def test_a_full_disk_stops_the_run_which_then_continues(recordings, corpus, settings, tmp_path, monkeypatch):
+    out, written, kept = tmp_path / "out", [], tarfile.TarFile.addfile
+
+    def full(self, member, fileobj=None):
+        written.append(member.name)
+        if len(written) > 10:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return kept(self, member, fileobj)
+
+    monkeypatch.setattr(tarfile.TarFile, "addfile", full)
+    with pytest.raises(OSError, match="No space left"):
+        encode_corpus([recordings], out, settings, Engine(workers=1))
+    assert len(list(out.glob("shard-*"))) == 1 and not list(out.rglob(".*"))
+    monkeypatch.setattr(tarfile.TarFile, "addfile", kept)
+    encode_corpus([recordings], out, settings, Engine(workers=1))
+    assert tree(out) == tree(corpus)
+
+
+def test_a_full_disk_is_no_failure_of_a_recording(recordings, settings, tmp_path, monkeypatch):
+    def full(self, shard, items, tell, skip=None):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out")
+
+    monkeypatch.setattr(work.Worker, "make", full)
+    with pytest.raises(OSError, match="No space left"):
+        encode_corpus([recordings], tmp_path / "out", settings, Engine(workers=1))
+    assert not (tmp_path / "out" / "failures.jsonl").exists()
+
+
+def test_failed_recordings_are_tried_again(recordings, corpus, settings, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(recordings, source)
+    good = (source / "8-one.wav").read_bytes()
+    size = (source / "8-short.wav").stat().st_size
+    encode_corpus([source], out, settings, Engine(workers=1))
+    with tarfile.open(out / "shard-000002.tar") as tar:
+        assert "8-short.ecdc" not in tar.getnames()
+    riff, data = ((size - n).to_bytes(4, "little") for n in (8, 44))
+    (source / "8-short.wav").write_bytes((good[:4] + riff + good[8:40] + data + good[44:])[:size])
+    found = encode_corpus([source], out, settings, Engine(workers=1), retry_failed=True)
+    assert found["counts"]["failed"] == 1 and verify_corpus(out) == []
+
+
+def test_bad_input_is_one_line(recordings, corpus, settings, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("a")
+    for sources, output, text in [
+        ([tmp_path / "nothing"], tmp_path / "o", "no such file"),
+        ([tmp_path / "empty"], tmp_path / "o", "holds no audio"),
+        ([tmp_path / "text"], tmp_path / "o", "holds no audio; 1 other"),
+        ([recordings], recordings, "is the output"),
+        ([corpus / "records"], corpus, "is the output, or inside"),
+        ([recordings], recordings / "notes.txt", "is a file"),
+        ([recordings / "4-one.wav", recordings], corpus, "other sources"),
+    ]:
+        with pytest.raises((CorpusError, OSError), match=text) as caught:
+            plan_corpus(sources, output, settings)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(CorpusError, match=r"holds tokens of random-24k .*, not of nano-24k"):
+        plan_corpus([recordings], corpus, Settings(shard_items=4, kbps=1.5))
+    assert not (tmp_path / "o").exists()
+
+
+def test_verify_finds_every_kind_of_damage(corpus, tmp_path):
+    def broken(change):
+        out = tmp_path / str(random.random())
+        shutil.copytree(corpus, out)
+        change(out)
+        return verify_corpus(out)
+
+    def flip(path):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+    assert "checksum" in broken(lambda out: flip(out / "shard-000001.tar"))[0]
+    assert "cannot be read" in broken(lambda out: (out / "shard-000001.tar").unlink())[0]
+    assert "1 of 3 shards" in broken(lambda out: (out / "records" / "000001.json").unlink())[0]
+    assert "no record" in broken(lambda out: shutil.copy(out / "shard-000001.tar", out / "shard-000009.tar"))[0]
+
+    def other_space(out):
+        plan = json.loads((out / "plan.json").read_text())
+        (out / "plan.json").write_text(json.dumps(plan | {"token_space": "00" * 32}))
+
+    assert "holds tokens of" in broken(other_space)[0]
+
+    def fewer(out):
+        record = json.loads((out / "records" / "000001.json").read_text())
+        (out / "records" / "000001.json").write_text(json.dumps(record | {"done": 9}))
+
+    assert "its record says 9" in broken(fewer)[0]
+
+
+def test_keys_are_unique_and_have_no_dots():
+    names = [
+        "a/b.c.wav",
+        "a/b_c.flac",
+        "A/B_C.mp3",
+        "..",
+        "a/b_c-2.wav",
+        b"\xff.wav".decode("utf-8", "surrogateescape"),
+        "x/../y.wav",
+    ]
+    keys = [item.key for item in with_unique_keys(Item(key_for(name), name) for name in names)]
+    assert len({key.casefold() for key in keys}) == len(keys)
+    assert not any("." in key or key.startswith("/") for key in keys)
+    assert keys[:2] == ["a/b_c", "a/b_c-2"]
+
+
+def test_commands(recordings, settings, tmp_path):
+    out = tmp_path / "out"
+    words = command(recordings, out, settings, "--json", "--workers", "1")
+    plan = subprocess.run([*words, "--dry-run"], capture_output=True, text=True, check=True)
+    assert json.loads(plan.stdout)["items_to_do"] == 12 and not out.exists()
+    loud = [word for word in words if word not in ("--quiet", "--allow-failures")]
+    done = subprocess.run(loud, capture_output=True, text=True)
+    assert done.returncode == 1 and json.loads(done.stdout)["counts"]["failed"] == 2
+    assert f"see {out}/failures.jsonl" in done.stderr and "Traceback" not in done.stderr
+    ecdc_ = [sys.executable, "-m", "ecdc.cli", "corpus"]
+    assert "complete" in subprocess.run([*ecdc_, "info", str(out)], capture_output=True, text=True, check=True).stdout
+    assert "no damage" in subprocess.run([*ecdc_, "verify", str(out)], capture_output=True, text=True, check=True).stdout
+    bad = subprocess.run([*ecdc_, "info", str(recordings)], capture_output=True, text=True)
+    assert bad.returncode == 1 and len(bad.stderr.splitlines()) == 1 and Path(recordings).name in bad.stderr
+
+
+def test_a_run_without_torch_and_extras_imports_neither(recordings, settings, tmp_path):
+    script = (
+        "import sys; from ecdc.cli.main import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(*(n for n in ('torch', 'pyarrow', 'fsspec', 'ray', 'lhotse') if n in sys.modules))"
+    )
+    words = command(recordings, tmp_path / "out", settings, "--workers", "1")[3:]
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
