@@ -9,6 +9,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 from ..format.errors import ArgumentError, EcdcError
@@ -225,6 +226,8 @@ class SplitConfig(Strict):
     exponent: float = 0.4  # of the level that the shape is divided by: 0 codes relative amplitudes, 1 absolute ones
     fine_blocks: int = 6  # short MDCT blocks per frame in addition to the long one
     corrects: bool = True  # whether the last layer moves levels towards the coded ones
+    gain_points: int = 0  # per frame, of the gain over time that the decoder gives its long blocks; 0: no such gain
+    gain_edges: tuple[int, ...] = (12, 44)  # MDCT bins at which the next group starts, each with a gain of its own
     encoder_width: int = 256
     encoder_depth: int = 4
     decoder_width: int = 320
@@ -239,6 +242,10 @@ class SplitConfig(Strict):
             raise ConfigError("SplitConfig: steps and fine_blocks must divide the core's hop_length into even parts")
         if self.fine_blocks % self.steps:
             raise ConfigError("SplitConfig.fine_blocks: must be a multiple of steps")
+        if self.gain_points < 0 or (self.gain_points and self.core_hop % self.gain_points):
+            raise ConfigError("SplitConfig.gain_points: must divide the core's hop_length, or be 0")
+        if list(self.gain_edges) != sorted({0, self.core_hop, *self.gain_edges})[1:-1]:
+            raise ConfigError("SplitConfig.gain_edges: must ascend, and lie inside the core's bins")
         if not 0 <= self.slow_bands <= self.bands or not 0 < self.slow_weight <= 1:
             raise ConfigError("SplitConfig: slow_bands is 0 to bands, slow_weight above 0 and at most 1")
         if not self.level_places or self.level_places[0] != 0 or list(self.level_places) != sorted(set(self.level_places)):
@@ -248,6 +255,12 @@ class SplitConfig(Strict):
     def core_hop(self) -> int:
         """Samples per frame at the core's rate."""
         return self.hop_length // self.core_factor
+
+    @property
+    def gain_groups(self) -> list[tuple[int, int]]:
+        """Groups of MDCT bins [start, stop) that share a gain over time; one without gains."""
+        edges = [0, *(self.gain_edges if self.gain_points else ()), self.core_hop]
+        return list(pairwise(edges))
 
     @property
     def core_rate(self) -> int:

@@ -88,21 +88,25 @@ class LightCodec:
         return self._sessions[name]
 
     @functools.cached_property
-    def numpy_encoder(self) -> NumpyEncoder | None:
+    def numpy_encoder(self) -> Any:
         """The encoder in numpy; None if the model's weights are only in its graph, or the graph is preferred."""
         if self.prefers_graph or not (self.folder / WEIGHTS).is_file():
             return None
-        assert isinstance(self.config.architecture, HybridConfig)
         path = self.folder / WEIGHTS
         try:
             with safe_open(path, "np") as file:
                 names = [name for name in file.keys() if name.startswith("encoder.")]  # noqa: SIM118
                 tensors = {name: file.get_tensor(name) for name in names}
-            return NumpyEncoder(self.config.architecture, self.config.dimension, tensors)
+            return self._build_encoder(tensors)
         except KeyError as error:
             raise CheckpointError(f"{path}: lacks encoder.{error.args[0]}") from error
         except (OSError, SafetensorError, ValueError, IndexError) as error:
             raise CheckpointError(f"{path}: its encoder does not fit {CONFIG}: {first_line(error)}") from error
+
+    def _build_encoder(self, tensors: dict[str, NDArray[Any]]) -> Any:
+        """Build the encoder of this kind of codec from its weights."""
+        assert isinstance(self.config.architecture, HybridConfig)
+        return NumpyEncoder(self.config.architecture, self.config.dimension, tensors)
 
     def resolve(self, kbps: float | None, n_codebooks: int | None) -> int:
         """Return the number of codebooks for a bitrate or a count; all of them if neither is given. Raises ValueError."""

@@ -24,15 +24,16 @@ def mdct_basis(graph: Graph, hop: int, n_bins: int | None = None, gain: float = 
     return basis
 
 
-def fine_basis(graph: Graph, hop: int, n_blocks: int) -> str:
-    """Return the bases of the short blocks within one frame: [hop, 2 * hop] in float32 (modules/spectral.py)."""
+def fine_synthesis(graph: Graph, fine: str, hop: int, n_blocks: int) -> str:
+    """Return the windows [B, T, 2 * hop] of a frame's short blocks [B, T, hop] (`fine_basis` in modules/spectral.py)."""
     short = hop // n_blocks
-    block = mdct_basis(graph, short)
-    first = hop // 2 - short // 2
-    starts = [first + j * short for j in range(n_blocks)]
-    blocks = [graph.Pad(block, graph.constant([0, start, 0, 2 * hop - start - 2 * short])) for start in starts]
-    basis: str = graph.Concat(*blocks, axis=0)
-    return basis
+    halves = graph.MatMul(graph.reshape(fine, 0, 0, n_blocks, short), mdct_basis(graph, short))  # [B, T, blocks, 2 * short]
+    parts = [graph.reshape(graph.slice(halves, 3, i * short, (i + 1) * short), 0, 0, hop) for i in range(2)]
+    around = hop // 2 - short // 2
+    padded = [graph.Pad(part, graph.constant([0, 0, around + i * short, 0, 0, hop - around - i * short]))
+              for i, part in enumerate(parts)]  # fmt: skip
+    windows: str = graph.Add(*padded)
+    return windows
 
 
 def fourier(graph: Graph, length: int) -> tuple[str, str]:

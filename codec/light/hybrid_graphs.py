@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import HybridConfig
-from .filterbanks import GELU_RANGE, GELU_STEPS, fine_basis, fourier, mdct_basis, normal_tables
+from .filterbanks import GELU_RANGE, GELU_STEPS, fine_synthesis, fourier, mdct_basis, normal_tables
 from .graph import END, TYPES, Graph
 from .states import first_edge
 
@@ -248,7 +248,7 @@ def decoder_graph(config: HybridConfig, dimension: int, weight: Weight) -> Graph
     waves = graph.MatMul(long, mdct_basis(graph, hop))
     both = waves
     if fine is not None:
-        both = graph.Add(waves, graph.MatMul(fine, fine_basis(graph, hop, config.fine_blocks)))
+        both = graph.Add(waves, fine_synthesis(graph, fine, hop, config.fine_blocks))
     by_item = graph.Concat(batch, graph.constant([-1, 2 * hop]), axis=0)
     _overlap_add(net, graph.Reshape(waves, by_item), graph.Reshape(both, by_item), hop)
     return graph

@@ -6,35 +6,16 @@ many. So onnxruntime is not even loaded to encode. The graph is for other progra
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...format.errors import ArgumentError
 from ..config import HybridConfig
+from .numpy_layers import Array, Shapes, Stack, exact_weights, mdct
 
 MOST_ROWS = 64  # frames of all batch items together that are computed at once: they stay in the processor's cache
-COMPAND_GAIN, MAGNITUDE_FLOOR, EPSILON = 3.0, 1e-8, 1e-5  # as in modules/hybrid.py
-GELU_STEPS, GELU_RANGE = 512, 9  # as in filterbanks.py
-
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Block:
-    """The weights of one CausalBlock; `down` and its bias include the block's scale."""
-
-    taps: Array  # [kernel, W]
-    bias: Array
-    gain: Array  # of the norm
-    offset: Array
-    up: Array  # [W, E]
-    up_bias: Array
-    down: Array  # [E, W]
-    down_bias: Array
+COMPAND_GAIN, MAGNITUDE_FLOOR = 3.0, 1e-8  # as in modules/hybrid.py
 
 
 class NumpyEncoder:
@@ -42,10 +23,7 @@ class NumpyEncoder:
 
     def __init__(self, config: HybridConfig, dimension: int, tensors: dict[str, NDArray[Any]]) -> None:
         """`tensors` are the encoder's weights by name. Raises KeyError if one is missing, ValueError for a wrong shape."""
-        own = {name.removeprefix("encoder."): tensor.astype(np.float64) for name, tensor in tensors.items()}
-        for name, shape in _shapes(config, dimension).items():
-            if own[name].shape != shape:
-                raise ArgumentError(f"encoder.{name} must be {list(shape)}, got {list(own[name].shape)}")
+        own = exact_weights(tensors, _shapes(config, dimension))
         self._config, self._hop, self._window = config, config.hop_length, config.encoder_window * config.hop_length
         self._context = (self._window - self._hop) // 2
         names = ["real", "imaginary", "level", *(["fine_level"] if config.fine_blocks else [])]
@@ -53,13 +31,12 @@ class NumpyEncoder:
         self._feature_bias = own["level.bias"]
         self._out = np.concatenate([own["out.weight"], own["skip.weight"]], axis=1).T.copy()
         self._out_bias = own["out.bias"]
-        self._blocks = [_block(own, f"stack.blocks.{i}.") for i in range(config.encoder_depth)]
+        self._stack = Stack(own, config.encoder_depth)
         self._fourier = _fourier(self._window)
-        self._low = _mdct(self._hop, config.low_bins)
+        self._low = mdct(self._hop, config.low_bins)
         if config.fine_blocks:
             self._short = self._hop // config.fine_blocks
             self._short_fourier = _fourier(2 * self._short)
-        self._tables = _normal_tables()
 
     def __call__(self, windows: NDArray[np.float32], past: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
         """Encode the windows; `past.i` of every block is [B, kernel - 1, W]."""
@@ -67,11 +44,7 @@ class NumpyEncoder:
         frames = windows.reshape(-1, self._window).astype(np.float64)
         h = self._features_of(frames) @ self._features
         h += self._feature_bias
-        after = {}
-        for (name, before), block in zip(past.items(), self._blocks, strict=True):
-            padded = np.concatenate([before, h.reshape(batch_size, n_frames, -1)], axis=1)
-            after[name] = padded[:, n_frames:]
-            h = h + self._perceptron(self._convolved(padded, n_frames, block), block)
+        h, after = self._stack(h.reshape(batch_size, n_frames, -1), past)
         start = self._context - self._hop // 2
         low = frames[:, start : start + 2 * self._hop] @ self._low
         companded = COMPAND_GAIN * np.copysign(np.sqrt(np.abs(low) + MAGNITUDE_FLOOR), low) * (low != 0)
@@ -91,62 +64,17 @@ class NumpyEncoder:
             parts.append(0.3 * np.log(real * real + imaginary * imaginary + MAGNITUDE_FLOOR).reshape(len(frames), -1))
         return np.concatenate(parts, axis=1)
 
-    def _convolved(self, padded: Array, n_frames: int, block: _Block) -> Array:
-        total = block.bias + padded[:, :n_frames] * block.taps[0]
-        for i in range(1, len(block.taps)):
-            total += padded[:, i : i + n_frames] * block.taps[i]
-        return total.reshape(-1, total.shape[-1])
 
-    def _perceptron(self, h: Array, block: _Block) -> Array:
-        h = h - h.mean(axis=1, keepdims=True)
-        variance = np.einsum("mw,mw->m", h, h)[:, None] / h.shape[1]
-        h *= block.gain / np.sqrt(variance + EPSILON)
-        h += block.offset
-        h = h @ block.up
-        h += block.up_bias
-        result: Array = self._gelu(h) @ block.down + block.down_bias
-        return result
-
-    def _gelu(self, x: Array) -> Array:
-        """x times the normal distribution function, as in hybrid_graphs.py."""
-        inside = np.minimum(np.maximum(x, -GELU_RANGE), GELU_RANGE)
-        place = np.rint(inside * GELU_STEPS)
-        index = (place + GELU_RANGE * GELU_STEPS).astype(np.intp)
-        x0 = place * (1 / GELU_STEPS)
-        h = inside - x0
-        product = x0 * h
-        series = h + h * ((product * product - h * h) * (1 / 6) - 0.5 * product)
-        gelu: Array = x * (self._tables[0].take(index) + self._tables[1].take(index) * series)
-        return gelu
-
-
-def _shapes(config: HybridConfig, dimension: int) -> dict[str, tuple[int, ...]]:
+def _shapes(config: HybridConfig, dimension: int) -> Shapes:
     """Return the shapes of the encoder's weights."""
     width, inner = config.encoder_width, config.expand * config.encoder_width
     n_bins = config.encoder_window * config.hop_length // 2 + 1
-    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": (width, n_bins) for name in ("real", "imaginary", "level")}
+    shapes: Shapes = {f"{name}.weight": (width, n_bins) for name in ("real", "imaginary", "level")}
     shapes |= {"level.bias": (width,), "out.weight": (dimension, width), "out.bias": (dimension,)}
     shapes["skip.weight"] = dimension, config.low_bins
     if config.fine_blocks:
         shapes["fine_level.weight"] = width, config.hop_length + config.fine_blocks
-    for i in range(config.encoder_depth):
-        block: dict[str, tuple[int, ...]] = {
-            "depthwise.weight": (width, 1, config.kernel_size), "up.weight": (inner, width), "up.bias": (inner,),
-            "down.weight": (width, inner),
-        }  # fmt: skip
-        block |= dict.fromkeys(("depthwise.bias", "norm.weight", "norm.bias", "down.bias", "scale"), (width,))
-        shapes |= {f"stack.blocks.{i}.{name}": shape for name, shape in block.items()}
-    return shapes
-
-
-def _block(own: dict[str, Array], prefix: str) -> _Block:
-    scale = own[f"{prefix}scale"]
-    return _Block(
-        own[f"{prefix}depthwise.weight"][:, 0].T.copy(), own[f"{prefix}depthwise.bias"],
-        own[f"{prefix}norm.weight"], own[f"{prefix}norm.bias"],
-        own[f"{prefix}up.weight"].T.copy(), own[f"{prefix}up.bias"],
-        (own[f"{prefix}down.weight"] * scale[:, None]).T.copy(), own[f"{prefix}down.bias"] * scale,
-    )  # fmt: skip
+    return shapes | Stack.shapes(width, inner, config.encoder_depth, config.kernel_size)
 
 
 def _fourier(length: int) -> tuple[Array, Array]:
@@ -155,17 +83,3 @@ def _fourier(length: int) -> tuple[Array, Array]:
     window = (0.5 - 0.5 * np.cos(2 * np.pi * n / length)).astype(np.float32).astype(np.float64)[:, None]
     angle = 2 * np.pi / length * (n[:, None] * np.arange(length // 2 + 1) % length)
     return np.cos(angle) * window, -np.sin(angle) * window
-
-
-def _mdct(hop: int, n_bins: int) -> Array:
-    """Return the first columns of the windowed cosine basis [2 * hop, n_bins], rounded to float32 (modules/spectral.py)."""
-    n, k = np.arange(2 * hop)[:, None] + 0.5, np.arange(n_bins) + 0.5
-    basis = np.cos(np.pi / hop * (n + hop / 2) * k) * np.sin(np.pi / (2 * hop) * n) * math.sqrt(2 / hop)
-    return basis.astype(np.float32).astype(np.float64)
-
-
-def _normal_tables() -> tuple[Array, Array]:
-    """Return the normal distribution function and its density at the places of the GELU table."""
-    places = np.arange(-GELU_RANGE * GELU_STEPS, GELU_RANGE * GELU_STEPS + 1) / GELU_STEPS
-    below = np.array([0.5 * math.erfc(-x * math.sqrt(0.5)) for x in places.tolist()])
-    return below, np.exp(-0.5 * places**2) / math.sqrt(2 * math.pi)

@@ -68,9 +68,14 @@ class Quantizer:
         length = np.sqrt(np.einsum("md,md->m", narrow, narrow))
         margin = SCREEN_TOLERANCE * self._reach[k] * (length + self._reach[k])
         is_close = scores >= (best - margin).astype(np.float32)[:, None]
-        if np.count_nonzero(is_close) > len(x):  # about one vector in a hundred
-            rows = np.flatnonzero(is_close.sum(axis=1) > 1)
-            index[rows] = (x[rows] @ self._exact[k].T - self._half_norms[k]).argmax(axis=1)
+        if np.count_nonzero(is_close) > len(x):  # about one vector in a hundred has several
+            rows, entries = np.divmod(np.flatnonzero(is_close), scores.shape[1])
+            several = np.bincount(rows, minlength=len(x))[rows] > 1
+            rows, entries = rows[several], entries[several]
+            exact = np.einsum("nd,nd->n", x[rows], self._exact[k, entries]) - self._half_norms[k, entries]
+            order = np.lexsort((entries, -exact, rows))
+            found, first = np.unique(rows[order], return_index=True)
+            index[found] = entries[order][first]
         return index
 
     def decode(self, codes: NDArray[np.integer[Any]]) -> NDArray[np.float32]:

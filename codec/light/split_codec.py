@@ -14,12 +14,14 @@ from ..config import CodecConfig, SplitConfig
 from ..modules.bands import FLOOR_DB
 from ..modules.noise_hash import frame_noise
 from .codec import DECODER, ENCODER, LightCodec, LightStream, read_tensors
+from .numpy_split_encoder import NumpySplitEncoder
 from .split_quantizer import LevelQuantizer, SplitQuantizer, quantizer_of
 from .split_sizes import dropped_samples, hiss_bins, unfinished_windows
 from .states import Arrays
 
 LEVELS, ENDING = "levels.onnx", "end.onnx"
-MOST_FRAMES = 50  # per run of a graph: what it computes then stays in the processor's cache
+# Frames that are computed at once: enough to use each weight often, few enough for the processor's cache.
+ENCODED_FRAMES, DECODED_FRAMES = 100, 100
 OpenNamed = Callable[[str], Any]  # returns the session of a graph
 
 
@@ -44,7 +46,7 @@ class SplitEncoderState:
 
     samples: NDArray[np.float32]  # [B, n]: received samples that later frames need
     past: Arrays  # inputs of the encoder
-    entries: NDArray[np.float64]  # [B, L, n_taps, F]: level entries of the last frames
+    codes: NDArray[np.int64]  # [B, L, n_taps]: of the levels of the last frames
 
 
 @dataclass
@@ -69,8 +71,13 @@ class SplitLightCodec(LightCodec):
             f"past.{i}": np.zeros((batch_size, split.kernel_size - 1, split.encoder_width)) for i in range(split.encoder_depth)
         }
         samples = np.zeros((batch_size, split.hop_length // 2), np.float32)
-        encoder = SplitEncoderState(samples, past, levels.first_past(batch_size))
+        encoder = SplitEncoderState(samples, past, levels.search.first_past(batch_size))
         return SplitStream(self, encoder, SplitDecoderState(first_past(split, batch_size), first_frame))
+
+    def _build_encoder(self, tensors: dict[str, NDArray[Any]]) -> NumpySplitEncoder:
+        split = self.config.architecture
+        assert isinstance(split, SplitConfig)
+        return NumpySplitEncoder(split, self.config.dimension, tensors)
 
 
 class SplitStream(LightStream):
@@ -97,17 +104,40 @@ def run_encoder(
         samples = np.pad(samples, ((0, 0), (0, -(samples.shape[1] - hop // 2) % hop + hop // 2)))
     n_frames = max(0, (samples.shape[1] - hop) // hop)
     levels_quantizer: LevelQuantizer = codec.quantizer.levels
-    for first in range(0, n_frames, MOST_FRAMES):
-        stop = min(first + MOST_FRAMES, n_frames)
+    for first in range(0, n_frames, ENCODED_FRAMES):
+        stop = min(first + ENCODED_FRAMES, n_frames)
         taken = np.ascontiguousarray(samples[:, first * hop : (stop + 1) * hop])
-        feeds: Arrays = {"wav": taken[:, None], "samples": taken[:, :0]}
-        (levels,) = codec.session(LEVELS).run(["levels"], feeds)
-        codes, base = levels_quantizer.encode(levels, state.entries)
-        names = ["latents", *(f"{name}.out" for name in state.past)]
-        shape, *after = codec.session(ENCODER).run(names, feeds | {"levels": levels, "base": base} | state.past)
-        state.past = dict(zip(state.past, after, strict=True))
+        encoder: NumpySplitEncoder | GraphEncoder = codec.numpy_encoder or GraphEncoder(codec)
+        levels = encoder.levels(taken)
+        codes, base = levels_quantizer.search(levels, state.codes)
+        shape, state.past = encoder(taken, levels, base, state.past)
         yield np.concatenate([shape, codes.transpose(0, 2, 1)], axis=2)
     state.samples = samples[:, n_frames * hop :].copy()
+
+
+class GraphEncoder:
+    """The graphs of levels and of the encoder, called as NumpySplitEncoder is."""
+
+    def __init__(self, codec: LightCodec) -> None:
+        self._codec = codec
+
+    def levels(self, samples: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the levels [B, T, F] in dB of samples [B, (T + 1) * hop]."""
+        levels: NDArray[np.float64] = self._codec.session(LEVELS).run(["levels"], self._audio(samples))[0]
+        return levels
+
+    def __call__(
+        self, samples: NDArray[np.float32], levels: NDArray[np.float64], base: NDArray[np.float64], past: Arrays
+    ) -> tuple[NDArray[np.float64], Arrays]:
+        """Encode; see NumpySplitEncoder."""
+        names = ["latents", *(f"{name}.out" for name in past)]
+        feeds = self._audio(samples) | {"levels": levels, "base": base} | past
+        shape, *after = self._codec.session(ENCODER).run(names, feeds)
+        return shape, dict(zip(past, after, strict=True))
+
+    @staticmethod
+    def _audio(samples: NDArray[np.float32]) -> Arrays:
+        return {"wav": samples[:, None], "samples": samples[:, :0]}
 
 
 def first_past(config: SplitConfig, batch_size: int) -> Arrays:
@@ -117,7 +147,10 @@ def first_past(config: SplitConfig, batch_size: int) -> Arrays:
     shapes["entries"] = config.level_taps, len(config.level_places) * config.n_levels
     shapes["overlap"] = 2, step * config.core_factor
     past: Arrays = {name: np.zeros((batch_size, *shape), np.float32) for name, shape in shapes.items()}
-    past["tail"] = np.zeros((batch_size, hop), np.float32)
+    n_groups = len(config.gain_groups)
+    past["tail"] = np.zeros((batch_size, n_groups + 1, hop), np.float32)
+    if config.gain_points:
+        past["gain"] = np.zeros((batch_size, 1, n_groups, 1), np.float32)
     past["samples"] = np.zeros((batch_size, (n_kept + 1) * step - hop // 2), np.float32)
     past["first"] = np.ones((batch_size, 1), np.float32)
     past["targets"] = np.zeros((batch_size, n_kept, 2 * config.bands + config.top_bands), np.float32)
@@ -130,8 +163,8 @@ def run_decoder(
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the samples [B, 1, n] that no frame after these latents [B, T, D] changes; with `last`, all that are left."""
     n_early = unfinished_windows(config)
-    for first in range(0, latents.shape[1], MOST_FRAMES):
-        block = np.ascontiguousarray(latents[:, first : first + MOST_FRAMES])
+    for first in range(0, latents.shape[1], DECODED_FRAMES):
+        block = np.ascontiguousarray(latents[:, first : first + DECODED_FRAMES])
         n, frame = block.shape[1], state.first_frame + state.n_frames
         noise = frame_noise(frame, n, 2 * config.core_hop)[None]
         feeds = {"latents": block, "noise": noise, **state.past}

@@ -11,17 +11,17 @@ import math
 import numpy as np
 
 from ..config import SplitConfig
-from ..modules.bands import FLOOR_DB, RANGE_DB, band_edges
-from .filterbanks import fine_basis, mdct_basis
+from ..modules.bands import FLOOR_DB, RANGE_DB, band_edges, between_points
+from .filterbanks import fine_synthesis, mdct_basis
 from .graph import END, Graph
 from .hybrid_graphs import Network, Weight, cut_frames, log_power
 from .split_filterbanks import band_means, forward
 from .split_layer import correct
 from .split_parts import DECIBEL, decibels, transform
-from .split_sizes import level_weight, unfinished_windows
+from .split_sizes import bands_of_bins, level_weight, reference_amplitude, unfinished_windows
 
 SHAPE_GAIN = 2.0  # as in modules/split_encoder.py
-HISS_BINS = 8  # as in modules/split_decoder.py
+HISS_BINS, MOST_GAIN = 8, 2.5  # as in modules/split_decoder.py
 
 
 def levels_graph(config: SplitConfig) -> Graph:
@@ -106,11 +106,11 @@ def decoder_graph(config: SplitConfig, dimension: int, weight: Weight) -> Graph:
     features = level_features(net, levels), level_features(net, base)
     h = net.linear(graph.Concat(shape, loudness, *features, flags, axis=1), ["inp.weight"], "inp.bias")
     h = net.stack(h, batch, depth, config.decoder_width, config.kernel_size)
-    h = net.linear(net.norm(h, "norm"), ["out.weight"], "out.bias")
+    h = net.norm(h, "norm")
+    gains = graph.Tanh(net.linear(h, ["gain.out.weight"], "gain.out.bias")) if config.gain_points else None
+    h = net.linear(h, ["out.weight"], "out.bias")
     long, fine, share = _coefficients(net, config, (batch, h, low, levels), noise)
-    core = _core(
-        net, config, graph.MatMul(long, mdct_basis(graph, hop)), graph.MatMul(fine, fine_basis(graph, hop, config.fine_blocks))
-    )
+    core = _core(net, config, (batch, long, fine), gains)
     n = config.bands + config.top_bands
     steps = graph.Concat(batch, graph.constant([-1, config.steps, n]), axis=0)
     targets = graph.Concat(graph.Reshape(levels, steps), share, axis=3)
@@ -146,19 +146,26 @@ def long_envelope(net: Network, config: SplitConfig, levels: str, exponent: floa
     graph = net.graph
     core = graph.slice(graph.reshape(levels, -1, config.steps, config.bands + config.top_bands), 2, 0, config.bands)
     power = graph.ReduceMean(graph.Exp(graph.Mul(core, net.number(DECIBEL))), axes=[1], keepdims=0)
-    amplitude = graph.Mul(graph.Sqrt(power), net.number(_reference(config)))
+    amplitude = graph.Mul(graph.Sqrt(power), net.number(reference_amplitude(config)))
     if exponent != 1.0:
         amplitude = graph.Pow(amplitude, net.number(exponent))
-    return graph.Gather(amplitude, graph.constant(_bands_of(config, config.core_hop)[:n_bins]), axis=1)  # type: ignore[no-any-return]
+    return spread(net, amplitude, bands_of_bins(config, config.core_hop)[:n_bins], config.bands)
 
 
 def fine_envelope(net: Network, config: SplitConfig, levels: str) -> str:
     """Return the amplitude of each bin of the short blocks: [M, F] -> [M, core_hop]."""
     graph, n = net.graph, config.bands + config.top_bands
-    amplitude = graph.Mul(graph.Exp(graph.Mul(levels, net.number(DECIBEL / 2))), net.number(_reference(config)))
+    amplitude = graph.Mul(graph.Exp(graph.Mul(levels, net.number(DECIBEL / 2))), net.number(reference_amplitude(config)))
     steps = np.arange(config.fine_blocks) // (config.fine_blocks // config.steps)
-    places = steps[:, None] * n + _bands_of(config, config.core_hop // config.fine_blocks)
-    return graph.Gather(amplitude, graph.constant(places.ravel()), axis=1)  # type: ignore[no-any-return]
+    places = steps[:, None] * n + bands_of_bins(config, config.core_hop // config.fine_blocks)
+    return spread(net, amplitude, places.ravel(), config.n_levels)
+
+
+def spread(net: Network, values: str, places: np.ndarray, n_values: int) -> str:
+    """Return values [M, n_values] at places [n]: [M, n]. A product with ones and zeros, which is faster than Gather."""
+    graph = net.graph
+    chosen = graph.Equal(graph.constant(places), graph.constant(np.arange(n_values)[:, None]))
+    return graph.MatMul(values, net.cast(chosen))  # type: ignore[no-any-return]
 
 
 def decoded_levels(net: Network, config: SplitConfig, entries: str) -> tuple[str, str]:
@@ -195,11 +202,11 @@ def _coefficients(net: Network, config: SplitConfig, values: tuple[str, str, str
     widths = [hop, hop, n_gains, n_low, hop, hop, n_gains, config.steps * config.bands]
     parts = graph.Split(h, graph.constant(widths), axis=1, n_outputs=len(widths))
     level, shape, hiss, gate, fine_level, fine_shape, fine_hiss, share = parts
-    places = graph.constant(np.arange(hop) // HISS_BINS)
+    places = np.arange(hop) // HISS_BINS
 
     def block(level: str, shape: str, hiss: str, number: int, offset: float) -> str:
         tones = graph.Mul(_limited(net, level, 2.5, offset), graph.Tanh(shape))
-        gain = graph.Gather(_limited(net, hiss, 1.5, 1.5), places, axis=1)
+        gain = spread(net, _limited(net, hiss, 1.5, 1.5), places, n_gains)
         own = graph.slice(noise, 2, number * hop, (number + 1) * hop)
         return graph.Add(by_item(tones, hop), graph.Mul(by_item(gain, hop), own))  # type: ignore[no-any-return]
 
@@ -218,30 +225,56 @@ def _limited(net: Network, value: str, most: float, offset: float) -> str:
     return graph.Exp(graph.Sub(graph.Min(value, net.number(most)), net.number(offset)))  # type: ignore[no-any-return]
 
 
-def _core(net: Network, config: SplitConfig, long: str, fine: str) -> str:
-    """Overlap-add windows [B, T, 2 * hop] of long and of short blocks -> samples [B, T * hop]; treats the signal's edges.
+def _core(net: Network, config: SplitConfig, values: tuple[str, str, str], gains: str | None) -> str:
+    """Return the samples [B, T * hop] of long and of short blocks [B, T, hop]; treats the signal's edges.
 
+    `values` are the batch size and the blocks, `gains` [M, G * points] the share of MOST_GAIN of the gains over time.
     The first half hop of a stream comes before its signal, and is silent.
     """
     graph, hop, half = net.graph, config.core_hop, config.core_hop // 2
-    first = graph.input("first", "float32", ["batch", 1])
-    tail = graph.input("tail", "float32", ["batch", hop])
-    one = graph.constant([1])
+    batch, long, fine = values
+    groups, basis, one = config.gain_groups, mdct_basis(graph, hop), graph.constant([1])
+    first, tail = graph.input("first", "float32", ["batch", 1]), graph.input("tail", "float32", ["batch", len(groups) + 1, hop])
     missing = (1 / np.sin(math.pi / (2 * hop) * (np.arange(half, hop) + 0.5)).astype(np.float32) ** 2 - 1).astype(np.float32)
-    both = graph.Add(long, fine)
-    start = graph.slice(both, 1, 0, 1)
-    lost = graph.Neg(graph.slice(start, 2, 0, half))
-    lacking = graph.Mul(graph.slice(graph.slice(long, 1, 0, 1), 2, half, hop), net.number(missing))
-    change = graph.Mul(graph.Concat(lost, lacking, axis=2), graph.Unsqueeze(first, one))
-    second = graph.slice(both, 2, hop, END)
-    shifted = graph.Concat(graph.Add(graph.Unsqueeze(tail, one), change), graph.slice(second, 1, 0, -1), axis=1)
-    last = graph.Squeeze(graph.slice(second, 1, -1, END), one)
-    last_long = graph.Squeeze(graph.slice(graph.slice(long, 1, -1, END), 2, hop, hop + half), one)
-    ending = graph.Add(graph.slice(last, 1, 0, half), graph.Mul(last_long, net.number(missing[::-1])))
-    graph.output("tail.out", last, "float32", ["batch", hop])
+    curve, last_gain = _gain_curve(net, config, batch, gains) if gains else (None, None)
+    total: str | None = None
+    ending: str | None = None
+    tails = []
+    for i, group in enumerate([*groups, None]):  # the last one are the short blocks
+        if group is None:
+            windows, lack = fine_synthesis(graph, fine, hop, config.fine_blocks), np.zeros_like(missing)
+        else:
+            windows, lack = graph.MatMul(graph.slice(long, 2, *group), graph.slice(basis, 0, *group)), missing
+        start = graph.slice(graph.slice(windows, 1, 0, 1), 2, 0, hop)
+        lost, lacking = graph.Neg(graph.slice(start, 2, 0, half)), graph.Mul(graph.slice(start, 2, half, hop), net.number(lack))
+        change = graph.Mul(graph.Concat(lost, lacking, axis=2), graph.Unsqueeze(first, one))
+        second = graph.slice(windows, 2, hop, END)
+        before = graph.Add(graph.slice(tail, 1, i, i + 1), change)
+        samples = graph.Add(graph.slice(windows, 2, 0, hop), graph.Concat(before, graph.slice(second, 1, 0, -1), axis=1))
+        tails.append(graph.slice(second, 1, -1, END))
+        rest = graph.Mul(graph.slice(tails[-1], 2, 0, half), net.number(1 + lack[::-1]))
+        if curve and group is not None:
+            samples = graph.Mul(samples, graph.Squeeze(graph.slice(curve, 2, i, i + 1), graph.constant([2])))
+            rest = graph.Mul(rest, graph.Squeeze(graph.Exp(graph.slice(last_gain, 2, i, i + 1)), graph.constant([2])))
+        total, ending = (samples, rest) if total is None else (graph.Add(total, samples), graph.Add(ending, rest))
+    graph.output("tail.out", graph.Concat(*tails, axis=1), "float32", ["batch", len(groups) + 1, hop])
     graph.output("first.out", graph.Mul(first, net.number(0.0)), "float32", ["batch", 1])
-    graph.output("ending", ending, "float32", ["batch", half])
-    return graph.reshape(graph.Add(graph.slice(both, 2, 0, hop), shifted), 0, -1)
+    graph.output("ending", graph.Squeeze(ending, one), "float32", ["batch", half])
+    return graph.reshape(total, 0, -1)  # type: ignore[arg-type]
+
+
+def _gain_curve(net: Network, config: SplitConfig, batch: str, gains: str) -> tuple[str, str]:
+    """Return the factors of samples [B, T, G, hop] and the last gains [B, 1, G, 1] of gains [M, G * points]; keeps the last."""
+    graph, n_groups, n_points = net.graph, len(config.gain_groups), config.gain_points
+    points = graph.Reshape(gains, graph.Concat(batch, graph.constant([-1, n_groups, n_points]), axis=0))
+    points = graph.Mul(points, net.number(MOST_GAIN))
+    ends = graph.slice(points, 3, -1, END)
+    shape: list[int | str] = ["batch", 1, n_groups, 1]
+    starts = graph.Concat(graph.input("gain", "float32", shape), graph.slice(ends, 1, 0, -1), axis=1)
+    last = graph.slice(ends, 1, -1, END)
+    graph.output("gain.out", last, "float32", shape)
+    between = net.number(between_points(n_points, config.core_hop))
+    return graph.Exp(graph.MatMul(graph.Concat(starts, points, axis=3), between)), last
 
 
 def _last_layer(net: Network, config: SplitConfig, core: str, new_targets: str) -> None:
@@ -257,18 +290,6 @@ def _last_layer(net: Network, config: SplitConfig, core: str, new_targets: str) 
     targets = graph.Concat(graph.slice(waiting, 1, 0, -1), latest, new_targets, axis=1)
     graph.output("targets.out", graph.slice(targets, 1, -n_kept, END), "float32", ["batch", n_kept, n_values])
     correct(net, config, samples, graph.slice(targets, 1, 0, -n_kept))
-
-
-def _bands_of(config: SplitConfig, n_bins: int) -> np.ndarray:
-    """Return the band of each of `n_bins` bins of the core."""
-    hz = (np.arange(n_bins) + 0.5) * config.core_rate / 2 / n_bins
-    inner = np.array(band_edges(config.level_bin_hz, config.bands, 0)[1:-1]) * config.level_bin_hz
-    return np.searchsorted(inner, hz, side="right")
-
-
-def _reference(config: SplitConfig) -> float:
-    """Return the amplitude of an MDCT bin relative to that of a level of 0 dB."""
-    return math.sqrt(config.core_window / 1.5)
 
 
 def _no_weights(graph: Graph, name: str) -> str:

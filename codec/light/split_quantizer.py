@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..config import SplitConfig
+from ..modules.level_search import LevelSearch
 from ..quantize.common import hash_of
 from .quantizer import Quantizer
 from .split_sizes import level_weight
@@ -22,41 +24,11 @@ class LevelQuantizer:
         self, codebooks: NDArray[np.float32], taps: NDArray[np.float32], mean: NDArray[np.float32], weight: NDArray[np.float32]
     ) -> None:
         self.codebooks, self.taps, self.mean, self.weight = codebooks, taps, mean, weight
-        n_books, self.n_taps, n_levels, _ = taps.shape
-        self._exact = codebooks.astype(np.float64)
-        self._half_norms = 0.5 * np.square(self._exact).sum(-1)  # [L, V]
-        # [L, n_taps * F, F]: from the past, oldest first, to what it predicts
-        self._predict = (
-            taps[:, ::-1].astype(np.float64).transpose(0, 1, 3, 2).reshape(n_books, self.n_taps * n_levels, n_levels)
-        )
 
-    def first_past(self, batch_size: int) -> Exact:
-        """Return the entries before the first frame: zeros [B, L, n_taps, F], latest last."""
-        return np.zeros((batch_size, len(self.codebooks), *self.taps.shape[1:3]))
-
-    def encode(self, levels: Exact, past: Exact) -> tuple[NDArray[np.int64], Exact]:
-        """Return the codes [B, L, T] of levels [B, T, F], and the levels [B, T, F] that the first codebook decodes to.
-
-        `past` is updated in place.
-        """
-        batch_size, n_frames, _ = levels.shape
-        codes = np.empty((batch_size, len(self.codebooks), n_frames), np.int64)
-        base = np.empty_like(levels)
-        rest = (levels - self.mean.astype(np.float64)) * self.weight.astype(np.float64)
-        for t in range(n_frames):
-            wanted = rest[:, t]
-            for book in range(len(self.codebooks)):
-                predicted = past[:, book].reshape(batch_size, -1) @ self._predict[book]
-                wanted = wanted - predicted
-                scores = wanted @ self._exact[book].T - self._half_norms[book]
-                codes[:, book, t] = index = scores.argmax(axis=1)
-                entry = self._exact[book, index]
-                wanted = wanted - entry
-                if book == 0:
-                    base[:, t] = (predicted + entry) / self.weight + self.mean
-                past[:, book, :-1] = past[:, book, 1:]
-                past[:, book, -1] = entry
-        return codes, base
+    @functools.cached_property
+    def search(self) -> LevelSearch:
+        """The search for the codes of levels."""
+        return LevelSearch(self.codebooks, self.taps, self.mean, self.weight)
 
 
 class SplitQuantizer:

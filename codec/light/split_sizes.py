@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import SplitConfig
+from ..modules.bands import band_edges
 
 OVERLAP = 3  # windows of the last layer that cover each sample
 
@@ -33,3 +34,15 @@ def level_weight(config: SplitConfig) -> NDArray[np.float32]:
     weight = np.ones((config.steps, config.bands + config.top_bands), np.float32)
     weight[:, : config.slow_bands] = math.sqrt(config.slow_weight)
     return weight.ravel()
+
+
+def bands_of_bins(config: SplitConfig, n_bins: int) -> NDArray[np.intp]:
+    """Return the band of each of `n_bins` bins of the core."""
+    hz = (np.arange(n_bins) + 0.5) * config.core_rate / 2 / n_bins
+    inner = np.array(band_edges(config.level_bin_hz, config.bands, 0)[1:-1]) * config.level_bin_hz
+    return np.searchsorted(inner, hz, side="right")
+
+
+def reference_amplitude(config: SplitConfig) -> float:
+    """Return the amplitude of an MDCT bin relative to that of a level of 0 dB."""
+    return math.sqrt(config.core_window / 1.5)

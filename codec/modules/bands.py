@@ -25,3 +25,9 @@ def band_edges(bin_hz: float, n_bands: int, n_top_bands: int) -> list[int]:
         edges.append(max(edges[-1] + 1, round(hz / bin_hz)))
     top = erb_edges(n_top_bands, CORE_HZ, HIGHEST_HZ)[1:] if n_top_bands else np.zeros(0)
     return edges + [round(hz / bin_hz) for hz in top]
+
+
+def between_points(n_points: int, hop: int) -> np.ndarray:
+    """Return the matrix [n_points + 1, hop] from gains at the start and at the ends of a frame's parts to its samples."""
+    place = (np.arange(hop) + 0.5) * n_points / hop
+    return np.clip(1 - np.abs(place - np.arange(n_points + 1)[:, None]), 0, None).astype(np.float32)

@@ -14,8 +14,8 @@ in the same way, so every prefix of the codebooks decodes.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn as nn
 from torch import Tensor
@@ -23,6 +23,7 @@ from torch import Tensor
 from .bands import FLOOR_DB as FLOOR_DB
 from .bands import RANGE_DB as RANGE_DB
 from .bands import band_edges as band_edges
+from .level_search import LevelSearch
 
 
 def band_means(bands: list[tuple[int, int]], n_bins: int) -> Tensor:
@@ -81,6 +82,7 @@ class LevelVQ(nn.Module):
     def __init__(self, n_codebooks: int, codebook_size: int, n_levels: int, n_taps: int, weight: Tensor | None = None) -> None:
         super().__init__()
         self.n_taps = n_taps
+        self._search: tuple[Any, LevelSearch] | None = None
         self.register_buffer("weight", torch.ones(n_levels) if weight is None else weight, persistent=False)
         self.register_buffer("codebooks", torch.zeros(n_codebooks, codebook_size, n_levels))
         self.mean = nn.Parameter(torch.full((n_levels,), -60.0))
@@ -92,22 +94,26 @@ class LevelVQ(nn.Module):
         n_codebooks, _, n_levels = self.codebooks.shape
         return self.codebooks.new_zeros(batch_size, n_codebooks, self.n_taps, n_levels, dtype=torch.float64)
 
-    @torch.no_grad()
-    def encode(self, levels: Tensor, past: Tensor) -> Tensor:
-        """Encode levels [B, T, F] to codes [B, K, T], in float64. `past` (see `initial_past`) is updated in place."""
-        from .level_search import track  # compiled at first use; other codecs do not need it
+    def search(self) -> LevelSearch:
+        """Return the search for these codebooks; it is kept until they change."""
+        tensors = self.codebooks, self.taps, self.mean, self.weight
+        key = tuple((t.data_ptr(), t._version) for t in tensors)
+        if self._search is None or self._search[0] != key:
+            self._search = key, LevelSearch(*(t.detach().float().cpu().numpy().copy() for t in tensors))
+        return self._search[1]
 
-        batch_size, n_frames, _ = levels.shape
-        codes = np.empty((batch_size, len(self.codebooks), n_frames), np.int64)
-        target = ((levels.double() - self.mean.double()) * self.weight.double()).cpu().numpy()
-        books = self.codebooks.double().cpu().numpy()
-        half_norms = 0.5 * np.square(books).sum(-1)
-        taps = self.taps.detach().double().cpu().numpy()
-        for b in range(batch_size):
-            rest = np.ascontiguousarray(target[b])
-            for k in range(len(books)):
-                track(rest, books[k], half_norms[k], taps[k], past[b, k].numpy(), codes[b, k])
-        return torch.from_numpy(codes).to(levels.device)
+    @torch.no_grad()
+    def encode(self, levels: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode levels [B, T, F] in float64: codes [B, K, T], and the levels [B, T, F] that the first codebook decodes to.
+
+        `past` [B, K, n_taps] (see `initial_codes`) is updated in place.
+        """
+        codes, base = self.search()(levels.double().cpu().numpy(), past.numpy())
+        return torch.from_numpy(codes).to(levels.device), torch.from_numpy(base).to(levels.device)
+
+    def initial_codes(self, batch_size: int) -> Tensor:
+        """Return the codes before the first frame, for `encode`: they stand for entries of zeros."""
+        return torch.from_numpy(self.search().first_past(batch_size))
 
     def entries(self, codes: Tensor) -> Tensor:
         """Return the entries [B, k, T, F], float32, of codes [B, k, T]."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import SplitConfig
+from .bands import between_points
 from .convnext import CausalStack
 from .levels import FLOOR_DB, LevelVQ, band_edges, band_means
 from .linear_latents import LinearLatentDecoder
@@ -21,6 +22,7 @@ from .spectral import fine_basis, mdct_basis, overlap_add, sine_window
 from .split_encoder import SHAPE_GAIN, Envelope, level_features
 
 MAX_RAISE_DB, MAX_CUT_DB = 12.0, 15.0  # of the last layer
+MOST_GAIN = 2.5  # nepers, of the gain over time: 22 dB up or down
 HISS_BINS = 8  # bins of a block that share one noise gain
 OVERLAP = 3  # windows of the last layer that cover each sample
 WINDOW_POWER = 0.375 * OVERLAP  # sum of the squares of those windows
@@ -32,11 +34,12 @@ class DecoderState:
 
     entries: Tensor  # [B, L, n_taps, F]: level entries of the last frames
     past: list[Tensor]
-    tail: Tensor  # [B, core_hop]: second half of the last long block
+    tail: Tensor  # [B, G, core_hop]: second half of the last long block, for every group of bins
     fine_tail: Tensor  # [B, core_hop]: second half of the last short blocks
     samples: Tensor  # [B, n]: samples of the core that wait for the last layer
     targets: Tensor  # [B, n, 2 * bands + top_bands]: levels and shares of waiting windows
     output_tail: Tensor  # [B, (OVERLAP - 1) * step]: of the last layer's windows
+    gain: Tensor  # [B, G, 1]: of each group of bins at the end of the last samples, in nepers
     frame: int  # number of the next frame in the signal
     n_frames: int = 0  # decoded so far
     n_dropped: int = 0  # samples from the last layer before the first of the signal
@@ -50,6 +53,16 @@ class DecoderInputs:
     levels: Tensor  # [B, T, F] dB, from all codebooks
     base: Tensor  # [B, T, F] dB, from the first codebook
     flags: Tensor  # [B, T, 2]
+
+
+@dataclass
+class Coefficients:
+    """What the decoder's network says about a block of frames."""
+
+    long: Tensor  # [B, T, hop] of MDCT blocks
+    fine: Tensor  # [B, T, hop] of short MDCT blocks
+    share: Tensor  # [B, T, steps, bands]: how far the last layer moves levels
+    gains: Tensor | None  # [B, G, T, points] in nepers: of the long blocks over time
 
 
 class SplitDecoder(LinearLatentDecoder):
@@ -78,6 +91,7 @@ class SplitDecoder(LinearLatentDecoder):
         self.widths = [self.hop, self.hop, n_gains, low, self.hop, self.hop, n_gains, config.steps * config.bands]  # of `out`
         self.out = nn.Linear(width, sum(self.widths))
         self.correction = LevelCorrection(config)
+        self.gain = GainCurve(config) if config.gain_points else None
         with torch.no_grad():
             self.skip.weight.copy_(torch.eye(low, dimension))
 
@@ -88,13 +102,12 @@ class SplitDecoder(LinearLatentDecoder):
 
     def initial_state(self, batch_size: int, first_frame: int = 0) -> DecoderState:
         """Return the state before the first frame, which may have any number."""
-        zeros, step = self.basis.new_zeros, self.hop // self.config.steps
-        tail = zeros(batch_size, self.hop)
+        zeros, step, n_groups = self.basis.new_zeros, self.hop // self.config.steps, len(self.config.gain_groups)
         entries = self._levels[0].initial_past(batch_size).to(self.basis)
         return DecoderState(
-            entries, self.stack.initial_past(batch_size), tail, tail,
+            entries, self.stack.initial_past(batch_size), zeros(batch_size, n_groups, self.hop), zeros(batch_size, self.hop),
             zeros(batch_size, (OVERLAP - 1) * step), zeros(batch_size, 0, 2 * self.config.bands + self.config.top_bands),
-            zeros(batch_size, (OVERLAP - 1) * step * self.config.core_factor), first_frame,
+            zeros(batch_size, (OVERLAP - 1) * step * self.config.core_factor), zeros(batch_size, n_groups, 1), first_frame,
         )  # fmt: skip
 
     def forward(self, latents: Tensor, state: DecoderState | None = None, last: bool = True) -> Tensor:
@@ -105,9 +118,9 @@ class SplitDecoder(LinearLatentDecoder):
         state = state or self.initial_state(latents.shape[0])
         heard = self.hear(latents, state)
         noise = frame_noise(state.frame + state.n_frames, latents.shape[2], 2 * self.hop, latents)
-        long, fine, share = self.coefficients(heard, noise, state)
-        core = self.synthesize(long, fine, state, last)
-        targets = torch.cat([heard.levels.unflatten(-1, (self.config.steps, -1)), share], dim=-1).flatten(1, 2)
+        found = self.coefficients(heard, noise, state)
+        core = self.synthesize(found, state, last)
+        targets = torch.cat([heard.levels.unflatten(-1, (self.config.steps, -1)), found.share], dim=-1).flatten(1, 2)
         return self._finish(core, targets, state, last)[:, None]
 
     def hear(self, latents: Tensor, state: DecoderState) -> DecoderInputs:
@@ -120,11 +133,8 @@ class SplitDecoder(LinearLatentDecoder):
         state.entries = torch.cat([state.entries, entries], dim=2)[:, :, -quantizer.n_taps :]
         return DecoderInputs(shape, parts.sum(1), parts[:, 0], flags)
 
-    def coefficients(self, heard: DecoderInputs, noise: Tensor, state: DecoderState) -> tuple[Tensor, Tensor, Tensor]:
-        """Return MDCT coefficients of long blocks [B, T, hop] and short ones [B, T, hop], and the last layer's shares.
-
-        Shapes: noise [B, T, 2 * hop], of unit power -> shares [B, T, steps, bands].
-        """
+    def coefficients(self, heard: DecoderInputs, noise: Tensor, state: DecoderState) -> Coefficients:
+        """Run the network; `noise` [B, T, 2 * hop] has unit power. Updates the network's past in `state`."""
         config = self.config
         base = self.envelope.long(heard.base)[..., : config.low_bins]
         low = self.skip(heard.shape) / SHAPE_GAIN * base ** (1 - config.exponent)
@@ -132,7 +142,8 @@ class SplitDecoder(LinearLatentDecoder):
         inputs = torch.cat([heard.shape, loudness, level_features(heard.levels), level_features(heard.base), heard.flags], -1)
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.stack.computes_in_bfloat16):
             h, state.past = self.stack(self.inp(inputs).float(), state.past)
-            parts = self.out(self.norm(h)).float().split(self.widths, dim=-1)
+            h = self.norm(h)
+            parts = self.out(h).float().split(self.widths, dim=-1)
         level, shape, hiss, gate, fine_level, fine_shape, fine_hiss, share = parts
         noise_long, noise_fine = noise.split(self.hop, dim=-1)
         hiss, fine_hiss = (torch.exp(x.clamp(max=1.5) - 1.5).repeat_interleave(HISS_BINS, dim=-1) for x in (hiss, fine_hiss))
@@ -143,24 +154,42 @@ class SplitDecoder(LinearLatentDecoder):
         low = low * (1.2 * torch.sigmoid(gate + 2.0))
         long = torch.cat([bins[..., : config.low_bins] + low, bins[..., config.low_bins :]], dim=-1)
         share = torch.sigmoid(share) if config.corrects else torch.zeros_like(share)
-        return long, fine, share.unflatten(-1, (config.steps, config.bands))
+        gains = self.gain.points(h.float()) if self.gain else None
+        return Coefficients(long, fine, share.unflatten(-1, (config.steps, config.bands)), gains)
 
-    def synthesize(self, long: Tensor, fine: Tensor, state: DecoderState, last: bool) -> Tensor:
-        """Return the final samples [B, n] of the core from the long and short coefficients [B, T, hop]."""
+    def synthesize(self, found: Coefficients, state: DecoderState, last: bool) -> Tensor:
+        """Return the final samples [B, n] of the core."""
         half, parts = self.hop // 2, []
-        if long.shape[1]:
-            samples, state.tail = overlap_add(long @ self.basis, state.tail)
-            short, state.fine_tail = overlap_add(fine @ self.fine_basis, state.fine_tail)
+        if found.long.shape[1]:
+            samples = self.long_samples(found, state)
+            short, state.fine_tail = overlap_add(found.fine @ self.fine_basis, state.fine_tail)
             # The first window has nothing on its left to overlap with. The signal is silent there, so
             # no alias falls on the first half hop, and dividing by window^2 restores it.
             if state.n_frames == 0:
                 samples = torch.cat([samples[:, half : self.hop] * self.edge, samples[:, self.hop :]], dim=1)
                 short = short[:, half:]
-            state.n_frames += long.shape[1]
+            state.n_frames += found.long.shape[1]
             parts.append(samples + short)
         if last and state.n_frames:
-            parts.append(state.tail[:, :half] * self.edge.flip(0) + state.fine_tail[:, :half])
-        return torch.cat(parts, dim=1) if parts else long.new_zeros(len(long), 0)
+            tail = (state.tail * state.gain.exp()).sum(1)
+            parts.append(tail[:, :half] * self.edge.flip(0) + state.fine_tail[:, :half])
+        return torch.cat(parts, dim=1) if parts else found.long.new_zeros(len(found.long), 0)
+
+    def long_samples(self, found: Coefficients, state: DecoderState) -> Tensor:
+        """Return the samples [B, T * hop] of the long blocks, with their gain over time."""
+        if found.gains is None:
+            samples, tail = overlap_add(found.long @ self.basis, state.tail[:, 0])
+            state.tail = tail[:, None]
+            return samples
+        assert self.gain is not None
+        groups, tails = [], []
+        for (start, stop), before in zip(self.config.gain_groups, state.tail.unbind(1), strict=True):
+            samples, tail = overlap_add(found.long[..., start:stop] @ self.basis[start:stop], before)
+            groups.append(samples)
+            tails.append(tail)
+        state.tail = torch.stack(tails, 1)
+        curve, state.gain = self.gain.curve(found.gains, state.gain)
+        return (torch.stack(groups, 1) * curve).sum(1)
 
     def _finish(self, core: Tensor, targets: Tensor, state: DecoderState, last: bool) -> Tensor:
         """Apply the last layer to complete windows: core [B, n], targets [B, m, F / steps + bands] -> output [B, n]."""
@@ -183,6 +212,35 @@ class SplitDecoder(LinearLatentDecoder):
         drop = max(0, min(n, OVERLAP - 1 - state.n_dropped)) * step * factor
         state.n_dropped += n
         return out[:, drop:]
+
+
+class GainCurve(nn.Module):
+    """A gain over time for groups of MDCT bins, linear in dB between its points.
+
+    A long block spreads its error over 40 ms, also to where the signal is silent: before an attack. Levels can mend this only
+    in the bands that have several a frame.
+    """
+
+    between: Tensor
+
+    def __init__(self, config: SplitConfig) -> None:
+        super().__init__()
+        self.n_groups, self.n_points = len(config.gain_groups), config.gain_points
+        self.out = nn.Linear(config.decoder_width, self.n_groups * self.n_points)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        between = torch.from_numpy(between_points(config.gain_points, config.core_hop))
+        self.register_buffer("between", between, persistent=False)
+
+    def points(self, h: Tensor) -> Tensor:
+        """Return the gains in nepers at the ends of parts of each frame: h [B, T, W] -> [B, G, T, points]."""
+        return MOST_GAIN * torch.tanh(self.out(h).unflatten(-1, (self.n_groups, self.n_points)).transpose(1, 2))
+
+    def curve(self, gains: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """Return factors of samples [B, G, T * hop], and the last gains [B, G, 1], which follow those of `before`."""
+        ends = gains[..., -1]
+        starts = torch.cat([before, ends[..., :-1]], dim=-1)
+        return (torch.cat([starts[..., None], gains], -1) @ self.between).exp().flatten(-2), ends[..., -1:]
 
 
 class LevelCorrection(nn.Module):

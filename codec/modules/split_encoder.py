@@ -39,7 +39,7 @@ class EncoderState:
 
     samples: Tensor  # [B, n]: received samples that later frames need
     past: list[Tensor]
-    entries: Tensor  # [B, L, n_taps, F]: level entries of the last frames
+    codes: Tensor  # [B, L, n_taps]: of the levels of the last frames
 
 
 def level_features(levels: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class SplitEncoder(LinearLatentEncoder):
     def initial_state(self, batch_size: int) -> EncoderState:
         """Return the state before the first sample: silence."""
         silence = self.window.new_zeros(batch_size, self.hop // 2)
-        return EncoderState(silence, self.stack.initial_past(batch_size), self._levels[0].initial_past(batch_size))
+        return EncoderState(silence, self.stack.initial_past(batch_size), self._levels[0].initial_codes(batch_size))
 
     def forward(self, wav: Tensor, state: EncoderState | None = None, last: bool = True) -> Tensor:
         """Encode a whole signal, or its next block if `state` is given, which is updated in place.
@@ -135,10 +135,8 @@ class SplitEncoder(LinearLatentEncoder):
             return samples.new_zeros(wav.shape[0], self.dimension + len(quantizer.codebooks), 0)
         frames = samples.unfold(1, 2 * self.hop, self.hop)[:, :n_frames]
         exact = self.analysis(frames)
-        past = state.entries.clone()
-        codes = quantizer.encode(exact, state.entries)
-        base = quantizer.predict(quantizer.entries(codes[:, :1]).to(exact.dtype), past[:, :1])[:, 0]
-        shape = self.shape(frames, exact, base, state)
+        codes, base = quantizer.encode(exact, state.codes)
+        shape = self.shape(frames, exact, base.to(exact.dtype), state)
         return torch.cat([shape, codes.to(shape.dtype)], dim=1)
 
     def shape(self, frames: Tensor, exact: Tensor, base: Tensor, state: EncoderState) -> Tensor:

@@ -20,6 +20,8 @@ def build(**options):
         bitrates_kbps=tuple(0.25 * k for k in range(1, K + 1)), exact_dtype="float64",
     )  # fmt: skip
     codec = Codec(config)
+    if split.gain_points:
+        torch.nn.init.normal_(codec.decoder.gain.out.weight)  # they start at zero, which would test nothing
     codec.quantizer.levels.codebooks.normal_(0, 5)
     codec.quantizer.shape.codebooks.normal_(0, 0.5)
     return codec.ready()

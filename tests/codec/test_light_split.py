@@ -21,6 +21,7 @@ KINDS = {
     "48k": {},
     "24k": {"core_factor": 1, "hop_length": 480, "top_bands": 0},
     "no correction": {"corrects": False, "slow_bands": 0},
+    "gains": {"gain_points": 8},
     "other steps": {"steps": 2, "fine_blocks": 4, "hop_length": 640, "slow_bands": 24},
 }
 
@@ -50,7 +51,15 @@ def test_codes_are_those_of_torch_and_audio_differs_by_rounding(pair, n_samples)
     wav = sound(codec, n_samples, batch=2)
     codes = codec.encode(wav).numpy()
     np.testing.assert_array_equal(light.encode(wav), codes)
+    np.testing.assert_array_equal(through_graphs(light).encode(wav), codes)
     np.testing.assert_allclose(light.decode(codes), codec.decode(codes).numpy(), atol=ROUNDING)
+
+
+def through_graphs(light):
+    """The same codec, which encodes with its graphs and not in numpy."""
+    other = load_light(light.folder)
+    other.prefers_graph = True
+    return other
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -58,9 +67,10 @@ def test_streamed_is_whole(pair, seed):
     codec, light = pair
     rng, wav = np.random.default_rng(seed), sound(codec, 9000, batch=2)
     whole = light.encode(wav)
-    with light.streaming(batch_size=2) as stream:
-        codes = parts(stream.encode, wav, (0, 1, 100, 479, 480, 481, 5000), rng)
-    np.testing.assert_array_equal(codes, whole)
+    for encoder in (light, through_graphs(light)):
+        with encoder.streaming(batch_size=2) as stream:
+            codes = parts(stream.encode, wav, (0, 1, 100, 479, 480, 481, 5000), rng)
+        np.testing.assert_array_equal(codes, whole)
     with light.streaming(batch_size=2) as stream:
         audio = parts(stream.decode, whole, (0, 1, 2, 7), rng)
     np.testing.assert_allclose(audio, light.decode(whole), atol=ROUNDING)
@@ -91,7 +101,8 @@ def test_long_signals_run_in_blocks(pair, monkeypatch):
     wav = sound(codec, 12_000)
     codes = light.encode(wav)
     audio = light.decode(codes)
-    monkeypatch.setattr("ecdc.codec.light.split_codec.MOST_FRAMES", 3)
+    for name in ("ENCODED_FRAMES", "DECODED_FRAMES"):
+        monkeypatch.setattr(f"ecdc.codec.light.split_codec.{name}", 3)
     np.testing.assert_array_equal(light.encode(wav), codes)
     np.testing.assert_allclose(light.decode(codes), audio, atol=ROUNDING)
 
@@ -161,7 +172,7 @@ def test_a_missing_graph_is_one_line(pair, tmp_path):
     write_structures(tmp_path / "m")
     (tmp_path / "m" / LEVELS).unlink()
     with pytest.raises(CheckpointError, match="no such graph"):
-        load_light(tmp_path / "m").encode(sound(codec, 1000))
+        through_graphs(load_light(tmp_path / "m")).encode(sound(codec, 1000))
     assert (tmp_path / "m" / ENCODER).exists()
 
 

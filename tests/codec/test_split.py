@@ -16,9 +16,10 @@ from ecdc.codec.pipeline import decode_file, encode_file
 from split_models import SMALL, K, build
 
 
-@pytest.fixture(scope="module", params=["48k", "24k"])
+@pytest.fixture(scope="module", params=["48k", "24k", "gains"])
 def codec(request):
-    return build() if request.param == "48k" else build(core_factor=1, hop_length=480, top_bands=0)
+    options = {"48k": {}, "24k": {"core_factor": 1, "hop_length": 480, "top_bands": 0}, "gains": {"gain_points": 8}}
+    return build(**options[request.param])
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +155,9 @@ def test_level_quantizer_takes_the_nearest_entry_in_closed_loop(weight):
     quantizer = LevelVQ(2, 16, 6, 3, weight)
     quantizer.codebooks.normal_(0, 5)
     levels = 10 * torch.randn(1, 12, 6, dtype=torch.float64) - 60
-    codes = quantizer.encode(levels, quantizer.initial_past(1))
+    codes, base = quantizer.encode(levels, quantizer.initial_codes(1))
     parts = quantizer.predict(quantizer.entries(codes).double(), quantizer.initial_past(1))
+    assert torch.allclose(base, parts[:, 0])
     rest = levels.clone()
     for k in range(2):
         error = (rest - parts[:, k])[0] * quantizer.weight  # what the entry left over, in its units

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from ...codec.checkpoints import save
+from ...codec.config import CodecConfig
 from ...format.errors import ArgumentError
 from ..engine.checkpoints import (
     last_intact,
@@ -45,8 +46,9 @@ def load_checkpoint(run: Run, folder: Path) -> bool:
         return False
     header = read_run_info(path)
     own = run.recipe.to_dict()
+    found = header["recipe"] | {"codec": with_defaults(header["recipe"].get("codec"))}
     for key, what in (("codec", "codec"), ("adversary", "adversary"), ("frozen_tokens", "stage")):
-        if header["recipe"].get(key) != own[key]:
+        if found.get(key) != own[key]:
             raise ArgumentError(f"{path} is a checkpoint of another {what}; choose another output folder")
     tensors = load_file(path)
     run.codec.load_state_dict(without_prefix(tensors, "codec."))
@@ -61,6 +63,14 @@ def load_checkpoint(run: Run, folder: Path) -> bool:
         load_optimizer(run.adversary.optimizer, without_prefix(tensors, "adversary_optimizer."))
     run.step, run.seconds = header["step"], header["seconds"]
     return True
+
+
+def with_defaults(codec: object) -> object:
+    """Return a codec's table with the fields that it lacks, because it is older than they are; unchanged if it is none."""
+    try:
+        return CodecConfig.from_dict(codec).to_dict()  # type: ignore[arg-type]
+    except ValueError:
+        return codec
 
 
 def export_model(run: Run, folder: Path) -> None:

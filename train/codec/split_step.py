@@ -294,9 +294,9 @@ def core_audio(decoder: SplitDecoder, heard: DecoderInputs, noise: Tensor, corre
     Without `corrects`, the last layer leaves the levels as they are.
     """
     state, config = decoder.initial_state(len(heard.shape)), decoder.config
-    long, fine, share = decoder.coefficients(heard, noise, state)
-    share = share * corrects
-    core = decoder.synthesize(long, fine, state, last=True)
+    found = decoder.coefficients(heard, noise, state)
+    share = found.share * corrects
+    core = decoder.synthesize(found, state, last=True)
     step = decoder.hop // config.steps
     targets = torch.cat([heard.levels.unflatten(-1, (config.steps, -1)), share], dim=-1).flatten(1, 2)
     targets = torch.cat([targets[:, :1], targets, targets[:, -1:]], dim=1)
