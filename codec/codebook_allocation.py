@@ -58,7 +58,9 @@ def log_mel(audio: Audio, sample_rate: int, n_fft: int) -> Audio:
     return np.log10(np.maximum(mel, np.float32(FLOOR)))
 
 
-def mel_distances(estimates: Sequence[Audio], target: Audio, sample_rate: int, edges: NDArray[np.int64]) -> NDArray[np.float64]:
+def mel_distances(
+    estimates: Sequence[Audio], target: Audio, sample_rate: int, edges: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Return the distance of each estimate [C, N] from the target [C, N] between `edges` [S+1] (samples): [E, S], in dB."""
     total = np.zeros((len(estimates), len(edges) - 1))
     for n_fft in MEL_WINDOWS:

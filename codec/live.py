@@ -54,7 +54,6 @@ class Pace:
     so blocks adapt to the source: short while waiting takes longer than coding, shorter still at
     the end of a chunk, and otherwise up to `most_frames`. Without it, blocks depend on the lengths alone.
     """
-
     def __init__(
         self, hop_length: int, chunk_frames: int, most_frames: int, few_frames: int, ahead: int, any_blocks: bool
     ) -> None:

@@ -25,13 +25,14 @@ def mdct_basis(graph: Graph, hop: int, n_bins: int | None = None, gain: float = 
 
 
 def fine_synthesis(graph: Graph, fine: str, hop: int, n_blocks: int) -> str:
-    """Return the windows [B, T, 2 * hop] of a frame's short blocks [B, T, hop] (`fine_basis` in modules/spectral.py)."""
+    """Return the windows [M, 2 * hop] of frames' short blocks [M, hop] (`fine_basis` in modules/spectral.py)."""
     short = hop // n_blocks
-    halves = graph.MatMul(graph.reshape(fine, 0, 0, n_blocks, short), mdct_basis(graph, short))  # [B, T, blocks, 2 * short]
-    parts = [graph.reshape(graph.slice(halves, 3, i * short, (i + 1) * short), 0, 0, hop) for i in range(2)]
+    halves = graph.MatMul(graph.reshape(fine, -1, n_blocks, short), mdct_basis(graph, short))  # [M, blocks, 2 * short]
+    parts = [graph.reshape(graph.slice(halves, 2, i * short, (i + 1) * short), -1, hop) for i in range(2)]
     around = hop // 2 - short // 2
-    padded = [graph.Pad(part, graph.constant([0, 0, around + i * short, 0, 0, hop - around - i * short]))
-              for i, part in enumerate(parts)]  # fmt: skip
+    padded = [
+        graph.Pad(part, graph.constant([0, around + i * short, 0, hop - around - i * short])) for i, part in enumerate(parts)
+    ]
     windows: str = graph.Add(*padded)
     return windows
 

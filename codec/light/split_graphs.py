@@ -236,31 +236,43 @@ def _core(net: Network, config: SplitConfig, values: tuple[str, str, str], gains
     groups, basis, one = config.gain_groups, mdct_basis(graph, hop), graph.constant([1])
     first, tail = graph.input("first", "float32", ["batch", 1]), graph.input("tail", "float32", ["batch", len(groups) + 1, hop])
     missing = (1 / np.sin(math.pi / (2 * hop) * (np.arange(half, hop) + 0.5)).astype(np.float32) ** 2 - 1).astype(np.float32)
-    curve, last_gain = _gain_curve(net, config, batch, gains) if gains else (None, None)
-    total: str | None = None
-    ending: str | None = None
+    short = fine_synthesis(graph, graph.reshape(fine, -1, hop), hop, config.fine_blocks)
+    windows = [graph.Reshape(short, graph.Concat(batch, graph.constant([-1, 2 * hop]), axis=0))]
+    windows += [graph.MatMul(graph.slice(long, 2, *group), graph.slice(basis, 0, *group)) for group in groups]
+    curve, last_gain = _gain_curve(net, config, batch, gains) if gains else ("", "")
+    totals: tuple[str, str] | None = None
     tails = []
-    for i, group in enumerate([*groups, None]):  # the last one are the short blocks
-        if group is None:
-            windows, lack = fine_synthesis(graph, fine, hop, config.fine_blocks), np.zeros_like(missing)
-        else:
-            windows, lack = graph.MatMul(graph.slice(long, 2, *group), graph.slice(basis, 0, *group)), missing
-        start = graph.slice(graph.slice(windows, 1, 0, 1), 2, 0, hop)
-        lost, lacking = graph.Neg(graph.slice(start, 2, 0, half)), graph.Mul(graph.slice(start, 2, half, hop), net.number(lack))
-        change = graph.Mul(graph.Concat(lost, lacking, axis=2), graph.Unsqueeze(first, one))
-        second = graph.slice(windows, 2, hop, END)
-        before = graph.Add(graph.slice(tail, 1, i, i + 1), change)
-        samples = graph.Add(graph.slice(windows, 2, 0, hop), graph.Concat(before, graph.slice(second, 1, 0, -1), axis=1))
-        tails.append(graph.slice(second, 1, -1, END))
-        rest = graph.Mul(graph.slice(tails[-1], 2, 0, half), net.number(1 + lack[::-1]))
-        if curve and group is not None:
-            samples = graph.Mul(samples, graph.Squeeze(graph.slice(curve, 2, i, i + 1), graph.constant([2])))
-            rest = graph.Mul(rest, graph.Squeeze(graph.Exp(graph.slice(last_gain, 2, i, i + 1)), graph.constant([2])))
-        total, ending = (samples, rest) if total is None else (graph.Add(total, samples), graph.Add(ending, rest))
-    graph.output("tail.out", graph.Concat(*tails, axis=1), "float32", ["batch", len(groups) + 1, hop])
+    for i, window in enumerate(windows):
+        lack = missing if i else np.zeros_like(missing)  # short blocks need no mending
+        samples, after, rest = _overlapped(net, window, graph.slice(tail, 1, i, i + 1), first, lack)
+        tails.append(after)
+        if curve and i:
+            factor, last = graph.slice(curve, 2, i - 1, i), graph.Exp(graph.slice(last_gain, 2, i - 1, i))
+            samples = graph.Mul(samples, graph.Squeeze(factor, graph.constant([2])))
+            rest = graph.Mul(rest, graph.Squeeze(last, graph.constant([2])))
+        totals = (graph.Add(totals[0], samples), graph.Add(totals[1], rest)) if totals else (samples, rest)
+    assert totals is not None
+    graph.output("tail.out", graph.Concat(*tails, axis=1), "float32", ["batch", len(windows), hop])
     graph.output("first.out", graph.Mul(first, net.number(0.0)), "float32", ["batch", 1])
-    graph.output("ending", graph.Squeeze(ending, one), "float32", ["batch", half])
-    return graph.reshape(total, 0, -1)  # type: ignore[arg-type]
+    graph.output("ending", graph.Squeeze(totals[1], one), "float32", ["batch", half])
+    return graph.reshape(totals[0], 0, -1)
+
+
+def _overlapped(net: Network, windows: str, tail: str, first: str, lack: np.ndarray) -> tuple[str, str, str]:
+    """Overlap-add windows [B, T, 2 * hop] to samples [B, T, hop]; also return the new tail [B, 1, hop], and what ends a signal.
+
+    `lack` [half a hop] is the gain that the windows at the ends of a signal lack, minus one.
+    """
+    graph, half = net.graph, len(lack)
+    hop = 2 * half
+    start = graph.slice(graph.slice(windows, 1, 0, 1), 2, 0, hop)
+    lost, lacking = graph.Neg(graph.slice(start, 2, 0, half)), graph.Mul(graph.slice(start, 2, half, hop), net.number(lack))
+    change = graph.Mul(graph.Concat(lost, lacking, axis=2), graph.Unsqueeze(first, graph.constant([1])))
+    second = graph.slice(windows, 2, hop, END)
+    before = graph.Concat(graph.Add(tail, change), graph.slice(second, 1, 0, -1), axis=1)
+    after = graph.slice(second, 1, -1, END)
+    rest = graph.Mul(graph.slice(after, 2, 0, half), net.number((1 + lack[::-1]).astype(np.float32)))
+    return graph.Add(graph.slice(windows, 2, 0, hop), before), after, rest
 
 
 def _gain_curve(net: Network, config: SplitConfig, batch: str, gains: str) -> tuple[str, str]:
