@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,46 +19,100 @@ TRIES = 3  # attempts to read a URL
 WAIT_SECONDS = 1.0  # before the second attempt; doubled each time
 
 
-class Section:
-    """The part of an open recording from `start` for `seconds`, with the interface of an AudioSource."""
+class Playback:
+    """An open recording that sections are read from, forwards."""
 
-    def __init__(self, audio: AudioSource, start: float, seconds: float | None) -> None:
-        rate = audio.info.sample_rate
-        self._audio, self.name = audio, audio.name
-        self._first = round(start * rate)
-        self._stop = None if seconds is None else self._first + round(seconds * rate)
-        length = None if self._stop is None else self._stop - self._first
-        self.info = AudioInfo(rate, audio.info.channels, length, audio.info.speakers)
+    def __init__(self, item: Item, lost: list[str] | None) -> None:
+        self.place = item.place, item.part
+        with contextlib.ExitStack() as stack:
+            path = stack.enter_context(local_file(item))
+            with named(path, item):
+                self.audio = stack.enter_context(AudioSource(path, lost=lost))
+            self.audio.name = item.place
+            self._stack = stack.pop_all()
+        self._blocks = self.audio.blocks()
+        self._held = np.zeros((self.audio.info.channels, 0), np.float32)
+        self.position = 0  # of the first sample that is still here
+
+    def span(self, first: int, stop: int | None) -> Iterator[np.ndarray]:
+        """Yield the samples [first, stop) in blocks [C, n]; None: to the end. Raises AudioError if the recording is shorter."""
+        while True:
+            begin, end = max(first - self.position, 0), self._held.shape[1]
+            end = end if stop is None else min(end, stop - self.position)
+            if begin < end:
+                yield self._held[:, begin:end]
+            if stop is not None and self.position + self._held.shape[1] >= stop:
+                return
+            self.position += self._held.shape[1]
+            self._held = next(self._blocks, self._held[:, :0])
+            if self._held.shape[1] == 0:
+                break
+        if stop is not None or self.position <= first:
+            rate = self.audio.info.sample_rate
+            wanted = f"a section from {first / rate:.3f} s" + ("" if stop is None else f" to {stop / rate:.3f} s")
+            raise AudioError(f"{self.audio.name}: ends at {self.position / rate:.3f} s, {wanted} is wanted")
+
+    def close(self) -> None:
+        """Close the recording."""
+        self._stack.close()
+
+
+class Section:
+    """A part of a recording, with the interface of an AudioSource."""
+
+    def __init__(self, playback: Playback, item: Item) -> None:
+        info = playback.audio.info
+        self._playback, self.name, self._channel = playback, item.source, item.channel
+        self.first = round(item.start * info.sample_rate)
+        self._stop = None if item.seconds is None else self.first + round(item.seconds * info.sample_rate)
+        if item.channel is not None and item.channel >= info.channels:
+            raise AudioError(f"{item.source}: has {info.channels} channels, and none with the number {item.channel}")
+        self.info = info if item.channel is None else AudioInfo(info.sample_rate, 1, info.n_samples)
 
     def tags(self) -> list[tuple[str, str]]:
         """Return no tags: those of the file are about all of it."""
         return []
 
     def blocks(self, n_samples: int | Callable[[], int] | None = None) -> Iterator[np.ndarray]:
-        """Yield float32 blocks [C, n] of the section. Raises AudioError for damage in it, and if it has no sample."""
-        at = 0
-        for block in self._audio.blocks(n_samples):
-            begin, end = max(self._first - at, 0), block.shape[1]
-            end = end if self._stop is None else min(end, self._stop - at)
-            if begin < end:
-                yield block[:, begin:end]
-            at += block.shape[1]
-            if self._stop is not None and at >= self._stop:
-                return
-        if self._stop is not None and at < self._stop:
-            rate = self.info.sample_rate
-            raise AudioError(f"{self.name}: ends at {at / rate:.3f} s, a section to {self._stop / rate:.3f} s is wanted")
+        """Yield float32 blocks [C, n]. Raises AudioError for damage in the section, and if the recording is shorter."""
+        for block in self._playback.span(self.first, self._stop):
+            yield block if self._channel is None else block[self._channel : self._channel + 1]
 
 
-@contextlib.contextmanager
-def open_audio(item: Item, lost: list[str] | None = None) -> Iterator[AudioSource | Section]:
-    """Open an item's audio. Messages of its errors name the item, not the temporary file that may hold its bytes."""
-    with contextlib.ExitStack() as stack:
-        path = stack.enter_context(local_file(item))
-        with named(path, item):
-            audio: Any = stack.enter_context(AudioSource(path, lost=lost))
-            audio.name = item.source
-            yield audio if not item.start and item.seconds is None else Section(audio, item.start, item.seconds)
+class Opener:
+    """Opens items. A recording stays open for the next section of it."""
+
+    def __init__(self) -> None:
+        self._playback: Playback | None = None
+
+    @contextlib.contextmanager
+    def open(self, item: Item, lost: list[str] | None = None) -> Iterator[AudioSource | Section]:
+        """Open an item's audio. Messages of its errors name the item, not the temporary file that may hold its bytes."""
+        if not item.start and item.seconds is None and item.channel is None:
+            with local_file(item) as path, named(path, item), AudioSource(path, lost=lost) as audio:
+                audio.name = item.source
+                yield audio
+            return
+        try:
+            yield self._section(item, lost)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._playback is not None:
+            self._playback.close()
+        self._playback = None
+
+    def _section(self, item: Item, lost: list[str] | None) -> Section:
+        if self._playback is not None and self._playback.place == (item.place, item.part):
+            section = Section(self._playback, item)
+            if section.first >= self._playback.position:
+                return section
+        self.close()
+        self._playback = Playback(item, lost)
+        return Section(self._playback, item)
 
 
 @contextlib.contextmanager
@@ -81,7 +133,7 @@ def local_file(item: Item) -> Iterator[str]:
         yield item.place
         return
     with tempfile.TemporaryDirectory(prefix="ecdc-") as folder:
-        path = Path(folder) / f"audio{os.path.splitext(item.source)[1][:10]}"
+        path = Path(folder) / "audio"
         fetch(item, path)
         yield str(path)
 
@@ -97,7 +149,7 @@ def fetch(item: Item, path: Path) -> None:
             return
         except (FileNotFoundError, IsADirectoryError):
             raise AudioError(f"{item.source}: no such file") from None
-        except CorpusError:
+        except (CorpusError, AudioError):
             raise
         except Exception as error:  # of any library behind fsspec
             if is_fatal(error):
@@ -110,17 +162,13 @@ def fetch(item: Item, path: Path) -> None:
 def part_bytes(item: Item) -> bytes:
     """Return the bytes of an item that is a part of a file."""
     kind, *where = item.part
-    if kind == "bytes":
-        return read_span(item.place, *where)
+    if kind == "lost":
+        raise AudioError(f"{item.source}: {where[0]}")
     if kind == "row":
         from .sources.tables import cell_bytes
 
         return cell_bytes(item.place, *where)
-    if kind == "dataset":
-        from .sources.tables import dataset_bytes
-
-        return dataset_bytes(item.place, *where)
-    raise CorpusError(f"{item.source}: no part of a file is called {kind!r}")
+    return read_span(item.place, *where)
 
 
 def read_span(place: str, offset: int, n_bytes: int) -> bytes:

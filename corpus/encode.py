@@ -20,7 +20,7 @@ from ..format import Header
 from ..format.errors import EcdcError
 from ..format.timing import frames_for
 from ..format.token_files import Tokens
-from .audio import open_audio
+from .audio import Opener
 from .errors import is_fatal, one_line
 from .items import Item
 from .settings import CHANNELS, Settings
@@ -58,6 +58,7 @@ class Encoder:
 
     def __init__(self, codec: Model, settings: Settings, batch_seconds: float = 20.0) -> None:
         self.codec, self.settings, self.batch_seconds = codec, settings, batch_seconds
+        self._opener = Opener()
         # Silence after the end of a signal changes none of its tokens, and float64 makes them independent of the batch.
         exact = codec.config.exact_dtype == "float64"
         self.can_batch = exact and isinstance(codec.config.architecture, HybridConfig)
@@ -85,12 +86,12 @@ class Encoder:
         """Read an item; a long one is encoded at once. Errors become a failure, unless they concern the machine."""
         lost: list[str] | None = [] if self.settings.partial else None
         try:
-            with open_audio(item, lost) as audio:
+            with self._opener.open(item, lost) as audio:
                 return self._prepare(i, audio)
         except (EcdcError, OSError) as error:
             if is_fatal(error):
                 raise
-            return Failure(one_line(error).removeprefix(f"{item.source}: "))
+            return Failure(one_line(error).removeprefix(f"{item.source}: ").removeprefix(f"{item.place}: "))
         except MemoryError:
             raise
         except Exception as error:

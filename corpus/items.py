@@ -23,6 +23,7 @@ class Item:
     n_bytes: int = 0  # about; only shards are planned by it
     start: float = 0.0  # seconds
     seconds: float | None = None  # of the section; None: to the end
+    channel: int | None = None  # the only one that is read
     columns: dict[str, Any] = field(default_factory=dict)  # carried along
 
     @property
@@ -35,7 +36,8 @@ def digest(items: Iterable[Item]) -> str:
     """Return a hash of everything that the items say, in order."""
     found = hashlib.sha256()
     for item in items:
-        fields = [item.key, item.place, list(item.part), item.n_bytes, item.start, item.seconds, item.columns]
+        fields = [item.key, item.place, list(item.part), item.n_bytes, item.start, item.seconds]
+        fields += [item.channel, item.columns]
         found.update(json.dumps(fields, sort_keys=True, default=str).encode() + b"\n")
     return found.hexdigest()
 

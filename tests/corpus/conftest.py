@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import soundfile
+from ecdc.corpus.reading import Shard
 from ecdc.corpus.run import Engine, encode_corpus
 from ecdc.corpus.settings import Settings
+from ecdc.corpus.store import Store
+from ecdc.corpus.verify import describe_corpus
 
 RATES = (24_000, 16_000, 44_100)
 
@@ -21,6 +24,13 @@ def write_sound(path, seed, seconds=None, rate=None, channels=1):
 def tree(folder):
     """All files of a folder, hidden ones too: {name: bytes}."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def rows(out):
+    """The rows of a corpus: (columns, codes)."""
+    found, store = describe_corpus(out), Store(out)
+    shards = [Shard.open(store, found, shard["files"]) for shard in found["finished"] if shard["files"]]
+    return [(shard.columns(i), shard.codes(i)) for shard in shards for i in range(len(shard))]
 
 
 @pytest.fixture(scope="session")

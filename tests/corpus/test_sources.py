@@ -1,0 +1,245 @@
+"""Every kind of source gives the tokens that its recordings have as files, and carries its columns along."""
+
+import csv
+import functools
+import gzip
+import http.server
+import io
+import json
+import os
+import tarfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from ecdc.corpus.errors import CorpusError
+from ecdc.corpus.run import Engine, encode_corpus, plan_corpus
+from ecdc.corpus.sources import find_items
+
+from .conftest import rows, write_sound
+
+ONE = Engine(workers=1)
+
+
+def failures(out):
+    return [json.loads(line) for line in (out / "failures.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Three recordings, and their codes from a corpus of the folder."""
+    folder = tmp_path_factory.mktemp("clips")
+    for i in range(3):
+        write_sound(folder / f"clip{i}.wav", i)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(clips, settings, tmp_path_factory):
+    out = tmp_path_factory.mktemp("expected") / "out"
+    encode_corpus([clips], out, settings, ONE)
+    return [codes for _, codes in rows(out)]
+
+
+def check(source, settings, out, expected, **more):
+    """Encode a source; returns the columns of its rows, whose codes must be those expected."""
+    encode_corpus([source], out, settings, ONE, **more)
+    found = rows(out)
+    assert len(found) == len(expected)
+    for (_, codes), wanted in zip(found, expected, strict=True):
+        assert np.array_equal(codes, wanted)
+    return [columns for columns, _ in found]
+
+
+def lines(clips):
+    return [{"path": f"clip{i}.wav", "duration": 0.2 + i, "text": f"words {i}", "speaker": i} for i in range(3)]
+
+
+def test_jsonl(clips, expected, settings, tmp_path):
+    path = clips / "list.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines(clips)) + "\n")
+    found = check(path, settings, tmp_path / "out", expected)
+    assert [(row["text"], row["speaker"], row["key"]) for row in found] == [(f"words {i}", i, f"clip{i}") for i in range(3)]
+    packed = clips / "list.jsonl.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    check(packed, settings, tmp_path / "gz", expected)
+
+
+def test_csv(clips, expected, settings, tmp_path):
+    path = clips / "list.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, ["path", "duration", "text", "speaker"])
+        writer.writeheader()
+        writer.writerows(lines(clips))
+    assert [row["text"] for row in check(path, settings, tmp_path / "out", expected)] == ["words 0", "words 1", "words 2"]
+
+
+def test_sections(clips, settings, tmp_path):
+    """Sections have the codes of files that hold them, in any order, whatever else of the recording was read before."""
+    audio, rate = soundfile.read(clips / "clip2.wav", dtype="float32")
+    spans = [(0.05, 0.2), (0.1, 0.1), (0.3, 0.15), (0, 0.1)]
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for i, (start, seconds) in enumerate(spans):
+        part = audio[round(start * rate) : round(start * rate) + round(seconds * rate)]
+        soundfile.write(parts / f"{i}.wav", part, rate, subtype="FLOAT")
+    encode_corpus([parts], tmp_path / "whole", settings, ONE)
+    path = clips / "sections.jsonl"
+    given = [{"audio_filepath": "clip2.wav", "offset": start, "duration": seconds} for start, seconds in spans]
+    given.append({"audio_filepath": "clip2.wav", "offset": 0.4, "duration": 9})
+    path.write_text("".join(json.dumps(line) + "\n" for line in given))
+    found = check(path, settings, tmp_path / "out", [codes for _, codes in rows(tmp_path / "whole")])
+    assert [row["start"] for row in found] == [start for start, _ in spans]
+    assert "ends at 0.500 s" in failures(tmp_path / "out")[0]["reason"]
+
+
+def test_tars(clips, expected, settings, tmp_path):
+    for n in range(2):
+        with tarfile.open(tmp_path / f"data-{n}.tar", "w") as tar:
+            for i in ([0, 1], [2])[n]:
+                tar.add(clips / f"clip{i}.wav", f"./x/clip{i}.wav")
+                for suffix, data in (("txt", f"words {i}\n"), ("json", json.dumps({"speaker": i})), ("png", "picture")):
+                    member = tarfile.TarInfo(f"./x/clip{i}.{suffix}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data.encode()))
+    found = check(tmp_path / "data-{0..1}.tar", settings, tmp_path / "out", expected)
+    assert [(row["text"], row["speaker"]) for row in found] == [(f"words {i}", i) for i in range(3)]
+    check(tmp_path / "data-*.tar", settings, tmp_path / "out2", expected)
+
+
+def test_a_tar_that_is_cut_off_costs_its_rest(clips, expected, settings, tmp_path):
+    with tarfile.open(tmp_path / "data.tar", "w") as tar:
+        for i in range(3):
+            tar.add(clips / f"clip{i}.wav", f"clip{i}.wav")
+    data = (tmp_path / "data.tar").read_bytes()
+    with tarfile.open(tmp_path / "data.tar") as tar:
+        last = tar.getmembers()[2]
+    (tmp_path / "data.tar").write_bytes(data[: last.offset_data + 100])
+    encode_corpus([tmp_path / "data.tar"], tmp_path / "out", settings, ONE)
+    found = rows(tmp_path / "out")
+    assert len(found) == 2 and all(np.array_equal(found[i][1], expected[i]) for i in range(2))
+    assert failures(tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["struct", "bytes", "path"])
+def test_parquet(clips, expected, settings, tmp_path, kind):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    files = [clips / f"clip{i}.wav" for i in range(3)]
+    audio = {
+        "struct": [
+            {"bytes": f.read_bytes(), "path": None} if i else {"bytes": None, "path": str(f)} for i, f in enumerate(files)
+        ],
+        "bytes": [f.read_bytes() for f in files],
+        "path": [str(f) for f in files],
+    }[kind]
+    table = pa.table({"text": ["a", None, "c"], "audio" if kind != "bytes" else "sound": audio, "list": [[1], [2], []]})
+    parquet.write_table(table, tmp_path / "data.parquet", row_group_size=2)
+    found = check(tmp_path / "data.parquet", settings, tmp_path / "out", expected)
+    assert [row["text"] for row in found] == ["a", None, "c"] and found[0]["list"] == [1]
+
+
+def test_datasets_of_hugging_face(clips, expected, settings, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    files = [str(clips / f"clip{i}.wav") for i in range(3)]
+    made = datasets.Dataset.from_dict({"audio": files, "text": ["a", "b", "c"]}).cast_column(
+        "audio", datasets.Audio(decode=False)
+    )
+    embedded = made.map(lambda row: {"audio": {"bytes": Path(row["audio"]["path"]).read_bytes(), "path": None}})
+    embedded.save_to_disk(tmp_path / "saved")
+    datasets.DatasetDict({"train": embedded}).save_to_disk(tmp_path / "splits")
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    embedded.to_parquet(tmp_path / "hub" / "data" / "train-00000-of-00001.parquet")
+    for name in ("saved", "splits", "hub"):
+        assert [row["text"] for row in check(tmp_path / name, settings, tmp_path / f"out-{name}", expected)] == ["a", "b", "c"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_cuts_of_lhotse(clips, expected, settings, tmp_path):
+    lhotse = pytest.importorskip("lhotse")
+    recordings = [lhotse.Recording.from_file(clips / f"clip{i}.wav") for i in range(3)]
+    cuts = [recording.to_cut() for recording in recordings]
+    for i, cut in enumerate(cuts):
+        cut.supervisions = [lhotse.SupervisionSegment(f"s{i}", cut.recording_id, 0, cut.duration, text=f"words {i}")]
+    lhotse.CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl.gz")
+    found = check(tmp_path / "cuts.jsonl.gz", settings, tmp_path / "out", expected)
+    assert [row["text"] for row in found] == ["words 0", "words 1", "words 2"]
+    (tmp_path / "shar").mkdir()
+    lhotse.CutSet.from_cuts(cuts).to_shar(tmp_path / "shar", fields={"recording": "wav"}, shard_size=2)
+    assert [row["text"] for row in check(tmp_path / "shar", settings, tmp_path / "out2", expected)][1:] == [
+        "words 1",
+        "words 2",
+    ]
+    odd = [cuts[2].truncate(offset=0.1, duration=0.2), cuts[0].append(cuts[0]), cuts[0].perturb_speed(1.1)]
+    lhotse.CutSet.from_cuts(odd).to_file(tmp_path / "odd.jsonl")
+    encode_corpus([tmp_path / "odd.jsonl"], tmp_path / "out3", settings, ONE)
+    assert len(rows(tmp_path / "out3")) == 1
+    mixed, changed = (line["reason"] for line in failures(tmp_path / "out3"))
+    assert "MixedCut" in mixed and "transforms" in changed
+
+
+def test_urls(clips, expected, settings, tmp_path):
+    pytest.importorskip("fsspec")
+    pytest.importorskip("aiohttp")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(clips))
+    handler.func.log_message = lambda *args: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        path = tmp_path / "list.jsonl"
+        names = ["clip0", "clip1", "clip2", "no"]
+        path.write_text("".join(json.dumps({"path": f"{url}/{name}.wav"}) + "\n" for name in names))
+        check(path, settings, tmp_path / "out", expected)
+        server.shutdown()
+    assert failures(tmp_path / "out")[0]["reason"] == "no such file"
+
+
+def test_stores_behind_urls(clips, expected, settings, tmp_path):
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    for i in range(3):
+        memory.pipe_file(f"/in/deep/clip{i}.wav", (clips / f"clip{i}.wav").read_bytes())
+    memory.pipe_file("/in/readme.txt", b"text")
+    assert len(check("memory://in", settings, "memory://out", expected)) == 3
+    here = check(f"file://{clips}", settings, f"file://{tmp_path}/out", expected)
+    assert sorted(os.listdir(tmp_path / "out")) == [
+        "failures.jsonl",
+        "manifest.json",
+        "plan.json",
+        "records",
+        "shard-000000.tar",
+    ]
+    assert [row["key"] for row in here] == ["clip0", "clip1", "clip2"]
+
+
+def test_bad_sources_are_one_line(clips, settings, tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    texts = {
+        "no.jsonl": '{"text": "a"}\n', "list.jsonl": "[1]\n", "bad.jsonl": '{"path": "a.wav"}\n{"path"\n',
+        "empty.jsonl": "", "gone.jsonl": '{"path": "a.wav"}\n{"path": "b.wav"}\n', "number.jsonl": '{"path": 3}\n',
+        "time.jsonl": '{"path": "a.wav", "start": "soon"}\n',
+        "short.csv": "path,text\na.wav\n", "binary.csv": "path\n\xff\xfe\n",
+        "bad.parquet": "no table", "bad.tar": "no tar", "cuts.jsonl": '{"type": "MonoCut"}\n',
+    }  # fmt: skip
+    for name, text in texts.items():
+        (tmp_path / name).write_bytes(text.encode("latin-1"))
+    parquet.write_table(pa.table({"text": ["a"]}), tmp_path / "text.parquet")
+    wanted = {
+        "no.jsonl": "line 1: has no column 'path'", "list.jsonl": "must be a JSON object", "bad.jsonl": "line 2: is no JSON",
+        "empty.jsonl": "holds no audio", "gone.jsonl": "none of its files exists", "number.jsonl": "path must be a path",
+        "time.jsonl": "start must be seconds", "short.csv": "not as many columns", "binary.csv": "is no manifest",
+        "bad.parquet": "is no table", "cuts.jsonl": "is no cut", "text.parquet": "has no column of audio",
+        "nothing-{0..3}.tar": "no such file", "unknown://bucket/x": "cannot be opened",
+    }  # fmt: skip
+    for name, text in wanted.items():
+        with pytest.raises(CorpusError, match=text) as caught:
+            plan_corpus([name if "://" in name else tmp_path / name], tmp_path / "out", settings)
+        assert "\n" not in str(caught.value)
+    encode_corpus([tmp_path / "bad.tar"], tmp_path / "out", settings, ONE)
+    assert "the tar is damaged" in failures(tmp_path / "out")[0]["reason"]
+
+
+def test_a_source_is_read_in_one_order(clips):
+    names = [item.key for item in find_items([str(clips / f"clip{i}.wav") for i in (2, 0, 1, 0)])]
+    assert names == ["clip2", "clip0", "clip1", "clip0-2"]
