@@ -11,16 +11,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers; at run time each is fetched when it is first used
+    from .collate import Collate as Collate
+    from .dataset import TokenDataset as TokenDataset
     from .errors import CorpusError as CorpusError
     from .run import Engine as Engine
     from .run import encode_corpus as encode_corpus
     from .settings import Settings as Settings
+    from .stream import TokenStream as TokenStream
     from .verify import describe_corpus as describe_corpus
     from .verify import verify_corpus as verify_corpus
 
 _LAZY = {
-    "CorpusError": "errors", "Engine": "run", "Settings": "settings", "describe_corpus": "verify", "encode_corpus": "run",
-    "verify_corpus": "verify",
+    "Collate": "collate", "CorpusError": "errors", "Engine": "run", "Settings": "settings", "TokenDataset": "dataset",
+    "TokenStream": "stream", "describe_corpus": "verify", "encode_corpus": "run", "verify_corpus": "verify",
 }  # fmt: skip
 
 __all__ = sorted(_LAZY)

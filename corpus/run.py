@@ -97,6 +97,10 @@ def encode_corpus(
 def run_job(job: Job, engine: Engine, event: Event = lambda worker, kind, value: None) -> dict[str, Any]:
     """Carry out a job; return the manifest."""
     plan, store = job.plan, job.store
+    if engine.name == "ray":
+        from .ray_engine import check_ray
+
+        check_ray(engine.address)
     store.remove_leftovers()
     if store.read(PLAN) is None:
         store.write(PLAN, (json.dumps(plan.about, indent=1) + "\n").encode())

@@ -57,6 +57,17 @@ def test_dataset(coded):
     assert torch.equal(dataset[1], dataset[4])
 
 
+def test_token_lm(tmp_path, capsys):
+    """A few steps on short pieces of the bundled clips; two minutes give a model that has learnt something."""
+    for i, path in enumerate(sorted(CLIPS.glob("*.flac"))[:4]):
+        clip, rate = soundfile.read(path, dtype="float32")
+        (tmp_path / "clips").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "clips" / f"{i}.wav", clip[: 3 * rate], rate)
+    example("token_lm")(tmp_path / "clips", tmp_path / "tokens", 2.0)
+    first, last = (float(text.split()[0]) for text in capsys.readouterr().out.split(", ")[1].split(" -> "))
+    assert last < first
+
+
 def test_generator(coded):
     example("generator")(coded / "talk.ecdc", coded / "endless.ecdc")
     with ecdc.open(coded / "talk.ecdc") as one, ecdc.open(coded / "endless.ecdc") as other:

@@ -1,0 +1,157 @@
+"""Tokens of a corpus for training: samples by index. `stream.py` reads them in shuffled order, `collate.py` makes batches."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import CorpusError
+from .plan import read_about
+from .reading import Shard
+from .records import read_records
+from .store import Store
+
+WINDOWS = ("whole", "all", "random")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a sample is: frames [start, start + frames) of a row; `frames` 0 means to the end."""
+
+    shard: int  # index in the list of shards that hold rows
+    row: int
+    start: int = 0
+    frames: int = 0
+
+
+class TokenDataset:
+    """The tokens of a corpus by index: a map-style dataset, for torch's DataLoader or without it.
+
+    A sample is a dict: `codes` uint16 [R, T], `mask` bool [T] (False where a short recording is padded with zeros), `key`,
+    `start` (the first frame), and the wanted columns. R is the codebooks of all streams. The dataset can be pickled, and
+    shards are opened by the process that reads them.
+    """
+
+    def __init__(
+        self, where: str | os.PathLike[str], frames: int | None = None, windows: str | None = None, *, align: int = 1,
+        n_codebooks: int | None = None, columns: Sequence[str] = ("text",), seed: int = 0, open_shards: int = 16,
+    ) -> None:  # fmt: skip
+        """Open a finished or unfinished corpus.
+
+        With `frames`, samples are windows of as many frames: "random", one window per recording, a new one in each epoch
+        (the default), or "all", one after the other, of which the last is padded. Windows begin at multiples of `align`
+        frames. Without `frames`, samples are whole recordings. `n_codebooks` keeps the first ones of a single stream.
+        `columns` that a recording lacks are None. `seed` decides the windows. At most `open_shards` are kept open.
+        Raises CorpusError with one line for a folder that is no corpus, and for bad arguments.
+        """
+        self.store, self.epoch = Store(where), 0
+        self.about = read_about(self.store)
+        self.windows = windows or ("whole" if frames is None else "random")
+        if self.windows not in WINDOWS or (frames is None) != (self.windows == "whole"):
+            raise CorpusError(f"windows must be random or all with frames, and whole without; got {windows!r} and {frames}")
+        if (frames is not None and frames < 1) or align < 1:
+            raise CorpusError(f"frames and align must be 1 or more, got {frames} and {align}")
+        most = min(sum(ks) for ks in self.about["codebooks"].values())
+        if n_codebooks is not None and not 1 <= n_codebooks <= most:
+            raise CorpusError(f"{where}: n_codebooks must be 1 to {most}, got {n_codebooks}")
+        self.frames, self.align, self.n_codebooks = frames, align, n_codebooks
+        self.columns, self.seed, self._most_open = tuple(columns), seed, max(open_shards, 1)
+        records = [record for _, record in sorted(read_records(self.store).items()) if record["files"]]
+        if not records:
+            raise CorpusError(f"{where}: holds no tokens yet")
+        self._files = [record["files"] for record in records]
+        self.lengths = [np.array(record["frames"], np.int64) for record in records]  # frames of every row, by shard
+        counts = [self._windows_of(lengths).sum() for lengths in self.lengths]
+        self._ends = np.cumsum(counts)  # of the shards, in samples
+        self._open: OrderedDict[int, Shard] = OrderedDict()
+        self._process = os.getpid()
+
+    @property
+    def codebook_size(self) -> int:
+        """Entries per codebook V: codes are in [0, V)."""
+        return int(self.about["codebook_size"])
+
+    @property
+    def n_shards(self) -> int:
+        """Number of shards that hold rows."""
+        return len(self._files)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose other random windows, before the loaders of the next epoch start."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.read(self.place(index))
+
+    def n_samples_in(self, shard: int) -> int:
+        """Return the number of samples of a shard."""
+        return int(self._ends[shard] - (self._ends[shard - 1] if shard else 0))
+
+    def place(self, index: int) -> Place:
+        """Return where a sample is. Raises IndexError."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"the dataset has {len(self)} samples, number {index} was asked for")
+        index %= len(self)
+        shard = int(np.searchsorted(self._ends, index, side="right"))
+        return self.place_in(shard, index - (int(self._ends[shard - 1]) if shard else 0))
+
+    def place_in(self, shard: int, index: int) -> Place:
+        """Return where a sample of a shard is."""
+        if self.windows == "whole":
+            return Place(shard, index)
+        assert self.frames is not None
+        if self.windows == "all":
+            ends = np.cumsum(self._windows_of(self.lengths[shard]))
+            row = int(np.searchsorted(ends, index, side="right"))
+            return Place(shard, row, (index - (int(ends[row - 1]) if row else 0)) * self._step, self.frames)
+        last = max(int(self.lengths[shard][index]) - self.frames, 0) // self.align
+        chosen = np.random.default_rng((self.seed, self.epoch, shard, index)).integers(last + 1)
+        return Place(shard, index, int(chosen) * self.align, self.frames)
+
+    def read(self, place: Place) -> dict[str, Any]:
+        """Read a sample. Raises OSError, CorpusError or FormatError if it cannot be read."""
+        shard, n = self._shard(place.shard), int(self.lengths[place.shard][place.row])
+        stop = min(place.start + place.frames, n) if place.frames else n
+        codes = shard.codes(place.row, place.start, stop)[: self.n_codebooks]
+        missing = place.frames - codes.shape[1] if place.frames else 0
+        mask = np.ones(codes.shape[1] + missing, bool)
+        if missing:
+            mask[codes.shape[1] :] = False
+            codes = np.pad(codes, ((0, 0), (0, missing)))
+        facts = shard.columns(place.row) if self.columns else {}
+        sample: dict[str, Any] = {"codes": codes, "mask": mask, "start": place.start}
+        return sample | ({"key": facts["key"]} if facts else {}) | {name: facts.get(name) for name in self.columns}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_open": OrderedDict()}
+
+    @property
+    def _step(self) -> int:
+        """Frames from one window to the next."""
+        assert self.frames is not None
+        return -(-self.frames // self.align) * self.align
+
+    def _windows_of(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the number of samples of each row."""
+        if self.windows != "all":
+            return np.ones(len(lengths), np.int64)
+        return np.maximum(-(-lengths // self._step), 1)
+
+    def _shard(self, number: int) -> Shard:
+        if self._process != os.getpid():  # forked or unpickled
+            self._open, self._process = OrderedDict(), os.getpid()
+        if number not in self._open:
+            self._open[number] = Shard.open(self.store, self.about, self._files[number])
+            while len(self._open) > self._most_open:
+                self._open.popitem(last=False)
+        self._open.move_to_end(number)
+        return self._open[number]
