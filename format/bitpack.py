@@ -16,7 +16,7 @@ from .jit import kernel
 from .timing import packed_bytes
 
 MAX_BITS = 16
-PLAIN_CODES = 8192  # up to this number numpy takes a fraction of a millisecond, far less than importing numba
+PLAIN_CODES = 1 << 18  # up to this number numpy takes milliseconds, far less than importing numba
 
 
 def pack_codes(codes: NDArray[np.uint16], bits: int) -> bytes:

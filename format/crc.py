@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import functools
-import sys
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .jit import kernel
-
 POLYNOMIAL = 0x82F63B78  # 0x1EDC6F41 with its bits reversed, because bytes are read least significant bit first
-PLAIN_BYTES = 8192  # up to this size the plain loop takes a millisecond, far less than importing numba
+PLAIN_BYTES = 4096  # up to this size the plain loop is the faster one
+
+Words = NDArray[np.uint32]
 
 
 def crc32c(data: bytes | memoryview, crc: int = 0) -> int:
@@ -19,11 +18,7 @@ def crc32c(data: bytes | memoryview, crc: int = 0) -> int:
 
     crc32c(b, crc32c(a)) == crc32c(a + b), and crc32c(b"123456789") == 0xE3069283.
     """
-    if len(data) <= PLAIN_BYTES and "numba" not in sys.modules:
-        return crc32c_ref(data, crc)
-    array = np.frombuffer(data, np.uint8)
-    array.flags.writeable = False  # one array type, so that numba compiles once
-    return int(_crc32c(array, _tables(), crc))
+    return crc32c_ref(data, crc) if len(data) <= PLAIN_BYTES else _in_lanes(data, crc)
 
 
 def crc32c_ref(data: bytes | memoryview, crc: int = 0) -> int:
@@ -35,36 +30,37 @@ def crc32c_ref(data: bytes | memoryview, crc: int = 0) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-@kernel
-def _crc32c(data: NDArray[np.uint8], tables: NDArray[np.int64], crc: int) -> int:
-    """Process eight bytes per step: tables[k, b] is the contribution of byte b if k more bytes follow it in the step."""
-    crc ^= 0xFFFFFFFF
-    whole = len(data) // 8 * 8
-    for i in range(0, whole, 8):
-        crc = (
-            tables[7, (crc ^ int(data[i])) & 0xFF]
-            ^ tables[6, ((crc >> 8) ^ int(data[i + 1])) & 0xFF]
-            ^ tables[5, ((crc >> 16) ^ int(data[i + 2])) & 0xFF]
-            ^ tables[4, (crc >> 24) ^ int(data[i + 3])]
-            ^ tables[3, data[i + 4]]
-            ^ tables[2, data[i + 5]]
-            ^ tables[1, data[i + 6]]
-            ^ tables[0, data[i + 7]]
-        )
-    for i in range(whole, len(data)):
-        crc = tables[0, (crc ^ int(data[i])) & 0xFF] ^ (crc >> 8)
-    return crc ^ 0xFFFFFFFF
+def _in_lanes(data: bytes | memoryview, crc: int) -> int:
+    """Cut `data` into 2**n lanes, advance all by one byte per step, and join neighbours. Needs four bytes at least.
+
+    A CRC is linear: that of two pieces is the first, advanced by as many zero bytes as the second has, XOR the second. The
+    first piece is preceded by zeros, which change nothing, and the CRC so far changes its first bytes.
+    """
+    n_lanes = 4 << len(data).bit_length() // 2
+    padded = np.zeros(-(-len(data) // n_lanes) * n_lanes, np.uint8)
+    own = padded[len(padded) - len(data) :]
+    own[:] = np.frombuffer(data, np.uint8)
+    own[:4] ^= np.frombuffer((crc ^ 0xFFFFFFFF).to_bytes(4, "little"), np.uint8)
+    table = np.array(_plain_table(), np.uint32)
+    # Beside the lanes go the single bytes of a word, which become the tables of an advance by zeros.
+    words = np.concatenate([np.zeros(n_lanes, np.uint32), *(np.arange(256, dtype=np.uint32) << 8 * i for i in range(4))])
+    for column in padded.reshape(n_lanes, -1).T.copy():
+        words[:n_lanes] ^= column
+        words = table[words & 0xFF] ^ (words >> 8)
+    lanes, advance = words[:n_lanes], words[n_lanes:].reshape(4, 256)
+    while len(lanes) > 1:
+        lanes = _advanced(lanes[::2], advance) ^ lanes[1::2]
+        advance = _advanced(advance, advance)
+    return int(lanes[0]) ^ 0xFFFFFFFF
+
+
+def _advanced(words: Words, advance: Words) -> Words:
+    """Apply a linear map, given by its values [4, 256] for the single bytes of a word."""
+    low: Words = advance[0, words & 0xFF] ^ advance[1, words >> 8 & 0xFF]
+    high: Words = advance[2, words >> 16 & 0xFF] ^ advance[3, words >> 24]
+    return low ^ high
 
 
 @functools.cache
 def _plain_table() -> tuple[int, ...]:
     return tuple(functools.reduce(lambda c, _: (c >> 1) ^ (POLYNOMIAL if c & 1 else 0), range(8), b) for b in range(256))
-
-
-@functools.cache
-def _tables() -> NDArray[np.int64]:
-    tables = np.empty((8, 256), np.int64)  # signed, because numba turns mixed signs into floats
-    tables[0] = _plain_table()
-    for k in range(1, 8):
-        tables[k] = tables[0][tables[k - 1] & 0xFF] ^ (tables[k - 1] >> 8)
-    return tables

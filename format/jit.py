@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import pickle
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -40,6 +43,18 @@ def compile_now(function: Callable[P, R], **options: Any) -> Callable[P, R]:
     except RuntimeError:  # no writable folder for the cache
         compiled = njit(error_model="numpy", **options)(function)
     return compiled
+
+
+def is_cached(source: Path, name: str) -> bool:
+    """Return True if numba's cache seems to hold a compiled kernel of a file, without importing numba, which takes long.
+
+    It may be wrong: numba also looks at the file's time and at the processor, and has other places on other systems.
+    """
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    cache = Path(named or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "numba"))
+    folders = [*([] if named else [source.parent / "__pycache__"]), *cache.glob(f"{source.parent.name}_*")]
+    pattern = f"{source.stem}.{name}-*.py{sys.version_info[0]}{sys.version_info[1]}*.nbi"
+    return any(any(folder.glob(pattern)) for folder in folders)
 
 
 def _guard(compiled: Any) -> None:

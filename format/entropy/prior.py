@@ -4,8 +4,9 @@ The codes of a frame depend on the earlier frames of the same chunk, through cau
 code also depends on the coarser codes of its own frame. All weights are 8-bit integers and all sums exact 32-bit integers,
 so every machine computes the same frequencies, which rangecoder.py uses. SPEC.md, section 5, defines the arithmetic.
 
-The encoder knows all codes of a chunk, so it multiplies float32 matrices. float32 holds every integer below 2**24 exactly:
-the sums equal those of the decoder's integer kernels, in any order of addition.
+The encoder knows all codes of a chunk, so it multiplies float32 matrices. float32 holds every integer below 2**24 exactly,
+and those integers divided by a power of two: the sums equal those of the decoder's integer kernels, in any order of addition.
+Matrices are divided so that a sum, rounded down, is an activation, or the index of an exponential below the largest.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
@@ -24,19 +26,27 @@ from numpy.typing import NDArray
 
 from ..errors import ArgumentError
 from ..files import atomic_path
+from ..jit import is_cached
 from ..schema import MAX_PRIOR_CODES
 from . import rangecoder
-from .prior_scales import EMBEDDING_SHIFT, LARGEST, LIMIT, SHIFT
+from .prior_scales import EMBEDDING_SHIFT, HIGHEST_SUM, LARGEST, LIMIT, LOWEST_SUM, RESOLUTION_SHIFT, SHIFT, active
 
 Array = NDArray[Any]
 
 MAX_WIDTH, MAX_LAYERS, MAX_DILATION, MAX_TABLE = 256, 16, 1 << 12, 1 << 12
 MAX_TABLE_ENTRY = 1 << 16
 MAX_FILE_BYTES = 1 << 28
+KERNELS = Path(__file__).with_name("prior_kernels.py")
 BLOCK_FRAMES = 64  # frames per matrix product in the encoder
+# Integers are divided by 2 to this power in float32 matrices; by 2**SHIFT if they are not named here.
+EXPONENTS = {
+    "frame_embedding": SHIFT - EMBEDDING_SHIFT, "book_embedding": SHIFT - EMBEDDING_SHIFT,
+    "head_weight": RESOLUTION_SHIFT, "head_bias": RESOLUTION_SHIFT,
+}  # fmt: skip
+ROUNDED = {"mix_bias", "head_mix_bias"}  # half is added, so that the sums are rounded
 
-PLAIN_SECONDS = 0.8  # about what loading the compiled kernels takes
-PLAIN_DECODING, PLAIN_ENCODING = 120e-6, 15e-6  # seconds per code in numpy
+LOADING, COMPILING = 1.0, 8.0  # seconds that the kernels take at their first use, from numba's cache and without it
+PLAIN_DECODING, PLAIN_ENCODING = 50e-6, 10e-6  # seconds per code in numpy, less those of the kernels
 _spent = 0.0  # estimated seconds that this process has computed in numpy
 
 # name -> dtype and shape; K codebooks, V entries, H width, L layers, E table entries
@@ -122,7 +132,7 @@ class Prior:
     def _decode(
         self, state: int, words: Array, n_taken: int, codes: Array, first: int, stop: int, past: Array
     ) -> tuple[int, int]:
-        if _is_plain(codes[:, first:stop].size, PLAIN_DECODING):
+        if _is_plain(codes[:, first:stop].size, PLAIN_DECODING, "decode"):
             from . import prior_plain
 
             return prior_plain.decode(self, state, words, n_taken, codes, first, stop, past)
@@ -146,52 +156,54 @@ class Prior:
         `past` is the state after the previous frames of the same chunk; it is updated. None: these are the first frames.
         """
         n_codebooks, n_frames = codes.shape
-        is_plain = _is_plain(codes.size, PLAIN_ENCODING)
+        is_plain = _is_plain(codes.size, PLAIN_ENCODING, "intervals")
         starts, sizes = (np.zeros((n_frames, n_codebooks), np.int64) for _ in range(2))
-        for first, k, logits in self.logits(codes, past):
-            rows = slice(first, first + len(logits))
-            starts[rows, k], sizes[rows, k] = _intervals(logits, codes[k, rows], self.arrays["table"], is_plain)
+        for first, k, indices in self._indices(codes, past):
+            rows = slice(first, first + len(indices))
+            starts[rows, k], sizes[rows, k] = _intervals(indices, codes[k, rows], self.arrays["table"], is_plain)
         return starts.ravel(), sizes.ravel()
 
     def logits(self, codes: NDArray[np.uint16], past: Past | None = None) -> Iterator[tuple[int, int, NDArray[np.int32]]]:
         """Yield (first frame, codebook, logits int32 [t, V]) for every codebook of every block of frames."""
+        for first, k, indices in self._indices(codes, past):
+            yield first, k, (indices * (1 << RESOLUTION_SHIFT)).astype(np.int32)
+
+    def _indices(self, codes: NDArray[np.uint16], past: Past | None) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+        """Like `logits`, divided by 2**RESOLUTION_SHIFT."""
         sums = self._contexts(codes, past or Past()) if len(codes) else np.empty((0, self.width), np.float32)
         for first in range(0, codes.shape[1], BLOCK_FRAMES):
             rows = slice(first, first + BLOCK_FRAMES)
             u = sums[rows]
             for k in range(len(codes)):
-                hidden = _quantized(u, -LARGEST) @ self.matrix("head_mix", k) + self.arrays["head_mix_bias"][k]
-                logits = _quantized(hidden, 0) @ self.matrix("head_weight", k) + self.arrays["head_bias"][k]
-                yield first, k, logits.astype(np.int32)
-                u = u + self._embedded("book_embedding", k, codes[k, rows])
+                hidden = active(u, -LARGEST) @ self.matrix("head_mix", k) + self.matrix("head_mix_bias", k)
+                yield first, k, active(hidden, 0) @ self.matrix("head_weight", k) + self.matrix("head_bias", k)
+                u = u + self.matrix("book_embedding", k)[codes[k, rows]]
 
     def _contexts(self, codes: NDArray[np.uint16], past: Past) -> Array:
-        """Return the layers' output for each frame, computed from earlier frames: integers in float32 [T, H]; update `past`."""
+        """Return the layers' output for each frame, computed from earlier frames: sums [T, H] plus half; update `past`."""
         n_frames = codes.shape[1]
-        h = np.zeros((n_frames, self.width), np.float32)
+        h = np.full((n_frames, self.width), 0.5, np.float32)
         before = codes if past.codes is None else np.concatenate([past.codes, codes], axis=1)
         for k in range(len(codes)):
-            h[n_frames - before.shape[1] + 1 :] += self._embedded("frame_embedding", k, before[k, :-1])
+            h[n_frames - before.shape[1] + 1 :] += self.matrix("frame_embedding", k)[before[k, :-1]]
         past.codes = before[:, -1:]
         for i, dilation in enumerate(self.arrays["dilations"]):
-            a = _quantized(h, -LARGEST)
-            hidden = a @ self.matrix("mix_now", i) + self.arrays["mix_bias"][i]
+            a = active(h, -LARGEST)
+            hidden = a @ self.matrix("mix_now", i) + self.matrix("mix_bias", i)
             heard = np.concatenate([past.activations[i], a]) if i in past.activations else a
             n_paired = max(len(heard) - dilation, 0)
             hidden[n_frames - n_paired :] += heard[:n_paired] @ self.matrix("mix_past", i)
             past.activations[i] = heard[-dilation:]
-            h = h + _quantized(hidden, 0) @ self.matrix("out_weight", i) + self.arrays["out_bias"][i]
-            h = h.clip(-LIMIT, LIMIT).astype(np.float32)
+            h = h + active(hidden, 0) @ self.matrix("out_weight", i) + self.matrix("out_bias", i)
+            np.clip(h, LOWEST_SUM, HIGHEST_SUM, out=h)
         return h
 
-    def _embedded(self, name: str, k: int, codes: NDArray[np.uint16]) -> Array:
-        """Return the embeddings of codes [t], scaled like sums: float32 [t, H]."""
-        rows: Array = self.arrays[name][k][codes].astype(np.float32) * (1 << EMBEDDING_SHIFT)
-        return rows
-
-    def _as_float(self, name: str, i: int) -> Array:
-        matrix: Array = self.arrays[name][i].astype(np.float32)
-        return matrix
+    def _as_float(self, name: str, i: int | EllipsisType) -> NDArray[np.float32]:
+        """Return entry i of an array, or all (...), divided by its power of two: `matrix` keeps the results."""
+        divided = self.arrays[name][i] * np.float32(0.5 ** EXPONENTS.get(name, SHIFT))
+        if name in ROUNDED:
+            divided += np.float32(0.5)
+        return divided.astype(np.float32, copy=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the prior to a file in the safetensors layout."""
@@ -253,27 +265,28 @@ def load_kernels() -> None:
     from . import prior_kernels  # noqa: F401
 
 
-def _is_plain(n_codes: int, seconds: float) -> bool:
-    """Return True if numpy processes these codes, at `seconds` each, because loading the compiled kernels would take longer.
+def _is_plain(n_codes: int, seconds: float, name: str) -> bool:
+    """Return True if numpy processes these codes, at `seconds` each, because loading the kernel `name` would take longer.
 
-    Once a process has spent PLAIN_SECONDS in numpy, the kernels are loaded for everything that follows.
+    Once a process has spent in numpy what the kernels take at their first use, they serve everything that follows.
     """
     global _spent
     if f"{__package__}.prior_kernels" in sys.modules:
         return False
     _spent += n_codes * seconds
-    return _spent <= PLAIN_SECONDS
+    return _spent <= LOADING or (_spent <= COMPILING and not is_cached(KERNELS, name))
 
 
-def _intervals(logits: NDArray[np.int32], codes: NDArray[np.uint16], table: Array, is_plain: bool) -> tuple[Array, Array]:
-    """Return the interval of each of n codes, given its logits [n, V]: starts and sizes [n]."""
+def _intervals(indices: NDArray[np.float32], codes: NDArray[np.uint16], table: Array, is_plain: bool) -> tuple[Array, Array]:
+    """Return the interval of each of n codes, given its logits / 2**RESOLUTION_SHIFT [n, V]: starts and sizes [n]."""
     if is_plain:
         from . import prior_plain
 
-        return prior_plain.intervals(logits, codes, table)
+        return prior_plain.intervals(indices, codes, table)
     from . import prior_kernels as kernels
 
-    starts, sizes = np.empty(len(logits), np.int64), np.empty(len(logits), np.int64)
+    starts, sizes = np.empty(len(indices), np.int64), np.empty(len(indices), np.int64)
+    logits = (indices * (1 << RESOLUTION_SHIFT)).astype(np.int32)
     kernels.intervals(logits, np.ascontiguousarray(codes), table, starts, sizes)
     return starts, sizes
 
@@ -281,14 +294,6 @@ def _intervals(logits: NDArray[np.int32], codes: NDArray[np.uint16], table: Arra
 def _cuts(n_frames: int, n_first: int) -> list[tuple[int, int]]:
     """Return spans of frames: [0, n_first) and the rest, or a single span for at most `n_first` (>= 1) frames."""
     return [(0, n_first), (n_first, n_frames)] if n_first < n_frames else [(0, n_frames)]
-
-
-def _quantized(sums: Array, low: int) -> Array:
-    """Return the activations of sums, both integers in float32: rounded, between `low` and LARGEST."""
-    rounded: Array = (
-        np.floor((sums + np.float32(1 << SHIFT - 1)) / np.float32(1 << SHIFT)).clip(low, LARGEST).astype(np.float32)
-    )
-    return rounded
 
 
 def _check(arrays: Mapping[str, Array]) -> None:

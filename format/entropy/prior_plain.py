@@ -1,7 +1,7 @@
 """The decoder of prior_kernels.py in numpy: slower per code, but it starts at once.
 
 Loading numba's compiled kernels takes a second, and compiling them several, while this decodes a code in a few dozen
-microseconds. float32 holds every sum exactly (prior.py), so the codes are the same.
+microseconds. Floats hold every sum and product exactly (prior.py), so the codes are the same.
 """
 
 from __future__ import annotations
@@ -11,35 +11,39 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .prior_scales import EMBEDDING_SHIFT, LARGEST, LIMIT, RECIPROCAL_BITS, RESOLUTION_SHIFT, SHIFT
+from .prior_scales import HIGHEST_SUM, LARGEST, LOWEST_SUM, RECIPROCAL_BITS, active
 from .rangecoder import LOW, PRECISION, TOTAL
 
 if TYPE_CHECKING:
     from .prior import Prior
 
 _MASK = TOTAL - 1
-EMBEDDING_SCALE = np.float32(1 << EMBEDDING_SHIFT)
+
+Floats = NDArray[np.float32]
 
 
-def shares_of(logits: NDArray[np.int32], table: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return what `prior_kernels.frequencies` writes, for each of n rows: logits [n, V] -> frequencies [n, V]."""
-    best = logits.argmax(axis=1)
-    rows = np.arange(len(logits))
-    below = (logits[rows, best][:, None] - logits) >> RESOLUTION_SHIFT
-    weights = table[np.minimum(below, len(table) - 1)].astype(np.int64)
-    factors = ((TOTAL - logits.shape[1]) << RECIPROCAL_BITS) // weights.sum(axis=1)
-    shares: NDArray[np.int64] = 1 + ((weights * factors[:, None]) >> RECIPROCAL_BITS)
+def shares_of(indices: Floats, table: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return what `prior_kernels.frequencies` writes for each of n rows: logits / 2**RESOLUTION_SHIFT [n, V] -> [n, V]."""
+    best = indices.argmax(axis=1)
+    rows = np.arange(len(indices))
+    below = (indices[rows, best][:, None] - indices).astype(np.intp)
+    shares: NDArray[np.float64] = table.astype(np.float64).take(below, mode="clip")
+    factors = (TOTAL - indices.shape[1] << RECIPROCAL_BITS) // shares.sum(axis=1).astype(np.int64)
+    shares *= (factors * 0.5**RECIPROCAL_BITS)[:, None]  # exact: no product of a weight and its factor reaches 2**53
+    np.floor(shares, out=shares)
+    shares += 1
     shares[rows, best] += TOTAL - shares.sum(axis=1)
     return shares
 
 
 def intervals(
-    logits: NDArray[np.int32], symbols: NDArray[np.uint16], table: NDArray[np.int32]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the interval of each of n symbols, given its logits [n, V]: starts and sizes [n]."""
-    shares = shares_of(logits, table)
+    indices: Floats, symbols: NDArray[np.uint16], table: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the interval of each of n symbols, given its logits / 2**RESOLUTION_SHIFT [n, V]: starts and sizes [n]."""
+    shares = shares_of(indices, table)
     rows = np.arange(len(symbols))
-    return shares.cumsum(axis=1)[rows, symbols] - shares[rows, symbols], shares[rows, symbols]
+    sizes = shares[rows, symbols]
+    return shares.cumsum(axis=1)[rows, symbols] - sizes, sizes
 
 
 def decode(
@@ -47,19 +51,24 @@ def decode(
     past: NDArray[np.int32],
 ) -> tuple[int, int]:  # fmt: skip
     """Decode the frames [first, stop) of one stream into codes [K, T]; arguments and result are as in prior_kernels.decode."""
-    frame_embedding, book_embedding = prior.arrays["frame_embedding"], prior.arrays["book_embedding"]
-    table, books = prior.arrays["table"].astype(np.int64), range(len(codes))
+    table, books = prior.arrays["table"].astype(np.float64), range(len(codes))
+    names = "head_mix", "head_mix_bias", "head_weight", "head_bias", "book_embedding"
+    heads = [tuple(prior.matrix(name, k) for name in names) for k in books]
+    embeddings = [prior.matrix("frame_embedding", k) for k in books]
+    layers = [prior.matrix(name, ...) for name in ("mix_now", "mix_past", "mix_bias", "out_weight", "out_bias")]
     for t in range(first, stop):
-        h = np.zeros(prior.width, np.float32)
+        sums = np.full(prior.width, 0.5, np.float32)
         for k in books if t else ():
-            h += frame_embedding[k, codes[k, t - 1]] * EMBEDDING_SCALE
-        h = _context(prior, t, h, past)
-        for k in books:
-            hidden = _active(h, -LARGEST) @ prior.matrix("head_mix", k) + prior.matrix("head_mix_bias", k)
-            logits = _active(hidden, 0) @ prior.matrix("head_weight", k) + prior.matrix("head_bias", k)
-            state, symbol = _take(state, logits.astype(np.int64), table)
+            sums += embeddings[k][codes[k, t - 1]]
+        sums = _context(t, sums, past, prior.arrays["dilations"], layers)
+        for k, (mix, mix_bias, weight, bias, embedding) in enumerate(heads):
+            hidden = active(sums, -LARGEST) @ mix
+            hidden += mix_bias
+            indices = _sparse_product(active(hidden, 0), weight)
+            indices += bias
+            state, symbol = _take(state, indices, table)
             codes[k, t] = symbol
-            h += book_embedding[k, symbol] * EMBEDDING_SCALE
+            sums += embedding[symbol]
             if state < LOW:
                 if n_taken == len(words):
                     return state, n_taken + 1
@@ -68,42 +77,42 @@ def decode(
     return state, n_taken
 
 
-def _take(state: int, logits: NDArray[np.int64], table: NDArray[np.int64]) -> tuple[int, int]:
-    """Return the state after the next symbol, before it takes a word, and that symbol; `logits` [V] are overwritten."""
-    best = int(logits.argmax())
-    np.subtract(logits[best], logits, out=logits)
-    logits >>= RESOLUTION_SHIFT
-    shares = table.take(logits, mode="clip")
-    shares *= (TOTAL - len(shares) << RECIPROCAL_BITS) // int(shares.sum())
-    shares >>= RECIPROCAL_BITS
+def _context(
+    t: int, sums: Floats, past: NDArray[np.int32], dilations: NDArray[np.int32], layers: list[Floats]
+) -> Floats:
+    """Run the layers on the sums [H] of frame t, plus half; past [L, n, H] holds the activations of the last n frames."""
+    mix_now, mix_past, bias, out, out_bias = layers
+    heard = past[np.arange(len(dilations)), (t - dilations) % past.shape[1]]  # zeros before the first frame
+    hidden_sums = (heard.astype(np.float32)[:, None] @ mix_past)[:, 0] + bias
+    for i, hidden in enumerate(hidden_sums):
+        now = active(sums, -LARGEST)
+        past[i, t % past.shape[1]] = now
+        hidden += now @ mix_now[i]
+        sums = sums + _sparse_product(active(hidden, 0), out[i])
+        sums += out_bias[i]
+        np.maximum(sums, LOWEST_SUM, out=sums)
+        np.minimum(sums, HIGHEST_SUM, out=sums)
+    return sums
+
+
+def _sparse_product(x: Floats, matrix: Floats) -> Floats:
+    """Return x [i] @ matrix [i, o]. Most activations are zero: only the rows of the others are read."""
+    kept = x.nonzero()[0]
+    product: Floats = x.take(kept) @ matrix.take(kept, axis=0)
+    return product
+
+
+def _take(state: int, indices: Floats, table: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the state after the next symbol, before it takes a word, and that symbol. See `shares_of`."""
+    best = int(indices.argmax())
+    below = np.subtract(indices[best], indices, out=indices)
+    shares = table.take(below.astype(np.intp), mode="clip")
+    shares *= (TOTAL - len(shares) << RECIPROCAL_BITS) // int(shares.sum()) * 0.5**RECIPROCAL_BITS
+    np.floor(shares, out=shares)
     shares += 1
     ends = shares.cumsum()
     ends[best:] += TOTAL - ends[-1]
     slot = state & _MASK
-    symbol = int(ends.searchsorted(slot, "right"))
+    symbol = int(ends.searchsorted(float(slot), "right"))
     start = int(ends[symbol - 1]) if symbol else 0
     return (int(ends[symbol]) - start) * (state >> PRECISION) + slot - start, symbol
-
-
-def _context(prior: Prior, t: int, h: NDArray[np.float32], past: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Run the layers on the sums h [H] of frame t; past [L, n, H] holds the activations of the last n frames."""
-    n_kept = past.shape[1]
-    for i, dilation in enumerate(prior.arrays["dilations"].tolist()):
-        now = _active(h, -LARGEST)
-        past[i, t % n_kept] = now
-        hidden = now @ prior.matrix("mix_now", i) + prior.matrix("mix_bias", i)
-        if t >= dilation:
-            hidden = hidden + past[i, (t - dilation) % n_kept].astype(np.float32) @ prior.matrix("mix_past", i)
-        h = h + prior.matrix("out_bias", i) + _active(hidden, 0) @ prior.matrix("out_weight", i)
-        np.minimum(np.maximum(h, -LIMIT, out=h), LIMIT, out=h)
-    return h
-
-
-def _active(sums: NDArray[np.float32], low: int) -> NDArray[np.float32]:
-    """Return the activations of sums: rounded, between `low` and LARGEST."""
-    active = sums * np.float32(1 / (1 << SHIFT))  # exact, as is what follows
-    active += np.float32(0.5)
-    np.floor(active, out=active)
-    np.maximum(active, np.float32(low), out=active)
-    np.minimum(active, np.float32(LARGEST), out=active)
-    return active

@@ -23,7 +23,7 @@ PRECISION = 24  # bits: the frequencies of a distribution add up to 2**PRECISION
 TOTAL = 1 << PRECISION
 LOW = 1 << 31  # lowest state between two symbols
 STATE_BYTES, WORD_BYTES = 8, 4
-PLAIN_SYMBOLS = 20_000  # up to this number the plain loop takes milliseconds, far less than importing numba
+PLAIN_SYMBOLS = 1 << 18  # up to this number the plain loop takes less time than loading numba and the kernel
 _EXCESS = 63 - PRECISION  # a state at or above f << _EXCESS would outgrow 63 bits
 
 

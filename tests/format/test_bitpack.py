@@ -63,10 +63,9 @@ def test_codes_that_do_not_fit_are_refused():
 
 def test_kernels_give_the_same_without_a_compiler():
     script = (
-        "import numba, numpy as np; from ecdc.format import bitpack, crc; codes = np.arange(0, 1024, 7, dtype=np.uint16);"
+        "import numba, numpy as np; from ecdc.format import bitpack; codes = np.arange(0, 1024, 7, dtype=np.uint16);"
         "data = bitpack.pack_codes(codes, 11); assert data == bitpack.pack_codes_ref(codes, 11);"
-        "assert np.array_equal(bitpack.unpack_codes(data, len(codes), 11), codes);"
-        "assert crc.crc32c(data) == crc.crc32c_ref(data)"
+        "assert np.array_equal(bitpack.unpack_codes(data, len(codes), 11), codes)"
     )
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-W", "error", "-c", script], env=environment, check=True)
