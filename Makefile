@@ -26,7 +26,7 @@ demo: $(LIGHT)  ## install without PyTorch, encode and decode a speech and a mus
 	$(BIN)/python -m ecdc.bench.demo --output demo
 
 test: $(STAMP)  ## run the default tests (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-slow: $(STAMP)  ## run the slow tests too
 	$(BIN)/python -m pytest -m "slow or not slow"

@@ -1,5 +1,10 @@
 """Fixtures that several folders share."""
 
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests in several processes, and what they start, compute in one thread each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch

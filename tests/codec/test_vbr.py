@@ -6,7 +6,6 @@ import ecdc
 import numpy as np
 import pytest
 import soundfile
-import torch
 from ecdc.codec import codebook_allocation as allocation
 from ecdc.codec.pipeline import decode_file, encode_file
 from ecdc.codec.vbr import Target, regroup_windows
@@ -60,8 +59,7 @@ def test_windows_cut_codes_and_audio_alike():
 
 @pytest.fixture(scope="module")
 def model():
-    torch.set_num_threads(1)
-    return ecdc.load("nano-24k")
+    return ecdc.open_codec("nano-24k")
 
 
 @pytest.fixture(scope="module")
