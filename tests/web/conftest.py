@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ecdc.cli.web_catalog import catalog
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "web"
@@ -45,3 +46,10 @@ def node(web):
         return [json.loads(line) for line in done.stdout.decode().splitlines()]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def catalog_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("catalog") / "catalog.json"
+    path.write_text(json.dumps(catalog(str)))
+    return path

@@ -49,6 +49,7 @@ export class Unavailable extends EcdcError {}
 
 /** Return one sentence about any error, for people. */
 export function sentence(error: unknown): string {
+  if (error instanceof Error && error.name === "EngineError") return error.message; // it is one already
   if (error instanceof NotEcdc) return "This is not an .ecdc file.";
   if (error instanceof UnsupportedVersion) return `This version of .ecdc cannot be played here (${error.problem}).`;
   if (error instanceof Truncated) return `The file ends too early (${error.message}).`;

@@ -44,7 +44,10 @@ export class WasmEngine implements PriorEngine {
     this.free = this.wasm.memory.buffer.byteLength;
     const layersAt = this.alloc(28 * Math.max(layers.length, 1));
     this.booksAt = this.alloc(24 * MAX_BOOKS);
-    layers.forEach((layer, i) => this.ints(layersAt + 28 * i).set(this.place(layer)));
+    layers.forEach((layer, i) => {
+      const places = this.place(layer); // first, because memory that grows detaches views of it
+      this.ints(layersAt + 28 * i).set(places);
+    });
     const tableAt = this.alloc(4 * table.length);
     this.ints(tableAt).set(table);
     const scratch = this.alloc(4 * (5 * this.width + 2 * this.size));

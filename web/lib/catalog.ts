@@ -1,0 +1,108 @@
+/** The models and priors that a server has: their names, hashes and files. Parts of files are loaded as they are needed. */
+
+import type { FindPrior } from "./chunk.js";
+import { hex } from "./bytes.js";
+import { MissingPrior, Unavailable, WrongModel } from "./errors.js";
+import type { Resources } from "./file.js";
+import type { Header } from "./header.js";
+import { Model, parseConfig, type OnnxRuntime } from "./model.js";
+import { PriorModel, PriorWeights, type PriorEngine, type ReadRange } from "./prior.js";
+
+/** What catalog.json holds. Addresses are relative to the catalog. */
+export interface Catalog {
+  models: CatalogModel[];
+  priors: { hash: string; file: string; size: number }[];
+}
+
+export interface CatalogModel {
+  name: string;
+  tokenSpace: string;
+  config: unknown;
+  encoder: string; // graphs
+  decoder: string;
+  weights: string;
+  weightsName: string; // as the graphs call it
+  weightsSize: number;
+  prior: string | null; // hash of the prior for its codes
+}
+
+/** Reads files of a catalog. */
+export interface Store {
+  /** Return the bytes [start, stop) of a file. */
+  range(file: string, start: number, stop: number): Promise<Uint8Array>;
+  whole(file: string): Promise<Uint8Array>;
+}
+
+export class Library implements Resources {
+  private readonly models = new Map<string, Model>();
+  private readonly priors = new Map<string, Promise<PriorModel>>();
+
+  constructor(
+    readonly catalog: Catalog,
+    private readonly store: Store,
+    private readonly ort: () => Promise<OnnxRuntime>,
+    private readonly engine: (weights: PriorWeights) => Promise<PriorEngine>,
+  ) {}
+
+  findModel = async (header: Header): Promise<Model> => {
+    const wanted = hex(header.tokenSpace);
+    const entry = this.catalog.models.find((model) => model.tokenSpace === wanted);
+    if (entry) return this.model(entry);
+    const here = this.catalog.models.map((model) => model.name).join(", ");
+    throw new WrongModel(60, `it needs the model ${JSON.stringify(header.codec.slice(0, 80))}, here is ${here || "none"}`);
+  };
+
+  /** The model of that name, or the first one. */
+  async named(name?: string): Promise<Model> {
+    const entry = this.catalog.models.find((model) => model.name === name || name === undefined);
+    if (!entry) throw new Unavailable(`There is no model ${JSON.stringify(name ?? "")} here.`);
+    return this.model(entry);
+  }
+
+  findPrior: FindPrior = async (header, nCodebooks) => {
+    const prior = await this.prior(hex(header.prior));
+    const { nCodebooks: most, codebookSize } = prior.weights.sizes;
+    if (codebookSize !== header.codebookSize || header.maxCodebooks > most) throw new MissingPrior(92, "its prior is for other codebooks");
+    return prior.ensure(nCodebooks);
+  };
+
+  /** The prior for the codes of a model, or null. */
+  async priorOf(model: Model): Promise<{ prior: PriorModel; hash: string } | null> {
+    const hash = this.catalog.models.find((entry) => entry.tokenSpace === model.files.tokenSpace)?.prior;
+    return hash ? { prior: await this.prior(hash), hash } : null;
+  }
+
+  private async model(entry: CatalogModel): Promise<Model> {
+    const known = this.models.get(entry.tokenSpace);
+    if (known) return known;
+    const files = {
+      name: entry.name, tokenSpace: entry.tokenSpace, config: entry.config, weightsName: entry.weightsName,
+      weightsSize: entry.weightsSize,
+      readWeights: (start: number, stop: number) => this.store.range(entry.weights, start, stop),
+      readGraph: (name: "encoder" | "decoder") => this.store.whole(entry[name]),
+    };
+    const config = parseConfig(entry.name, entry.config);
+    const ort = await this.ort();
+    const model = this.models.get(entry.tokenSpace) ?? new Model(files, config, ort);
+    this.models.set(entry.tokenSpace, model);
+    return model;
+  }
+
+  private prior(hash: string): Promise<PriorModel> {
+    let found = this.priors.get(hash);
+    if (!found) {
+      found = this.openPrior(hash);
+      this.priors.set(hash, found);
+      found.catch(() => this.priors.delete(hash));
+    }
+    return found;
+  }
+
+  private async openPrior(hash: string): Promise<PriorModel> {
+    const entry = this.catalog.priors.find((prior) => prior.hash === hash);
+    if (!entry) throw new MissingPrior(92, `its codes need the entropy prior ${hash.slice(0, 12)}, which is not here`);
+    const read: ReadRange = (start, stop) => this.store.range(entry.file, start, stop);
+    const weights = await PriorWeights.open(read);
+    return new PriorModel(weights, await this.engine(weights));
+  }
+}

@@ -1,0 +1,126 @@
+/** Latents -> samples, block by block, with the state that the decoder's graph keeps between two calls. */
+
+import type { InferenceSession, Tensor } from "onnxruntime-web";
+import type { Model } from "./model.js";
+
+export const MOST_FRAMES = 100; // per run of the graph
+
+/** Decodes S streams of a file together. */
+export class DecoderStream {
+  private state: Record<string, Tensor> = {};
+  private held: Float32Array; // [S, n, D]: frames that wait for the next one
+  private nHeld = 0;
+  private rest: Float32Array | null = null; // [S, hop / 2]: what follows if the signal ends here
+
+  constructor(
+    private readonly model: Model,
+    private readonly session: InferenceSession,
+    private readonly nStreams: number,
+  ) {
+    this.held = new Float32Array(0);
+    const { decoderDepth, decoderWidth, kernelSize, hopLength } = model.config;
+    for (let i = 0; i < decoderDepth; i++) this.state[`past.${i}`] = this.zeros(kernelSize - 1, decoderWidth);
+    this.state.tail = this.zeros(hopLength);
+    const edge = this.zeros(hopLength);
+    for (let s = 0; s < nStreams; s++) (edge.data as Float32Array).set(firstEdge(hopLength), s * hopLength);
+    this.state.edge = edge;
+  }
+
+  private zeros(...shape: number[]): Tensor {
+    const dims = [this.nStreams, ...shape];
+    return new this.model.ort.Tensor("float32", new Float32Array(dims.reduce((a, b) => a * b)), dims);
+  }
+
+  /** Decode latents [S, T, D]; returns the samples of each stream that no later frame changes. */
+  async push(latents: Float32Array, nFrames: number): Promise<Float32Array[]> {
+    const { dimension: d, lookahead } = this.model.config;
+    const known = this.joined(latents, nFrames);
+    const nKnown = this.nHeld + nFrames;
+    const nReady = Math.max(0, nKnown - lookahead);
+    const parts: Float32Array[][] = [];
+    for (let first = 0; first < nReady; first += MOST_FRAMES) {
+      const stop = Math.min(first + MOST_FRAMES, nReady);
+      parts.push(await this.step(rows(known, this.nStreams, nKnown, d, first, stop + lookahead), stop + lookahead - first));
+    }
+    this.held = rows(known, this.nStreams, nKnown, d, nReady, nKnown);
+    this.nHeld = nKnown - nReady;
+    return this.collect(parts);
+  }
+
+  /** Return the rest of the signal. */
+  async finish(): Promise<Float32Array[]> {
+    const { dimension, lookahead, hopLength } = this.model.config;
+    const silence = lookahead && this.nHeld ? 1 : 0;
+    const last = await this.push(new Float32Array(this.nStreams * silence * dimension), silence);
+    const { rest } = this;
+    if (!rest) return last;
+    const half = hopLength / 2;
+    return last.map((samples, s) => {
+      const out = new Float32Array(samples.length + half);
+      out.set(samples);
+      out.set(rest.subarray(s * half, (s + 1) * half), samples.length);
+      return out;
+    });
+  }
+
+  private joined(latents: Float32Array, nFrames: number): Float32Array {
+    if (!this.nHeld) return latents;
+    const d = this.model.config.dimension;
+    const whole = new Float32Array(this.held.length + latents.length);
+    for (let s = 0; s < this.nStreams; s++) {
+      const at = s * (this.nHeld + nFrames) * d;
+      whole.set(this.held.subarray(s * this.nHeld * d, (s + 1) * this.nHeld * d), at);
+      whole.set(latents.subarray(s * nFrames * d, (s + 1) * nFrames * d), at + this.nHeld * d);
+    }
+    return whole;
+  }
+
+  private async step(latents: Float32Array, nFrames: number): Promise<Float32Array[]> {
+    const { config, ort } = this.model;
+    const feeds: Record<string, Tensor> = { ...this.state };
+    feeds.latents = new ort.Tensor("float32", latents, [this.nStreams, nFrames, config.dimension]);
+    if (config.lookahead) feeds.held = new ort.Tensor("float32", new Float32Array(0), [this.nStreams, 0, config.dimension]);
+    const found = await this.model.run(this.session, feeds);
+    for (const name of Object.keys(this.state)) this.state[name] = found[`${name}.out`] as Tensor;
+    const wav = found.wav.data as Float32Array;
+    const skip = this.rest ? 0 : config.hopLength / 2; // what comes before the signal
+    this.rest = found.rest.data as Float32Array;
+    const n = wav.length / this.nStreams;
+    return Array.from({ length: this.nStreams }, (_, s) => wav.slice(s * n + skip, (s + 1) * n));
+  }
+
+  private collect(parts: Float32Array[][]): Float32Array[] {
+    return Array.from({ length: this.nStreams }, (_, s) => joinSamples(parts.map((part) => part[s])));
+  }
+}
+
+/** Join blocks of samples. */
+export function joinSamples(parts: readonly Float32Array[]): Float32Array {
+  if (parts.length === 1) return parts[0];
+  const out = new Float32Array(parts.reduce((n, part) => n + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
+  return out;
+}
+
+/** Frames [first, stop) of each of S streams [S, T, D]. */
+function rows(values: Float32Array, nStreams: number, nFrames: number, d: number, first: number, stop: number): Float32Array {
+  const out = new Float32Array(nStreams * (stop - first) * d);
+  for (let s = 0; s < nStreams; s++) {
+    out.set(values.subarray((s * nFrames + first) * d, (s * nFrames + stop) * d), s * (stop - first) * d);
+  }
+  return out;
+}
+
+/** The first state `edge`: the gain that the first long block lacks, minus one. */
+function firstEdge(hop: number): Float32Array {
+  const edge = new Float32Array(hop);
+  for (let n = hop >> 1; n < hop; n++) {
+    const quarter = Math.fround(Math.sin((Math.PI / (2 * hop)) * (n + 0.5)));
+    edge[n] = Math.fround(1 / Math.fround(quarter * quarter)) - 1;
+  }
+  return edge;
+}

@@ -1,0 +1,32 @@
+// A library of models in local files, for tests and measurements in Node.
+import { openSync, readFileSync, readSync } from "node:fs";
+import * as ort from "onnxruntime-web";
+import { Library } from "../dist/lib/catalog.js";
+import { PlainEngine } from "../dist/lib/prior_plain.js";
+import { WasmEngine } from "../dist/lib/prior_wasm.js";
+import { root } from "./engines.mjs";
+
+ort.env.wasm.numThreads = 1;
+ort.env.logLevel = "error";
+
+/** Open the catalog in a file; its addresses are paths. */
+export function openLibrary(catalog, engine = "simd") {
+  const store = {
+    bytes: 0,
+    async range(file, start, stop) {
+      const out = new Uint8Array(stop - start);
+      const handle = openSync(file);
+      readSync(handle, out, 0, stop - start, start);
+      this.bytes += out.length;
+      return out;
+    },
+    async whole(file) {
+      return new Uint8Array(readFileSync(file));
+    },
+  };
+  const make = async (weights) =>
+    engine === "plain"
+      ? new PlainEngine(weights)
+      : WasmEngine.create(readFileSync(new URL(engine === "simd" ? "dist/prior.wasm" : "dist/prior_scalar.wasm", root)), weights);
+  return new Library(JSON.parse(readFileSync(catalog, "utf8")), store, async () => ort, make);
+}
