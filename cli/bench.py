@@ -147,6 +147,7 @@ BENCHES = {
     "musicgen-peer": ("musicgen_peer", "Compare a generation with that of transformers."),
     "music": ("music", "Measure whether musicgen-nano does what it is asked."),
     "light": ("light", "Compare the runtime without PyTorch with PyTorch."),
+    "corpus": ("corpus_speed", "Measure the tokenising of a corpus, and reading its tokens for training."),
     "demo": ("demo", "Encode and decode two clips, with a picture."),
     "figures": ("figures", "Write the results into the documents."),
 }

@@ -6,7 +6,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from .reading import Shard
 from .records import read_records
 from .store import Store
 
+Path: TypeAlias = "str | os.PathLike[str]"
 WINDOWS = ("whole", "all", "random")
 
 
@@ -39,19 +40,22 @@ class TokenDataset:
     """
 
     def __init__(
-        self, where: str | os.PathLike[str], frames: int | None = None, windows: str | None = None, *, align: int = 1,
+        self, where: Path | Sequence[Path], frames: int | None = None, windows: str | None = None, *, align: int = 1,
         n_codebooks: int | None = None, columns: Sequence[str] = ("text",), seed: int = 0, open_shards: int = 16,
     ) -> None:  # fmt: skip
-        """Open a finished or unfinished corpus.
+        """Open a finished or unfinished corpus, or several of one token space and rate.
 
         With `frames`, samples are windows of as many frames: "random", one window per recording, a new one in each epoch
         (the default), or "all", one after the other, of which the last is padded. Windows begin at multiples of `align`
         frames. Without `frames`, samples are whole recordings. `n_codebooks` keeps the first ones of a single stream.
         `columns` that a recording lacks are None. `seed` decides the windows. At most `open_shards` are kept open.
-        Raises CorpusError with one line for a folder that is no corpus, and for bad arguments.
+        Raises CorpusError with one line for a folder that is no corpus, for corpora that do not fit together, and for bad
+        arguments.
         """
-        self.store, self.epoch = Store(where), 0
-        self.about = read_about(self.store)
+        stores = [Store(each) for each in ([where] if isinstance(where, str | os.PathLike) else where)]
+        self.epoch, abouts = 0, [read_about(store) for store in stores]
+        check_alike(stores, abouts)
+        self.about = abouts[0]
         self.windows = windows or ("whole" if frames is None else "random")
         if self.windows not in WINDOWS or (frames is None) != (self.windows == "whole"):
             raise CorpusError(f"windows must be random or all with frames, and whole without; got {windows!r} and {frames}")
@@ -62,10 +66,16 @@ class TokenDataset:
             raise CorpusError(f"{where}: n_codebooks must be 1 to {most}, got {n_codebooks}")
         self.frames, self.align, self.n_codebooks = frames, align, n_codebooks
         self.columns, self.seed, self._most_open = tuple(columns), seed, max(open_shards, 1)
-        records = [record for _, record in sorted(read_records(self.store).items()) if record["files"]]
-        if not records:
+        found = [
+            (store, about, record)
+            for store, about in zip(stores, abouts, strict=True)
+            for _, record in sorted(read_records(store).items())
+            if record["files"]
+        ]
+        if not found:
             raise CorpusError(f"{where}: holds no tokens yet")
-        self._files = [record["files"] for record in records]
+        self._files = [(store, about, record["files"]) for store, about, record in found]
+        records = [record for _, _, record in found]
         self.lengths = [np.array(record["frames"], np.int64) for record in records]  # frames of every row, by shard
         counts = [self._windows_of(lengths).sum() for lengths in self.lengths]
         self._ends = np.cumsum(counts)  # of the shards, in samples
@@ -150,8 +160,19 @@ class TokenDataset:
         if self._process != os.getpid():  # forked or unpickled
             self._open, self._process = OrderedDict(), os.getpid()
         if number not in self._open:
-            self._open[number] = Shard.open(self.store, self.about, self._files[number])
+            self._open[number] = Shard.open(*self._files[number])
             while len(self._open) > self._most_open:
                 self._open.popitem(last=False)
         self._open.move_to_end(number)
         return self._open[number]
+
+
+def check_alike(stores: Sequence[Store], abouts: Sequence[dict[str, Any]]) -> None:
+    """Raise CorpusError unless all corpora have tokens of one kind."""
+    if not stores:
+        raise CorpusError("name at least one corpus")
+    for store, about in zip(stores, abouts, strict=True):
+        for name in ("token_space", "codebooks"):
+            if about[name] != abouts[0][name]:
+                one, other = (f"{each['model']} with {each['codebooks']} codebooks" for each in (abouts[0], about))
+                raise CorpusError(f"{store}: holds tokens of {other}, {stores[0]} of {one}; open them one by one")

@@ -28,7 +28,7 @@ def test_names_are_known_to_type_checkers():
 
 def test_all_errors_have_one_root():
     seen = 0
-    for package in ("ecdc.format", "ecdc.codec", "ecdc.plugins", "ecdc.train", "ecdc.bench", "ecdc.cli"):
+    for package in ("ecdc.format", "ecdc.codec", "ecdc.plugins", "ecdc.corpus", "ecdc.train", "ecdc.bench", "ecdc.cli"):
         for found in pkgutil.walk_packages(importlib.import_module(package).__path__, package + "."):
             if found.name.endswith("__main__"):
                 continue

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -143,6 +144,19 @@ def test_batches_and_columns(recordings, settings, tmp_path):
         Collate()([samples[0], samples[1] | {"codes": samples[1]["codes"][:2]}])
 
 
+def test_several_corpora_are_read_as_one(corpus, many, tmp_path):
+    both = TokenDataset([corpus, many], frames=10, windows="all")
+    one, two = (
+        names(TokenDataset(each, 10, "all")[i] for i in range(len(TokenDataset(each, 10, "all")))) for each in (corpus, many)
+    )
+    assert names(TokenStream(both, shuffle=50)) == one + two
+    shutil.copytree(many, tmp_path / "other")
+    plan = json.loads((tmp_path / "other" / "plan.json").read_text())
+    (tmp_path / "other" / "plan.json").write_text(json.dumps(plan | {"token_space": "ab" * 32}))
+    with pytest.raises(CorpusError, match="holds tokens of random-24k"):
+        TokenDataset([corpus, tmp_path / "other"])
+
+
 def test_a_dataset_can_be_pickled_after_reading(corpus):
     dataset = TokenDataset(corpus)
     before = dataset[3]["codes"]
@@ -161,8 +175,6 @@ def test_reading_needs_no_torch(corpus):
 
 
 def test_bad_arguments_and_foreign_shards_are_one_line(corpus, recordings, tmp_path):
-    import shutil
-
     with pytest.raises(CorpusError, match="is not a corpus"):
         TokenDataset(recordings)
     for bad in ({"frames": 0}, {"frames": 5, "windows": "whole"}, {"windows": "all"}, {"n_codebooks": 9}, {"align": 0}):
