@@ -25,6 +25,7 @@ class Item:
     seconds: float | None = None  # of the section; None: to the end
     channel: int | None = None  # the only one that is read
     columns: dict[str, Any] = field(default_factory=dict)  # carried along
+    group: str = ""  # items of one group make one shard, however many they are; empty: no group
 
     @property
     def source(self) -> str:
@@ -37,7 +38,7 @@ def digest(items: Iterable[Item]) -> str:
     found = hashlib.sha256()
     for item in items:
         fields = [item.key, item.place, list(item.part), item.n_bytes, item.start, item.seconds]
-        fields += [item.channel, item.columns]
+        fields += [item.channel, item.columns, item.group]
         found.update(json.dumps(fields, sort_keys=True, default=str).encode() + b"\n")
     return found.hexdigest()
 

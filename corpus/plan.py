@@ -50,11 +50,13 @@ def make_plan(
 
 
 def cut_shards(items: Sequence[Item], most_items: int, most_bytes: float) -> list[list[Item]]:
-    """Return the items in groups: a group ends with the item that reaches one of the limits."""
+    """Return the items in shards: a shard ends with the item that reaches one of the limits, or the last one of a group."""
     shards: list[list[Item]] = []
     n_bytes = most_bytes
     for item in items:
-        if not shards or n_bytes >= most_bytes or len(shards[-1]) >= most_items:
+        is_full = not shards or n_bytes >= most_bytes or len(shards[-1]) >= most_items
+        is_other = not shards or item.group != shards[-1][-1].group
+        if is_other or (is_full and not item.group):
             shards.append([])
             n_bytes = 0
         shards[-1].append(item)

@@ -61,7 +61,14 @@ def manifest_of(about: dict[str, Any], records: Iterable[Record]) -> dict[str, A
 
 def write_summary(store: Store, plan: Plan) -> dict[str, Any]:
     """Write the manifest, the failures, and what the format needs beside the shards; return the manifest."""
-    records = read_records(store)
+    while True:
+        records = read_records(store)
+        found = _write_summary(store, plan, records)
+        if len(store.names(FOLDER)) == len(records):  # otherwise another process has finished a shard meanwhile
+            return found
+
+
+def _write_summary(store: Store, plan: Plan, records: dict[int, Record]) -> dict[str, Any]:
     found = manifest_of(plan.about, records.values())
     lines = [json.dumps({"shard": shard, **row}) for shard in sorted(records) for row in records[shard]["failures"]]
     store.write(FAILURES, "".join(f"{line}\n" for line in lines).encode())

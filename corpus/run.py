@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..codec.runtime import open_codec
+from ..codec.runtime import is_for_torch, open_codec
 from ..codec.threads import processors
 from .errors import CorpusError
 from .local import Shard, run_here, run_in_processes
@@ -122,4 +122,8 @@ def run_job(job: Job, engine: Engine, event: Event = lambda worker, kind, value:
 
 def default_workers(device: str) -> int:
     """Return the number of workers: one per processor, or one for a GPU."""
-    return processors() if device == "cpu" else 1
+    if device == "auto" and is_for_torch(device):
+        import torch
+
+        return 1 if torch.cuda.is_available() else processors()
+    return processors() if device in ("cpu", "auto") else 1

@@ -1,7 +1,7 @@
 """Lhotse cuts: cuts.jsonl(.gz), or a folder in the Shar format. The cut itself is carried along, for outputs of cuts.
 
 Lhotse is not imported. Cuts of one recording are read; mixed and padded cuts, and recordings with transforms, are listed
-as failures.
+as failures. A shard of a Shar folder becomes one shard, so that the new fields fit beside the old ones.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CorpusError
@@ -48,7 +49,7 @@ def find(place: str, found: Found) -> Iterator[Item]:
         tar = os.path.join(place, f"recording.{name.split('.')[1]}.tar")
         parts = _recordings(tar) if os.path.exists(tar) else {}
         for number, cut in read_rows(path):
-            yield _item(f"{path}, line {number}", cut, place, (tar, parts))
+            yield replace(_item(f"{path}, line {number}", cut, place, (tar, parts)), group=name)
 
 
 def _recordings(tar: str) -> dict[str, tuple[str, int, int]]:

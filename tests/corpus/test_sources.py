@@ -1,6 +1,7 @@
 """Every kind of source gives the tokens that its recordings have as files, and carries its columns along."""
 
 import csv
+import dataclasses
 import functools
 import gzip
 import http.server
@@ -171,6 +172,11 @@ def test_cuts_of_lhotse(clips, expected, settings, tmp_path):
         "words 1",
         "words 2",
     ]
+    fields = {name: [str(tmp_path / where / f"{name}.00000{i}.{end}") for i in range(2)] for name, where, end in (
+        ("cuts", "out4/shar", "jsonl.gz"), ("codes", "out4/shar", "tar"), ("recording", "shar", "tar"))}  # fmt: skip
+    encode_corpus([tmp_path / "shar"], tmp_path / "out4", dataclasses.replace(settings, format="lhotse-shar"), ONE)
+    for cut, codes in zip(lhotse.CutSet.from_shar(fields=fields), expected, strict=True):  # codes beside the source's audio
+        assert np.array_equal(cut.codes.load().T, codes) and cut.load_audio().shape[1] == cut.num_samples
     odd = [cuts[2].truncate(offset=0.1, duration=0.2), cuts[0].append(cuts[0]), cuts[0].perturb_speed(1.1)]
     lhotse.CutSet.from_cuts(odd).to_file(tmp_path / "odd.jsonl")
     encode_corpus([tmp_path / "odd.jsonl"], tmp_path / "out3", settings, ONE)
@@ -202,6 +208,14 @@ def test_stores_behind_urls(clips, expected, settings, tmp_path):
         memory.pipe_file(f"/in/deep/clip{i}.wav", (clips / f"clip{i}.wav").read_bytes())
     memory.pipe_file("/in/readme.txt", b"text")
     assert len(check("memory://in", settings, "memory://out", expected)) == 3
+    with io.BytesIO() as stream:
+        with tarfile.open(fileobj=stream, mode="w") as tar:
+            for i in range(3):
+                tar.add(clips / f"clip{i}.wav", f"clip{i}.wav")
+        memory.pipe_file("/tars/data-0.tar", stream.getvalue())
+    check("memory://tars/data-*.tar", settings, tmp_path / "tars", expected)
+    memory.pipe_file("/list/list.csv", b"path\nmemory://in/deep/clip0.wav\n")
+    check("memory://list/list.csv", settings, tmp_path / "list", expected[:1])
     here = check(f"file://{clips}", settings, f"file://{tmp_path}/out", expected)
     assert sorted(os.listdir(tmp_path / "out")) == [
         "failures.jsonl",
