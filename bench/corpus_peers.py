@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +73,8 @@ def encodec_loop(paths: list[Path], output: Path) -> None:
         np.savez(output / f"{i}.npz", codes=codes.numpy().astype(np.uint16))
 
 
-def peer_rows(folder: Path, seconds: float) -> Iterator[Row]:
+def peer_rows(folder: Path, seconds: float, timed: Callable[[Callable[[], object]], tuple[float, float]]) -> Iterator[Row]:
     """Measure the three ways on the same recordings, with one thread per process."""
-    from .corpus_speed import timed
-
     torch.manual_seed(0)
     settle_torch()
     torch.set_num_threads(1)

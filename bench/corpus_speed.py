@@ -240,7 +240,7 @@ def main(only: tuple[str, ...], minutes: float, folder: Path | None, target: Pat
             from .corpus_peers import peer_rows
 
             peers = Path(name) / "peers"
-            rows += peer_rows(peers, make_recordings(peers / "in", min(minutes, 5.0)))
+            rows += peer_rows(peers, make_recordings(peers / "in", min(minutes, 5.0)), timed)
         shutil.rmtree(name, ignore_errors=True)
     click.echo(markdown(rows))
     if target:

@@ -41,14 +41,15 @@ class TokenDataset:
 
     def __init__(
         self, where: Path | Sequence[Path], frames: int | None = None, windows: str | None = None, *, align: int = 1,
-        n_codebooks: int | None = None, columns: Sequence[str] = ("text",), seed: int = 0, open_shards: int = 16,
+        n_codebooks: int | None = None, columns: Sequence[str] = ("text",), seed: int = 0, open_shards: int = 256,
     ) -> None:  # fmt: skip
         """Open a finished or unfinished corpus, or several of one token space and rate.
 
         With `frames`, samples are windows of as many frames: "random", one window per recording, a new one in each epoch
         (the default), or "all", one after the other, of which the last is padded. Windows begin at multiples of `align`
         frames. Without `frames`, samples are whole recordings. `n_codebooks` keeps the first ones of a single stream.
-        `columns` that a recording lacks are None. `seed` decides the windows. At most `open_shards` are kept open.
+        `columns` that a recording lacks are None. `seed` decides the windows. At most `open_shards` are kept open;
+        each process compares the checksum of a shard when it first opens it.
         Raises CorpusError with one line for a folder that is no corpus, for corpora that do not fit together, and for bad
         arguments.
         """
@@ -80,6 +81,7 @@ class TokenDataset:
         counts = [self._windows_of(lengths).sum() for lengths in self.lengths]
         self._ends = np.cumsum(counts)  # of the shards, in samples
         self._open: OrderedDict[int, Shard] = OrderedDict()
+        self._checked: set[int] = set()  # shards whose checksum this process has compared
         self._process = os.getpid()
 
     @property
@@ -159,8 +161,10 @@ class TokenDataset:
     def _shard(self, number: int) -> Shard:
         if self._process != os.getpid():  # forked or unpickled
             self._open, self._process = OrderedDict(), os.getpid()
+            self._checked = set()
         if number not in self._open:
-            self._open[number] = Shard.open(*self._files[number])
+            self._open[number] = Shard.open(*self._files[number], check=number not in self._checked)
+            self._checked.add(number)
             while len(self._open) > self._most_open:
                 self._open.popitem(last=False)
         self._open.move_to_end(number)

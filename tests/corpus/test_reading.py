@@ -188,4 +188,10 @@ def test_bad_arguments_and_foreign_shards_are_one_line(corpus, recordings, tmp_p
     with pytest.raises(ecdc.EcdcError, match=r"shard-000000\.tar: holds tokens of .* not of random-24k") as caught:
         TokenDataset(tmp_path / "out")[0]
     assert "\n" not in str(caught.value)
+    damaged = bytearray((corpus / "shard-000001.tar").read_bytes())
+    damaged[600] ^= 1
+    shutil.copytree(corpus, tmp_path / "damaged")
+    (tmp_path / "damaged" / "shard-000001.tar").write_bytes(damaged)
+    with pytest.raises(CorpusError, match="its checksum differs"):
+        TokenDataset(tmp_path / "damaged")[5]
     assert set(ecdc.corpus.__all__) <= set(dir(ecdc.corpus)) and all(getattr(ecdc.corpus, name) for name in ecdc.corpus.__all__)
