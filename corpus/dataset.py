@@ -58,14 +58,8 @@ class TokenDataset:
         check_alike(stores, abouts)
         self.about = abouts[0]
         self.windows = windows or ("whole" if frames is None else "random")
-        if self.windows not in WINDOWS or (frames is None) != (self.windows == "whole"):
-            raise CorpusError(f"windows must be random or all with frames, and whole without; got {windows!r} and {frames}")
-        if (frames is not None and frames < 1) or align < 1:
-            raise CorpusError(f"frames and align must be 1 or more, got {frames} and {align}")
-        most = min(sum(ks) for ks in self.about["codebooks"].values())
-        if n_codebooks is not None and not 1 <= n_codebooks <= most:
-            raise CorpusError(f"{where}: n_codebooks must be 1 to {most}, got {n_codebooks}")
         self.frames, self.align, self.n_codebooks = frames, align, n_codebooks
+        self._check_arguments()
         self.columns, self.seed, self._most_open = tuple(columns), seed, max(open_shards, 1)
         found = [
             (store, about, record)
@@ -83,6 +77,16 @@ class TokenDataset:
         self._open: OrderedDict[int, Shard] = OrderedDict()
         self._checked: set[int] = set()  # shards whose checksum this process has compared
         self._process = os.getpid()
+
+    def _check_arguments(self) -> None:
+        frames, align = self.frames, self.align
+        if self.windows not in WINDOWS or (frames is None) != (self.windows == "whole"):
+            raise CorpusError(f"windows must be random or all with frames, else whole; got {self.windows!r} and {frames}")
+        if (frames is not None and frames < 1) or align < 1:
+            raise CorpusError(f"frames and align must be 1 or more, got {frames} and {align}")
+        most = min(sum(ks) for ks in self.about["codebooks"].values())
+        if self.n_codebooks is not None and not 1 <= self.n_codebooks <= most:
+            raise CorpusError(f"n_codebooks must be 1 to {most} for this corpus, got {self.n_codebooks}")
 
     @property
     def codebook_size(self) -> int:
