@@ -32,25 +32,33 @@ def _mel_bank(sample_rate: int, n_fft: int, n_mels: int, device: torch.device) -
     return mel_filterbank(sample_rate, n_fft, n_mels).T.to(device)
 
 
-class _RealFFT(torch.autograd.Function):
-    """rfft over the last axis, with a single irfft as its backward pass.
+class _Spectrum(torch.autograd.Function):
+    """Windowed frames at a hop of n_fft / 4, and their real Fourier transform: audio [B, N] -> two of [B, T, n_fft / 2 + 1].
 
-    For real x and X = rfft(x), dL/dx[n] = Re sum_k G[k] exp(2 pi i k n / N), with G the gradient
-    of X. irfft counts every inner bin twice and divides by N, which is undone here. The generic
-    backward pass uses a complex transform of twice the size.
+    For real x and X = rfft(x), dL/dx[n] = Re sum_k G[k] exp(2 pi i k n / N), with G the gradient of X. irfft counts every
+    inner bin twice and divides by N, which is undone here. The generic backward pass uses a complex transform of twice the
+    size, and takes long to add up frames that overlap.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        ctx.length = x.shape[-1]
-        return torch.fft.rfft(x)
+    def forward(ctx, audio: Tensor, n_fft: int) -> tuple[Tensor, Tensor]:
+        ctx.n_fft, ctx.n_samples = n_fft, audio.shape[-1]
+        found = torch.fft.rfft(audio.unfold(-1, n_fft, n_fft // 4) * _hann(n_fft, audio.device))
+        return found.real.contiguous(), found.imag.contiguous()
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        gradient = gradient * (0.5 * ctx.length)
+    def backward(ctx, real: Tensor, imaginary: Tensor) -> tuple[Tensor, None]:
+        n_fft, hop = ctx.n_fft, ctx.n_fft // 4
+        gradient = torch.complex(real, imaginary)
         gradient[..., 0] *= 2
         gradient[..., -1] *= 2
-        return torch.fft.irfft(gradient, n=ctx.length)
+        frames = torch.fft.irfft(gradient, n=n_fft).mul_(_hann(n_fft, real.device) * (0.5 * n_fft)).unflatten(-1, (4, hop))
+        n_frames = frames.shape[1]
+        total = real.new_zeros(len(real), ctx.n_samples)
+        steps = total[:, : (n_frames + 3) * hop].unflatten(-1, (-1, hop))
+        for i in range(4):
+            steps[:, i : i + n_frames] += frames[:, :, i]
+        return total, None
 
 
 def spectrum(audio: Tensor, n_fft: int) -> tuple[Tensor, Tensor]:
@@ -58,9 +66,8 @@ def spectrum(audio: Tensor, n_fft: int) -> tuple[Tensor, Tensor]:
 
     Shapes: [B, 1, N] -> two of [B, T, n_fft/2 + 1], for complete windows only.
     """
-    frames = audio[:, 0].unfold(-1, n_fft, n_fft // 4)
-    both = torch.view_as_real(_RealFFT.apply(frames * _hann(n_fft, audio.device)))
-    return both[..., 0].contiguous(), both[..., 1].contiguous()
+    found: tuple[Tensor, Tensor] = _Spectrum.apply(audio[:, 0], n_fft)
+    return found
 
 
 def _compare(estimate: Tensor, target: Tensor) -> Tensor:
