@@ -1,9 +1,11 @@
 """What all trainers share: the schedule, the averages of weights, and the optimizers with their states."""
 
 import copy
+import signal
 
 import pytest
 import torch
+from ecdc.train.engine import stopping
 from ecdc.train.engine.averaging import average_share, move_averages
 from ecdc.train.engine.optimizers import Optimizers
 from ecdc.train.engine.schedule import rate_share
@@ -67,3 +69,19 @@ def test_each_part_has_its_own_rate():
     assert {id(p) for p in optimizers.parameters()} == {id(p) for p in parameters}
     without = Optimizers([parameters[0]], [parameters[1]], (0.0, 0.01), (0.9, 0.99), 0.01)
     assert len(list(without)) == 1 and len(without.parameters()) == 2
+
+
+def test_a_signal_that_comes_twice_at_once_is_one_request(monkeypatch):
+    """Under torchrun, Ctrl-C reaches a process from the terminal and from its parent."""
+    now = 100.0
+    monkeypatch.setattr(stopping.time, "monotonic", lambda: now)
+    stop = stopping.StopRequest()
+    try:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+        assert stop.requested
+        now += stopping.GRACE_SECONDS + 1
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        stop.restore()
