@@ -201,7 +201,8 @@ def markdown(rows: list[Row]) -> str:
     """Return a table of the rows."""
     texts = {
         "x_real_time": "{:.1f}x real time", "x_per_cpu": "{:.1f} s of audio per second of a processor",
-        "worker_mb": "{:.0f} MB per worker", "codes_per_second": "{:,.0f} codes/s", "cpu_seconds": "{:.1f} s of a processor",
+        "worker_mb": "{:.0f} MB per worker", "codes_per_second": "{:,.0f} codes/s",
+        "codes_per_cpu": "{:,.0f} codes per second of a processor", "cpu_seconds": "{:.1f} s of a processor",
         "cpu_whole": "{:.1f} s for a whole run", "cpu_of_nothing_to_do": "{:.1f} s if all is done", "is_same": "same bytes: {}",
         "seconds": "{:.1f} s",
     }  # fmt: skip

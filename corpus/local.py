@@ -6,9 +6,10 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -42,7 +43,7 @@ class _Process:
         context = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, task), daemon=True)
-        with _few_threads(task.threads):
+        with _few_threads(task.threads), _without_main():
             self._process.start()
         theirs.close()
         self.shard: Shard | None = None
@@ -66,7 +67,7 @@ class _Process:
 
 
 @contextlib.contextmanager
-def _few_threads(number: int | None) -> Any:
+def _few_threads(number: int | None) -> Iterator[None]:
     """Pin the threads of libraries in processes that start inside of the block."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
@@ -80,6 +81,18 @@ def _few_threads(number: int | None) -> Any:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep new processes from running the user's script again: they need nothing of it, and it may have no main guard."""
+    main = sys.modules["__main__"]
+    before = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__}
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        main.__dict__.update(before)
 
 
 def run_here(shards: list[Shard], task: Task, event: Event) -> None:

@@ -114,6 +114,7 @@ class Actor:
         try:
             known = store.read(record_name(index))
             if known is not None and is_finished(store, json.loads(known)):  # made before the process that reported it died
+                Attempts(store, index).end()
                 return json.loads(known) | facts
             attempts = Attempts(store, index)
             record = self.worker.make(index, items, attempts, attempts.skip)

@@ -117,6 +117,7 @@ def run_job(job: Job, engine: Engine, event: Event = lambda worker, kind, value:
         run_in_processes(job.todo, task, n_workers, event)
     elif job.todo:
         run_here(job.todo, task, event)
+    store.remove_leftovers()  # of workers that were killed
     return write_summary(store, plan)
 
 

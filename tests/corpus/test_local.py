@@ -176,6 +176,22 @@ def test_a_recording_that_kills_its_process_is_given_up(recordings, settings, tm
     assert "killed its process" in (tmp_path / "out" / "failures.jsonl").read_text().splitlines()[0]
 
 
+def test_leftovers_of_killed_workers_are_removed(recordings, corpus, settings, tmp_path):
+    """A worker that is killed while it writes leaves a hidden file, of a process that no longer runs."""
+    from ecdc.format.files import partial_path
+
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+
+    def event(worker, kind, value):
+        if kind == "done":
+            name = partial_path(tmp_path / "out" / "shard-000000.tar").name
+            (tmp_path / "out" / name.replace(f"-{os.getpid():x}-", f"-{dead.pid:x}-")).touch()
+
+    encode_corpus([recordings], tmp_path / "out", settings, Engine(workers=1), event=event)
+    assert tree(tmp_path / "out") == tree(corpus)
+
+
 def test_a_full_disk_stops_the_run_which_then_continues(recordings, corpus, settings, tmp_path, monkeypatch):
     out, written, kept = tmp_path / "out", [], tarfile.TarFile.addfile
 
@@ -299,6 +315,16 @@ def test_commands(recordings, settings, tmp_path):
     assert "no damage" in subprocess.run([*ecdc_, "verify", str(out)], capture_output=True, text=True, check=True).stdout
     bad = subprocess.run([*ecdc_, "info", str(recordings)], capture_output=True, text=True)
     assert bad.returncode == 1 and len(bad.stderr.splitlines()) == 1 and Path(recordings).name in bad.stderr
+
+
+def test_a_script_needs_no_main_guard(recordings, corpus, settings, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nprint('once')\nfrom ecdc.corpus import Engine, Settings, encode_corpus\n"
+        f"encode_corpus([{str(recordings)!r}], {str(tmp_path / 'out')!r}, {settings!r}, Engine(workers=2))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert done.stdout == "once\n" and not done.stderr and tree(tmp_path / "out") == tree(corpus)
 
 
 def test_a_run_without_torch_and_extras_imports_neither(recordings, settings, tmp_path):
