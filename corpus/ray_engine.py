@@ -19,7 +19,7 @@ from typing import Any
 from ..format.errors import EcdcError
 from .errors import CorpusError, library, one_line
 from .local import BEFORE, DIED, TRIES, Event, Shard
-from .records import is_finished, record_name
+from .records import is_finished, reading_name, record_name
 from .store import Store, is_url
 from .work import Task, Worker
 
@@ -128,7 +128,7 @@ class Attempts:
     """Remembers in a hidden file which item of a shard is being read, so that one that kills its process is given up."""
 
     def __init__(self, store: Store, shard: int) -> None:
-        self._store, self._name = store, f"records/.{shard:06d}.reading"
+        self._store, self._name = store, reading_name(shard)
         self._deaths: dict[str, int] = {}
         self._at = BEFORE
         if not is_url(store.where):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -59,10 +60,25 @@ def manifest_of(about: dict[str, Any], records: Iterable[Record]) -> dict[str, A
     }  # fmt: skip
 
 
+def reading_name(shard: int) -> str:
+    """Return the name of the hidden file that says which item of a shard an actor of Ray is reading."""
+    return f"{FOLDER}/.{shard:06d}.reading"
+
+
+def forget_reading(store: Store, shards: Iterable[int]) -> None:
+    """Remove what killed actors left of shards that are finished."""
+    if is_url(store.where) or not os.path.isdir(f"{store.where}/{FOLDER}"):
+        return
+    names = {name for name in os.listdir(f"{store.where}/{FOLDER}") if name.endswith(".reading")}
+    for shard in shards if names else ():
+        store.delete(reading_name(shard))
+
+
 def write_summary(store: Store, plan: Plan) -> dict[str, Any]:
     """Write the manifest, the failures, and what the format needs beside the shards; return the manifest."""
     while True:
         records = read_records(store)
+        forget_reading(store, records)
         found = _write_summary(store, plan, records)
         if len(store.names(FOLDER)) == len(records):  # otherwise another process has finished a shard meanwhile
             return found

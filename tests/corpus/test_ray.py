@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -44,6 +45,15 @@ def test_an_actor_makes_the_shards_of_the_local_engine(recordings, corpus, setti
     monkeypatch.setattr(ray_engine, "run_in_ray", run_in_ray)
     encode_corpus([recordings], tmp_path / "out", settings, Engine("ray"))
     assert tree(tmp_path / "out") == tree(corpus)
+
+
+def test_what_a_killed_ray_run_leaves_is_removed(recordings, corpus, settings, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(corpus, out)
+    ray_engine.Attempts(Store(out), 1)("begin", 2)
+    assert tree(out) != tree(corpus)
+    encode_corpus([recordings], out, settings, Engine(workers=1))
+    assert tree(out) == tree(corpus)
 
 
 def test_an_item_that_kills_its_actor_is_given_up(tmp_path):
@@ -88,13 +98,11 @@ def test_ray_with_actors_that_are_killed(recordings, corpus, settings, tmp_path)
     killed, stop = [], threading.Event()
 
     def kill():
-        while not stop.wait(0.05) and len(killed) < 3:
+        while not stop.wait(0.05) and not killed:
             for pid in pids_of_actors():
-                if pid not in killed:
-                    time.sleep(0.3)
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                        killed.append(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
 
     thread = threading.Thread(target=kill)
     thread.start()
