@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import sys
@@ -11,9 +10,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -21,6 +19,9 @@ from .common import EXIT_FAILED, InputError, describe, expected_errors, process,
 from .folders import Plan, plan_all
 from .signals import termination_as_interrupt
 from .terminal_text import echo, printable
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 __all__ = ["Task", "Work", "jobs_option", "plan_all", "run_found"]
 
@@ -225,6 +226,8 @@ class _Worker:
     """A process that handles one job at a time."""
 
     def __init__(self, task: Task) -> None:
+        import multiprocessing  # slow to import, and not needed for a single file
+
         context = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, task), daemon=True)
@@ -250,6 +253,8 @@ class _Worker:
 
 
 def _run_in_processes(jobs: Jobs, task: Task, n_workers: int, handle: Handle) -> None:
+    from multiprocessing.connection import wait
+
     waiting = deque(range(len(jobs)))
     workers: list[_Worker] = []
 
@@ -308,6 +313,9 @@ def _serve(connection: Connection, task: Task) -> None:
 
 def _end_with_parent() -> None:
     """Wait for the parent to end, then clean up and end this process."""
+    import multiprocessing
+    from multiprocessing.connection import wait
+
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,17 @@ def check_bundled(name: str) -> None:
     if name not in bundled_names():
         known = ", ".join(bundled_names())
         raise CheckpointError(f"its codec {name[:80]!r} is not bundled (bundled: {known}): give the codec with --model")
+
+
+def check_exists(name_or_path: str | os.PathLike[str]) -> None:
+    """Raise CheckpointError, with the known names, unless a model is bundled, published, here, or perhaps on the hub."""
+    from .encodec_configs import PUBLISHED
+
+    name, known = str(name_or_path), [*bundled_names(), *PUBLISHED]
+    is_on_hub = isinstance(name_or_path, str) and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name)
+    if not is_on_hub and name not in known and not Path(name).exists():
+        wanted = f"known: {', '.join(known)}; or name a folder, a file or owner/model on the hub"
+        raise CheckpointError(f"{name}: no such model ({wanted})")
 
 
 def read_config(folder: Path) -> CodecConfig:

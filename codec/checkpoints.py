@@ -9,7 +9,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +20,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..format.files import atomic_path
-from .bundled import BUNDLED, CONFIG, WEIGHTS, bundled_names, check_bundled, first_line, models, read_config, read_json
+from .bundled import (
+    BUNDLED,
+    CONFIG,
+    WEIGHTS,
+    bundled_names,
+    check_bundled,
+    check_exists,
+    first_line,
+    models,
+    read_config,
+    read_json,
+)
 from .config import CodecConfig
 from .encodec_configs import ENCODEC_24KHZ, ENCODEC_48KHZ, PUBLISHED, audiocraft_config, hugging_face_config
 from .encodec_weights import WEIGHT_NORM, convert
@@ -115,10 +125,8 @@ def _locate(name_or_path: str | os.PathLike[str]) -> Path:
         return Path(name)
     if name in PUBLISHED:
         return _fetch(f"facebook/{name}")
-    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name) and isinstance(name_or_path, str):
-        return _fetch(name)
-    known = ", ".join([*bundled_names(), *PUBLISHED])
-    raise CheckpointError(f"{name}: no such model (known: {known}; or name a folder, a file or owner/model on the hub)")
+    check_exists(name_or_path)
+    return _fetch(name)
 
 
 def _fetch(repository: str) -> Path:

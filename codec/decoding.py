@@ -24,14 +24,13 @@ from ..format.timing import resampled_length
 from .audio_out import Output, write_audio
 from .channel_layout import Layout
 from .exact_length import length_at, resample_to_length, trim_to_length
-from .light.codec import LightCodec
-from .light.segments import segment_of as light_segment
 from .limits import MAX_SECONDS, check_seconds, limit_duration
 from .live import Coded, coded_blocks, first_frames, warm_up
 from .pipeline_parts import BLOCK_FRAMES, Result, to_array
 from .prepare import Progress
 from .protocols import Model
 from .runtime import shared, shared_bundled, with_decoder
+from .segments import segment_of
 from .silence import Silencer
 from .span import Span, clip_samples, frames_of_span
 
@@ -82,17 +81,8 @@ def _decode_stream(codec: Model, blocks: Iterable[Coded], n_streams: int, start:
 
 def _decode_segments(codec: Any, chunks: Iterable[Chunk]) -> Iterator[np.ndarray]:
     """Decode a file of overlapping segments to blocks [1, c, n]."""
-    for wav in codec.decode_segment_blocks(_segment(codec, c.codes, c.scale) for c in chunks):
+    for wav in codec.decode_segment_blocks(segment_of(c.codes, c.scale) for c in chunks):
         yield to_array(wav)
-
-
-def _segment(codec: Any, codes: np.ndarray, scale: float | None) -> Any:
-    """Return codes [K, t] and the scale of a file's segment as a segment of the codec's runtime."""
-    if isinstance(codec, LightCodec):
-        return light_segment(codes, scale)
-    from .segments import segment_of
-
-    return segment_of(codes, scale, codec.device)
 
 
 def decode_file(
@@ -227,7 +217,7 @@ def _decode_v0(
     fits = (codec.config.sample_rate, codec.config.hop_length) == (file.model.sample_rate, file.model.hop_length)
     if not fits or not hasattr(codec, "decode_segments"):
         raise ArgumentError(f"the file needs {file.model_name}, got {codec.config.name}")
-    segments = [_segment(codec, codes, scale) for codes, scale in file.segments]
+    segments = [segment_of(codes, scale) for codes, scale in file.segments]
     wav = to_array(codec.decode_segments(segments, file.n_samples)[0])
     rate = output.legal_rate(sample_rate or codec.sample_rate)
     n_wanted = resampled_length(file.n_samples, codec.sample_rate, rate)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import operator
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from ..format.errors import ArgumentError
 from .arguments import Audio, Codes, checked_codes, checked_wav
+from .codebook_count import codebook_count
 from .config import CodecConfig, HybridConfig, SplitConfig
 from .modules.conv import Layer
 from .modules.levels import LevelVQ
@@ -77,19 +77,6 @@ class Codec(nn.Module):
         self.encoder.to(getattr(torch, self.config.exact_dtype))
         return self
 
-    def _resolve(self, kbps: float | None, n_codebooks: int | None) -> int:
-        """Return the number of codebooks for a bitrate or a count; all of them if neither is given."""
-        if kbps is not None and n_codebooks is not None:
-            raise ArgumentError("give kbps or n_codebooks, not both")
-        if kbps is not None:
-            if not math.isfinite(kbps):
-                raise ArgumentError(f"kbps must be a finite number, got {kbps}")
-            return self.config.codebooks_for(kbps)
-        n_codebooks = self.config.n_codebooks if n_codebooks is None else operator.index(n_codebooks)
-        if not 1 <= n_codebooks <= self.config.n_codebooks:
-            raise ArgumentError(f"n_codebooks must be 1..{self.config.n_codebooks}, got {n_codebooks}")
-        return n_codebooks
-
     def _checked_wav(self, wav: Audio) -> Tensor:
         """Convert audio to the encoder's tensor; raises ValueError with what was expected and what came."""
         return checked_wav(wav, self.config.channels, next(self.encoder.parameters()))
@@ -109,7 +96,7 @@ class Codec(nn.Module):
         """
         if self.config.segment_length or self.config.normalize:
             raise ArgumentError(f"{self.config.name} codes scaled segments: use encode_segments and decode_segments")
-        return self._encode(wav, self._resolve(kbps, n_codebooks))
+        return self._encode(wav, codebook_count(self.config, kbps, n_codebooks))
 
     def decode(self, codes: Codes, n_samples: int | None = None) -> Tensor:
         """Decode codes [B, k, T], integers of any type, to audio [B, C, T * hop], cut to `n_samples` if given.
@@ -133,7 +120,10 @@ class Codec(nn.Module):
         return list(self.encode_segment_blocks([wav], kbps, n_codebooks))
 
     def decode_segments(self, segments: Iterable[Segment], n_samples: int | None = None) -> Tensor:
-        """Decode segments to audio [B, C, N], cut to `n_samples` if given. Raises ValueError if there are no segments."""
+        """Decode segments, of tensors or arrays, to audio [B, C, N], cut to `n_samples` if given.
+
+        Raises ValueError if there are no segments.
+        """
         segments = list(segments)
         if not segments:
             raise ArgumentError("segments must be one or more, got none")
@@ -144,7 +134,7 @@ class Codec(nn.Module):
         self, blocks: Iterable[Audio], kbps: float | None = None, n_codebooks: int | None = None
     ) -> Iterator[Segment]:
         """Like `encode_segments`, for blocks [B, C, n] of any length. Holds one segment at a time."""
-        k, config = self._resolve(kbps, n_codebooks), self.config
+        k, config = codebook_count(self.config, kbps, n_codebooks), self.config
         checked = (self._checked_wav(block) for block in blocks)
         if config.segment_length and config.segment_stride:
             wavs = cut(checked, config.segment_length, config.segment_stride)
@@ -163,7 +153,7 @@ class Codec(nn.Module):
         wav = self.decode(segment.codes)
         if segment.codes.shape[1] == 0:
             return torch.zeros_like(wav)  # a lost segment has no codes
-        return wav if segment.scale is None else wav * segment.scale[..., None]
+        return wav if segment.scale is None else wav * torch.as_tensor(segment.scale, device=wav.device)[..., None]
 
     def _encode(self, wav: Audio, n_codebooks: int) -> Tensor:
         return self.quantizer.encode(self.encoder(self._checked_wav(wav)), n_codebooks)
@@ -214,7 +204,7 @@ class Stream:
         if self._encoder is None:
             raise RuntimeError("this stream's encoder is closed")
         codec = self.codec
-        k = codec._resolve(kbps, n_codebooks)
+        k = codebook_count(codec.config, kbps, n_codebooks)
         latents = codec.encoder(codec._checked_wav(wav), self._encoder, last)
         if last:
             self._encoder = None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..format.errors import ArgumentError
-from .bundled import BUNDLED, bundled_names, check_bundled
+from .bundled import BUNDLED, bundled_names, check_bundled, check_exists
 from .errors import EcdcError
 from .light.codec import FLOW, LightCodec
 from .light.load import is_light, load_light
@@ -48,7 +48,9 @@ def open_codec(name_or_path: str | os.PathLike[str], runtime: str = "auto", devi
     if runtime != "torch" and on_cpu and folder is not None:
         return load_light(folder)
     if runtime == "onnx":
+        check_exists(name_or_path)
         raise ArgumentError(f"{name_or_path}: has no graphs for onnxruntime; use --runtime torch, or ecdc export onnx")
+    check_exists(name_or_path)
     with torch_for(
         f"the model {name_or_path}" if folder is None else f"--device {device}" if not on_cpu else "--runtime torch"
     ):

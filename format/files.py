@@ -13,7 +13,6 @@ import io
 import os
 import platform
 import re
-import secrets
 import shutil
 import stat
 import sys
@@ -245,7 +244,7 @@ def partial_path(path: Path) -> Path:
     The name contains the machine and the process that write the file; `remove_leftovers` uses them.
     """
     start = path.name.encode("utf-8", "surrogateescape")[:100].decode("utf-8", "ignore")
-    return path.with_name(f".{start}.{_machine()}-{os.getpid():x}-{secrets.token_hex(4)}.partial")
+    return path.with_name(f".{start}.{_machine()}-{os.getpid():x}-{os.urandom(4).hex()}.partial")
 
 
 def _machine() -> str:

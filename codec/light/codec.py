@@ -6,8 +6,6 @@ import contextlib
 import copy
 import functools
 import json
-import math
-import operator
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from ...format.errors import ArgumentError
 from ..bundled import CONFIG, WEIGHTS, first_line
+from ..codebook_count import codebook_count
 from ..config import CodecConfig, HybridConfig
 from ..errors import CheckpointError
 from .arguments import checked_codes, checked_wav
@@ -108,19 +107,6 @@ class LightCodec:
         assert isinstance(self.config.architecture, HybridConfig)
         return NumpyEncoder(self.config.architecture, self.config.dimension, tensors)
 
-    def resolve(self, kbps: float | None, n_codebooks: int | None) -> int:
-        """Return the number of codebooks for a bitrate or a count; all of them if neither is given. Raises ValueError."""
-        if kbps is not None and n_codebooks is not None:
-            raise ArgumentError("give kbps or n_codebooks, not both")
-        if kbps is not None:
-            if not math.isfinite(kbps):
-                raise ArgumentError(f"kbps must be a finite number, got {kbps}")
-            return self.config.codebooks_for(kbps)
-        n_codebooks = self.config.n_codebooks if n_codebooks is None else operator.index(n_codebooks)
-        if not 1 <= n_codebooks <= self.config.n_codebooks:
-            raise ArgumentError(f"n_codebooks must be 1..{self.config.n_codebooks}, got {n_codebooks}")
-        return n_codebooks
-
     def encode(self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None) -> NDArray[np.int64]:
         """Encode audio [B, C, N] as one piece -> codes [B, K, T] in [0, V), T = ceil(N / hop).
 
@@ -198,7 +184,7 @@ class LightStream:
         if self._encoder is None:
             raise RuntimeError("this stream's encoder is closed")
         codec = self.codec
-        k = codec.resolve(kbps, n_codebooks)
+        k = codebook_count(codec.config, kbps, n_codebooks)
         checked = checked_wav(wav, codec.config.channels)
         parts = list(self._latents(checked, last))
         if last:

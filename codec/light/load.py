@@ -8,8 +8,6 @@ from ..bundled import WEIGHTS, read_config
 from ..config import SeanetConfig, SplitConfig
 from .codec import DECODER, ENCODER, QUANTIZER, LightCodec, read_tensors
 from .quantizer import Quantizer
-from .seanet_codec import SeanetLightCodec
-from .split_codec import SplitLightCodec, load_split_quantizer
 
 
 def is_light(folder: Path) -> bool:
@@ -23,10 +21,15 @@ def load_light(folder: Path) -> LightCodec:
     config = read_config(folder)
     path = folder / (QUANTIZER if (folder / QUANTIZER).is_file() else WEIGHTS)
     if isinstance(config.architecture, SplitConfig):
+        from .split_codec import SplitLightCodec, load_split_quantizer  # imports only what the model needs
+
         return SplitLightCodec(config, folder, load_split_quantizer(config, path))
     names = ["quantizer.codebooks", *(["quantizer.scales"] if config.scaled_residuals else [])]
     shapes = (config.n_codebooks, config.codebook_size, config.dimension), (config.codebook_size,)
     arrays = read_tensors(path, dict(zip(names, shapes, strict=False)))
     quantizer = Quantizer(arrays[0], arrays[1] if len(arrays) > 1 else None)
-    is_seanet = isinstance(config.architecture, SeanetConfig)
-    return (SeanetLightCodec if is_seanet else LightCodec)(config, folder, quantizer)
+    if isinstance(config.architecture, SeanetConfig):
+        from .seanet_codec import SeanetLightCodec
+
+        return SeanetLightCodec(config, folder, quantizer)
+    return LightCodec(config, folder, quantizer)

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...format.errors import ArgumentError
+from ..codebook_count import codebook_count
 from ..config import SeanetConfig
+from ..segments import Segment, cut, loudness, overlap_add
 from .arguments import checked_wav
 from .codec import DECODER, ENCODER, LightCodec, LightStream
 from .seanet_sizes import SeanetLayer, decoder_layers, encoder_layers, least_frames, streams
-from .segments import LightSegment, cut, loudness, overlap_add
 from .states import Arrays
 
 MOST_FRAMES = 25  # per run of a graph: what it computes then stays in the processor's cache
@@ -49,11 +50,11 @@ class SeanetLightCodec(LightCodec):
         stream = self.open_stream(len(codes) if np.ndim(codes) == 3 else 1, 0)
         return stream.decode(codes, last=True)[..., :n_samples]
 
-    def encode_segments(self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None) -> list[LightSegment]:
+    def encode_segments(self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None) -> list[Segment]:
         """Encode audio [B, C, N] to segments; a codec without segments gives one. Raises ValueError as `encode` does."""
         return list(self.encode_segment_blocks([wav], kbps, n_codebooks))
 
-    def decode_segments(self, segments: Iterable[LightSegment], n_samples: int | None = None) -> NDArray[np.float32]:
+    def decode_segments(self, segments: Iterable[Segment], n_samples: int | None = None) -> NDArray[np.float32]:
         """Decode segments to audio [B, C, N], cut to `n_samples` if given. Raises ValueError if there are no segments."""
         segments = list(segments)
         if not segments:
@@ -62,9 +63,9 @@ class SeanetLightCodec(LightCodec):
 
     def encode_segment_blocks(
         self, blocks: Iterable[Any], kbps: float | None = None, n_codebooks: int | None = None
-    ) -> Iterator[LightSegment]:
+    ) -> Iterator[Segment]:
         """Like `encode_segments`, for blocks [B, C, n] of any length. Holds one segment at a time."""
-        k, config = self.resolve(kbps, n_codebooks), self.config
+        k, config = codebook_count(self.config, kbps, n_codebooks), self.config
         checked = (checked_wav(block, config.channels) for block in blocks)
         if config.segment_length and config.segment_stride:
             wavs = cut(checked, config.segment_length, config.segment_stride)
@@ -72,9 +73,9 @@ class SeanetLightCodec(LightCodec):
             wavs = iter([np.concatenate(list(checked), axis=-1)])
         for wav in wavs:
             scale = loudness(wav) if config.normalize else None
-            yield LightSegment(self._encode(wav if scale is None else wav / scale[..., None], None, k), scale)
+            yield Segment(self._encode(wav if scale is None else wav / scale[..., None], None, k), scale)
 
-    def decode_segment_blocks(self, segments: Iterable[LightSegment]) -> Iterator[NDArray[np.float32]]:
+    def decode_segment_blocks(self, segments: Iterable[Segment]) -> Iterator[NDArray[np.float32]]:
         """Like `decode_segments`, in blocks [B, C, n]. Holds one segment at a time; the last block may be too long."""
         wavs = (self._decode_segment(s) for s in segments)
         return overlap_add(wavs, self.config.segment_stride) if self.config.segment_stride else wavs
@@ -113,7 +114,7 @@ class SeanetLightCodec(LightCodec):
         stream = self.open_stream(len(wav) if np.ndim(wav) == 3 else 1, 0)
         return stream.encode(wav, kbps, n_codebooks, last=True)
 
-    def _decode_segment(self, segment: LightSegment) -> NDArray[np.float32]:
+    def _decode_segment(self, segment: Segment) -> NDArray[np.float32]:
         wav = self.decode(segment.codes)
         if segment.codes.shape[1] == 0:
             return np.zeros_like(wav)  # a lost segment has no codes

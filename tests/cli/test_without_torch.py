@@ -50,6 +50,15 @@ def test_the_demo_is_imported_without_the_extras_of_the_bench():
     subprocess.run([sys.executable, "-c", script], check=True, env=os.environ)
 
 
+@pytest.mark.parametrize("runtime", ["auto", "onnx", "torch"])
+def test_an_unknown_model_is_unknown_whatever_is_installed(bare, ecdc, one_line, tone, tmp_path, monkeypatch, runtime):
+    monkeypatch.chdir(tmp_path)
+    command = "encode", tone, "--model", "nano-42k", "--runtime", runtime, "-o", "a.ecdc"
+    lines = {one_line(bare(*command)), one_line(ecdc(*command))}
+    assert len(lines) == 1 and "nano-42k: no such model (known: nano-24k" in lines.pop()
+    assert not (tmp_path / "a.ecdc").exists()
+
+
 @pytest.mark.parametrize(
     ("command", "extra"),
     [

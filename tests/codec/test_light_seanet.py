@@ -10,10 +10,9 @@ from ecdc.codec.errors import CheckpointError
 from ecdc.codec.light.export import export_model, folder_of, write_structures
 from ecdc.codec.light.load import load_light
 from ecdc.codec.light.seanet_codec import SeanetLightCodec
-from ecdc.codec.light.segments import overlap_add
 from ecdc.codec.model import Codec
 from ecdc.codec.pipeline import decode_file, encode_file
-from ecdc.codec.segments import overlap_add as overlap_add_tensors
+from ecdc.codec.segments import cut, loudness, overlap_add
 from encodec_models import CONFIGS, audio, hugging_face, narrow, original, write_hugging_face, write_original
 from seanet_models import KINDS, small_codec
 from stream_parts import parts
@@ -141,8 +140,13 @@ def test_segments_overlap_as_in_torch(lengths):
     rng = np.random.default_rng(0)
     segments = [rng.standard_normal((1, 2, n)).astype(np.float32) for n in lengths]
     found = np.concatenate(list(overlap_add(segments, 7)), axis=-1)
-    wanted = torch.cat(list(overlap_add_tensors([torch.from_numpy(s) for s in segments], 7)), dim=-1)
+    wanted = torch.cat(list(overlap_add([torch.from_numpy(s) for s in segments], 7)), dim=-1)
     np.testing.assert_allclose(found, wanted.numpy(), atol=1e-6)
+    tensors = [torch.from_numpy(s) for s in segments]
+    for array, tensor in zip(cut(segments, 6, 4), cut(tensors, 6, 4), strict=True):
+        assert np.array_equal(array, tensor.numpy())
+        assert loudness(array).dtype == np.float32
+        np.testing.assert_allclose(loudness(array), loudness(tensor).numpy(), rtol=1e-6)
 
 
 def test_a_checkpoint_is_exported_with_its_weights(tmp_path):
