@@ -11,6 +11,7 @@ Each block stands between two comments, `<!-- figures: NAME -->` and `<!-- end -
     ecdc bench speed --json bench/results/speed.json
     ecdc bench pairs --before ... --json bench/results/pairs.json
     ecdc bench live --json bench/results/live.json
+    ecdc bench light --json bench/results/light.json
     ecdc bench container --json bench/results/container.json
     ecdc bench memory --json bench/results/memory_files.json
     ecdc bench memory --minutes 10 --decoder mbd --json bench/results/memory_mbd.json
@@ -39,6 +40,7 @@ from . import (
     container,
     decoders,
     entropy,
+    light,
     live,
     mbd_peer,
     memory,
@@ -58,6 +60,7 @@ RESULTS = Path(__file__).parent / "results"
 FILES = (
     ROOT / "README.md",
     ROOT / "docs" / "figures.md",
+    ROOT / "docs" / "light-runtime.md",
     ROOT / "codec" / "weights" / "nano-24k" / "CARD.md",
     ROOT / "plugins" / "musicgen" / "weights" / "musicgen-nano" / "CARD.md",
 )
@@ -102,6 +105,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "speed": lambda: speed.markdown(_json("speed.json")),
     "pairs": lambda: pairs.markdown(_json("pairs.json")),
     "live": lambda: live.markdown(_json("live.json")),
+    "light": lambda: light.table(_json("light.json")),
     "container": lambda: container.markdown(_json("container.json")),
     "decoders": lambda: decoders.markdown(_json("decoders.json")),
     "memory": lambda: memory.markdown([_json(f"memory_{name}.json") for name in ("files", "mbd", "pipes")]),

@@ -1,6 +1,7 @@
 """Compare the runtime without PyTorch with PyTorch, in turns: steps of a stream, whole commands, memory, size on disk.
 
     ecdc bench light                          # everything, in about ten minutes
+    ecdc bench light --only encodec --json bench/results/light.json      # rows of other parts stay there
     ecdc bench light --codes 1000000          # and that as many codes of real audio are equal
     ecdc bench light --only step --threads 1
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,7 @@ from typing import Any
 import click
 import numpy as np
 import soundfile
+import torch
 
 from ..codec.audio import resample_all
 from ..codec.pipeline_parts import to_array
@@ -34,7 +37,7 @@ from .memory import Sound, through_files
 from .processor_name import processor_name
 
 MODEL, RUNTIMES = "nano-24k", ("onnx", "torch")
-PARTS = ("step", "block", "command", "memory", "size", "codes")
+PARTS = ("step", "block", "encodec", "command", "memory", "size", "codes")
 STREAMS = 1, 8, 64
 N_CODEBOOKS = 8  # 6 kbps
 ECDC = [sys.executable, "-m", "ecdc.cli"]
@@ -107,6 +110,36 @@ def block_rows(codecs: dict[str, Any], repeats: int) -> Iterator[Row]:
             yield row | {"x_real_time": 10 / row["seconds"]}
 
 
+def encodec_rows(repeats: int) -> Iterator[Row]:
+    """Time ten seconds at once for EnCodec's 24 kHz model with random weights, and for PyPI's package with the same ones."""
+    from ..codec.checkpoints import save
+    from ..codec.light.export import write_structures
+    from ..codec.light.load import load_light
+    from .speed import our_encodec, peer_encodec
+
+    wav = speech(10)[None, None]
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        codec, peer, tensor = our_encodec(6.0, 0), peer_encodec(6.0, 0), torch.from_numpy(wav)
+        save(codec, folder)
+        write_structures(Path(folder))
+        light = load_light(Path(folder))
+        codes, frames = light.encode(wav, 6), peer.encode(tensor)
+        encoding: dict[str, Callable[[], object]] = {
+            "onnx": lambda: light.encode(wav, 6),
+            "torch": lambda: codec.encode(tensor, 6),
+            "encodec": lambda: peer.encode(tensor),
+        }
+        decoding: dict[str, Callable[[], object]] = {
+            "onnx": lambda: light.decode(codes),
+            "torch": lambda: codec.decode(codes),
+            "encodec": lambda: peer.decode(frames),
+        }
+        for what, calls in (("EnCodec, encode 10 s", encoding), ("EnCodec, decode 10 s", decoding)):
+            timed(calls, 1)
+            for row in rows_of("encodec", what, timed(calls, repeats)):
+                yield row | {"x_real_time": 10 / row["seconds"]}
+
+
 def command_rows(repeats: int) -> Iterator[Row]:
     """Time whole processes: `ecdc encode` and `ecdc decode` of five seconds, and importing what a program needs."""
     with tempfile.TemporaryDirectory() as folder:
@@ -131,7 +164,18 @@ def command_rows(repeats: int) -> Iterator[Row]:
         }
         for what, calls in groups.items():
             timed(calls, 1)  # fills the caches of the disk and of numba
-            yield from rows_of("command", what, timed(calls, repeats))
+            processor: dict[str, list[float]] = {name: [] for name in calls}
+            metered = {name: partial(meter, call, processor[name]) for name, call in calls.items()}
+            for row in rows_of("command", what, timed(metered, repeats)):
+                yield row | {"processor_ms": 1000 * median(processor[row["runtime"]])}
+
+
+def meter(call: Callable[[], object], seconds: list[float]) -> None:
+    """Call, and append the processor time of the child processes that ended meanwhile."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    call()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def memory_rows(minutes: float) -> Iterator[Row]:
@@ -198,19 +242,33 @@ def signals(packed: Path | None, seconds: float = 20) -> Iterator[np.ndarray]:
                 yield channel * level
 
 
-def markdown(rows: list[Row]) -> str:
-    """Return a table of the rows."""
+def markdown(found: dict[str, Any]) -> str:
+    """Return a table of the rows of a measurement."""
     lines = ["| what | runtime | ms | spread | share of torch's time | more |", "|---|---|---:|---:|---:|---|"]
     texts = {
-        "streams_per_core": "{:.0f} streams per core", "x_real_time": "{:.0f}x real time", "peak_mb": "{:.0f} MB at most",
+        "streams_per_core": "{:.0f} streams per core", "processor_ms": "{:.0f} ms of processor time",
+        "x_real_time": "{:.0f}x real time", "peak_mb": "{:.0f} MB at most",
         "mb": "{:.0f} MB", "largest": "{}", "codes": "of {}", "different": "{}", "threads": "{} threads",
     }  # fmt: skip
-    for row in rows:
+    for row in found["rows"]:
         more = ", ".join(text.format(row[key]) for key, text in texts.items() if key in row)
         ms = f"{1000 * row['seconds']:.2f}" if "seconds" in row else ""
         spread, share = (f"{100 * row[key]:.0f}%" if key in row else "" for key in ("spread", "of_torch"))
         lines.append(f"| {row['what']} | {row['runtime']} | {ms} | {spread} | {share} | {more} |")
-    return "\n".join([*lines, "", f"{MODEL} at 6 kbps, {processor_name()}, {os.cpu_count()} processors."])
+    return "\n".join([*lines, "", f"{MODEL} at 6 kbps, {found['device']}, {found['processors']} processors."])
+
+
+def table(found: dict[str, Any]) -> str:
+    """Return the table for the documentation, without the halves of a step."""
+    rows = [row for row in found["rows"] if row["part"] != "step" or row["what"].startswith("encode +")]
+    return markdown(found | {"rows": rows})
+
+
+def with_other_parts(rows: list[Row], path: Path) -> list[Row]:
+    """Return new rows, and those of a file for parts that were not measured now, in the order of the parts."""
+    old = json.loads(path.read_text())["rows"] if path.is_file() else []
+    measured = {row["part"] for row in rows}
+    return sorted(rows + [row for row in old if row["part"] not in measured], key=lambda row: PARTS.index(row["part"]))
 
 
 @click.command()
@@ -220,7 +278,7 @@ def markdown(rows: list[Row]) -> str:
 @click.option("--minutes", type=float, default=10.0, show_default=True, help="Length of the audio for peak memory.")
 @click.option("--codes", type=int, default=100_000, show_default=True, help="Codes to compare.")
 @click.option("--packed", type=click.Path(exists=True, path_type=Path), help="Packed audio for the comparison of codes.")
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too; other parts keep theirs.")
 def main(
     only: tuple[str, ...], threads: tuple[int, ...], repeats: int, minutes: float, codes: int, packed: Path | None,
     target: Path | None,
@@ -228,7 +286,7 @@ def main(
     """Compare the runtime without PyTorch with PyTorch, in turns."""
     rows: list[Row] = []
     chosen = only or PARTS
-    for number in threads if set(chosen) & {"step", "block", "codes"} else ():
+    for number in threads if set(chosen) & {"step", "block", "encodec", "codes"} else ():
         settle(number)
         codecs = {name: open_codec(MODEL, name) for name in RUNTIMES}
         if "step" in chosen:
@@ -236,15 +294,18 @@ def main(
             rows += [row | {"threads": number} for row in steps]
         if "block" in chosen:
             rows += [row | {"threads": number} for row in block_rows(codecs, repeats)]
+        if "encodec" in chosen:
+            rows += [row | {"threads": number} for row in encodec_rows(repeats)]
         if "codes" in chosen and number == threads[0]:
             rows += codes_rows(codecs, codes, packed)
     parts = {"command": lambda: command_rows(repeats), "memory": lambda: memory_rows(minutes), "size": size_rows}
     for name, measure in parts.items():
         if name in chosen:
             rows += measure()
-    click.echo(markdown(rows))
+    about = {"device": processor_name(), "processors": os.cpu_count()}
+    click.echo(markdown(about | {"rows": rows}))
     if target:
-        target.write_text(json.dumps({"device": processor_name(), "rows": rows}, indent=1) + "\n")
+        target.write_text(json.dumps(about | {"rows": with_other_parts(rows, target)}, indent=1) + "\n")
     if any(row.get("different") for row in rows):
         raise click.ClickException("the runtimes gave different codes")
 

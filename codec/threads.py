@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+NAMES = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"}
 MOST_THREADS = 8  # the networks are small: more threads mostly wait for each other
 
 
@@ -29,10 +30,15 @@ def settle(n: int | None) -> None:
     """Settle the number of threads of this process; None leaves it to the environment.
 
     OpenMP threads that wait for each other normally spin. On a busy machine they then take the processor from the thread
-    that they wait for, and everything takes ten times as long as on one thread. Here they sleep instead.
+    that they wait for, and everything takes ten times as long as on one thread. Here they sleep instead. The threads of
+    numpy's matrix products cannot sleep, so these get a single one unless a number is given, here or by the environment.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _Settled.n = n
+    if n is not None or not NAMES & os.environ.keys():
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(n or 1, user_api="blas")
     if "torch" in sys.modules:
         settle_torch()
 

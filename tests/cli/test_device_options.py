@@ -28,6 +28,17 @@ def test_the_number_of_threads_and_that_they_sleep_while_they_wait():
     assert threads("None", OMP_NUM_THREADS="2", OMP_WAIT_POLICY="ACTIVE") == ["2", "ACTIVE"]
 
 
+@pytest.mark.parametrize(("number", "named", "wanted"), [(1, "2", "1"), (None, None, "1"), (None, "2", "2")])
+def test_numpys_matrix_products_have_as_many_or_one(number, named, wanted):
+    """Their threads cannot sleep while they wait, so there is a single one unless a number is given."""
+    script = f"import numpy, threadpoolctl\nfrom ecdc.codec.threads import settle\nsettle({number})\n"
+    script += "print(*[pool['num_threads'] for pool in threadpoolctl.threadpool_info() if pool['user_api'] == 'blas'])"
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    environment |= {"OPENBLAS_NUM_THREADS": named} if named else {}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert set(done.stdout.split()) <= {wanted}, done
+
+
 def test_threads_of_a_command(ecdc, tone):
     before = torch.get_num_threads()
     try:
