@@ -269,7 +269,10 @@ def _is_running(pid: int) -> bool:
         return False
     except OSError:
         return True
-    return True
+    try:  # a process that has ended stays in the list until its parent asks for it
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (OSError, IndexError):
+        return True
 
 
 def seekable(stream: BinaryIO) -> BinaryIO:

@@ -272,6 +272,17 @@ def test_killed_and_started_again_is_as_in_one_go(ecdc, album, tmp_path, how, n_
     assert tree(tmp_path / "out") == tree(tmp_path / "once")
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="needs /proc")
+def test_leftovers_of_a_process_that_ended_and_was_not_waited_for_are_removed(tmp_path):
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, done.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still in the list of processes
+    name = partial_path(tmp_path / "a.ecdc").name.replace(f"-{os.getpid():x}-", f"-{done.pid:x}-")
+    (tmp_path / name).touch()
+    remove_leftovers(tmp_path)
+    done.wait()
+    assert not list(tmp_path.iterdir())
+
+
 def test_leftovers_of_the_dead_are_removed_and_no_others(tmp_path):
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
