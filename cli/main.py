@@ -32,6 +32,7 @@ COMMANDS = {
     "tokens": ("tokens", "tokens_group", "Codes to and from files of numpy and safetensors."),
     "convert": ("convert", "convert_command", "To and from the original EnCodec's container."),
     "export": ("export", "export_group", "Write models as ONNX graphs."),
+    "live": ("live", "live_group", "Send and receive live audio in packets, which may be lost."),
     "serve": ("serve", "serve_command", "Show a page that plays and records .ecdc files."),
     "models": ("models", "models_command", "List the bundled models."),
     "bench": ("bench", "bench_command", "Measure codecs: real bitrates, quality, a page to listen."),

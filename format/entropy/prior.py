@@ -170,7 +170,7 @@ class Prior:
 
     def _indices(self, codes: NDArray[np.uint16], past: Past | None) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
         """Like `logits`, divided by 2**RESOLUTION_SHIFT."""
-        sums = self._contexts(codes, past or Past()) if len(codes) else np.empty((0, self.width), np.float32)
+        sums = self.contexts(codes, past or Past()) if len(codes) else np.empty((0, self.width), np.float32)
         for first in range(0, codes.shape[1], BLOCK_FRAMES):
             rows = slice(first, first + BLOCK_FRAMES)
             u = sums[rows]
@@ -179,7 +179,7 @@ class Prior:
                 yield first, k, active(hidden, 0) @ self.matrix("head_weight", k) + self.matrix("head_bias", k)
                 u = u + self.matrix("book_embedding", k)[codes[k, rows]]
 
-    def _contexts(self, codes: NDArray[np.uint16], past: Past) -> Array:
+    def contexts(self, codes: NDArray[np.uint16], past: Past) -> Array:
         """Return the layers' output for each frame, computed from earlier frames: sums [T, H] plus half; update `past`."""
         n_frames = codes.shape[1]
         h = np.full((n_frames, self.width), 0.5, np.float32)

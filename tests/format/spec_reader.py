@@ -195,6 +195,43 @@ def read_end(
     return {"n_frames": sum(frames), "n_samples": n_samples, "original_n_samples": original_n_samples}
 
 
+def read_packet(data: bytes, header: dict[str, Any], prior: Prior | None = None) -> dict[str, Any]:
+    """A packet of frames: codes as R lists of T, the copy as a list of frames."""
+    packet = Bytes(data)
+    (first,) = packet.unpack("<B")
+    must(first & 3 == 1, "the kind")
+    (first_frame,) = packet.unpack("<H")
+    n_frames, ks, bits = (first >> 4) + 1, tuple(packet.take(header["n_streams"])), header["bits"]
+    must(max(ks) <= header["max_codebooks"], "K")
+    copied: list[list[int]] = []
+    if first & 8:
+        n_copied, k = packet.unpack("<BB")
+        must(1 <= n_copied <= 64 and 1 <= k <= header["max_codebooks"], "the copy")
+        rows = k * header["n_streams"]
+        copied = raw_frames(packet.take(math.ceil(n_copied * rows * bits / 8)), n_copied, rows, header)
+    if first & 4:
+        must(prior is not None and sum(ks), "a prior, and something to code")
+        rest = packet.data
+        size = 4 + (len(rest) % 4 or 4)
+        must(len(rest) >= size, "the state")
+        assert prior is not None
+        frames = prior.codes(Bytes(rest[:size] + bytes(8 - size) + rest[size:]), ks, n_frames)
+    else:
+        frames = raw_frames(packet.data, n_frames, sum(ks), header)
+    codes = [[frame[row] for frame in frames] for row in range(sum(ks))]
+    return {"first_frame": first_frame, "n_codebooks": ks, "codes": codes, "copied": copied}
+
+
+def raw_frames(data: bytes, n_frames: int, rows: int, header: dict[str, Any]) -> list[list[int]]:
+    bits = header["bits"]
+    must(len(data) == math.ceil(n_frames * rows * bits / 8), "the size of a payload")
+    number = int.from_bytes(data, "little")
+    flat = [number >> (i * bits) & ((1 << bits) - 1) for i in range(n_frames * rows)]
+    must(number >> (n_frames * rows * bits) == 0, "unused bits")
+    must(all(code < header["codebook_size"] for code in flat), "a code")
+    return [flat[t * rows : (t + 1) * rows] for t in range(n_frames)]
+
+
 class Prior:
     """An entropy prior, from the bytes of its file."""
 

@@ -1,0 +1,123 @@
+"""Packets over the loopback: what is sent arrives, in spite of losses and jitter; strangers and silence end in one line."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+from ecdc.cli.main import main
+from ecdc.codec.runtime import shared
+from ecdc.format.errors import ArgumentError
+from ecdc.live import Decoder, Encoder
+from ecdc.live.udp import Faults, Receiver, send
+from sounds import sound
+
+SPEED = 30  # times real time
+
+
+def receiver_on(sock, **settings):
+    options = {"delay": 0.02, "timeout": 5.0} | settings
+    return Receiver(sock, lambda header: Decoder("nano-24k", header), **options)
+
+
+@pytest.fixture
+def sock():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock
+
+
+def over_loopback(sock, wav, encoder, faults, strangers=()):
+    """Send in a thread; return the receiver, its audio, and what the sender counted."""
+    receiver, counts = receiver_on(sock), {}
+
+    def run():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            for data in strangers:
+                other.sendto(data, sock.getsockname())
+        counts.update(send([wav], encoder, sock.getsockname(), faults, SPEED))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    audio = np.concatenate(list(receiver.blocks()), axis=1)
+    thread.join()
+    return receiver, audio, counts
+
+
+def test_what_is_sent_arrives(sock):
+    wav, codec = sound(24_000), shared("nano-24k")
+    receiver, audio, counts = over_loopback(sock, wav, Encoder("nano-24k"), Faults())
+    whole = codec.decode(codec.encode(wav[None], kbps=6), 24_000)[0]
+    np.testing.assert_allclose(audio[:, :24_000], whole, atol=2e-5)
+    assert receiver.n_samples == 24_000 and receiver.result.reason == "end"
+    assert counts["lost_on_purpose"] == 0 and receiver.statistics()["concealed"] == 0
+
+
+def test_losses_and_jitter_shorten_nothing(sock):
+    encoder = Encoder("nano-24k", copied_frames=2)
+    receiver, audio, counts = over_loopback(
+        sock, sound(48_000), encoder, Faults(0.2, 2, 0.01, seed=1), [b"", b"\3", b"x" * 3000]
+    )
+    n_frames, found = audio.shape[1] // 320, receiver.statistics()
+    assert 120 < n_frames <= 150, "all but what was lost before the first packet"
+    assert counts["lost_on_purpose"] > 5
+    assert found["copied"] > 0 and found["received"] + found["copied"] + found["concealed"] == n_frames
+
+
+def test_a_sender_that_stops_is_noticed(sock):
+    encoder = Encoder("nano-24k")
+    packets = encoder.push(sound(6400))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        for packet in (encoder.description, *packets):
+            other.sendto(packet, sock.getsockname())
+    receiver = receiver_on(sock, timeout=0.3)
+    assert sum(block.shape[1] for block in receiver.blocks()) == 18 * 320
+    assert receiver.result.reason == "timeout" and receiver.n_samples is None
+
+
+def test_no_stream_is_one_line(sock):
+    with pytest.raises(ArgumentError, match="no stream"):
+        receiver_on(sock, timeout=0.2).wait_for_description()
+
+
+def test_commands(tmp_path):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    soundfile.write(tmp_path / "a.wav", sound(24_000).T, 24_000)
+    command = [sys.executable, "-m", "ecdc.cli", "live"]
+    receive = [*command, "receive", "-o", "b.wav", "--listen", port, "--timeout", "60", "--delay", "0.05"]
+    receiver = subprocess.Popen(receive, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    for _ in range(20):  # the receiver takes a moment to start; whoever joins late hears the rest
+        arguments = [*command, "send", "a.wav", "--to", f"127.0.0.1:{port}", "--speed", "8"]
+        sent = subprocess.run(arguments, cwd=tmp_path, check=True, capture_output=True, text=True)
+        assert json.loads(sent.stdout)["seconds"] == 1.0
+        if receiver.poll() is not None:
+            break
+    assert receiver.wait(60) == 0
+    assert json.loads(receiver.stdout.read())["ended"] == "end"
+    assert 0 < soundfile.info(tmp_path / "b.wav").frames <= 24_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["send", "missing.wav"], "missing.wav"),
+        (["send", "a.wav", "--to", "nowhere"], "no address"),
+        (["send", "a.wav", "--model", "nano-99"], "nano-99"),
+        (["receive", "-o", "out.wav", "--listen", "1.2.3.4:5"], "--listen"),
+        (["receive", "-o", "a.wav", "--timeout", "0.1"], "--force"),
+        (["receive", "-o", "out.wav", "--listen", "0", "--timeout", "0.1"], "no address"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", sound(2400).T, 24_000)
+    with pytest.raises(SystemExit) as end:
+        main(["live", *arguments])
+    error = capsys.readouterr().err
+    assert end.value.code == 1 and words in error and error.count("\n") == 1 and not (tmp_path / "out.wav").exists()
