@@ -131,6 +131,7 @@ BENCHES = {
     "speed": ("speed", "Time codecs side by side; latency and memory."),
     "entropy": ("entropy", "What the entropy prior saves, and how fast it is."),
     "live": ("live", "Feed a pipe in real time: time to the first sample, and lag."),
+    "loss": ("loss", "Speech over networks that lose packets, beside Opus."),
     "decoders": ("decoders", "Compare the decoders of one token space."),
     "artifacts": ("artifacts", "Hum, pre-echo and lost treble."),
     "vbr": ("vbr", "Compare variable with fixed bitrate, at the same bytes."),

@@ -1,8 +1,8 @@
 """What a decoder plays where frames are missing.
 
-Codecs that were trained with missing frames fill gaps by themselves: they decode frames with no codebooks. For others, the
-entropy prior tells a likely next frame; without a prior the last frame is repeated. Whatever fills a gap fades after a while,
-because nothing is known about the sound by then.
+Codecs that were trained with missing frames fill gaps by themselves ("learned"): they decode frames with no codebooks. For
+others the last frame is repeated. The entropy prior also tells a likely next frame ("likely"), but this scores no better than
+a repetition (`ecdc bench loss`). Whatever fills a gap fades after a while, because nothing is known about the sound by then.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ..codec.config import CodecConfig, SplitConfig
 from ..format import Header
 from ..format.entropy.continuation import most_likely
 from ..format.entropy.installed_priors import find_prior
+from ..format.errors import ArgumentError
 
 FADE_START, FADE_END = 0.06, 0.12  # seconds of missing sound at which its gain begins to fall, and at which it is zero
 CONTEXT_FRAMES = 40  # that the prior sees
@@ -21,12 +22,17 @@ METHODS = "auto", "learned", "likely", "repeat", "silence"
 
 
 class Filler:
-    """Gives codes [k, 1] for missing frames of one stream, by one of METHODS. "auto" is the best that a codec has."""
+    """Gives codes [k, 1] for missing frames of one stream, by one of METHODS. "auto" is the best that a codec has.
+
+    Raises ValueError if the method needs a prior that is not here.
+    """
 
     def __init__(self, config: CodecConfig, header: Header, method: str = "auto") -> None:
-        prior = find_prior(header.token_space)
+        prior = find_prior(header.token_space) if method == "likely" else None
         if method == "auto":
-            method = "learned" if isinstance(config.architecture, SplitConfig) else "likely" if prior else "repeat"
+            method = "learned" if isinstance(config.architecture, SplitConfig) else "repeat"
+        if method == "likely" and prior is None:
+            raise ArgumentError(f"concealment likely needs an entropy prior for {config.name}, and there is none")
         self.method, self._prior = method, prior if method == "likely" else None
         self._known = np.zeros((0, 0), np.uint16)  # codes of the last frames
 

@@ -64,7 +64,7 @@ def test_losses_and_jitter_shorten_nothing(sock):
     )
     n_frames, found = audio.shape[1] // 320, receiver.statistics()
     assert 120 < n_frames <= 150, "all but what was lost before the first packet"
-    assert counts["lost_on_purpose"] > 5
+    assert counts["lost_on_purpose"] >= 3
     assert found["copied"] > 0 and found["received"] + found["copied"] + found["concealed"] == n_frames
 
 

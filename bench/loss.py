@@ -1,0 +1,190 @@
+"""Measure speech over networks that lose packets: live packets of ours beside Opus with its redundancy, at equal losses.
+
+    ecdc bench loss --packed runs/audio/packed48 --model nano-24k --json FILE --plot FILE.png
+
+Rates count all bytes of the packets, without the headers of the network. Every codec loses the same stretches of time. Opus
+knows the share of losses and adds its own redundancy; ours copy the coarse codes of earlier frames if asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from ..codec.audio import resample_all
+from ..codec.config import SplitConfig
+from ..codec.runtime import shared
+from ..live import Decoder, Encoder
+from ..live.udp import Faults
+from . import opus_packets
+from .corpus import Clip, bundled
+from .metrics import score
+from .processor_name import processor_name
+
+TICK = 0.02  # seconds: losses are drawn for the whole network in ticks, and hit the packets sent in them
+NAMES = {"zimtohrli": "Zimtohrli", "pesq": "PESQ", "stoi": "STOI", "visqol": "ViSQOL"}
+
+
+@dataclass(frozen=True)
+class System:
+    """One way to send speech: a codec of ours with its settings, or Opus at `kbps`."""
+
+    name: str
+    kbps: float
+    model: str = ""  # empty: Opus
+    frames: int = 2
+    copies: int = 0
+    copied_codebooks: int = 2
+    concealment: str = "auto"
+
+
+def lost_ticks(seconds: float, loss: float, burst: float, seed: int) -> np.ndarray:
+    """Return which ticks lose what is sent in them, bool [n]."""
+    faults = Faults(loss, burst, seed=seed)
+    return np.array([faults.loses() for _ in range(int(seconds / TICK) + 100)])
+
+
+def through_ours(clip: Clip, system: System, loss: float, lost: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the clip after our codec and the losses, and the kbps sent."""
+    codec = shared(system.model)
+    wav = resample_all(clip.audio[None], clip.sample_rate, codec.sample_rate)
+    encoder = Encoder(codec, system.kbps, system.frames, 1, system.copies if loss else 0, system.copied_codebooks)
+    packets = encoder.push(wav, last=True)
+    decoder, parts = Decoder(codec, encoder.header, system.concealment), []
+    seconds = system.frames * codec.config.hop_length / codec.sample_rate
+    for i, packet in enumerate(packets):
+        if not lost[int(i * seconds / TICK)]:
+            parts.append(decoder.push(packet))
+    parts += [decoder.push(encoder.end), decoder.finish()]
+    audio = resample_all(np.concatenate(parts, axis=1), codec.sample_rate, clip.sample_rate)[0]
+    audio = np.pad(audio, (0, max(0, len(clip.audio) - len(audio))))[: len(clip.audio)]
+    return audio, 8 * sum(map(len, packets)) / 1000 / clip.seconds
+
+
+def through_opus(clip: Clip, system: System, loss: float, lost: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the clip after Opus and the losses, and the kbps sent."""
+    packets, delay = opus_packets.encode(clip.audio, clip.sample_rate, system.kbps, loss)
+    kept = [None if lost[int(i * opus_packets.FRAME_SECONDS / TICK)] else packet for i, packet in enumerate(packets)]
+    audio = opus_packets.decode(kept, clip.sample_rate, delay, len(clip.audio))
+    return audio, 8 * sum(map(len, packets)) / 1000 / clip.seconds
+
+
+def measure(
+    clip: Clip, systems: Sequence[System], channels: Sequence[tuple[float, float]], seeds: int, keys: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Send a clip by every system through every channel (loss, burst); one row for each, averaged over seeds."""
+    rows = []
+    for system in systems:
+        through: Callable[..., tuple[np.ndarray, float]] = through_ours if system.model else through_opus
+        for loss, burst in channels:
+            found = []
+            for seed in range(seeds if loss else 1):
+                audio, kbps = through(clip, system, loss, lost_ticks(clip.seconds, loss, burst, 1000 * seed + len(clip.name)))
+                scores = {key: score(key, clip.audio, audio, clip.sample_rate, "speech")[0] for key in keys}
+                found.append({"kbps": kbps, **scores})
+            means = {key: float(np.mean([row[key] for row in found if row[key] is not None])) for key in found[0]}
+            rows.append({"clip": clip.name, "system": system.name, "loss": loss, "burst": burst, **means})
+    return rows
+
+
+def default_systems(model: str, kbps: float, frames: int) -> list[System]:
+    """Return ours with and without copies and concealment, and Opus at about the same bytes and at twice as many."""
+    name, config = Path(model).name, shared(model).config
+    best = "learned" if isinstance(config.architecture, SplitConfig) else "likely"
+    ours = [System(f"{name}, {method}", kbps, model, frames, concealment=method) for method in ("silence", "repeat", best)]
+    copies = System(f"{name}, copies", kbps, model, frames, copies=2 * frames)
+    more = System(f"{name}, more copies", kbps, model, frames, copies=4 * frames, copied_codebooks=3)
+    theirs = [System("opus", 1.2 * kbps), System("opus, twice the bytes", 2.4 * kbps), System("opus, 16 kbps", 16.0)]
+    return [*ours, copies, more, *theirs]
+
+
+def markdown(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
+    """Return the table of means over clips."""
+    lines = [
+        "| loss | system | kbps | " + " | ".join(NAMES.get(key, key) for key in keys) + " |",
+        "|---|---|---:|" + "---:|" * len(keys),
+    ]
+    for loss, burst in dict.fromkeys((row["loss"], row["burst"]) for row in rows):
+        channel = "none" if not loss else f"{loss:.0%}" + (f", {burst:g} in a row" if burst > 1 else "")
+        for system in dict.fromkeys(row["system"] for row in rows):
+            own = [row for row in rows if (row["loss"], row["burst"], row["system"]) == (loss, burst, system)]
+            cells = [f"{np.mean([row[key] for row in own]):.2f}" for key in ("kbps", *keys)]
+            lines.append(f"| {channel} | {system} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def plot(rows: Sequence[dict[str, Any]], keys: Sequence[str], target: Path) -> None:
+    """Draw the scores against the share of random losses."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * len(keys), 4.2), layout="constrained")
+    for i, key in enumerate(keys):
+        axes = figure.add_subplot(1, len(keys), i + 1)
+        for system in dict.fromkeys(row["system"] for row in rows):
+            own = [row for row in rows if row["system"] == system and row["burst"] == 1]
+            losses = sorted({row["loss"] for row in own})
+            values = [np.mean([row[key] for row in own if row["loss"] == loss]) for loss in losses]
+            kbps = np.mean([row["kbps"] for row in own if row["loss"] == losses[-1]])
+            axes.plot([100 * loss for loss in losses], values, marker="o", label=f"{system} ({kbps:.1f} kbps)")
+        axes.set(xlabel="packets lost (%)", ylabel=NAMES.get(key, key))
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(fontsize=7)
+    figure.savefig(target, dpi=110)
+
+
+def speech_clips(folder: Path | None, n: int, seconds: float) -> list[Clip]:
+    """Return speech at 24 kHz: validation clips of packed audio, or the bundled clips."""
+    if folder is None:
+        return [clip for clip in bundled(24_000) if clip.kind == "speech"][:n]
+    from .designs import clips_of
+
+    groups = clips_of(folder, 24_000, seconds, n)
+    return [clip for clip in groups if clip.name.startswith("speech-")][:n]
+
+
+@click.command()
+@click.option("--model", default="nano-24k", show_default=True, help="Name or folder of a codec.")
+@click.option("--kbps", default=6.0, show_default=True, help="Of its codes.")
+@click.option("--frames", default=2, show_default=True, help="In a packet.")
+@click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio: speech of its validation slice.")
+@click.option("--clips", default=6, show_default=True)
+@click.option("--seconds", default=6.0, show_default=True, help="Of each validation clip.")
+@click.option("--seeds", default=2, show_default=True, help="Patterns of losses for each clip.")
+@click.option("--metric", "keys", multiple=True, default=("zimtohrli", "pesq", "stoi"), show_default=True)
+@click.option("--jobs", default=2, show_default=True)
+@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the rows here too.")
+@click.option("--plot", "picture", type=click.Path(path_type=Path), help="Draw the scores here.")
+def main(
+    model: str, kbps: float, frames: int, folder: Path | None, clips: int, seconds: float, seeds: int, keys: tuple[str, ...],
+    jobs: int, target: Path | None, picture: Path | None,
+) -> None:  # fmt: skip
+    """Print the table."""
+    channels = [(0.0, 1.0), (0.05, 1.0), (0.1, 1.0), (0.2, 1.0), (0.1, 3.0)]
+    work = partial(measure, systems=default_systems(model, kbps, frames), channels=channels, seeds=seeds, keys=keys)
+    speech = speech_clips(folder, clips, seconds)
+    if not speech:
+        raise click.ClickException("there are no clips of speech")
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        rows = [row for found in pool.map(work, speech) for row in found]
+    click.echo(markdown(rows, keys))
+    click.echo(f"\n{len(speech)} clips of speech, {seeds} patterns of losses each, scored at 24 kHz; {processor_name()}.")
+    if target:
+        target.write_text(json.dumps(rows, indent=1) + "\n")
+    if picture:
+        plot(rows, keys, picture)
+
+
+if __name__ == "__main__":
+    main()
