@@ -35,10 +35,10 @@ lint: $(STAMP)  ## ruff, and mypy (strict in format/)
 	$(BIN)/ruff check .
 	@mkdir -p build/types && ln -sfn ../.. build/types/ecdc
 	MYPYPATH=build/types $(BIN)/mypy --strict --follow-imports=silent -p ecdc.format
-	MYPYPATH=build/types $(BIN)/mypy -p ecdc.codec -p ecdc.plugins -p ecdc.corpus -p ecdc.train -p ecdc.cli -p ecdc.bench
+	MYPYPATH=build/types $(BIN)/mypy -p ecdc.codec -p ecdc.plugins -p ecdc.corpus -p ecdc.live -p ecdc.train -p ecdc.cli -p ecdc.bench
 
 docs: $(STAMP)  ## build the documentation into build/site
-	@mkdir -p build/api/ecdc && for f in __init__.py bench cli codec corpus format plugins train; do ln -sfn ../../../$$f build/api/ecdc/$$f; done
+	@mkdir -p build/api/ecdc && for f in __init__.py bench cli codec corpus format live plugins train; do ln -sfn ../../../$$f build/api/ecdc/$$f; done
 	$(BIN)/python -m mkdocs build --strict --quiet
 
 bench: $(STAMP)  ## measure speed and quality on the bundled clips
