@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ..format.errors import EcdcError
+
 FRAME_SECONDS = 0.02
 VOIP, VOICE = 2048, 3001
 SET_BITRATE, SET_COMPLEXITY, SET_INBAND_FEC, SET_PACKET_LOSS, SET_SIGNAL, GET_LOOKAHEAD = 4002, 4010, 4012, 4014, 4024, 4027
 MAX_PACKET = 1500  # bytes
 
 
-class OpusMissing(Exception):
+class OpusMissing(EcdcError):
     """libopus is not installed."""
 
 
