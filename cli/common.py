@@ -53,8 +53,17 @@ class NamedError(InputError):
         return f"{self.filename}: {self.text}"
 
 
-EXTRAS = {"torch": "torch", "torchaudio": "torch", "onnx": "export", "matplotlib": "bench", "scipy": "bench",
-          "fsspec": "corpus", "pyarrow": "corpus", "datasets": "corpus", "ray": "ray"}
+EXTRAS = {
+    "torch": "torch",
+    "torchaudio": "torch",
+    "onnx": "export",
+    "matplotlib": "bench",
+    "scipy": "bench",
+    "fsspec": "corpus",
+    "pyarrow": "corpus",
+    "datasets": "corpus",
+    "ray": "ray",
+}
 
 
 def extra_for(module: str | None) -> str | None:

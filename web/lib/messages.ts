@@ -2,14 +2,16 @@
 
 import type { Facts } from "./file.js";
 
-/** To the AudioWorklet, from the page or from the Worker. */
+/**
+ * To the AudioWorklet, from the page or from the Worker. Messages of the two may overtake each other: each start and each
+ * pause has a higher number `run` than those before it, and what belongs to a lower one is dropped.
+ */
 export type ToWorklet =
   | { kind: "connect"; port: MessagePort }
   | { kind: "start"; run: number }
   | { kind: "block"; run: number; channels: Float32Array[] } // two decoded channels, then maybe two original ones
   | { kind: "end"; run: number }
-  | { kind: "pause" }
-  | { kind: "resume" }
+  | { kind: "pause"; run: number }
   | { kind: "version"; isOriginal: boolean };
 
 /** From the AudioWorklet. */

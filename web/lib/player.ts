@@ -58,17 +58,17 @@ export class Player {
   }
 
   /** Play from `seconds` on; default: where it is. Call it first from a click or a key, or the browser keeps it silent. */
-  async play(seconds = this.position): Promise<void> {
+  async play(seconds?: number): Promise<void> {
     if (this.file === null) throw new Unavailable("No file is open.");
-    const atEnd = this.length !== null && Math.round(seconds * this.rate) >= this.length;
-    this.start = atEnd ? 0 : Math.max(0, Math.round(seconds * this.rate));
+    const isAtEnd = this.length !== null && this.start + this.played >= this.length;
+    const from = seconds ?? (isAtEnd ? 0 : this.position);
+    this.start = Math.max(0, Math.round(from * this.rate));
     [this.played, this.isPlaying] = [0, true];
     const mine = ++this.run;
     this.events.change?.();
     try {
       await this.ready();
       if (mine !== this.run) return;
-      this.tell({ kind: "start", run: mine });
       this.tell({ kind: "version", isOriginal: this.isOriginal });
       await this.engine.call("play", [this.file, this.start, mine]);
     } catch (error) {
@@ -83,7 +83,7 @@ export class Player {
     this.start += this.played;
     this.played = 0;
     this.run++; // what still arrives is dropped
-    this.tell({ kind: "pause" });
+    this.tell({ kind: "pause", run: this.run });
     void this.engine.call("stop", []);
     this.events.change?.();
   }

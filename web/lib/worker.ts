@@ -99,6 +99,7 @@ async function play(id: number, start: number, mine: number): Promise<void> {
   const { file, original } = opened(id);
   [run, sent, played, isPlaying] = [mine, 0, 0, true];
   wake();
+  post({ kind: "start", run: mine });
   try {
     for await (const block of file.blocks(start)) {
       if (!(await untilWanted(mine, file.header.sampleRate))) return;

@@ -33,13 +33,12 @@ class Player extends AudioWorkletProcessor {
     if (message.kind === "connect") {
       this.worker = message.port;
       this.worker.onmessage = ({ data }: MessageEvent<ToWorklet>) => this.told(data);
-    } else if (message.kind === "start") {
+    } else if (message.kind === "start" && message.run > this.run) {
       [this.run, this.blocks, this.at, this.played, this.reported] = [message.run, [], 0, 0, 0];
       [this.isEnded, this.isPlaying] = [false, true];
     } else if (message.kind === "block" && message.run === this.run) this.blocks.push(message.channels);
     else if (message.kind === "end" && message.run === this.run) this.isEnded = true;
-    else if (message.kind === "pause") this.isPlaying = false;
-    else if (message.kind === "resume") this.isPlaying = true;
+    else if (message.kind === "pause") [this.run, this.isPlaying] = [Math.max(this.run, message.run), false];
     else if (message.kind === "version") this.wantsOriginal = message.isOriginal;
   }
 
