@@ -26,6 +26,7 @@ interface Current {
 
 let current: Current | null = null;
 let recording: AbortController | null = null;
+let isReady = false; // the decoder is loaded
 let job = 0; // number of what was asked for last; what comes later of older jobs is dropped
 
 /** Show one sentence about a fault; an empty one hides it. */
@@ -322,7 +323,8 @@ async function start(): Promise<void> {
   select.append(...KBPS.map((rate) => new Option(`${rate} kbps`, String(rate), rate === 6, rate === 6)));
   listen();
   engine.on("loading", (loaded, wanted) => {
-    element("state").textContent = loaded < wanted ? `Loading the decoder: ${amount(loaded)} of ${amount(wanted)}` : "Preparing …";
+    const isAll = loaded >= wanted;
+    element("state").textContent = isAll ? (isReady ? "Ready" : "Preparing …") : `Loading: ${amount(loaded)} of ${amount(wanted)}`;
   });
   engine.on("progress", (done) => busy("Encoding …", done));
   engine.on("survey", (survey, per) => {
@@ -332,6 +334,7 @@ async function start(): Promise<void> {
   if ("serviceWorker" in navigator) navigator.serviceWorker.register("sw.js").catch(() => undefined);
   try {
     await engine.call("warm", []);
+    isReady = true;
     element("state").textContent = "Ready";
   } catch (error) {
     element("state").textContent = "Not ready";

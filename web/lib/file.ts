@@ -163,7 +163,7 @@ export class CodedFile {
   }
 
   /** Return the latents [S, T, D] of the frames [from, to) of a chunk. */
-  private async latents(chunk: Chunk, from: number, to: number): Promise<Float32Array> {
+  async latents(chunk: Chunk, from: number, to: number): Promise<Float32Array> {
     const most = Math.max(...chunk.nCodebooks);
     if (most > this.model.config.nCodebooks) throw new Corrupt(0, `the model has ${this.model.config.nCodebooks} codebooks, the codes have ${most}`);
     const quantizer = await this.model.quantizer(most);

@@ -1,6 +1,7 @@
 /** What page, Worker and AudioWorklet say to each other. */
 
 import type { Facts } from "./file.js";
+import type { Times } from "./measure.js";
 
 /**
  * To the AudioWorklet, from the page or from the Worker. Messages of the two may overtake each other: each start and each
@@ -47,6 +48,8 @@ export interface Calls {
   stop: { arguments: []; result: void };
   survey: { arguments: [id: number]; result: void };
   close: { arguments: [id: number]; result: void };
+  transferred: { arguments: []; result: [address: string, bytes: number][] };
+  measure: { arguments: [from: string, repeats: number]; result: Times };
   encode: { arguments: [sound: Sound, options: EncodeOptions]; result: { id: number; facts: Facts; bytes: Uint8Array } };
   record: { arguments: [nChannels: number, sampleRate: number, options: EncodeOptions]; result: number };
   push: { arguments: [recording: number, channels: Float32Array[]]; result: number };

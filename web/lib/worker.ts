@@ -5,6 +5,7 @@ import { Encoding } from "./encode.js";
 import { sentence, Unavailable } from "./errors.js";
 import { CodedFile, type Block } from "./file.js";
 import type { Answer, CallName, Calls, EncodeOptions, FromWorklet, Request, Sound, ToWorklet } from "./messages.js";
+import { measure } from "./measure.js";
 import type { OnnxRuntime } from "./model.js";
 import { PlainEngine } from "./prior_plain.js";
 import { hasSimd, WasmEngine } from "./prior_wasm.js";
@@ -259,6 +260,11 @@ const calls: { [Name in CallName]: (...args: Calls[Name]["arguments"]) => Promis
   async close(id) {
     files.delete(id);
   },
+  async transferred() {
+    const loaded = performance.getEntriesByType("resource") as PerformanceResourceTiming[];
+    return loaded.map((entry) => [entry.name, entry.transferSize]);
+  },
+  measure: async (from, repeats) => measure(await openSource(from), await library(), repeats),
   async encode(sound: Sound, options: EncodeOptions) {
     const n = sound.channels[0]?.length ?? 0;
     const encoding = await beginEncoding(sound.channels.length, sound.sampleRate, options, n <= KEPT_SECONDS * sound.sampleRate);
