@@ -23,7 +23,14 @@ GENERATOR, MODEL = "musicgen", "musicgen-nano"
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--port", type=click.IntRange(0, 65535), default=8024, show_default=True, help="0 takes a free one.")
 @click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
-def serve_command(folder: Path | None, port: int, opens: bool) -> None:
+@click.option(
+    "--write",
+    "target",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Serve nothing: write page, models and files into DIR, for any server of static files.",
+)
+def serve_command(folder: Path | None, port: int, opens: bool, target: Path | None) -> None:
     """Show a page that plays, seeks and records .ecdc files, and lists those in FOLDER.
 
     The page is for browsers on this machine only: the server listens on 127.0.0.1. Where the
@@ -38,6 +45,12 @@ def serve_command(folder: Path | None, port: int, opens: bool) -> None:
             raise NamedError(str(folder), "is not a folder")
         site = Site(PAGE, folder, find_generator())
         site.catalog()  # read the models now, so that their faults are found now
+        if target is not None:
+            from .web_static import write_site
+
+            written = write_site(site, target)
+            size = sum(path.stat().st_size for path in written)
+            return echo(printable(f"{target}: {len(written)} files, {size / 1e6:.1f} MB"), err=True)
         try:
             server = Server(site, port)
         except OSError as error:

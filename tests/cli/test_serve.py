@@ -222,6 +222,21 @@ def test_one_generation_at_a_time(server):
         assert post(server, {"prompt": "x"})[0] == 503
 
 
+def test_a_static_site_holds_all_that_the_server_serves(server, monkeypatch, tmp_path):
+    site = server.site
+    monkeypatch.setattr(serve, "PAGE", site.page)
+    done = CliRunner().invoke(group, ["serve", str(site.folder), "--write", str(tmp_path / "site")])
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "site" / "catalog.json").read_text())
+    addresses = [found["models"][0][name] for name in ("encoder", "decoder", "weights")] + [found["priors"][0]["file"]]
+    for path in ("", "lib/a.js", "files/song.ecdc", "files/sub dir/ü&?.ecdc", *(a.split("?")[0] for a in addresses)):
+        assert (tmp_path / "site" / (path or "index.html")).read_bytes() == ask(server, "/" + quote(path))[2]
+    listed = json.loads((tmp_path / "site" / "files.json").read_text())
+    assert [row["name"] for row in listed["files"]] == ["song.ecdc", "sub dir/ü&?.ecdc"] and not listed["generate"]
+    done = CliRunner().invoke(group, ["serve", "--write", str(tmp_path)])
+    assert done.exit_code == 1 and "not an empty folder" in done.output and done.output.count("\n") == 1
+
+
 def test_faults_of_the_command_are_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(serve, "PAGE", tmp_path)
     done = CliRunner().invoke(group, ["serve"])

@@ -1,10 +1,12 @@
 /** Where the bytes of a stream come from: memory, a Blob, a server, or a download that is still running. */
 
+import { concat } from "./bytes.js";
 import { ArgumentError, Unavailable } from "./errors.js";
 
 export const MAX_WHOLE = 2 ** 28; // bytes of a file that is loaded whole, because its server has no range requests
 const BLOCK = 2 ** 16; // bytes per range request
 const MAX_BLOCKS = 64; // kept in memory
+const BROKEN = "The connection ended before the file was complete.";
 
 /** Bytes that can be read at any place. `size` is null while it is not known. */
 export interface Source {
@@ -58,7 +60,7 @@ export class RangeSource implements Source {
       return new BytesSource(await wholeBody(await get(url, {}), MAX_WHOLE));
     }
     const source = new RangeSource(url, size, response.headers.get("ETag"));
-    source.blocks.set(0, response.arrayBuffer().then((data) => new Uint8Array(data)));
+    source.blocks.set(0, body(response));
     return source;
   }
 
@@ -91,7 +93,7 @@ export class RangeSource implements Source {
     const response = await get(this.url, { Range: `bytes=${i * BLOCK}-${stop - 1}` });
     const changed = this.version !== response.headers.get("ETag");
     if (response.status !== 206 || changed) throw new Unavailable("The file changed on the server while it was read.");
-    const data = new Uint8Array(await response.arrayBuffer());
+    const data = await body(response);
     if (data.length !== stop - i * BLOCK) throw new Unavailable("The server sent fewer bytes than it promised.");
     return data;
   }
@@ -132,7 +134,7 @@ export class GrowingSource implements Source {
       }
       this.size = this.length;
     } catch {
-      this.failure = new Unavailable("The connection ended before the file was complete.");
+      this.failure = new Unavailable(BROKEN);
     }
     this.notify();
   }
@@ -201,12 +203,14 @@ async function wholeBody(response: Response, most: number): Promise<Uint8Array> 
     await response.body?.cancel();
     throw tooLong();
   }
-  if (!response.body) return new Uint8Array(await response.arrayBuffer());
+  if (!response.body) return body(response);
   const parts: Uint8Array[] = [];
   let size = 0;
   const reader = response.body.getReader();
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(() => {
+      throw new Unavailable(BROKEN);
+    });
     if (done) break;
     size += value.length;
     if (size > most) {
@@ -215,11 +219,14 @@ async function wholeBody(response: Response, most: number): Promise<Uint8Array> 
     }
     parts.push(value);
   }
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
+  return concat(parts);
+}
+
+/** All bytes of an answer, or one sentence if the connection breaks. */
+async function body(response: Response): Promise<Uint8Array> {
+  try {
+    return new Uint8Array(await response.arrayBuffer());
+  } catch {
+    throw new Unavailable(BROKEN);
   }
-  return whole;
 }
