@@ -19,3 +19,4 @@ for (const name of ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-
 const runtime = readFileSync(`${here}dist/ort/ort-wasm-simd-threaded.wasm`);
 writeFileSync(`${here}dist/ort/ort-wasm-simd-threaded.wasm.gz`, gzipSync(runtime, { level: 9 }));
 cpSync(`${here}demo`, `${here}dist`, { recursive: true, filter: (name) => !name.endsWith(".ts") });
+writeFileSync(`${here}dist/.built`, ""); // last: whoever finds it finds all of the rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import struct
@@ -28,9 +29,11 @@ def web() -> Path:
     if shutil.which("node") is None or not (WEB / "node_modules").is_dir():
         pytest.skip("needs Node 20 and the packages that `make web` installs")
     sources = [p for part in ("lib", "demo", "prior") for p in (WEB / part).rglob("*")]
-    built = WEB / "dist" / "lib" / "errors.js"
-    if not built.is_file() or built.stat().st_mtime < newest([*sources, WEB / "build.mjs", WEB / "package-lock.json"]):
-        subprocess.run(["node", "build.mjs"], cwd=WEB, check=True, capture_output=True, timeout=300)
+    stamp = WEB / "dist" / ".built"
+    with open(WEB / "node_modules" / ".build.lock", "w") as lock:  # several processes may run tests
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stamp.is_file() or stamp.stat().st_mtime < newest([*sources, WEB / "build.mjs", WEB / "package-lock.json"]):
+            subprocess.run(["node", "build.mjs"], cwd=WEB, check=True, capture_output=True, timeout=300)
     return WEB
 
 

@@ -188,18 +188,21 @@ async function record(): Promise<void> {
   const { signal } = recording;
   const button = element("record");
   await attempt("Waiting for the microphone …", async (isLatest) => {
-    const stream = await openMicrophone();
-    button.textContent = "Stop";
-    player.pause();
-    busy("Recording …");
-    const made = await capture(engine, stream, { kbps: chosenKbps() }, signal, (seconds, bytes, peak) => {
-      busy(`Recording ${clock(seconds)}, ${amount(bytes)}`, Math.min(1, peak));
-    });
-    const samples = (made.facts.nSamples ?? 0) * (made.facts.originalSampleRate / made.facts.sampleRate);
-    if (isLatest()) await use(made.id, made.facts, "recording", made.bytes, 44 + 2 * Math.round(samples) * made.facts.channels);
+    try {
+      const stream = await openMicrophone();
+      button.textContent = "Stop";
+      player.pause();
+      busy("Recording …");
+      const made = await capture(engine, stream, { kbps: chosenKbps() }, signal, (seconds, bytes, peak) => {
+        busy(`Recording ${clock(seconds)}, ${amount(bytes)}`, Math.min(1, peak));
+      });
+      const samples = (made.facts.nSamples ?? 0) * (made.facts.originalSampleRate / made.facts.sampleRate);
+      if (isLatest()) await use(made.id, made.facts, "recording", made.bytes, 44 + 2 * Math.round(samples) * made.facts.channels);
+    } finally {
+      recording = null; // before the page says that it is done, so that the next click records again
+      button.textContent = "Record";
+    }
   });
-  recording = null;
-  button.textContent = "Record";
 }
 
 async function generate(): Promise<void> {

@@ -76,8 +76,16 @@ export class Encoding {
     return new Encoding(model, header, nCodebooks, prior?.prior ?? null, keeps);
   }
 
-  /** Add samples of each channel; returns the bytes written so far. */
-  async push(channels: readonly Float32Array[], isLast = false): Promise<number> {
+  private last: Promise<unknown> = Promise.resolve();
+
+  /** Add samples of each channel; returns the bytes written so far. Calls may overlap: each waits for those before it. */
+  push(channels: readonly Float32Array[], isLast = false): Promise<number> {
+    const found = this.last.then(() => this.encode(channels, isLast));
+    this.last = found.catch(() => undefined);
+    return found;
+  }
+
+  private async encode(channels: readonly Float32Array[], isLast: boolean): Promise<number> {
     if (channels.some((samples) => samples.some((value) => !Number.isFinite(value)))) throw new ArgumentError("The sound holds values that are no numbers.");
     this.nOriginal += channels[0].length;
     if (this.nOriginal > MAX_SECONDS * this.header.originalSampleRate) throw new ArgumentError("The sound is longer than an hour.");
@@ -93,6 +101,7 @@ export class Encoding {
 
   /** Encode what is left; returns the file, and the original if it was kept. */
   async finish(): Promise<{ bytes: Uint8Array; original: Float32Array[] }> {
+    await this.last;
     if (!this.nOriginal) throw new ArgumentError("The sound holds no samples.");
     await this.push(this.resamplers.map(() => new Float32Array(0)), true);
     return { bytes: this.writer.close(this.nSamples, this.nOriginal), original: this.original.map((parts) => joinSamples(parts)) };

@@ -42,7 +42,6 @@ export interface Calls {
   facts: { arguments: [id: number]; result: Facts };
   bytes: { arguments: [id: number]; result: Uint8Array };
   decode: { arguments: [id: number, start: number, stop: number]; result: Float32Array[] };
-  next: { arguments: [id: number, start: number]; result: Float32Array[] | null };
   connect: { arguments: [port: MessagePort]; result: void };
   play: { arguments: [id: number, start: number, run: number]; result: void };
   stop: { arguments: []; result: void };

@@ -85,7 +85,7 @@ export class PriorWeights {
     const mixBias = (await load("head_mix_bias")) as Int32Array;
     const weight = (await load("head_weight")) as Int8Array;
     const bias = (await load("head_bias")) as Int32Array;
-    if (this.books.length !== from) return; // another call was faster
+    if (this.books.length !== from) return this.ensure(nCodebooks); // another call was faster, maybe with fewer
     for (let k = 0; k < stop - from; k++) {
       this.books.push({
         frameEmbedding: frame.subarray(k * v * h, (k + 1) * v * h),

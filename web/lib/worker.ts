@@ -235,11 +235,6 @@ const calls: { [Name in CallName]: (...args: Calls[Name]["arguments"]) => Promis
     return (await source.read(0, source.size ?? 0)).slice();
   },
   decode: async (id, start, stop) => opened(id).file.decode(start, stop),
-  async next(id, start) {
-    const { file } = opened(id);
-    for await (const block of file.blocks(start, start + 2 * file.header.sampleRate)) return block.channels;
-    return null;
-  },
   async connect(port) {
     player = port;
     port.onmessage = ({ data }: MessageEvent<FromWorklet>) => {

@@ -9,8 +9,10 @@ const library = openLibrary(catalog);
 const model = await library.named();
 const { channels, sampleRate } = readWav(new Uint8Array(readFileSync(wav)));
 const encoding = await Encoding.start(model, await library.priorOf(model), channels.length, sampleRate, { kbps: Number(kbps), tags: [["title", "ü"]] });
+const pushed = []; // all at once, as from a microphone that is faster than the encoder
 for (let at = 0; at < channels[0].length; at += Number(block)) {
-  await encoding.push(channels.map((samples) => samples.subarray(at, at + Number(block))));
+  pushed.push(encoding.push(channels.map((samples) => samples.subarray(at, at + Number(block)))));
 }
 writeFileSync(output, (await encoding.finish()).bytes);
+await Promise.all(pushed);
 console.log(JSON.stringify({}));

@@ -11,7 +11,7 @@ const size = input.readUInt32LE(0);
 const codes = new Uint16Array(input.buffer.slice(input.byteOffset + 4, input.byteOffset + 4 + size));
 const payload = new Uint8Array(input.subarray(size + 8));
 const nFrames = codes.length / nCodebooks.reduce((a, b) => a + b, 0);
-await model.ensure(Math.max(...nCodebooks));
+await Promise.all([1, Math.max(...nCodebooks)].map((k) => model.ensure(k))); // overlapping calls, the smaller one first
 const decoded = model.decode(payload, nCodebooks, nFrames);
 console.log(JSON.stringify({
   hash,
