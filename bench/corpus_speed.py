@@ -220,7 +220,8 @@ def markdown(rows: list[Row]) -> str:
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(only: tuple[str, ...], minutes: float, folder: Path | None, target: Path | None) -> None:
     """Measure `ecdc corpus`."""
-    chosen, rows = only or PARTS, []
+    chosen = only or PARTS
+    rows: list[Any] = []
     with tempfile.TemporaryDirectory() as name:
         source = folder or Path(name) / "in"
         if folder is None and set(chosen) - {"peers"}:

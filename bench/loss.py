@@ -64,6 +64,8 @@ def through_ours(clip: Clip, system: System, loss: float, lost: np.ndarray) -> t
     for i, packet in enumerate(packets):
         if not lost[int(i * seconds / TICK)]:
             parts.append(decoder.push(packet))
+        elif not decoder.statistics.received:  # nobody tells a decoder that sound began before its first packet
+            parts.append(decoder.conceal(system.frames))
     parts += [decoder.push(encoder.end), decoder.finish()]
     audio = resample_all(np.concatenate(parts, axis=1), codec.sample_rate, clip.sample_rate)[0]
     audio = np.pad(audio, (0, max(0, len(clip.audio) - len(audio))))[: len(clip.audio)]
@@ -100,7 +102,8 @@ def default_systems(model: str, kbps: float, frames: int) -> list[System]:
     """Return ours with and without copies and concealment, and Opus at about the same bytes and at twice as many."""
     name, config = Path(model).name, shared(model).config
     best = "learned" if isinstance(config.architecture, SplitConfig) else "likely"
-    ours = [System(f"{name}, {method}", kbps, model, frames, concealment=method) for method in ("silence", "repeat", best)]
+    methods = ("repeat", "learned") if best == "learned" else ("silence", "repeat", best)
+    ours = [System(f"{name}, {method}", kbps, model, frames, concealment=method) for method in methods]
     copies = System(f"{name}, copies", kbps, model, frames, copies=2 * frames)
     more = System(f"{name}, more copies", kbps, model, frames, copies=4 * frames, copied_codebooks=3)
     theirs = [System("opus", 1.2 * kbps), System("opus, twice the bytes", 2.4 * kbps), System("opus, 16 kbps", 16.0)]
@@ -140,7 +143,7 @@ def plot(rows: Sequence[dict[str, Any]], keys: Sequence[str], target: Path) -> N
             axes.plot([100 * loss for loss in losses], values, marker="o", label=f"{system} ({kbps:.1f} kbps)")
         axes.set(xlabel="packets lost (%)", ylabel=NAMES.get(key, key))
         axes.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize=7)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
     figure.savefig(target, dpi=110)
 
 

@@ -87,7 +87,7 @@ def _few_threads(number: int | None) -> Iterator[None]:
 def _without_main() -> Iterator[None]:
     """Keep new processes from running the user's script again: they need nothing of it, and it may have no main guard."""
     main = sys.modules["__main__"]
-    before = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__}
+    before: dict[str, Any] = {name: main.__dict__.pop(name) for name in ("__file__", "__spec__") if name in main.__dict__}
     main.__spec__ = None
     try:
         yield

@@ -62,7 +62,9 @@ def _find_in(place: str, found: Found) -> Iterator[Item]:
     else:
         file = open(place, "rb")  # noqa: SIM115 - closed below
     stem = os.path.splitext(os.path.basename(place))[0]
-    key, members, columns = "", [], {}
+    key = ""
+    members: list[Any] = []
+    columns: dict[str, Any] = {}
     with file:
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
