@@ -36,7 +36,7 @@ from .processor_name import processor_name
 
 PARTS = ("engines", "resume", "ray", "reading", "peers")
 MODEL, KBPS = "nano-24k", 6.0
-SHARD_MB = 64.0
+SHARD_MB = 2.0  # small, so that every worker has shards until the end
 Row = dict[str, Any]
 
 
