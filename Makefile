@@ -17,6 +17,8 @@ $(LIGHT): pyproject.toml
 	@touch $@
 
 $(STAMP): $(LIGHT)
+	@# PyTorch alone first: pip keeps the downloads of a step until its end, and together they would need 11 GB.
+	$(BIN)/python -m pip install --quiet --editable ".[torch]"
 	$(BIN)/python -m pip install --quiet --editable ".[test,bench,dev,docs]"
 	@# A peer of the tests, which skip without it. Alone, because its pins would replace torch.
 	-$(BIN)/python -m pip install --quiet --no-deps audiocraft==1.3.0

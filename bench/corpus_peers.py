@@ -15,11 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..codec.audio import resample_all
 from ..codec.checkpoints import save
-from ..codec.encodec_configs import ENCODEC_24KHZ
 from ..codec.light.export import export_model
-from ..codec.model import Codec
 from ..codec.threads import settle_torch
 from ..corpus import Engine, Settings, encode_corpus
+from .speed import our_encodec, peer_encodec
 
 KBPS, BATCH = 6.0, 8
 Row = dict[str, Any]
@@ -62,11 +61,7 @@ def transformers_loop(paths: list[Path], output: Path) -> None:
 
 def encodec_loop(paths: list[Path], output: Path) -> None:
     """Encode with PyPI's encodec, one recording after the other."""
-    from .encodec_peer import random_encodec
-
-    recordings = Recordings(paths)
-    model = random_encodec(ENCODEC_24KHZ, torch.from_numpy(recordings[0][None, None, :24_000])).eval()
-    model.set_target_bandwidth(KBPS)
+    recordings, model = Recordings(paths), peer_encodec(KBPS, seed=0)
     for i in range(len(recordings)):
         frames = model.encode(torch.from_numpy(recordings[i])[None, None])
         codes = torch.cat([codes for codes, _ in frames], dim=-1)[0]
@@ -75,11 +70,10 @@ def encodec_loop(paths: list[Path], output: Path) -> None:
 
 def peer_rows(folder: Path, seconds: float, timed: Callable[[Callable[[], object]], tuple[float, float]]) -> Iterator[Row]:
     """Measure the three ways on the same recordings, with one thread per process."""
-    torch.manual_seed(0)
     settle_torch()
     torch.set_num_threads(1)
     paths = sorted((folder / "in").iterdir())
-    save(Codec(ENCODEC_24KHZ).ready(), folder / "model")
+    save(our_encodec(KBPS, seed=0), folder / "model")
     export_model(folder / "model", folder / "graphs")
     for name in ("transformers", "encodec"):
         (folder / name).mkdir()

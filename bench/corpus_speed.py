@@ -174,8 +174,9 @@ def resume_rows(source: Path, folder: Path, seconds: float) -> Iterator[Row]:
         process = subprocess.Popen(command(source, split, "--workers", "2"), start_new_session=True)
         wanted = len(list((whole / "records").iterdir())) // 2
         while process.poll() is None and len(list(split.glob("records/*"))) < wanted:
-            time.sleep(0.05)
-        time.sleep(1.0)
+            time.sleep(0.02)
+        if process.poll() is not None:
+            raise click.ClickException("the run ended before it could be killed: give more --minutes")
         used.append(sum(map(cpu_seconds, [process.pid, *descendants(process.pid)])))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

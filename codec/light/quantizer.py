@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..quantize.common import SCREEN_TOLERANCE, hash_of
 
 Floats = NDArray[np.floating[Any]]
+MOST_CANDIDATES = 32  # of a vector; for more, a product with all entries is faster and needs less memory
 
 
 class Quantizer:
@@ -69,14 +70,20 @@ class Quantizer:
         margin = SCREEN_TOLERANCE * self._reach[k] * (length + self._reach[k])
         is_close = scores >= (best - margin).astype(np.float32)[:, None]
         if np.count_nonzero(is_close) > len(x):  # about one vector in a hundred has several
-            rows, entries = np.divmod(np.flatnonzero(is_close), scores.shape[1])
-            several = np.bincount(rows, minlength=len(x))[rows] > 1
-            rows, entries = rows[several], entries[several]
-            exact = np.einsum("nd,nd->n", x[rows], self._exact[k, entries]) - self._half_norms[k, entries]
-            order = np.lexsort((entries, -exact, rows))
-            found, first = np.unique(rows[order], return_index=True)
-            index[found] = entries[order][first]
+            is_several = is_close.sum(axis=1) > 1
+            index[is_several] = self._decide(k, x[is_several], is_close[is_several])
         return index
+
+    def _decide(self, k: int, x: NDArray[np.float64], is_close: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the nearest entry of x [M, D] among candidates [M, V] in float64."""
+        if np.count_nonzero(is_close) > MOST_CANDIDATES * len(x):  # codebooks that were never trained
+            index: NDArray[np.int64] = (x @ self._exact[k].T - self._half_norms[k]).argmax(axis=1)
+            return index
+        rows, entries = np.nonzero(is_close)
+        exact = np.einsum("nd,nd->n", x[rows], self._exact[k, entries]) - self._half_norms[k, entries]
+        order = np.lexsort((entries, -exact, rows))
+        first: NDArray[np.int64] = entries[order][np.unique(rows[order], return_index=True)[1]]
+        return first
 
     def decode(self, codes: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Return the latents that codes stand for, summed in codebook order: [B, k, T] -> [B, T, D]."""
