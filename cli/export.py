@@ -41,8 +41,8 @@ def onnx_command(model: str, output: Path | None, graphs_only: bool, force: bool
     if (output is None) != graphs_only:
         raise click.UsageError("name a folder with --output, or give --graphs-only")
     with guard():
-        from ..codec.light.codec import DECODER, ENCODER
         from ..codec.light.export import export_model, folder_of, write_structures
+        from ..codec.light.names import DECODER, ENCODER
 
         if output is None and not Path(model).is_dir():
             raise NamedError(model, "is no folder of a model, beside whose weights graphs can be written; use --output")

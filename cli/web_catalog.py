@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..codec.bundled import BUNDLED, CONFIG, WEIGHTS, bundled_names
-from ..codec.light.codec import DECODER, ENCODER
 from ..codec.light.load import is_light, load_light
+from ..codec.light.names import DECODER, ENCODER
 from ..format.entropy.installed_priors import known_priors
 
 Address = Callable[[Path], str]  # returns where the browser finds a file

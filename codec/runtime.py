@@ -13,8 +13,9 @@ from typing import Any
 from ..format.errors import ArgumentError
 from .bundled import BUNDLED, bundled_names, check_bundled, check_exists
 from .errors import EcdcError
-from .light.codec import FLOW, LightCodec
+from .light.codec import LightCodec
 from .light.load import is_light, load_light
+from .light.names import FLOW
 from .threads import settle_torch
 
 TORCH_NAMES = {"torch", "torchaudio"}

@@ -20,6 +20,7 @@ from ..codebook_count import codebook_count
 from ..config import CodecConfig, HybridConfig
 from ..errors import CheckpointError
 from .arguments import checked_codes, checked_wav
+from .names import DECODER, ENCODER, FLOW
 from .numpy_encoder import NumpyEncoder
 from .session import open_session, properties
 from .states import DecoderState, EncoderState, run_decoder, run_encoder
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
     from .batch import StreamBatch
     from .flow import LightFlow
 
-ENCODER, DECODER, FLOW = "encoder.onnx", "decoder.onnx", "mbd.onnx"
 QUANTIZED_FRAMES = 400  # per call of the quantizer
-QUANTIZER = "quantizer.safetensors"  # of an exported model, whose graphs hold the other weights
 
 
 class LightCodec:
@@ -129,15 +128,16 @@ class LightCodec:
     def batch(self, n_streams: int = 0) -> StreamBatch:
         """Open many live streams that step together, one frame at a time, and join, leave and start anew by themselves.
 
-        Raises ValueError for codecs that are not of nano-24k's kind.
+        Raises ValueError for EnCodec models that are not causal or work in segments, and with a diffusion decoder.
         """
-        if not isinstance(self.config.architecture, HybridConfig):
-            kind = self.config.architecture.kind
-            raise ArgumentError(f"{self.config.name} has no batches of streams: it is {kind}, not hybrid")
-        from .batch import StreamBatch
+        if self.flow:
+            raise ArgumentError(f"{self.config.name} has no batches of streams with its diffusion decoder")
+        return self._open_batch(n_streams)
 
-        sessions = (lambda: self.session(ENCODER)), (lambda: self.session(DECODER))
-        return StreamBatch(self.config, self.quantizer, *sessions, self.numpy_encoder, n_streams)
+    def _open_batch(self, n_streams: int) -> StreamBatch:
+        from .hybrid_batch import HybridBatch
+
+        return HybridBatch(self, n_streams)
 
     @contextlib.contextmanager
     def streaming(self, batch_size: int = 1, first_frame: int = 0) -> Iterator[LightStream]:

@@ -21,13 +21,12 @@ from ..config import CodecConfig, HybridConfig, SplitConfig
 from ..diffusion.flow_config import FlowConfig
 from ..errors import CheckpointError
 from ..runtime import torch_for
-from .codec import DECODER, ENCODER, FLOW, QUANTIZER
 from .flow_graphs import flow_graph
 from .graph import Graph, Place
 from .hybrid_graphs import decoder_graph, encoder_graph
 from .load import load_light
+from .names import DECODER, ENCODER, ENDING, FLOW, LEVELS, QUANTIZER
 from .seanet_sizes import decoder_layers, encoder_layers, least_frames, streams
-from .split_codec import ENDING, LEVELS
 from .split_sizes import dropped_samples
 
 DECODER_FP16 = "decoder_fp16.onnx"

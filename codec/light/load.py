@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..bundled import WEIGHTS, read_config
 from ..config import SeanetConfig, SplitConfig
-from .codec import DECODER, ENCODER, QUANTIZER, LightCodec, read_tensors
+from .codec import LightCodec, read_tensors
+from .names import DECODER, ENCODER, QUANTIZER
 from .quantizer import Quantizer
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,24 +14,16 @@ from ..codebook_count import codebook_count
 from ..config import SeanetConfig
 from ..segments import Segment, cut, loudness, overlap_add
 from .arguments import checked_wav
-from .codec import DECODER, ENCODER, LightCodec, LightStream
+from .codec import LightCodec, LightStream
+from .names import DECODER, ENCODER
 from .seanet_sizes import SeanetLayer, decoder_layers, encoder_layers, least_frames, streams
+from .seanet_states import SeanetState, first_graph_past
 from .states import Arrays
 
+if TYPE_CHECKING:
+    from .batch import StreamBatch
+
 MOST_FRAMES = 25  # per run of a graph: what it computes then stays in the processor's cache
-
-
-@dataclass
-class SeanetState:
-    """What a streaming encoder or decoder keeps between two calls."""
-
-    pending: NDArray[np.float32]  # [B, ..., n, ...]: rows that were not yet given to the graph
-    axis: int  # of the rows in `pending`
-    rows_per_frame: int
-    least: int  # frames of the first block
-    past: Arrays | None  # inputs of the graph; None for graphs that take whole signals
-    causal: bool
-    started: bool = False
 
 
 class SeanetLightCodec(LightCodec):
@@ -89,14 +80,26 @@ class SeanetLightCodec(LightCodec):
         with super().streaming(batch_size, first_frame) as stream:
             yield stream
 
+    def _open_batch(self, n_streams: int) -> StreamBatch:
+        from .seanet_batch import SeanetBatch
+
+        self._refuse_segments("their segments are independent: encode them one by one")
+        if not streams(self._seanet) or not self._seanet.causal:
+            raise ArgumentError(f"{self.config.name} has no batches of streams: it is not causal")
+        return SeanetBatch(self, n_streams)
+
     def open_stream(self, batch_size: int, first_frame: int) -> LightStream:
         """Return a stream before its first block."""
+        return SeanetStream(self, *self.first_states(batch_size))
+
+    def first_states(self, batch_size: int) -> tuple[SeanetState, SeanetState]:
+        """Return what encoder and decoder keep before their first blocks."""
         config, seanet = self.config, self._seanet
         sizes = seanet, config.channels, config.dimension
         wav = np.zeros((batch_size, config.channels, 0), np.float32)
         latents = np.zeros((batch_size, 0, config.dimension), np.float32)
         encoder = self._first_state(ENCODER, wav, 2, (encoder_layers(*sizes), config.hop_length))
-        return SeanetStream(self, encoder, self._first_state(DECODER, latents, 1, (decoder_layers(*sizes), 1)))
+        return encoder, self._first_state(DECODER, latents, 1, (decoder_layers(*sizes), 1))
 
     @property
     def _seanet(self) -> SeanetConfig:
@@ -165,20 +168,9 @@ def _run_graph(codec: LightCodec, name: str, state: SeanetState, n_rows: int, la
     if state.past is None:
         return session.run([output], feeds)[0]  # type: ignore[no-any-return]
     if not state.started:
-        state.past = _first_past(session, len(taken))
+        state.past = first_graph_past(session, len(taken))
     feeds |= {"first": np.array([not state.started], np.int64), "last": np.array([last], np.int64), **state.past}
     state.started = True
     found, *after = session.run([output, *(f"{name}.out" for name in state.past)], feeds)
     state.past = dict(zip(state.past, after, strict=True))
     return found  # type: ignore[no-any-return]
-
-
-def _first_past(session: Any, batch_size: int) -> Arrays:
-    """Return the state before a signal: no rows, and zeros in the recurrent layers."""
-    past: Arrays = {}
-    for value in session.get_inputs():
-        if value.name not in ("wav", "latents", "first", "last"):
-            is_recurrent = value.shape[0] == 1  # [1, B, C]; all others are [B, C, n]
-            shape = (1, batch_size, value.shape[2]) if is_recurrent else (batch_size, value.shape[1], 0)
-            past[value.name] = np.zeros(shape, np.float32)
-    return past

@@ -12,7 +12,12 @@ def frame_noise(first: int, n_frames: int, size: int, stream: int = 0) -> NDArra
     A 32-bit integer hash (two multiplications, three shifts) of the frame's number and the position, which every language
     computes alike: h = frame * 0x9E3779B1 + stream * 0x85EBCA77 + position, mixed, and scaled to [-sqrt(3), sqrt(3)).
     """
-    frames = (np.arange(first, first + n_frames, dtype=np.int64) & 0xFFFFFFFF).astype(np.uint32)[:, None]
+    return noise_of(np.arange(first, first + n_frames, dtype=np.int64), size, stream)
+
+
+def noise_of(numbers: NDArray[np.int64], size: int, stream: int = 0) -> NDArray[np.float32]:
+    """Return the noise [n, size] of frames by their numbers [n]; see `frame_noise`."""
+    frames = (numbers & 0xFFFFFFFF).astype(np.uint32)[:, None]
     with np.errstate(over="ignore"):
         h = mixed(frames * np.uint32(0x9E3779B1) + np.uint32((stream * 0x85EBCA77) & 0xFFFFFFFF))
         h = mixed(h + np.arange(size, dtype=np.uint32)[None])

@@ -14,9 +14,9 @@ from ecdc.codec.checkpoints import load, save
 from ecdc.codec.config import CodecConfig
 from ecdc.codec.diffusion.choose_decoder import with_decoder
 from ecdc.codec.errors import CheckpointError
-from ecdc.codec.light.codec import DECODER, ENCODER, FLOW
 from ecdc.codec.light.export import DECODER_FP16, export_model, structures, write_structures
 from ecdc.codec.light.load import load_light
+from ecdc.codec.light.names import DECODER, ENCODER, FLOW
 from ecdc.codec.model import Codec
 from ecdc.codec.pipeline_parts import to_array
 from ecdc.codec.runtime import light_folder as found_folder
@@ -181,57 +181,9 @@ def test_a_diffusion_decoder_that_is_not_there_or_wrong_is_one_line(light_folder
         load_light(folder).with_flow()
 
 
-def stepped(batch, signals, starts, n_steps, hop=320):
-    """Feed signal i from step starts[i] on, and silence before; returns the codes and the audio of each from its start on."""
-    codes, audio = [[] for _ in signals], [[] for _ in signals]
-    for step in range(n_steps):
-        batch.reset([i for i, start in enumerate(starts) if start == step])
-        begins = [max(step - start, 0) * hop for start in starts]
-        blocks = [x[..., begin : begin + hop] for x, begin in zip(signals, begins, strict=True)]
-        found, is_valid = batch.encode(np.concatenate(blocks))
-        assert (found.shape[0], found.shape[2]) == (len(signals), 1)
-        wav = batch.decode(np.full_like(found, step % 50))
-        for i, start in enumerate(starts):
-            if step >= start:
-                codes[i] += [found[i]] if is_valid[i] else []
-                audio[i].append(wav[i])
-    return [np.concatenate(one, axis=-1) for one in codes], [np.concatenate(one, axis=-1) for one in audio]
-
-
-@pytest.mark.parametrize("window", [2, 4])
-def test_streams_of_a_batch_start_anew_without_disturbing_each_other(codec, tmp_path, window):
-    values = codec.config.to_dict()
-    values["architecture"] |= {"encoder_window": window, "lookahead": window % 4 // 2}
-    torch.manual_seed(1)
-    made = Codec(CodecConfig.from_dict(values))
-    made.quantizer.codebooks.normal_()
-    save(made.ready(), tmp_path / "m")
-    write_structures(tmp_path / "m")
-    light, n_steps = load_light(tmp_path / "m"), 12
-    signals, starts = [sound(320 * n_steps, seed=i) for i in range(3)], [0, 3, 4]
-    batch = light.batch(3)
-    codes, audio = stepped(batch, signals, starts, n_steps)
-    for i, start in enumerate(starts):
-        n_frames = n_steps - start - batch.encoder_delay
-        np.testing.assert_array_equal(codes[i], light.encode(signals[i])[0, :, :n_frames])
-        alone = np.tile(np.arange(start, n_steps) % 50, (1, 4, 1))
-        want = np.pad(light.decode(alone)[0], ((0, 0), (batch.decoder_delay, 0)))[:, : audio[i].shape[1]]
-        np.testing.assert_allclose(audio[i], want, atol=ROUNDING)
-
-
-def test_streams_join_and_leave_a_batch(small):
-    batch = small.batch(2)
-    wav = sound(320, batch=3)[:, :, :320]
-    batch.encode(wav[:2])
-    assert list(batch.join()) == [2]
-    batch.leave([0])
-    assert len(batch) == 2
-    _, is_valid = batch.encode(wav[1:])
-    assert is_valid.tolist() == [True, False]
-    batch.leave([0, 1])
-    assert batch.encode(wav[:0])[0].shape == (0, 4, 1) and batch.decode(np.zeros((0, 4, 1), int)).shape == (0, 1, 320)
-    with pytest.raises(ValueError, match="wav must be"):
-        batch.encode(wav)
+def test_a_batch_of_streams_has_no_diffusion_decoder():
+    with pytest.raises(ValueError, match="no batches of streams with its diffusion decoder"):
+        load_light(NANO).with_flow().batch(1)
 
 
 def test_long_signals_run_in_blocks(small, monkeypatch):

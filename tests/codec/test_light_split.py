@@ -6,10 +6,10 @@ import pytest
 import torch
 from ecdc.codec.checkpoints import save
 from ecdc.codec.errors import CheckpointError
-from ecdc.codec.light.codec import ENCODER
 from ecdc.codec.light.export import export_model, write_structures
 from ecdc.codec.light.load import load_light
-from ecdc.codec.light.split_codec import LEVELS, SplitLightCodec
+from ecdc.codec.light.names import ENCODER, LEVELS
+from ecdc.codec.light.split_codec import SplitLightCodec
 from ecdc.codec.modules.noise import frame_noise
 from ecdc.codec.modules.noise_hash import frame_noise as frame_noise_array
 from ecdc.codec.pipeline import decode_file, encode_file
