@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import InputError, check_output, guard
+from .common import EXIT_FAILED, InputError, check_output, guard
 from .number_types import Finite
+from .signals import EXIT_INTERRUPTED, calls_on_interrupt
 from .terminal_text import dumps, echo
 
 if TYPE_CHECKING:
@@ -45,15 +47,20 @@ def address_of(text: str, default_host: str) -> tuple[str, int]:
 @click.option(
     "--jitter", type=Finite(0, 10), default=0.0, show_default=True, help="Seconds by which packets are late, at most."
 )
+@click.option("--duplicates", type=Finite(0, 1), default=0.0, show_default=True, help="Share of packets sent twice.")
+@click.option("--first-frame", type=click.IntRange(0, 65535), default=0, show_default=True, help="Number of the first frame.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of losses and jitter.")
 @click.option(
     "--speed", type=Finite(0, min_open=True), default=1.0, show_default=True, help="Relative to real time, for tests."
 )
 def send_command(
     source: str, target: str, model: str, kbps: float, frames: int, channels: int, copies: int, copied_codebooks: int,
-    loss: float, burst: float, jitter: float, seed: int, speed: float,
+    loss: float, burst: float, jitter: float, duplicates: float, first_frame: int, seed: int, speed: float,
 ) -> None:  # fmt: skip
-    """Send INPUT, a file or '-', as packets at the pace of its sound. Statistics follow as a line of JSON."""
+    """Send INPUT, a file or '-', as packets at the pace of its sound. Statistics follow as a line of JSON.
+
+    Ctrl-C ends the stream: what has been encoded is still sent, and the end.
+    """
     with guard(source):
         from ..codec.audio import AudioSource
         from ..codec.prepare import Prepared
@@ -63,11 +70,12 @@ def send_command(
 
         address = address_of(target, "127.0.0.1")
         codec = shared(model)
-        encoder = Encoder(codec, kbps, frames, channels, copies, min(copied_codebooks, codec.config.n_codebooks))
+        coarse = min(copied_codebooks, codec.config.n_codebooks)
+        encoder = Encoder(codec, kbps, frames, channels, copies, coarse, first_frame=first_frame)
         with AudioSource(source) as audio:
             blocks = Prepared(audio, channels, codec.sample_rate, lambda seconds: None)
             try:
-                counts = send(blocks, encoder, address, Faults(loss, burst, jitter, seed), speed)
+                counts = send(blocks, encoder, address, Faults(loss, burst, jitter, seed, duplicates), speed)
             except (socket.gaierror, PermissionError) as error:
                 raise InputError(f"{target}: {error.strerror or error}") from error
         echo(dumps(counts))
@@ -78,51 +86,67 @@ def send_command(
 @click.option("--listen", default="127.0.0.1:5004", show_default=True, metavar="[HOST:]PORT", help="Where packets arrive.")
 @click.option("--model", help="Decode with this model, a name or a folder. Default: the bundled model that the stream names.")
 @click.option("--delay", type=Finite(0, 10), help="Seconds that packets are held to put them in order. Default: adaptive.")
-@click.option("--timeout", type=Finite(0, min_open=True), default=10.0, show_default=True, help="Seconds without any packet.")
+@click.option(
+    "--timeout", type=Finite(0, min_open=True), default=10.0, show_default=True, help="Seconds of silence that end it."
+)
 @click.option("--concealment", type=click.Choice(["auto", "learned", "likely", "repeat", "silence"]), default="auto")
+@click.option("--speed", type=Finite(0, min_open=True), default=1.0, show_default=True, help="That of the sender, for tests.")
 @click.option("--stats", is_flag=True, help="Write a line of JSON per second to standard error.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 def receive_command(
-    output: str, listen: str, model: str | None, delay: float | None, timeout: float, concealment: str, stats: bool, force: bool
-) -> None:
+    output: str, listen: str, model: str | None, delay: float | None, timeout: float, concealment: str, speed: float,
+    stats: bool, force: bool,
+) -> None:  # fmt: skip
     """Receive one stream and write its audio. Statistics follow as a line of JSON.
 
-    The exit status is 1 if the end of the stream did not arrive; the output then holds what did.
+    Audio is written when it is due, at the pace of the sender: '-' can be piped into a player. A frame that is not there when
+    it is due is concealed at once: the sound goes on, fades out between 60 and 120 ms, and is silent until packets come again.
+    Packets that come too late are only counted. A file holds the same samples as a pipe, and gets its name at the end.
+
+    The stream ends with the sender's last packet, after --timeout seconds without any, or with Ctrl-C. In all cases, the output
+    holds what was heard. The exit status is 0 only for the first, 1 for the second, 130 for the third.
     """
     with guard(output):
         from ..codec.audio_out import Output, write_audio
-        from ..codec.exact_length import trim_to_length
-        from ..live.udp import Receiver
+        from ..live.receiver import Receiver
 
         check_output([], output, force)
-        host, port = address_of(listen, "127.0.0.1")
+        sink = Output(output, overwrite=force)
+        sink.check()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            try:
-                sock.bind((host, port))
-            except OSError as error:
-                raise InputError(f"{listen}: {error.strerror or error}; choose another address with --listen") from error
+            _bind(sock, listen)
 
             def report(row: dict[str, Any]) -> None:
                 if stats:
                     print(dumps(row), file=sys.stderr, flush=True)
 
-            receiver = Receiver(sock, lambda header: _decoder(header, model, concealment), delay, timeout, report)
+            decoder = partial(_decoder, model=model, concealment=concealment)
+            receiver = Receiver(sock, decoder, delay, timeout, report, speed=speed)
             header = receiver.wait_for_description()
-            sink = Output(output, overwrite=force)
-            blocks = trim_to_length(receiver.blocks(), 0, 2 * header.hop_length, lambda: receiver.n_samples)
-            write_audio(blocks, sink, header.sample_rate, header.channels, None, lambda seconds: None)
+            with calls_on_interrupt(receiver.stop):
+                write_audio(receiver.blocks(), sink, header.sample_rate, header.channels, None, lambda seconds: None)
         assert receiver.result is not None
         echo(dumps(receiver.result.statistics | {"ended": receiver.result.reason}), err=output == "-")
         if receiver.result.reason != "end":
-            raise SystemExit(_no_end(timeout))
+            raise SystemExit(_no_end(receiver.result.reason, timeout))
 
 
-def _no_end(timeout: float) -> int:
+def _bind(sock: socket.socket, listen: str) -> None:
+    try:
+        sock.bind(address_of(listen, "127.0.0.1"))
+    except OSError as error:
+        raise InputError(f"{listen}: {error.strerror or error}; choose another address with --listen") from error
+
+
+def _no_end(reason: str, timeout: float) -> int:
+    if reason == "interrupted":
+        echo("ecdc: interrupted; what was received until then is kept", err=True)
+        return EXIT_INTERRUPTED
     echo(f"error: the end of the stream did not arrive: nothing came for {timeout:g} s", err=True)
-    return 1
+    return EXIT_FAILED
 
 
-def _decoder(header: Header, model: str | None, concealment: str) -> Decoder:
+def _decoder(header: Header, *, model: str | None, concealment: str) -> Decoder:
     """Return a decoder for a described stream. A name that comes from the network can only be that of a bundled model."""
     from ..codec.runtime import shared, shared_bundled
     from ..live import Decoder

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import click
 
@@ -40,6 +40,31 @@ def termination_as_interrupt() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, before[number])
+
+
+@contextlib.contextmanager
+def calls_on_interrupt(stop: Callable[[], object]) -> Iterator[None]:
+    """Call `stop` at the first Ctrl-C, SIGTERM or SIGHUP inside the block; later ones raise KeyboardInterrupt as usual."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
+    handled = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+
+    def restore() -> None:
+        for number, handler in handled.items():
+            signal.signal(number, handler)
+
+    def first(number: int, frame: object) -> None:
+        restore()
+        stop()
+
+    for number in handled:
+        signal.signal(number, first)
+    try:
+        yield
+    finally:
+        restore()
 
 
 def hold_standard_streams() -> None:

@@ -13,3 +13,4 @@ from .decoder import Statistics as Statistics
 from .encoder import Encoder as Encoder
 from .encoder import describe as describe
 from .jitter import JitterBuffer as JitterBuffer
+from .playout import Playout as Playout

@@ -13,9 +13,10 @@ from ..codec.channel_layout import Layout
 from ..codec.pipeline_parts import to_array
 from ..codec.protocols import Model
 from ..codec.runtime import shared
-from ..format import Entropy, FormatError, Header
+from ..format import Entropy, FormatError, Header, WrongModel
 from ..format.entropy.installed_priors import load_prior
 from ..format.errors import ArgumentError
+from ..format.header import offset_of
 from ..format.packets import FRAME_NUMBERS, Packet, PacketKind, decode_end, decode_packet, packet_kind
 from .concealment import METHODS, Filler, fading_gain
 from .encoder import describe
@@ -28,10 +29,13 @@ LATE_IN_ORDER = 3  # packets late by more than MAX_GAP that follow one another: 
 class Statistics:
     """What a decoder has met so far, in frames and packets."""
 
+    played: int = 0  # packets
     received: int = 0  # frames decoded from packets of their own
     copied: int = 0  # frames decoded from a later packet's copy
     concealed: int = 0  # frames that nothing described
-    late: int = 0  # packets that came after their frames had been played, or twice
+    late: int = 0  # packets that came after their frames had been played
+    repeated: int = 0  # packets that came twice, where a Playout tells them from late ones
+    dropped: int = 0  # packets that a full buffer of a Playout did not take
     damaged: int = 0  # packets that could not be read
     jumps: int = 0  # gaps longer than MAX_GAP, and new starts
 
@@ -49,7 +53,7 @@ class Decoder:
         self.header = header or describe(self.model)
         if concealment not in METHODS:
             raise ArgumentError(f"concealment must be one of {', '.join(METHODS)}, got {concealment}")
-        self.header.require(self.model.config.name, self.model.token_space)
+        self._check(self.header)
         if self.header.entropy is Entropy.PRIOR:
             load_prior(self.header)
         self._layout = Layout(self.header.channel_coding, self.header.channels)
@@ -69,6 +73,20 @@ class Decoder:
         self._last_frames = 1  # of the last packet
         self.statistics = Statistics()
 
+    def _check(self, header: Header) -> None:
+        """Raise WrongModel unless the model can decode a stream with this description."""
+        config = self.model.config
+        header.require(config.name, self.model.token_space)
+        ours = describe(self.model, min(header.channels, 2), "none")
+        names = ("sample_rate", "hop_length", "codebook_size", "segment_length")
+        found = {name: getattr(header, name) for name in names if getattr(header, name) != getattr(ours, name)}
+        if header.channels > 2:
+            found["channels"] = header.channels
+        if header.max_codebooks > config.n_codebooks:
+            found["max_codebooks"] = header.max_codebooks
+        for name, value in found.items():
+            raise WrongModel(offset_of(name), f"a stream of {config.name} cannot have {name} {value}")
+
     def push(self, packet: bytes | None) -> NDArray[np.float32]:
         """Take the next packet, or None if it did not come in time; return the audio [C, n] that follows, n may be 0.
 
@@ -81,18 +99,30 @@ class Decoder:
             kind = packet_kind(packet)
             if kind is PacketKind.END:
                 return self._to_end(decode_end(packet).next_frame)
-            if kind is PacketKind.DESCRIPTION:
-                return self._audio([])
-            read = decode_packet(packet, self.header)
         except FormatError:
-            self.statistics.damaged += 1
+            kind = PacketKind.FRAMES  # cannot be read either
+        read = None if kind is PacketKind.DESCRIPTION else self.read(packet)
+        if read is None:
             return self._audio([])
         if self._is_late(read):
             self.statistics.late += 1
             return self._audio([])
+        return self.play(read)
+
+    def read(self, data: bytes) -> Packet | None:
+        """Return a packet of frames; None for what cannot be read, which counts as damaged."""
+        try:
+            return decode_packet(data, self.header)
+        except FormatError:
+            self.statistics.damaged += 1
+            return None
+
+    def play(self, read: Packet) -> NDArray[np.float32]:
+        """Return audio [C, n] up to the end of a packet, whose frames are not in the past; a gap before it is filled."""
         before = self._before(read)
         self._next = (read.first_frame + read.n_frames) % FRAME_NUMBERS
         self._last_frames = read.n_frames
+        self.statistics.played += 1
         self.statistics.received += read.n_frames
         self._missing = 0
         for filler, codes in zip(self._fillers, read.streams(), strict=True):
@@ -104,8 +134,18 @@ class Decoder:
         """Return audio [C, n] for frames that did not come in time; they count as played."""
         if self._next is None:
             return np.zeros((self._layout.channels, n_frames * self.header.hop_length), np.float32)
-        self._next = (self._next + n_frames) % FRAME_NUMBERS
-        return self._audio([self._filled() for _ in range(n_frames)])
+        return self.recover(n_frames, None)
+
+    def recover(self, n_frames: int, later: Packet | None) -> NDArray[np.float32]:
+        """Like `conceal`, but frames that a later packet has a copy of are decoded from it; that packet can still be played."""
+        missing = self._missing_codes(n_frames, later)
+        self._next = ((self._next or 0) + n_frames) % FRAME_NUMBERS
+        return self._audio(missing)
+
+    def jump(self, frame: int) -> None:
+        """Go on with the frame of this number instead of the next one: the sender has started anew."""
+        self.statistics.jumps += self._next is not None
+        self._next = frame % FRAME_NUMBERS
 
     def _to_end(self, next_frame: int) -> NDArray[np.float32]:
         gap = 0 if self._next is None else (next_frame - self._next) % FRAME_NUMBERS
@@ -137,13 +177,23 @@ class Decoder:
         if gap > MAX_GAP:
             self.statistics.jumps += 1
             gap = MAX_GAP
-        n_copied = min(gap, packet.copied.shape[1])
-        found = [self._filled() for _ in range(gap - n_copied)]
-        if n_copied:
-            copied = [codes[:, -n_copied:] for codes in packet.copied_streams(self.header.n_streams)]
-            self.statistics.copied += n_copied
-            self._gains += [1.0] * n_copied
-            found.append(copied)
+            self._next = (packet.first_frame - gap) % FRAME_NUMBERS
+        return self._missing_codes(gap, packet)
+
+    def _missing_codes(self, n_frames: int, later: Packet | None) -> list[list[NDArray[np.uint16]]]:
+        """Return the codes of each stream for the next n frames, which did not come: from a later packet's copy, or filled."""
+        copied = later.copied_streams(self.header.n_streams) if later is not None and later.copied.size else ()
+        reach = copied[0].shape[1] if copied else 0
+        gap = (later.first_frame - (self._next or 0)) % FRAME_NUMBERS if later is not None else 0
+        found = []
+        for distance in range(gap, gap - n_frames, -1):  # in frames, from the missing one to the later packet
+            if not 0 < distance <= reach:
+                found.append(self._filled())
+                continue
+            found.append([codes[:, reach - distance : reach - distance + 1] for codes in copied])
+            self.statistics.copied += 1
+            self._missing = 0
+            self._gains.append(1.0)
         return found
 
     def _filled(self) -> list[NDArray[np.uint16]]:

@@ -51,13 +51,14 @@ class Encoder:
     """Encodes one stream of audio to packets.
 
     `frames_per_packet` is 1 to 6. Each packet repeats the first `copied_codebooks` codebooks of the `copied_frames` frames
-    before it, for receivers that lost them. `entropy` is "auto" (the smaller of both payloads) or "none" (fixed width).
+    before it, for receivers that lost them. `entropy` is "auto" (the smaller of both payloads) or "none" (fixed width). Frames
+    are numbered from `first_frame`, modulo 65 536.
     Raises ValueError for bad values, and what `open_codec` raises for a model that it does not know.
     """
 
     def __init__(
         self, model: Model | str = "nano-24k", kbps: float = 6.0, frames_per_packet: int = 2, channels: int = 1,
-        copied_frames: int = 0, copied_codebooks: int = 2, entropy: str = "auto",
+        copied_frames: int = 0, copied_codebooks: int = 2, entropy: str = "auto", first_frame: int = 0,
     ) -> None:  # fmt: skip
         self.model: Model = shared(model) if isinstance(model, str) else model
         if not 1 <= frames_per_packet <= MOST_FRAMES:
@@ -67,6 +68,9 @@ class Encoder:
             raise ArgumentError(f"a packet copies {limits}, got {copied_frames} of {copied_codebooks}")
         if entropy not in ENTROPIES:
             raise ArgumentError(f"entropy must be one of {', '.join(ENTROPIES)}, got {entropy}")
+        if not 0 <= first_frame < FRAME_NUMBERS:
+            raise ArgumentError(f"first_frame must be 0 to {FRAME_NUMBERS - 1}, got {first_frame}")
+        self.first_frame = first_frame
         self.header = describe(self.model, channels, entropy)
         self._layout = layout_for(self.model.config, channels)
         self.kbps = kbps  # may be changed between two blocks
@@ -87,7 +91,7 @@ class Encoder:
     @property
     def end(self) -> bytes:
         """The packet that ends the stream after what has been sent. Send it more than once, because it may be lost."""
-        return encode_end(End(self.n_frames % FRAME_NUMBERS, self.n_samples))
+        return encode_end(End((self.first_frame + self.n_frames) % FRAME_NUMBERS, self.n_samples))
 
     def _codebooks(self) -> tuple[int, ...]:
         return codebooks_per_stream(self.model.config, self._layout, self.kbps)
@@ -127,7 +131,7 @@ class Encoder:
         codes = np.concatenate([codes for _, codes in self._waiting], axis=2)  # [S, K, t]
         self._waiting.clear()
         rows = np.concatenate([stream[:k] for stream, k in zip(codes, ks, strict=True)])
-        packet = Packet(self.n_frames % FRAME_NUMBERS, rows, ks, self._recent)
+        packet = Packet((self.first_frame + self.n_frames) % FRAME_NUMBERS, rows, ks, self._recent)
         data = encode_packet(packet, self.header)
         self.n_frames += codes.shape[2]
         if self._copied_frames:

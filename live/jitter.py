@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 from ..format.errors import ArgumentError
 from ..format.packets import FRAME_NUMBERS
 
 REMEMBERED = 200  # packets whose delay an adaptive buffer knows
-ON_TIME = 0.98  # share of them that it waits for
+ON_TIME = 0.99  # share of them that it waits for
+LEARNING = 50  # packets; with fewer it waits for `start` seconds at least
 MAX_PACKETS = 512  # held at a time; more than any delay is worth
 
 
@@ -16,14 +18,19 @@ class JitterBuffer:
     """Holds packets by their first frame, and gives them out a fixed or an adaptive time after they were sent.
 
     Times are in seconds on the receiver's clock. `delay` is the time that packets are held, relative to the fastest one; None
-    adapts it, so that ON_TIME of the last packets arrive before they are due, within `least` and `most`.
+    adapts it, so that ON_TIME of the last packets arrive before they are due, within `least` and `most`; the first LEARNING
+    packets wait for `start` at least.
     """
 
-    def __init__(self, frame_seconds: float, delay: float | None = None, least: float = 0.0, most: float = 0.5) -> None:
+    def __init__(
+        self, frame_seconds: float, delay: float | None = None, least: float = 0.0, most: float = 0.5, start: float = 0.0
+    ) -> None:
         if frame_seconds <= 0 or (delay is not None and delay < 0) or not 0 <= least <= most:
             raise ArgumentError("a jitter buffer needs a frame of some length, and delays that are not negative")
         self._frame_seconds, self._fixed, self._least, self._most = frame_seconds, delay, least, most
-        self._held: dict[int, bytes] = {}  # by their number, counted without wrapping around
+        self._start = start
+        self.extra = 0.0  # seconds added to an adaptive delay
+        self._held: dict[int, Any] = {}  # by their number, counted without wrapping around
         self._last: int | None = None  # the latest number
         self._transit: deque[float] = deque(maxlen=REMEMBERED)  # arrival minus sending, less an unknown constant
 
@@ -36,24 +43,59 @@ class JitterBuffer:
         if self._fixed is not None or not self._transit:
             return self._fixed if self._fixed is not None else self._least
         late = sorted(t - min(self._transit) for t in self._transit)
-        wanted = late[min(len(late) - 1, int(ON_TIME * len(late)))]
-        return min(self._most, max(self._least, wanted))
+        wanted = max(late[min(len(late) - 1, int(ON_TIME * len(late)))], self._start if len(late) < LEARNING else 0.0)
+        return min(self._most, max(self._least, wanted)) + self.extra
 
-    def put(self, first_frame: int, packet: bytes, now: float) -> None:
-        """Keep a packet that arrived `now`. One that is held already, or that finds the buffer full, is dropped."""
-        number = first_frame
-        if self._last is not None:
-            number = self._last + (first_frame - self._last + FRAME_NUMBERS // 2) % FRAME_NUMBERS - FRAME_NUMBERS // 2
+    @property
+    def knows_time(self) -> bool:
+        """True if it has met a packet, so that it can tell when others are due."""
+        return bool(self._transit)
+
+    def number(self, first_frame: int) -> int:
+        """Return a frame's number without wrapping around: the one that is nearest to the latest packet's."""
+        if self._last is None:
+            return first_frame
+        return self._last + (first_frame - self._last + FRAME_NUMBERS // 2) % FRAME_NUMBERS - FRAME_NUMBERS // 2
+
+    def put(self, first_frame: int, packet: Any, now: float) -> bool:
+        """Keep a packet that arrived `now`; returns False for one that is held already, or that a full buffer drops."""
+        number = self.number(first_frame)
+        if number in self._held:
+            return False
         self._last = number if self._last is None else max(self._last, number)
+        self.observe(number, now)
+        if len(self._held) >= MAX_PACKETS:
+            return False
+        self._held[number] = packet
+        return True
+
+    def observe(self, number: int, now: float) -> None:
+        """Take note of when a packet arrived, also of one that is too late to be held."""
         self._transit.append(now - number * self._frame_seconds)
-        if len(self._held) < MAX_PACKETS:
-            self._held.setdefault(number, packet)
+
+    def restart(self, first_frame: int) -> None:
+        """Forget all packets and their times; the numbers go on from here."""
+        self._held.clear()
+        self._transit.clear()
+        self._last = first_frame
+
+    def earliest(self) -> int | None:
+        """Return the number of the earliest packet; None if the buffer is empty."""
+        return min(self._held, default=None)
+
+    def peek(self, number: int) -> Any:
+        """Return the packet of this number, which stays held; None if it is not here."""
+        return self._held.get(number)
+
+    def pop(self, number: int) -> Any:
+        """Return the packet of this number and let it go; None if it is not here."""
+        return self._held.pop(number, None)
 
     def due(self, number: int, now: float) -> float:
         """Return how many seconds are left until the frame of this number is due; negative if it is overdue."""
         return number * self._frame_seconds + min(self._transit, default=now) + self.delay - now
 
-    def take(self, now: float) -> bytes | None:
+    def take(self, now: float) -> Any:
         """Return the earliest packet if it is due, else None. Packets before a missing one do not wait for it."""
         if not self._held:
             return None
@@ -64,7 +106,7 @@ class JitterBuffer:
         """Return the seconds until the earliest packet is due; None if the buffer is empty."""
         return max(0.0, self.due(min(self._held), now)) if self._held else None
 
-    def flush(self) -> list[bytes]:
+    def flush(self) -> list[Any]:
         """Return all packets that are left, in order."""
         packets = [self._held[number] for number in sorted(self._held)]
         self._held.clear()

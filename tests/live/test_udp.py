@@ -13,14 +13,15 @@ from ecdc.cli.main import main
 from ecdc.codec.runtime import shared
 from ecdc.format.errors import ArgumentError
 from ecdc.live import Decoder, Encoder
-from ecdc.live.udp import Faults, Receiver, send
+from ecdc.live.receiver import Receiver
+from ecdc.live.udp import Faults, send
 from sounds import sound
 
-SPEED = 30  # times real time
+SPEED = 3  # times real time
 
 
 def receiver_on(sock, **settings):
-    options = {"delay": 0.02, "timeout": 5.0} | settings
+    options = {"delay": 0.02, "timeout": 5.0, "speed": SPEED} | settings
     return Receiver(sock, lambda header: Decoder("nano-24k", header), **options)
 
 
@@ -32,8 +33,12 @@ def sock():
 
 
 def over_loopback(sock, wav, encoder, faults, strangers=()):
-    """Send in a thread; return the receiver, its audio, and what the sender counted."""
-    receiver, counts = receiver_on(sock), {}
+    """Send in a thread; return the receiver, its audio, and what the sender counted.
+
+    The delay is long for its speed, so that a busy machine loses nothing.
+    """
+    receiver, counts = receiver_on(sock, delay=1.5), {}
+    shared("nano-24k").encode(wav[None, :, :4000])  # warm
 
     def run():
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
@@ -52,7 +57,7 @@ def test_what_is_sent_arrives(sock):
     wav, codec = sound(24_000), shared("nano-24k")
     receiver, audio, counts = over_loopback(sock, wav, Encoder("nano-24k"), Faults())
     whole = codec.decode(codec.encode(wav[None], kbps=6), 24_000)[0]
-    np.testing.assert_allclose(audio[:, :24_000], whole, atol=2e-5)
+    np.testing.assert_allclose(audio, whole, atol=2e-5)
     assert receiver.n_samples == 24_000 and receiver.result.reason == "end"
     assert counts["lost_on_purpose"] == 0 and receiver.statistics()["concealed"] == 0
 
@@ -63,8 +68,8 @@ def test_losses_and_jitter_shorten_nothing(sock):
         sock, sound(48_000), encoder, Faults(0.2, 2, 0.01, seed=1), [b"", b"\3", b"x" * 3000]
     )
     n_frames, found = audio.shape[1] // 320, receiver.statistics()
-    assert 120 < n_frames <= 150, "all but what was lost before the first packet"
-    assert counts["lost_on_purpose"] >= 3
+    assert n_frames == 150 - found["first_frame"], "all but what was lost before the first packet"
+    assert counts["lost_on_purpose"] >= 3 and found["strange"] == 3 and found["early"] == 0
     assert found["copied"] > 0 and found["received"] + found["copied"] + found["concealed"] == n_frames
 
 
@@ -74,8 +79,11 @@ def test_a_sender_that_stops_is_noticed(sock):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         for packet in (encoder.description, *packets):
             other.sendto(packet, sock.getsockname())
-    receiver = receiver_on(sock, timeout=0.3)
-    assert sum(block.shape[1] for block in receiver.blocks()) == 18 * 320
+    receiver = receiver_on(sock, timeout=0.5, speed=1)
+    audio = np.concatenate(list(receiver.blocks()), axis=1)
+    found = receiver.statistics()
+    assert found["received"] == 18 and audio.shape[1] == 320 * (18 + found["concealed"])
+    assert found["concealed"] * 320 / 24_000 > 0.2 and not audio[:, -320:].any(), "the gap is filled as it lasts"
     assert receiver.result.reason == "timeout" and receiver.n_samples is None
 
 
@@ -90,17 +98,18 @@ def test_commands(tmp_path):
         port = str(free.getsockname()[1])
     soundfile.write(tmp_path / "a.wav", sound(24_000).T, 24_000)
     command = [sys.executable, "-m", "ecdc.cli", "live"]
-    receive = [*command, "receive", "-o", "b.wav", "--listen", port, "--timeout", "60", "--delay", "0.05"]
+    receive = [*command, "receive", "-o", "b.wav", "--listen", port, "--timeout", "60", "--delay", "0.05", "--speed", "3"]
     receiver = subprocess.Popen(receive, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     for _ in range(20):  # the receiver takes a moment to start; whoever joins late hears the rest
-        arguments = [*command, "send", "a.wav", "--to", f"127.0.0.1:{port}", "--speed", "8"]
+        arguments = [*command, "send", "a.wav", "--to", f"127.0.0.1:{port}", "--speed", "3"]
         sent = subprocess.run(arguments, cwd=tmp_path, check=True, capture_output=True, text=True)
         assert json.loads(sent.stdout)["seconds"] == 1.0
         if receiver.poll() is not None:
             break
     assert receiver.wait(60) == 0
-    assert json.loads(receiver.stdout.read())["ended"] == "end"
-    assert 0 < soundfile.info(tmp_path / "b.wav").frames <= 24_000
+    found = json.loads(receiver.stdout.read())
+    assert found["ended"] == "end" and found["frame_packets"] == found["played"] + found["late"]
+    assert soundfile.info(tmp_path / "b.wav").frames == 320 * (found["received"] + found["concealed"])
 
 
 @pytest.mark.parametrize(
