@@ -11,6 +11,9 @@ Each block stands between two comments, `<!-- figures: NAME -->` and `<!-- end -
     ecdc bench speed --json bench/results/speed.json
     ecdc bench pairs --before ... --json bench/results/pairs.json
     ecdc bench live --json bench/results/live.json
+    ecdc bench loss --packed runs/audio/packed48 --clips 4 --seconds 4 --json bench/results/loss_nano24k.json
+    ecdc bench loss --model FOLDER --frames 1 --packed ... --json bench/results/loss_nano48k.json  # with graphs of nano-48k
+    ecdc bench loss --rows bench/results/loss_nano24k.json --rows bench/results/loss_nano48k.json --plot docs/images/loss.png
     ecdc bench light --json bench/results/light.json
     ecdc bench container --json bench/results/container.json
     ecdc bench memory --json bench/results/memory_files.json
@@ -42,6 +45,7 @@ from . import (
     entropy,
     light,
     live,
+    loss,
     mbd_peer,
     memory,
     music_table,
@@ -61,6 +65,7 @@ FILES = (
     ROOT / "README.md",
     ROOT / "docs" / "figures.md",
     ROOT / "docs" / "light-runtime.md",
+    ROOT / "docs" / "live.md",
     ROOT / "codec" / "weights" / "nano-24k" / "CARD.md",
     ROOT / "plugins" / "musicgen" / "weights" / "musicgen-nano" / "CARD.md",
 )
@@ -105,6 +110,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "speed": lambda: speed.markdown(_json("speed.json")),
     "pairs": lambda: pairs.markdown(_json("pairs.json")),
     "live": lambda: live.markdown(_json("live.json")),
+    "loss": lambda: loss.markdown(
+        loss.merged([RESULTS / f"loss_nano{name}.json" for name in ("24k", "48k")]), tuple(loss.NAMES)
+    ),
     "light": lambda: light.table(_json("light.json")),
     "container": lambda: container.markdown(_json("container.json")),
     "decoders": lambda: decoders.markdown(_json("decoders.json")),

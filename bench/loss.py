@@ -1,6 +1,7 @@
 """Measure speech over networks that lose packets: live packets of ours beside Opus with its redundancy, at equal losses.
 
-    ecdc bench loss --packed runs/audio/packed48 --model nano-24k --json FILE --plot FILE.png
+    ecdc bench loss --packed runs/audio/packed48 --model nano-24k --json FILE
+    ecdc bench loss --rows FILE --rows OTHER --plot FILE.png
 
 Rates count all bytes of the packets, without the headers of the network. Every codec loses the same stretches of time. Opus
 knows the share of losses and adds its own redundancy; ours copy the coarse codes of earlier frames if asked.
@@ -31,7 +32,7 @@ from .metrics import score
 from .processor_name import processor_name
 
 TICK = 0.02  # seconds: losses are drawn for the whole network in ticks, and hit the packets sent in them
-NAMES = {"zimtohrli": "Zimtohrli", "pesq": "PESQ", "stoi": "STOI", "visqol": "ViSQOL"}
+NAMES = {"zimtohrli": "Zimtohrli", "visqol": "ViSQOL", "visqol_speech": "ViSQOL, speech", "pesq": "PESQ", "stoi": "STOI"}
 
 
 @dataclass(frozen=True)
@@ -125,25 +126,41 @@ def markdown(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def merged(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return the rows of several runs; what they have in common, such as Opus, is of the first of them."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for path in files:
+        for row in json.loads(path.read_text()):
+            found.setdefault((row["clip"], row["system"], row["loss"], row["burst"]), row)
+    return list(found.values())
+
+
 def plot(rows: Sequence[dict[str, Any]], keys: Sequence[str], target: Path) -> None:
-    """Draw the scores against the share of random losses."""
+    """Draw the scores against the share of random losses, without the methods that are worse than a codec's usual one."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * len(keys), 4.2), layout="constrained")
+    systems = list(dict.fromkeys(row["system"] for row in rows))
+    learned = {name.split(",")[0] for name in systems if name.endswith("learned")}
+    systems = [name for name in systems if not name.endswith(("silence", "likely"))]
+    systems = [name for name in systems if not (name.endswith("repeat") and name.split(",")[0] in learned)]
+    figure = Figure(figsize=(13, 8), layout="constrained")
     for i, key in enumerate(keys):
-        axes = figure.add_subplot(1, len(keys), i + 1)
-        for system in dict.fromkeys(row["system"] for row in rows):
+        axes = figure.add_subplot(2, -(-(len(keys) + 1) // 2), i + 1)
+        for j, system in enumerate(systems):
             own = [row for row in rows if row["system"] == system and row["burst"] == 1]
             losses = sorted({row["loss"] for row in own})
             values = [np.mean([row[key] for row in own if row["loss"] == loss]) for loss in losses]
             kbps = np.mean([row["kbps"] for row in own if row["loss"] == losses[-1]])
-            axes.plot([100 * loss for loss in losses], values, marker="o", label=f"{system} ({kbps:.1f} kbps)")
+            axes.plot([100 * loss for loss in losses], values, marker="o", color=f"C{j}",
+                      linestyle="--" if system.startswith("opus") else "-", label=f"{system} ({kbps:.1f} kbps)")  # fmt: skip
         axes.set(xlabel="packets lost (%)", ylabel=NAMES.get(key, key))
         axes.grid(alpha=0.3)
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    blank = figure.add_subplot(2, -(-(len(keys) + 1) // 2), len(keys) + 1)
+    blank.axis("off")
+    blank.legend(*figure.axes[0].get_legend_handles_labels(), loc="center", frameon=False)
     figure.savefig(target, dpi=110)
 
 
@@ -165,28 +182,36 @@ def speech_clips(folder: Path | None, n: int, seconds: float) -> list[Clip]:
 @click.option("--clips", default=6, show_default=True)
 @click.option("--seconds", default=6.0, show_default=True, help="Of each validation clip.")
 @click.option("--seeds", default=2, show_default=True, help="Patterns of losses for each clip.")
-@click.option("--metric", "keys", multiple=True, default=("zimtohrli", "pesq", "stoi"), show_default=True)
+@click.option("--metric", "keys", multiple=True, default=tuple(NAMES), show_default=True)
+@click.option("--rows", "files", type=click.Path(path_type=Path), multiple=True, help="Show these rows; measure nothing.")
 @click.option("--jobs", default=2, show_default=True)
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the rows here too.")
 @click.option("--plot", "picture", type=click.Path(path_type=Path), help="Draw the scores here.")
 def main(
     model: str, kbps: float, frames: int, folder: Path | None, clips: int, seconds: float, seeds: int, keys: tuple[str, ...],
-    jobs: int, target: Path | None, picture: Path | None,
+    files: tuple[Path, ...], jobs: int, target: Path | None, picture: Path | None,
 ) -> None:  # fmt: skip
-    """Print the table."""
-    channels = [(0.0, 1.0), (0.05, 1.0), (0.1, 1.0), (0.2, 1.0), (0.1, 3.0)]
-    work = partial(measure, systems=default_systems(model, kbps, frames), channels=channels, seeds=seeds, keys=keys)
-    speech = speech_clips(folder, clips, seconds)
-    if not speech:
-        raise click.ClickException("there are no clips of speech")
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        rows = [row for found in pool.map(work, speech) for row in found]
+    """Send speech through packets that get lost, beside Opus."""
+    rows = merged(files) or measure_all(model, kbps, frames, speech_clips(folder, clips, seconds), seeds, keys, jobs)
     click.echo(markdown(rows, keys))
-    click.echo(f"\n{len(speech)} clips of speech, {seeds} patterns of losses each, scored at 24 kHz; {processor_name()}.")
+    if not files:
+        click.echo(f"\n{clips} clips of speech, {seeds} patterns of losses each, scored at 24 kHz; {processor_name()}.")
     if target:
         target.write_text(json.dumps(rows, indent=1) + "\n")
     if picture:
         plot(rows, keys, picture)
+
+
+def measure_all(
+    model: str, kbps: float, frames: int, speech: Sequence[Clip], seeds: int, keys: Sequence[str], jobs: int
+) -> list[dict[str, Any]]:
+    """Return the rows of all clips and systems; raises ClickException if there are no clips."""
+    channels = [(0.0, 1.0), (0.05, 1.0), (0.1, 1.0), (0.2, 1.0), (0.1, 3.0)]
+    work = partial(measure, systems=default_systems(model, kbps, frames), channels=channels, seeds=seeds, keys=keys)
+    if not speech:
+        raise click.ClickException("there are no clips of speech")
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        return [row for found in pool.map(work, speech) for row in found]
 
 
 if __name__ == "__main__":
