@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import socket
 import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import EXIT_FAILED, InputError, check_output, guard
+from .common import EXIT_FAILED, InputError, NamedError, check_output, guard
 from .number_types import Finite
 from .signals import EXIT_INTERRUPTED, calls_on_interrupt
 from .terminal_text import dumps, echo
@@ -28,9 +32,16 @@ def live_group() -> None:
 def address_of(text: str, default_host: str) -> tuple[str, int]:
     """Return host and port of "HOST:PORT" or "PORT". Raises InputError."""
     host, _, port = text.rpartition(":")
-    if not port.isdigit() or not 0 < int(port) < 65536:
+    with contextlib.suppress(UnicodeError):
+        host.encode("idna")  # as the system will do
+        return _with_port(host or default_host, port, text)
+    raise InputError(f"{text!r} is no address: its host cannot be a name")
+
+
+def _with_port(host: str, port: str, text: str) -> tuple[str, int]:
+    if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         raise InputError(f"{text!r} is no address: give HOST:PORT, such as 127.0.0.1:5004")
-    return host or default_host, int(port)
+    return host, int(port)
 
 
 @live_group.command("send")
@@ -76,7 +87,9 @@ def send_command(
             blocks = Prepared(audio, channels, codec.sample_rate, lambda seconds: None)
             try:
                 counts = send(blocks, encoder, address, Faults(loss, burst, jitter, seed, duplicates), speed)
-            except (socket.gaierror, PermissionError) as error:
+            except OSError as error:
+                if error.filename:
+                    raise  # of the input
                 raise InputError(f"{target}: {error.strerror or error}") from error
         echo(dumps(counts))
 
@@ -111,6 +124,7 @@ def receive_command(
         from ..live.receiver import Receiver
 
         check_output([], output, force)
+        _check_folder(output)
         sink = Output(output, overwrite=force)
         sink.check()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -136,6 +150,15 @@ def _bind(sock: socket.socket, listen: str) -> None:
         sock.bind(address_of(listen, "127.0.0.1"))
     except OSError as error:
         raise InputError(f"{listen}: {error.strerror or error}; choose another address with --listen") from error
+
+
+def _check_folder(output: str) -> None:
+    """Raise NamedError for an output that could not be written once the call is over."""
+    folder = Path(output).parent
+    if output != "-" and not folder.is_dir():
+        raise NamedError(str(folder), "is no folder; make it first, or give another output with -o")
+    if output != "-" and not os.access(folder, os.W_OK):
+        raise NamedError(str(folder), "cannot be written to; give another output with -o")
 
 
 def _no_end(reason: str, timeout: float) -> int:

@@ -129,7 +129,7 @@ class Receiver:
         for _ in range(MAX_AT_ONCE):
             try:
                 data, sender = self._sock.recvfrom(MAX_PACKET)
-            except (TimeoutError, BlockingIOError, ConnectionRefusedError):
+            except (TimeoutError, BlockingIOError, ConnectionError):
                 return
             self._sock.settimeout(0)
             self._counts["packets"] += 1

@@ -1,18 +1,24 @@
 """Packets over the loopback: what is sent arrives, in spite of losses and jitter; strangers and silence end in one line."""
 
+import contextlib
+import dataclasses
 import json
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
 import soundfile
 from ecdc.cli.main import main
-from ecdc.codec.runtime import shared
+from ecdc.codec.runtime import shared, shared_bundled
+from ecdc.format import ChannelCoding, FormatError
 from ecdc.format.errors import ArgumentError
-from ecdc.live import Decoder, Encoder
+from ecdc.format.packets import encode_description
+from ecdc.live import Decoder, Encoder, describe
 from ecdc.live.receiver import Receiver
 from ecdc.live.udp import Faults, send
 from sounds import sound
@@ -121,6 +127,13 @@ def test_commands(tmp_path):
         (["receive", "-o", "out.wav", "--listen", "1.2.3.4:5"], "--listen"),
         (["receive", "-o", "a.wav", "--timeout", "0.1"], "--force"),
         (["receive", "-o", "out.wav", "--listen", "0", "--timeout", "0.1"], "no address"),
+        (["receive", "-o", "out.wav", "--listen", "\u00b2"], "no address"),
+        (["receive", "-o", "out.wav", "--listen", "9" * 5000], "no address"),
+        (["receive", "-o", "out.wav", "--listen", "\u00fc" * 100 + ":5"], "no address"),
+        (["send", "a.wav", "--to", "\u00fc" * 100 + ":5"], "\u00fc"),
+        (["send", "a.wav", "--first-frame", "0", "--to", "255.255.255.255:9"], "255"),
+        (["receive", "-o", "missing/out.wav", "--timeout", "0.1"], "missing"),
+        (["receive", "-o", "out.xyz", "--timeout", "0.1"], "xyz"),
     ],
 )
 def test_bad_input_is_one_line(arguments, words, tmp_path, monkeypatch, capsys):
@@ -130,3 +143,97 @@ def test_bad_input_is_one_line(arguments, words, tmp_path, monkeypatch, capsys):
         main(["live", *arguments])
     error = capsys.readouterr().err
     assert end.value.code == 1 and words in error and error.count("\n") == 1 and not (tmp_path / "out.wav").exists()
+
+
+def test_a_port_in_use_is_one_line(sock, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["live", "receive", "-o", "out.wav", "--listen", str(sock.getsockname()[1])])
+    error = capsys.readouterr().err
+    assert end.value.code == 1 and "--listen" in error and error.count("\n") == 1
+
+
+def feed(receiver, rows):
+    """Give a receiver (sender, datagram) as they would arrive."""
+    for sender, data in rows:
+        with contextlib.suppress(FormatError):
+            receiver._sort_in(data, sender, time.monotonic())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"sample_rate": 8000, "original_sample_rate": 8000}, {"hop_length": 1}, {"max_codebooks": 255}, {"token_space": bytes(32)},
+     {"codec": "nano-99"}, {"channels": 64, "channel_coding": ChannelCoding.JOINT}, {"prior": bytes(32)}],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_a_description_that_does_not_fit_the_model_is_refused_and_named(change, sock):
+    header = describe(shared("nano-24k"))
+    changed = dataclasses.replace(header, **change)
+    receiver = Receiver(sock, lambda header: Decoder(shared_bundled(header.codec), header), None, 0.2)
+    feed(receiver, [(1, encode_description(changed))])
+    assert receiver.decoder is None
+    with pytest.raises(ArgumentError, match="refused: "):
+        receiver.wait_for_description()
+    feed(receiver, [(2, encode_description(header))])
+    assert receiver.decoder is not None, "the next sender is heard"
+
+
+def test_another_sender_is_ignored_until_the_first_is_silent(sock):
+    encoder, other = Encoder("nano-24k"), Encoder("nano-24k", 3)
+    ours, theirs = encoder.push(sound(6400)), other.push(sound(6400))
+    receiver = receiver_on(sock)
+    feed(receiver, [(1, encoder.description), (1, ours[0]), (2, theirs[1]), (2, other.end), (2, other.description), (2, b"\1")])
+    found = receiver.statistics()
+    assert found["foreign"] == 4 and found["frame_packets"] == 1 and found["ends"] == 0 and receiver.n_samples is None
+    receiver._heard -= 5  # seconds of silence
+    feed(receiver, [(2, theirs[1]), (2, stereo_description(other)), (2, other.description), (2, theirs[1]), (1, ours[1])])
+    found = receiver.statistics()
+    assert found["foreign"] == 7 and found["frame_packets"] == 2, "the same stream goes on from another address"
+
+
+def stereo_description(encoder):
+    """The description of a stream of two channels."""
+    return encode_description(describe(encoder.model, channels=2))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("whose", ["receiver", "sender"])
+def test_ctrl_c_keeps_what_was_heard(whose, tmp_path):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    soundfile.write(tmp_path / "a.wav", sound(24_000 * 20).T, 24_000)
+    command = [sys.executable, "-m", "ecdc.cli", "live"]
+    receive = [*command, "receive", "-o", "b.wav", "--listen", port, "--timeout", "30", "--stats"]
+    pipes = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with (
+        subprocess.Popen(receive, **pipes) as receiver,
+        subprocess.Popen([*command, "send", "a.wav", "--to", f":{port}"], **pipes) as sender,
+    ):
+        receiver.stderr.readline()  # it reports, so it has met its sender
+        {"receiver": receiver, "sender": sender}[whose].send_signal(signal.SIGINT)
+        out, errors = receiver.communicate(timeout=60)
+        sender.kill()
+    assert receiver.returncode == (130 if whose == "receiver" else 0), errors
+    found = json.loads(out)
+    assert found["ended"] == ("interrupted" if whose == "receiver" else "end")
+    assert 0 <= 320 * (found["received"] + found["concealed"]) - soundfile.info(tmp_path / "b.wav").frames < 320
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of processes")
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    limited = f"ulimit -f 32; exec {sys.executable} -m ecdc.cli live receive -o b.wav --listen {port} --timeout 30"
+    receiver = subprocess.Popen(["sh", "-c", limited], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    encoder = Encoder("nano-24k")
+    packets = encoder.push(sound(24_000))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        while receiver.poll() is None:
+            for packet in (encoder.description, *packets):
+                sender.sendto(packet, ("127.0.0.1", port))
+            time.sleep(0.3)
+    error = receiver.stderr.read()
+    assert receiver.returncode == 1 and "b.wav" in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
