@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import socket
@@ -32,16 +31,13 @@ def live_group() -> None:
 def address_of(text: str, default_host: str) -> tuple[str, int]:
     """Return host and port of "HOST:PORT" or "PORT". Raises InputError."""
     host, _, port = text.rpartition(":")
-    with contextlib.suppress(UnicodeError):
-        host.encode("idna")  # as the system will do
-        return _with_port(host or default_host, port, text)
-    raise InputError(f"{text!r} is no address: its host cannot be a name")
-
-
-def _with_port(host: str, port: str, text: str) -> tuple[str, int]:
+    try:
+        host.encode("idna")  # as sockets do
+    except UnicodeError:
+        port = ""
     if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         raise InputError(f"{text!r} is no address: give HOST:PORT, such as 127.0.0.1:5004")
-    return host, int(port)
+    return host or default_host, int(port)
 
 
 @live_group.command("send")
