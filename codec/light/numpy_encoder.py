@@ -32,11 +32,11 @@ class NumpyEncoder:
         self._out = np.concatenate([own["out.weight"], own["skip.weight"]], axis=1).T.copy()
         self._out_bias = own["out.bias"]
         self._stack = Stack(own, config.encoder_depth)
-        self._fourier = _fourier(self._window)
+        self._taper = _hann(self._window)
         self._low = mdct(self._hop, config.low_bins)
         if config.fine_blocks:
             self._short = self._hop // config.fine_blocks
-            self._short_fourier = _fourier(2 * self._short)
+            self._short_taper = _hann(2 * self._short)
 
     def __call__(self, windows: NDArray[np.float32], past: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
         """Encode the windows; `past.i` of every block is [B, kernel - 1, W]."""
@@ -52,7 +52,8 @@ class NumpyEncoder:
         return latents.reshape(batch_size, n_frames, -1), after
 
     def _features_of(self, frames: Array) -> Array:
-        real, imaginary = frames @ self._fourier[0], frames @ self._fourier[1]
+        spectrum = np.fft.rfft(frames * self._taper)
+        real, imaginary = spectrum.real, spectrum.imag
         log_power = np.log(real * real + imaginary * imaginary + MAGNITUDE_FLOOR)
         scale = np.exp(-0.35 * log_power)
         parts = [real * scale, imaginary * scale, 0.3 * log_power]
@@ -60,8 +61,9 @@ class NumpyEncoder:
             start = self._context - self._short // 2
             tiles = frames[:, start : start + self._hop + self._short].reshape(len(frames), -1, self._short)
             blocks = np.concatenate([tiles[:, :-1], tiles[:, 1:]], axis=2)
-            real, imaginary = blocks @ self._short_fourier[0], blocks @ self._short_fourier[1]
-            parts.append(0.3 * np.log(real * real + imaginary * imaginary + MAGNITUDE_FLOOR).reshape(len(frames), -1))
+            spectrum = np.fft.rfft(blocks * self._short_taper)
+            power = np.square(spectrum.real) + np.square(spectrum.imag)
+            parts.append(0.3 * np.log(power + MAGNITUDE_FLOOR).reshape(len(frames), -1))
         return np.concatenate(parts, axis=1)
 
 
@@ -77,9 +79,6 @@ def _shapes(config: HybridConfig, dimension: int) -> Shapes:
     return shapes | Stack.shapes(width, inner, config.encoder_depth, config.kernel_size)
 
 
-def _fourier(length: int) -> tuple[Array, Array]:
-    """Return real and imaginary part of the Fourier transform of a frame under a Hann window: [length, bins] each."""
-    n = np.arange(length)
-    window = (0.5 - 0.5 * np.cos(2 * np.pi * n / length)).astype(np.float32).astype(np.float64)[:, None]
-    angle = 2 * np.pi / length * (n[:, None] * np.arange(length // 2 + 1) % length)
-    return np.cos(angle) * window, -np.sin(angle) * window
+def _hann(length: int) -> Array:
+    """Return a Hann window, rounded to float32."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32).astype(np.float64)
