@@ -137,6 +137,7 @@ BENCHES = {
     "vbr": ("vbr", "Compare variable with fixed bitrate, at the same bytes."),
     "container": ("container", "The container: speed, and bytes beside the codes."),
     "seek": ("seek", "Compare decoding a span of a long file with decoding a short file."),
+    "streams": ("streams", "Measure many live streams on one core: steps, their spread, memory."),
     "memory": ("memory", "Peak memory of whole commands."),
     "pairs": ("pairs", "Compare the speed of this tree with another commit."),
     "designs": ("designs", "Compare codecs in training, on validation clips."),
