@@ -117,6 +117,17 @@ class Decoding:
 
         return Output(target, self.form, self.bits, self.force, (lambda line: None) if self.quiet else note)
 
+    def _checked_runtime(self) -> str:
+        """Return the runtime. Raises InputError if other options do not fit it, and MissingTorch."""
+        from ..codec.runtime import check_torch, is_for_torch
+
+        if self.decoder in ("conv", "mbd") and not is_for_torch(self.device):
+            return self.runtime
+        if self.runtime == "onnx":
+            raise InputError(f"--runtime onnx: --decoder {self.decoder} --device {self.device} needs torch")
+        check_torch(f"--device {self.device}" if is_for_torch(self.device) else f"--decoder {self.decoder}")
+        return "torch"
+
     def prepare(self) -> Work:
         """Load the model, if one is given, and return a function that decodes one file.
 
@@ -124,12 +135,9 @@ class Decoding:
         """
         settle_threads(self.threads)
         from ..codec.decoding import decode_file
-        from ..codec.runtime import is_for_torch, open_bundled, open_codec, placed
+        from ..codec.runtime import open_bundled, open_codec, placed
 
-        needs_torch = self.decoder not in ("conv", "mbd") or is_for_torch(self.device)
-        if needs_torch and self.runtime == "onnx":
-            raise InputError(f"--runtime onnx: --decoder {self.decoder} --device {self.device} needs torch")
-        runtime = "torch" if needs_torch else self.runtime
+        runtime = self._checked_runtime()
         codec = open_codec(self.model, runtime) if self.model else None
         # Most files name the same codec: load it and move it to the device once.
         bundled = functools.cache(functools.partial(open_bundled, runtime=runtime))

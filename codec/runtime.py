@@ -36,6 +36,12 @@ def torch_for(what: str) -> Iterator[None]:
         raise MissingTorch(f"{what} needs PyTorch, which is not installed: pip install -e '.[torch]'") from None
 
 
+def check_torch(what: str) -> None:
+    """Raise MissingTorch if torch is not installed; `what` needs it."""
+    with torch_for(what):
+        import torch  # noqa: F401
+
+
 def open_codec(name_or_path: str | os.PathLike[str], runtime: str = "auto", device: str = "cpu") -> Any:
     """Load a codec for a file to be encoded or decoded: a LightCodec, or a torch Codec.
 

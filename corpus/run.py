@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..codec.runtime import is_for_torch, open_codec
+from ..codec.runtime import check_torch, is_for_torch, open_codec
 from ..codec.threads import processors
 from .errors import CorpusError
 from .local import Shard, run_here, run_in_processes
@@ -62,8 +62,10 @@ def plan_corpus(
     """Return what is to be done; nothing is written.
 
     Raises CorpusError if a source is missing or empty, or if the output holds another corpus; CheckpointError for an
-    unknown model; ValueError for a bitrate that it lacks.
+    unknown model; ValueError for a bitrate that it lacks; MissingTorch if the device needs torch.
     """
+    if engine.name != "ray" and is_for_torch(engine.device):
+        check_torch(f"--device {engine.device}")
     store = Store(output)
     if not is_url(store.where) and os.path.exists(store.where) and not os.path.isdir(store.where):
         raise CorpusError(f"{store}: is a file; --output names a folder")

@@ -66,6 +66,15 @@ def test_an_unknown_model_is_unknown_whatever_is_installed(bare, ecdc, one_line,
         (("encode", "tone.wav", "--model", "encodec_24khz"), ".[torch]"),
         (("encode", "tone.wav", "--device", "cuda"), ".[torch]"),
         (("decode", "a.ecdc", "--decoder", "a.th"), ".[torch]"),
+        (("decode", "a.ecdc", "--device", "cuda"), ".[torch]"),
+        (("corpus", "encode", "tone.wav", "--output", "out", "--device", "cuda"), ".[torch]"),
+        (("corpus", "encode", "tone.wav", "--output", "out", "--model", "encodec_24khz"), ".[torch]"),
+        (("live", "send", "tone.wav", "--to", "127.0.0.1:9", "--model", "encodec_24khz"), ".[torch]"),
+        (("generate", "--continue", "a.ecdc", "-o", "b.ecdc"), ".[torch]"),
+        (("train", "mbd", "nano-24k", "--model", "nano-24k", "--output", "out"), ".[torch]"),
+        (("train", "prior", "nano-24k", "--output", "out"), ".[torch]"),
+        (("train", "musicgen", "nano", "--output", "out"), ".[torch]"),
+        (("train", "synthesize", "--output", "out"), ".[torch]"),
         (("generate", "happy flute", "-o", "b.ecdc"), ".[torch]"),
         (("train", "codec", "nano-24k"), ".[torch]"),
         (("bench", "speed"), ".[torch]"),
@@ -80,4 +89,6 @@ def test_what_needs_more_says_what_to_install(bare, ecdc, one_line, tone, tmp_pa
     before = sorted(path.name for path in tmp_path.iterdir())
     line = one_line(bare(*command))
     assert f"pip install -e '{extra}'" in line
+    options = [word for word in command if word in ("--decoder", "--device", "--model")]
+    assert not options or command[command.index(options[0]) + 1] in line or command[0] == "train"  # what asked for it
     assert sorted(path.name for path in tmp_path.iterdir()) == before
