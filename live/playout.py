@@ -16,6 +16,7 @@ START_DELAY = 0.06  # seconds that an adaptive buffer waits until it knows the n
 MAX_AHEAD = 2.0  # seconds; packets that are further in the future, or in the past, do not belong to the stream as it goes
 RESTART_SECONDS = 0.5  # if nothing but such packets come for this long, the sender has started anew
 RESTART_PACKETS = 3
+CATCHING_UP = 0.25  # seconds; if packets become less late by more than this, the sender will soon be in time by itself
 NEAR = 64  # frames; packets this far from one another may be of one stream
 MOST_EXTRA = 0.5  # seconds that are waited for copies
 REMEMBERED = 1024  # numbers of packets, to tell repeated ones from late ones
@@ -41,7 +42,8 @@ class Playout:
         self._length = 1  # frames of the last packet
         self._seen: deque[int] = deque(maxlen=REMEMBERED)
         self._n_astray = 0  # packets in a row that do not belong to the stream as it goes
-        self._astray_since, self._astray_last = 0.0, 0  # when the first of them came; first frame of the latest
+        self._astray_since, self._astray_ahead = 0.0, 0.0  # when the first of them came, and how much too early
+        self._astray_last = 0  # first frame of the latest of them
 
     def put(self, data: bytes, now: float) -> bool:
         """Take a packet of frames; returns False if it cannot be read."""
@@ -54,7 +56,7 @@ class Playout:
         if not is_repeated and ahead < MAX_AHEAD and (self._next is None or number >= self._next):
             self._n_astray = 0
             self._hold(packet, now)
-        elif self._is_restart(packet, now):
+        elif self._is_restart(packet, ahead, now):
             self._n_astray, self._next = 0, None
             self._seen.clear()
             self.buffer.restart(packet.first_frame)
@@ -121,12 +123,12 @@ class Playout:
         if not self.buffer.put(packet.first_frame, packet, now):
             self.decoder.statistics.dropped += 1
 
-    def _is_restart(self, packet: Packet, now: float) -> bool:
+    def _is_restart(self, packet: Packet, ahead: float, now: float) -> bool:
         """Count a packet that does not fit in; return True if so many have come that the sender must have started anew."""
         step = (packet.first_frame - self._astray_last) % FRAME_NUMBERS
         if self._n_astray and step > FRAME_NUMBERS - NEAR:
             return False  # the network has changed their order
-        if not self._n_astray or step > NEAR:
-            self._n_astray, self._astray_since = 0, now
+        if not self._n_astray or step > NEAR or abs(ahead - self._astray_ahead) > CATCHING_UP:
+            self._n_astray, self._astray_since, self._astray_ahead = 0, now, ahead
         self._n_astray, self._astray_last = self._n_astray + 1, packet.first_frame
         return self._last is None and self._n_astray >= RESTART_PACKETS and now - self._astray_since >= RESTART_SECONDS

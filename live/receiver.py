@@ -18,7 +18,7 @@ from .decoder import Decoder
 from .playout import Playout
 
 MAX_PACKET = 2048  # bytes; larger datagrams are cut, and then refused
-MAX_AT_ONCE = 256  # datagrams read before the clock is looked at again
+MAX_AT_ONCE = 2048  # datagrams read before the clock is looked at again
 SYSTEM_BUFFER = 1 << 20  # bytes that the system is asked to hold while this process is busy
 COUNTERS = "packets", "bytes", "frame_packets", "descriptions", "ends", "foreign", "strange", "early"  # of datagrams
 TAKEOVER_SECONDS = 1.0  # of silence after which the same stream may go on from another address
@@ -129,7 +129,10 @@ class Receiver:
         for _ in range(MAX_AT_ONCE):
             try:
                 data, sender = self._sock.recvfrom(MAX_PACKET)
-            except (TimeoutError, BlockingIOError, ConnectionError):
+            except TimeoutError:
+                self._sock.settimeout(0)  # and look again: much may have come if this process was stopped
+                continue
+            except (BlockingIOError, ConnectionError):
                 return
             self._sock.settimeout(0)
             self._counts["packets"] += 1

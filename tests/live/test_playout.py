@@ -92,6 +92,15 @@ def test_a_sender_that_pauses_is_heard_again(pause, delay):
     assert playout.decoder.statistics.received > 60
 
 
+@pytest.mark.parametrize("speed", [2, 3, 50])
+def test_a_sender_that_catches_up_after_a_pause_changes_no_length(speed):
+    packets, end = packets_of(5.0)
+    paused = [(at if at < 0.5 or at > 4 else max(at, 2 + (at - 0.5) / speed), packet) for at, packet in packets]
+    playout, _, audio = simulate(paused, end, delay=0.05)
+    assert playout.is_over and audio.shape[1] == 5 * RATE
+    assert playout.decoder.statistics.jumps == 0 and playout.decoder.statistics.late > 20
+
+
 def test_a_sender_that_starts_anew_is_followed():
     packets, _ = packets_of(2.0)
     again = [(at + 2.5, packet) for at, packet in packets]

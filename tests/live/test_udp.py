@@ -237,3 +237,38 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     error = receiver.stderr.read()
     assert receiver.returncode == 1 and "b.wav" in error and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_receiver_that_was_stopped_loses_nothing(sock):
+    """What came meanwhile is read before anything is concealed, also if the wait for it has timed out."""
+    encoder = Encoder("nano-24k")
+    packets = encoder.push(sound(24_000), last=True)
+    receiver = receiver_on(sock, speed=1, delay=0.05)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind(("127.0.0.1", 0))
+        source = sender.getsockname()
+        feed(receiver, [(source, encoder.description), (source, packets[0])])
+
+        class Slow:
+            """A socket whose first wait ends late, with a time-out, while datagrams have come."""
+
+            def __init__(self):
+                self.timeout = None
+
+            def settimeout(self, seconds):
+                self.timeout = seconds
+                sock.settimeout(seconds)
+
+            def recvfrom(self, n):
+                if self.timeout and packets[1:]:
+                    for packet in [*packets[1:], encoder.end]:
+                        sender.sendto(packet, sock.getsockname())
+                    del packets[1:]
+                    time.sleep(1)
+                    raise TimeoutError
+                return sock.recvfrom(n)
+
+        receiver._sock = Slow()
+        audio = np.concatenate(list(receiver.blocks()), axis=1)
+    assert audio.shape[1] == 24_000 and receiver.statistics()["concealed"] == 0
