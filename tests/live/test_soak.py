@@ -16,6 +16,7 @@ from ecdc.live import Encoder
 
 LIVE = [sys.executable, "-m", "ecdc.cli", "live"]
 HOP, RATE = 320, 24_000
+DELAY = 3  # seconds, so that a busy machine loses nothing by itself
 LIMIT_KIB = 30_000  # that the receiver may grow by after its start
 
 
@@ -66,7 +67,7 @@ def soak(folder, seconds, *options):
     """Send speech with the sender's options; the receiver's counters, the sender's, both sounds, and memory in KiB."""
     wav, port, rng = speech(seconds), free_port(), np.random.default_rng(0)
     soundfile.write(folder / "a.wav", wav, RATE)
-    receive = [*LIVE, "receive", "-o", "b.wav", "--listen", str(port), "--delay", "0.5", "--stats", "--timeout", "30"]
+    receive = [*LIVE, "receive", "-o", "b.wav", "--listen", str(port), "--delay", str(DELAY), "--stats", "--timeout", "30"]
     receiver = subprocess.Popen(receive, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _until_bound(port)
     send = [*LIVE, "send", "a.wav", "--to", f"127.0.0.1:{port}", *options]
@@ -127,7 +128,7 @@ def check(found, sent, wav, heard, start):
     excess = -len(wav) % HOP
     assert len(heard) == n_frames * HOP - excess, "every frame is played once"
     overrun = len(heard) - (len(wav) - missed * HOP)
-    assert 0 <= overrun <= 0.5 * RATE and overrun % HOP == 0, "at most a clock that ran on before the end came"
+    assert overrun == 0, "as long as the sender's audio"
     known = (found["received"] + found["copied"]) / n_frames
     one, two = envelope(wav[missed * HOP :]), envelope(heard)
     n = min(len(one), len(two))
@@ -137,7 +138,7 @@ def check(found, sent, wav, heard, start):
 
 def test_a_short_call(tmp_path):
     options = ["--loss", "0.1", "--jitter", "0.06", "--duplicates", "0.1", "--copies", "2", "--first-frame", "65450"]
-    found, sent, wav, heard, _, _, errors = soak(tmp_path, 5, *options)
+    found, sent, wav, heard, _, _, errors = soak(tmp_path, 4, *options)
     assert check(found, sent, wav, heard, 65_450) > 0.95
     assert found["copied"] > 5 and found["repeated"] > 3 and errors.count("\n") >= 4
 
@@ -150,7 +151,7 @@ def test_a_short_call(tmp_path):
 )
 def test_a_long_call(tmp_path, options):
     options = [*options, "--duplicates", "0.05", "--first-frame", "65000"]
-    found, sent, wav, heard, memory, n_hostile, _ = soak(tmp_path, 35, *options)
+    found, sent, wav, heard, memory, n_hostile, _ = soak(tmp_path, 30, *options)
     known = check(found, sent, wav, heard, 65_000)
     assert known > (0.8 if "--copies" not in options else 0.9)
     assert n_hostile > 300 and found["foreign"] + found["strange"] > 0.9 * n_hostile
