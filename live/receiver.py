@@ -21,7 +21,7 @@ MAX_PACKET = 2048  # bytes; larger datagrams are cut, and then refused
 MAX_AT_ONCE = 2048  # datagrams read before the clock is looked at again
 SYSTEM_BUFFER = 1 << 20  # bytes that the system is asked to hold while this process is busy
 COUNTERS = "packets", "bytes", "frame_packets", "descriptions", "ends", "foreign", "strange", "early"  # of datagrams
-TAKEOVER_SECONDS = 1.0  # of silence after which the same stream may go on from another address
+TAKEOVER_SECONDS = 3.0  # of silence after which the same stream may go on from another address
 
 
 @dataclass
@@ -181,7 +181,9 @@ class Receiver:
         self._playout = Playout(self.decoder, self._delay, self._speed)
 
     def _takes_over(self, data: bytes, kind: PacketKind, now: float) -> bool:
-        """Return True if the same stream now comes from another address, and its old one is silent."""
-        if kind is not PacketKind.DESCRIPTION or self._playout is None or now - self._heard < TAKEOVER_SECONDS:
+        """Return True if the same stream, which has not ended, now comes from another address, and its old one is silent."""
+        if kind is not PacketKind.DESCRIPTION or self._playout is None or self._playout.n_samples is not None:
+            return False
+        if now - self._heard < TAKEOVER_SECONDS:
             return False
         return decode_description(data) == self._playout.decoder.header

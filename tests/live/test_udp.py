@@ -189,6 +189,10 @@ def test_another_sender_is_ignored_until_the_first_is_silent(sock):
     feed(receiver, [(2, theirs[1]), (2, stereo_description(other)), (2, other.description), (2, theirs[1]), (1, ours[1])])
     found = receiver.statistics()
     assert found["foreign"] == 7 and found["frame_packets"] == 2, "the same stream goes on from another address"
+    feed(receiver, [(2, other.end)])
+    receiver._heard -= 5
+    feed(receiver, [(1, encoder.description), (1, ours[2])])
+    assert receiver.statistics()["foreign"] == 9, "nobody takes over a stream that has ended"
 
 
 def stereo_description(encoder):
