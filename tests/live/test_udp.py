@@ -209,7 +209,8 @@ def test_ctrl_c_keeps_what_was_heard(whose, tmp_path):
     soundfile.write(tmp_path / "a.wav", sound(24_000 * 20).T, 24_000)
     command = [sys.executable, "-m", "ecdc.cli", "live"]
     receive = [*command, "receive", "-o", "b.wav", "--listen", port, "--timeout", "30", "--stats"]
-    pipes = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - shells start background jobs with it ignored
+    pipes = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": heed}
     with (
         subprocess.Popen(receive, **pipes) as receiver,
         subprocess.Popen([*command, "send", "a.wav", "--to", f":{port}"], **pipes) as sender,
