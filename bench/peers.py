@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import importlib.util
@@ -77,7 +78,9 @@ def memory_of(call: Callable[[], Any]) -> dict[str, float]:
 
     `resident` is all of it; `private` excludes pages of files, which the system can reclaim when it needs memory.
     """
-    gc.collect()  # garbage of earlier work must not make room for the call
+    gc.collect()  # garbage of earlier work, and what the allocator kept of it, must not make room for the call
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
     if not STATUS.exists():
         call()
         return {"resident": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1), "private": float("nan")}
