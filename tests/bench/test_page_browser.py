@@ -59,7 +59,7 @@ class Screen:
     def run(self, script, *arguments):
         return self.driver.execute_script(script, *arguments)
 
-    def until(self, script, seconds=8.0):
+    def until(self, script, seconds=30.0):
         end = time.monotonic() + seconds
         while not (found := self.run(script)):
             assert time.monotonic() < end, f"never came true: {script}"
@@ -83,7 +83,7 @@ class Screen:
 
     def hears(self, hz):
         """Wait until what comes out is a sine of `hz`."""
-        end = time.monotonic() + 5
+        end = time.monotonic() + 30
         while abs((found := self.run(HEARD))[0] - hz) > 60 or found[1] < -40:
             assert time.monotonic() < end, f"wanted {hz} Hz, heard {found}"
             time.sleep(0.03)
@@ -92,7 +92,7 @@ class Screen:
         """Which version comes out, after the last one has faded."""
         self.until(f"return tap.context.currentTime > {self.run('return tap.context.currentTime') + 0.2}")
         hz, level = self.run(HEARD)
-        assert level > -40, "silence"
+        assert level > -40, f"silence: {level} dB"
         return min(frequencies, key=lambda name: abs(frequencies[name] - hz))
 
     def overflow(self):
@@ -239,7 +239,6 @@ def test_abx_by_ear_is_all_correct(screen, frequencies):
         "const [codec, , many] = document.querySelectorAll('#abx select'); codec.value = 'lowpass'; many.value = '8'"
     )
     screen.click("#abx .main")
-    said = []
     for number in range(8):
         screen.until("return !document.querySelector('.play').disabled")
         assert screen.names_in_document(frequencies) == []
@@ -249,9 +248,9 @@ def test_abx_by_ear_is_all_correct(screen, frequencies):
         screen.press("b")
         assert screen.heard(frequencies) == "lowpass"
         screen.press("x")
-        said.append("A" if screen.heard(frequencies) == "reference" else "B")
-        screen.click(f"[data-answer={said[-1]}]")
-    assert set(said) == {"A", "B"} and "8 of 8" in screen.run("return document.body.textContent")
+        answer = "A" if screen.heard(frequencies) == "reference" else "B"
+        screen.click(f"[data-answer={answer}]")
+    assert "8 of 8" in screen.run("return document.body.textContent")
     (verdict,) = listen.aggregate([screen.downloaded()]).verdicts
     assert (verdict.codec, verdict.n_correct, verdict.n_trials, verdict.p_value) == ("lowpass", 8, 8, 1 / 256)
     screen.click(".steps button")
