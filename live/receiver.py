@@ -76,7 +76,7 @@ class Receiver:
         Missing sound is concealed when it is due. `result` then tells the reason.
         """
         self._heard = time.monotonic()
-        held = np.zeros((1, 0), np.float32)  # the last frame, of which the end of the stream may cut a part
+        held = np.zeros((1, 0), np.float32)  # the last frame; the end of the stream may cut it
         for block in self._played():
             held = np.concatenate([held, block], axis=1) if held.size else block
             n_ready = held.shape[1] - self._hop
