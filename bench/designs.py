@@ -34,7 +34,7 @@ from .report import interval
 CORE_RATE = 24_000  # Hz, at which levels are compared
 NAMES = {
     "zimtohrli": "Zimtohrli", "visqol": "ViSQOL", "pesq": "PESQ", "mel": "mel", "si_sdr": "SI-SDR (dB)",
-    "level": "level error (dB)", "hum": "hum (dB)", "pre_echo": "pre-echo (dB)",
+    "level": "level error (dB)", "hum": "hum (dB)", "pre_echo": "pre-echo (dB)", "time": "encode time",
 }  # fmt: skip
 
 

@@ -141,6 +141,7 @@ BENCHES = {
     "memory": ("memory", "Peak memory of whole commands."),
     "pairs": ("pairs", "Compare the speed of this tree with another commit."),
     "designs": ("designs", "Compare codecs in training, on validation clips."),
+    "effort": ("effort", "What more encoder effort gains, and what it costs."),
     "limits": ("limits", "What a split codec would score if one part of it were exact."),
     "prefix-order": ("prefix_order", "Compare orders of level and shape codebooks."),
     "train-speed": ("train_speed", "Time a training step."),

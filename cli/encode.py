@@ -49,6 +49,13 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
     type=Finite(0.05, 60),
     help="Length of a chunk: what a listener at the end of a pipe waits for, and what damage costs at most. Default: 5.",
 )
+@click.option(
+    "--effort",
+    type=click.IntRange(0, 10),
+    default=0,
+    show_default=True,
+    help="Search longer for codes closer to the audio, at the same bitrate: 0 is fastest, 10 is best.",
+)
 @click.option("--verify", is_flag=True, help="Decode every chunk's tokens again before it is written.")
 @click.option("--model", default="nano-24k", show_default=True, help="Bundled model, or a folder or file with a checkpoint.")
 @click.option("--channels", type=click.Choice(list(CHANNELS)), default="keep", show_default=True, help="Channels to encode.")
@@ -84,6 +91,8 @@ def encode_command(
     """
     if given["quality"] is not None and given["vbr"]:
         raise click.UsageError("give --vbr with --kbps, or --quality")
+    if given["effort"] and (given["vbr"] or given["quality"] is not None):
+        raise click.UsageError("--effort works at fixed bitrates only: leave out --vbr and --quality, or --effort")
     task = Encoding(**given, force=force, quiet=quiet)
     with guard():
         from ..codec.audio_in import READABLE_SUFFIXES
@@ -102,6 +111,7 @@ class Encoding:
     quality: float | None
     entropy: str
     chunk_seconds: float | None
+    effort: int
     verify: bool
     model: str
     channels: str
@@ -131,7 +141,7 @@ class Encoding:
             result = encode_file(
                 source, target, codec, kbps=self.kbps, channels=CHANNELS[self.channels], stereo=self.stereo, progress=progress,
                 vbr=target_rate, entropy=self.entropy, verify=self.verify, chunk_seconds=self.chunk_seconds,
-                overwrite=self.force, track=self.track, lost=lost, note=(lambda line: None) if self.quiet else note,
+                effort=self.effort, overwrite=self.force, track=self.track, lost=lost, note=(lambda line: None) if self.quiet else note,
             )  # fmt: skip
             for line in lost or ():
                 note(line)

@@ -6,6 +6,7 @@ a whole signal go through the same arithmetic and give the same tokens.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from math import ceil
@@ -15,9 +16,11 @@ import numpy as np
 
 from ..format import Entropy, Header, Writer
 from ..format.entropy.installed_priors import find_prior
+from ..format.errors import ArgumentError
 from ..format.files import output_stream
 from .audio import AudioError, AudioSource
 from .channel_layout import Layout, codebooks_per_stream, layout_for
+from .effort import effort_of
 from .live import Pace, is_pipe, pace_for, paced_blocks, warm_up
 from .pipeline_parts import BLOCK_FRAMES, Result, to_array
 from .prepare import Prepared, Progress, fixed_blocks
@@ -70,42 +73,48 @@ def header_for(
 
 
 def encode_blocks(
-    codec: Model, blocks: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...], pace: Pace | None = None
-) -> Iterator[np.ndarray]:
+    codec: Model, blocks: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...], pace: Pace | None = None,
+    effort: int = 0,
+) -> Iterator[np.ndarray]:  # fmt: skip
     """Encode audio blocks [C, n] at the codec's rate to codes [R, t], the codebooks of each stream one after the other.
 
-    `pace` sets how much is coded at once; None means BLOCK_FRAMES.
+    `pace` sets how much is coded at once; None means BLOCK_FRAMES. `effort` is 0 to 10, see Codec.encode.
     """
     size = BLOCK_FRAMES * codec.config.hop_length
     cut = fixed_blocks(blocks, size) if pace is None else paced_blocks(blocks, pace)
-    with codec.streaming(batch_size=layout.n_streams) as stream:
+    # Greedy codes of more codebooks begin with those of fewer. With effort they do not: such signals are encoded one by one.
+    groups = [slice(None)] if len(set(codebooks)) == 1 or not effort else [slice(i, i + 1) for i in range(len(codebooks))]
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(codec.streaming(batch_size=len(codebooks[group]))) for group in groups]
         for block, last in cut:
             wav = layout.split(block, codec.config.channels)
-            codes = to_array(stream.encode(wav, n_codebooks=max(codebooks), last=last))  # [S, K, t]
-            yield np.concatenate([rows[:k] for rows, k in zip(codes, codebooks, strict=True)]).astype(np.uint16)
+            rows: list[np.ndarray] = []
+            for stream, group in zip(streams, groups, strict=True):
+                codes = stream.encode(wav[group], n_codebooks=max(codebooks[group]), last=last, effort=effort)
+                rows.extend(to_array(codes))  # [K, t] each
+            yield np.concatenate([row[:k] for row, k in zip(rows, codebooks, strict=True)]).astype(np.uint16)
 
 
 def encode_file(
     source: str | os.PathLike[str], target: str | os.PathLike[str], model: Model | str = "nano-24k", *, kbps: float = 6.0,
     channels: int | None = None, stereo: str = "mid_side", progress: Progress = lambda seconds: None,
     vbr: Target | None = None, entropy: str = "auto", verify: bool = False, chunk_seconds: float | None = None,
-    overwrite: bool = True, track: int | None = None, lost: list[str] | None = None,
+    overwrite: bool = True, track: int | None = None, lost: list[str] | None = None, effort: int = 0,
     note: Callable[[str], None] = lambda line: None,
 ) -> Result:  # fmt: skip
     """Encode audio into an `.ecdc` file; '-' is standard input or output.
 
-    `model` is a codec, or what `ecdc.load` takes; a model named again is not read again.
-    `channels` is 1, 2 or None to keep the source's, but more than two are mixed to stereo. `track`
-    chooses one of several sound tracks, from 1. If `lost` is a list, damage is not an error: a line
-    about it is appended there, and the readable audio is coded. `note` receives lines for the user.
-    With `vbr` the number of codebooks follows the sound, and `kbps` is ignored. `entropy` is as in
-    `header_for`. With `verify` every chunk is decoded before it is written. Chunks last
-    `chunk_seconds`, or the format's default.
-    Without `overwrite`, raises FileExistsError if the target exists when the file is complete. Raises
-    AudioError or ValueError with one line that says what is wrong; the target then does not exist,
-    or is unchanged.
+    `model` is a codec, or what `ecdc.load` takes; a model named again is not read again. `channels` is 1, 2 or None to keep
+    the source's, but more than two are mixed to stereo. `track` chooses one of several sound tracks, from 1. If `lost` is a
+    list, damage is not an error: a line about it is appended there, and the readable audio is coded. `note` receives lines
+    for the user. With `vbr` the number of codebooks follows the sound, and `kbps` is ignored. `entropy` is as in
+    `header_for`. With `verify` every chunk is decoded before it is written. Chunks last `chunk_seconds`, or the format's
+    default. `effort`, 0 to 10, searches longer for codes closer to the audio; not with `vbr`.
+    Without `overwrite`, raises FileExistsError if the target exists when the file is complete. Raises AudioError or
+    ValueError with one line that says what is wrong; the target then does not exist, or is unchanged.
     """
     codec = shared(model) if isinstance(model, str) else model
+    _check_effort(codec, effort, vbr)
     with AudioSource(source, track, lost) as audio:
         layout = layout_for(codec.config, channels or min(audio.info.channels, 2), stereo)
         codebooks = () if vbr else codebooks_per_stream(codec.config, layout, kbps)
@@ -121,10 +130,17 @@ def encode_file(
         prepared = Prepared(audio, layout.channels, codec.sample_rate, progress, pace if live else None)
         with output_stream(target, overwrite) as stream:
             writer = Writer(stream, header, chunk_frames, verify)
-            _write(writer, codec, prepared, layout, allocator or codebooks, pace)
+            _write(writer, codec, prepared, layout, allocator or codebooks, pace, effort)
             writer.close(prepared.n_samples, prepared.n_original)
     rate = audio.info.sample_rate
     return Result(prepared.n_original / rate, writer.n_bytes, layout.channels, rate, codebooks, tuple(lost or ()))
+
+
+def _check_effort(codec: Model, effort: int, vbr: Target | None) -> None:
+    """Raise ValueError for an effort that the codec does not have, or that does not fit a variable bitrate."""
+    effort_of(codec.config, effort)
+    if effort and vbr:
+        raise ArgumentError("effort works at fixed bitrates only: it must know the number of codebooks before it encodes")
 
 
 def _notes(audio: AudioSource, channels: int | None) -> list[str]:
@@ -136,13 +152,14 @@ def _notes(audio: AudioSource, channels: int | None) -> list[str]:
 
 
 def _write(
-    writer: Writer, codec: Model, audio: Prepared, layout: Layout, amount: Allocator | tuple[int, ...], pace: Pace | None
-) -> None:
+    writer: Writer, codec: Model, audio: Prepared, layout: Layout, amount: Allocator | tuple[int, ...], pace: Pace | None,
+    effort: int,
+) -> None:  # fmt: skip
     """Encode all audio, with a fixed number of codebooks per stream or as an allocator decides."""
     if isinstance(amount, Allocator):
         _write_variable(writer, codec, audio, layout, amount, pace)
     else:
-        _write_codes(writer, codec, audio, layout, amount, pace)
+        _write_codes(writer, codec, audio, layout, amount, pace, effort)
 
 
 def _chunk_frames(header: Header, seconds: float) -> int:
@@ -151,15 +168,16 @@ def _chunk_frames(header: Header, seconds: float) -> int:
 
 
 def _write_codes(
-    writer: Writer, codec: Model, audio: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...], pace: Pace | None
-) -> None:
+    writer: Writer, codec: Model, audio: Iterable[np.ndarray], layout: Layout, codebooks: tuple[int, ...], pace: Pace | None,
+    effort: int,
+) -> None:  # fmt: skip
     if codec.config.segment_length:
         segmented: Any = codec
         wavs = (layout.split(block, codec.config.channels) for block in audio)
         for segment in segmented.encode_segment_blocks(wavs, n_codebooks=codebooks[0]):
             writer.append_segment(to_array(segment.codes[0]), None if segment.scale is None else float(segment.scale[0, 0]))
         return
-    for codes in encode_blocks(codec, audio, layout, codebooks, pace):
+    for codes in encode_blocks(codec, audio, layout, codebooks, pace, effort):
         writer.append(codes, codebooks)
 
 

@@ -18,6 +18,7 @@ from ...format.errors import ArgumentError
 from ..bundled import CONFIG, WEIGHTS, first_line
 from ..codebook_count import codebook_count
 from ..config import CodecConfig, HybridConfig
+from ..effort import Effort, LevelBeam, effort_of
 from ..errors import CheckpointError
 from .arguments import checked_codes, checked_wav
 from .names import DECODER, ENCODER, FLOW
@@ -106,14 +107,18 @@ class LightCodec:
         assert isinstance(self.config.architecture, HybridConfig)
         return NumpyEncoder(self.config.architecture, self.config.dimension, tensors)
 
-    def encode(self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None) -> NDArray[np.int64]:
+    def encode(
+        self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None, effort: int | Effort = 0
+    ) -> NDArray[np.int64]:
         """Encode audio [B, C, N] as one piece -> codes [B, K, T] in [0, V), T = ceil(N / hop).
 
-        Audio is rounded to float32. The first k codebooks of an encoding equal the encoding at k. Raises ValueError for a
-        wrong shape or type, NaN or infinity, or a bitrate below the lowest.
+        Audio is rounded to float32. The first k codebooks of an encoding equal the encoding at k, with effort 0. `effort`,
+        0 to 10, searches longer for codes closer to the audio; it needs the number of codebooks that will be kept. Raises
+        ValueError for a wrong shape or type, NaN or infinity, a bitrate below the lowest, or an effort that the codec does
+        not have.
         """
         with self.streaming(batch_size=len(wav) if np.ndim(wav) == 3 else 1) as stream:
-            return stream.encode(wav, kbps, n_codebooks, last=True)
+            return stream.encode(wav, kbps, n_codebooks, last=True, effort=effort)
 
     def decode(self, codes: Any, n_samples: int | None = None) -> NDArray[np.float32]:
         """Decode codes [B, k, T], integers of any type, to audio [B, C, T * hop], cut to `n_samples` if given.
@@ -175,28 +180,28 @@ class LightStream:
         self._encoder = self._decoder = None
 
     def encode(
-        self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None, last: bool = False
+        self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None, last: bool = False, effort: int | Effort = 0
     ) -> NDArray[np.int64]:
         """Encode the next block [B, C, n]; returns the codes [B, K, t] that it completes, t may be 0.
 
-        With `last`, the rest is padded with silence and coded, and the encoder is closed.
+        With `last`, the rest is padded with silence and coded, and the encoder is closed. `effort`: see LightCodec.encode.
         """
         if self._encoder is None:
             raise RuntimeError("this stream's encoder is closed")
         codec = self.codec
         k = codebook_count(codec.config, kbps, n_codebooks)
-        checked = checked_wav(wav, codec.config.channels)
-        parts = list(self._latents(checked, last))
+        search, checked = effort_of(codec.config, effort), checked_wav(wav, codec.config.channels)
+        parts = list(self._latents(checked, last, search.level_beam(codec.config, k)))
         if last:
             self._encoder = None
         if not parts:
             return np.zeros((len(checked), k, 0), np.int64)
         latents = np.concatenate(parts, axis=1)
         blocks = (latents[:, first : first + QUANTIZED_FRAMES] for first in range(0, latents.shape[1], QUANTIZED_FRAMES))
-        return np.concatenate([codec.quantizer.encode(block, k) for block in blocks], axis=2)
+        return np.concatenate([codec.quantizer.encode(block, k, search.shape_paths) for block in blocks], axis=2)
 
-    def _latents(self, wav: NDArray[np.float32], last: bool) -> Iterator[NDArray[np.float64]]:
-        """Run the encoder: audio [B, C, n] -> the quantizer's inputs [B, T, D]."""
+    def _latents(self, wav: NDArray[np.float32], last: bool, beam: LevelBeam | None) -> Iterator[NDArray[np.float64]]:
+        """Run the encoder: audio [B, C, n] -> the quantizer's inputs [B, T, D]. `beam`: the search for levels, if not greedy."""
         return run_encoder(lambda: self.codec.session(ENCODER), wav, self._encoder, last, self.codec.numpy_encoder)
 
     def decode(self, codes: Any, last: bool = False) -> NDArray[np.float32]:

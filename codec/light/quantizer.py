@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..quantize.beam import BeamSearch
 from ..quantize.common import SCREEN_TOLERANCE, hash_of
 
 Floats = NDArray[np.floating[Any]]
@@ -42,15 +43,22 @@ class Quantizer:
     def _reach(self) -> NDArray[np.float64]:  # [K], the longest entry of each codebook
         return np.sqrt(2 * self._half_norms.max(axis=1))
 
+    @functools.cached_property
+    def _beam_search(self) -> BeamSearch:
+        return BeamSearch(self.codebooks, self.scales)
+
     @property
     def token_space(self) -> bytes:
         """SHA-256 (32 bytes) of the tensors that give codes their meaning."""
         return hash_of([self.codebooks] if self.scales is None else [self.codebooks, self.scales])
 
-    def encode(self, latents: NDArray[np.float64], n_codebooks: int) -> NDArray[np.int64]:
-        """Quantize latents [B, T, D] in float64, coarse to fine -> codes [B, n_codebooks, T]."""
+    def encode(self, latents: NDArray[np.float64], n_codebooks: int, n_paths: int = 1) -> NDArray[np.int64]:
+        """Quantize latents [B, T, D] in float64, coarse to fine -> codes [B, n_codebooks, T]; a beam search if n_paths > 1."""
         batch_size, n_frames, dimension = latents.shape
         residual = latents.reshape(-1, dimension)
+        if n_paths > 1:
+            found = self._beam_search(residual, n_codebooks, n_paths)
+            return found.reshape(batch_size, n_frames, n_codebooks).transpose(0, 2, 1)
         codes = np.empty((n_codebooks, len(residual)), np.int64)
         for k in range(n_codebooks):
             codes[k] = index = self._nearest(k, residual)

@@ -51,13 +51,13 @@ class SplitQuantizer:
         places = [p for p in self.places if p < n_codebooks]
         return places, [p for p in range(n_codebooks) if p not in places]
 
-    def encode(self, latents: Exact, n_codebooks: int) -> NDArray[np.int64]:
+    def encode(self, latents: Exact, n_codebooks: int, n_paths: int = 1) -> NDArray[np.int64]:
         """Quantize latents [B, T, D + L], shapes and the codes of levels -> codes [B, n_codebooks, T]."""
         places, others = self.split(n_codebooks)
         codes = np.empty((len(latents), n_codebooks, latents.shape[1]), np.int64)
         codes[:, places] = latents[..., self.dimension :].transpose(0, 2, 1)[:, : len(places)]
         if others:
-            codes[:, others] = self.shape.encode(latents[..., : self.dimension], len(others))
+            codes[:, others] = self.shape.encode(latents[..., : self.dimension], len(others), n_paths)
         return codes
 
     def decode(self, codes: NDArray[np.integer[Any]]) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from .beam import BeamSearch, float32_arrays
 from .vq import Search
 
 
@@ -28,6 +29,7 @@ class ResidualVQ(nn.Module):
         self.register_buffer("scales", torch.ones(codebook_size) if scaled else None)
         self.reference = True  # search in EnCodec's order of operations
         self._prepared: tuple[tuple[int, int, torch.dtype, bool], list[Search]] | None = None
+        self._beam: tuple[list[tuple[int, int]], BeamSearch] | None = None
 
     def token_tensors(self) -> Iterator[Tensor]:
         """Yield all tensors that give codes their meaning, in the order of the hash."""
@@ -35,14 +37,18 @@ class ResidualVQ(nn.Module):
         if self.scales is not None:
             yield self.scales
 
-    def encode(self, latents: Tensor, n_codebooks: int | None = None) -> Tensor:
+    def encode(self, latents: Tensor, n_codebooks: int | None = None, n_paths: int = 1) -> Tensor:
         """Quantize latents, coarse to fine, in the latents' dtype.
 
         Shapes: latents [B, D, T] -> codes [B, n_codebooks, T], int64 in [0, V).
-        The first k codebooks of a longer encoding equal the encoding at k.
+        The first k codebooks of a longer encoding equal the encoding at k, unless `n_paths` asks for a beam search.
         """
         batch_size, dimension, n_frames = latents.shape
         residual = latents.transpose(1, 2).reshape(-1, dimension)  # [B*T, D]
+        if n_paths > 1:
+            n_codebooks = len(self.codebooks) if n_codebooks is None else n_codebooks
+            found = self._beam_search()(residual.double().cpu().numpy(), n_codebooks, n_paths)
+            return torch.from_numpy(found).to(latents.device).view(batch_size, n_frames, n_codebooks).transpose(1, 2)
         codes: list[Tensor] = []
         for search in self._searches(latents.dtype)[:n_codebooks]:
             index = search(residual)
@@ -61,6 +67,14 @@ class ResidualVQ(nn.Module):
             entry = nn.functional.embedding(index, codebook)
             total = total + (entry if scale is None or k == 0 else entry * scale)
         return total.transpose(1, 2)
+
+    def _beam_search(self) -> BeamSearch:
+        """Return the beam search; it is prepared again if the codebooks have changed."""
+        tensors = [t for t in (self.codebooks, self.scales) if t is not None]
+        key = [(t.data_ptr(), t._version) for t in tensors]
+        if self._beam is None or self._beam[0] != key:
+            self._beam = key, BeamSearch(*float32_arrays(*tensors))
+        return self._beam[1]
 
     def _searches(self, dtype: torch.dtype) -> list[Search]:
         """Return one prepared search per codebook; they are prepared again if the codebooks have changed."""

@@ -61,8 +61,8 @@ class SplitVQ(nn.Module):
         n_levels = sum(place < n_codebooks for place in self.level_places)
         return n_levels, n_codebooks - n_levels
 
-    def encode(self, latents: Tensor, n_codebooks: int | None = None) -> Tensor:
-        """Encode the encoder's latents [B, D + L, T] to codes [B, n_codebooks, T]."""
+    def encode(self, latents: Tensor, n_codebooks: int | None = None, n_paths: int = 1) -> Tensor:
+        """Encode the encoder's latents [B, D + L, T] to codes [B, n_codebooks, T]; `n_paths` as in ResidualVQ."""
         n_codebooks = self.n_codebooks if n_codebooks is None else n_codebooks
         n_levels, n_shape = self.counts(n_codebooks)
         level_codes = latents[:, self.dimension :].round().long()
@@ -71,7 +71,7 @@ class SplitVQ(nn.Module):
         others = [p for p in range(n_codebooks) if p not in places]
         codes[:, places] = level_codes[:, :n_levels]
         if n_shape:
-            codes[:, others] = self.shape.encode(latents[:, : self.dimension], n_shape)
+            codes[:, others] = self.shape.encode(latents[:, : self.dimension], n_shape, n_paths)
         return codes
 
     def decode(self, codes: Tensor) -> Tensor:

@@ -1,0 +1,114 @@
+"""Beam search over the codebooks of a residual quantizer, in numpy, for both runtimes: the same codes.
+
+A greedy search keeps the nearest entry of each codebook. A beam search keeps several paths (sequences of entries) and
+extends each of them by its best entries, so an entry that is slightly worse at first can win if later codebooks fit better.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .common import SCREEN_TOLERANCE
+
+Exact = NDArray[np.float64]
+Codes = NDArray[np.int64]
+SEARCHED_PATHS = 1024  # at once, so that their scores stay in the processor's cache
+BLOCK = 32  # entries of a codebook; the best of each block give a lower bound for the best ones of all
+MOST_CANDIDATES = 64  # of a vector, per path that is kept; for more, scores are computed for all entries
+
+
+@dataclass
+class Paths:
+    """The paths of N vectors, M of each: what each one leaves over, and its codes so far."""
+
+    rest: Exact  # [N, M, D], divided by the path's scale
+    weight: Exact  # [N, M], the square of the path's scale
+    codes: Codes  # [N, M, k]
+
+
+class BeamSearch:
+    """Codebooks [K, V, D] in float32; with `scales` [V], the first code sets the scale of what the others code.
+
+    Decides in float64. If paths are equally good, the better one so far wins, then the lower entry.
+    """
+
+    def __init__(self, codebooks: NDArray[np.float32], scales: NDArray[np.float32] | None = None) -> None:
+        self._exact = codebooks.astype(np.float64)
+        self._half_norms = 0.5 * np.einsum("kvd,kvd->kv", self._exact, self._exact)
+        self._offsets = self._half_norms.astype(np.float32)
+        self._entries = np.ascontiguousarray(codebooks.transpose(0, 2, 1))  # [K, D, V]
+        self._reach = np.sqrt(2 * self._half_norms.max(axis=1))  # [K], the longest entry
+        self._scales = None if scales is None else scales.astype(np.float64)
+
+    def __call__(self, vectors: Exact, n_codebooks: int, n_paths: int) -> Codes:
+        """Return the codes [N, n_codebooks] of vectors [N, D]: those of the path with the smallest squared error at the end."""
+        size = max(1, SEARCHED_PATHS // n_paths)
+        parts = [self._search(vectors[i : i + size], n_codebooks, n_paths) for i in range(0, len(vectors), size)]
+        return np.concatenate([np.zeros((0, n_codebooks), np.int64), *parts])
+
+    def _search(self, vectors: Exact, n_codebooks: int, n_paths: int) -> Codes:
+        n = len(vectors)
+        paths = Paths(vectors[:, None], np.ones((n, 1)), np.zeros((n, 1, 0), np.int64))
+        for k in range(n_codebooks):
+            path, entry = self._best(k, paths, 1 if k == n_codebooks - 1 else n_paths)
+            self._extend(k, paths, path, entry)
+        return paths.codes[:, 0]
+
+    def _extend(self, k: int, paths: Paths, path: Codes, entry: Codes) -> None:
+        """Replace the paths by extended ones: `path` and `entry` are [N, new M]."""
+        rows = np.arange(len(path))[:, None]
+        paths.rest = paths.rest[rows, path] - self._exact[k, entry]
+        paths.weight = paths.weight[rows, path]
+        paths.codes = np.concatenate([paths.codes[rows, path], entry[..., None]], axis=2)
+        if k == 0 and self._scales is not None:
+            scale = self._scales[entry]
+            paths.rest, paths.weight = paths.rest / scale[..., None], np.square(scale)
+
+    def _best(self, k: int, paths: Paths, n_kept: int) -> tuple[Codes, Codes]:
+        """Return the best `n_kept` extensions of each vector, best first: numbers of paths and entries, [N, n_kept].
+
+        Float32 scores find the candidates, float64 decides.
+        """
+        n, n_paths, size = paths.rest.shape
+        n_entries = self._exact.shape[1]
+        n_kept = min(n_kept, n_paths * n_entries)
+        narrow = paths.rest.astype(np.float32).reshape(-1, size)
+        scores = (narrow @ self._entries[k]).reshape(n, n_paths, n_entries)
+        scores -= self._offsets[k]
+        half = 0.5 * np.einsum("nmd,nmd->nm", paths.rest, paths.rest)  # an extension's value: weight * (score - half)
+        block = math.gcd(n_entries, BLOCK)
+        block = block if n_paths * n_entries // block >= n_kept else 1
+        tops = scores.reshape(n, n_paths, -1, block).max(axis=3) if block > 1 else scores
+        values = ((tops - half[..., None]) * paths.weight[..., None]).reshape(n, -1)
+        least = np.partition(values, -n_kept, axis=1)[:, -n_kept]
+        slack = paths.weight * SCREEN_TOLERANCE * self._reach[k] * (np.sqrt(2 * half) + self._reach[k])
+        limits = (least - slack.max(axis=1))[:, None] / paths.weight + half
+        is_close = scores >= limits.astype(np.float32)[..., None]
+        return self._decide(k, paths, half, n_kept, is_close)
+
+    def _decide(self, k: int, paths: Paths, half: Exact, n_kept: int, is_close: NDArray[np.bool_]) -> tuple[Codes, Codes]:
+        """Return the best extensions among candidates [N, M, V] in float64."""
+        n, _, n_entries = is_close.shape
+        found = np.flatnonzero(is_close)
+        if len(found) > MOST_CANDIDATES * n_kept * n:  # codebooks that were never trained
+            exact = (paths.rest @ self._exact[k].T - self._half_norms[k] - half[..., None]) * paths.weight[..., None]
+            places = np.argsort(-exact.reshape(n, -1), axis=1, kind="stable")[:, :n_kept]
+            return places // n_entries, places % n_entries
+        row, entry = np.divmod(found, n_entries)
+        vector, path = np.divmod(row, is_close.shape[1])
+        exact = np.einsum("cd,cd->c", paths.rest[vector, path], self._exact[k, entry]) - self._half_norms[k, entry]
+        exact = (exact - half[vector, path]) * paths.weight[vector, path]
+        order = np.lexsort((entry, path, -exact, vector))
+        first = np.searchsorted(vector, np.arange(n))  # candidates are in the order of their vectors
+        kept = order[first[:, None] + np.arange(n_kept)]
+        return path[kept], entry[kept]
+
+
+def float32_arrays(*tensors: Any) -> list[NDArray[np.float32]]:
+    """Return copies of torch tensors as arrays in float32."""
+    return [tensor.detach().float().cpu().numpy().copy() for tensor in tensors]
