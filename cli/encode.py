@@ -141,7 +141,8 @@ class Encoding:
             result = encode_file(
                 source, target, codec, kbps=self.kbps, channels=CHANNELS[self.channels], stereo=self.stereo, progress=progress,
                 vbr=target_rate, entropy=self.entropy, verify=self.verify, chunk_seconds=self.chunk_seconds,
-                effort=self.effort, overwrite=self.force, track=self.track, lost=lost, note=(lambda line: None) if self.quiet else note,
+                effort=self.effort, overwrite=self.force, track=self.track, lost=lost,
+                note=(lambda line: None) if self.quiet else note,
             )  # fmt: skip
             for line in lost or ():
                 note(line)

@@ -21,7 +21,7 @@ class LevelBeam:
 
 @dataclass(frozen=True)
 class Effort:
-    """Paths that a beam search follows for shapes (or, in codecs without levels, for all codes), and for levels; 1 is greedy."""
+    """Numbers of paths that searches follow: for shapes (without levels, for all codes) and for levels. 1 is greedy."""
 
     shape_paths: int = 1
     level_paths: int = 1

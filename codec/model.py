@@ -203,8 +203,9 @@ class Stream:
 
     @torch.no_grad()
     def encode(
-        self, wav: Audio, kbps: float | None = None, n_codebooks: int | None = None, last: bool = False, effort: int | Effort = 0
-    ) -> Tensor:
+        self, wav: Audio, kbps: float | None = None, n_codebooks: int | None = None, last: bool = False,
+        effort: int | Effort = 0,
+    ) -> Tensor:  # fmt: skip
         """Encode the next block [B, C, n]; returns the codes [B, K, t] that it completes, t may be 0.
 
         With `last`, the rest is padded with silence and coded, and the encoder is closed. `effort`: see Codec.encode.

@@ -201,7 +201,7 @@ class LightStream:
         return np.concatenate([codec.quantizer.encode(block, k, search.shape_paths) for block in blocks], axis=2)
 
     def _latents(self, wav: NDArray[np.float32], last: bool, beam: LevelBeam | None) -> Iterator[NDArray[np.float64]]:
-        """Run the encoder: audio [B, C, n] -> the quantizer's inputs [B, T, D]. `beam`: the search for levels, if not greedy."""
+        """Run the encoder: audio [B, C, n] -> the quantizer's inputs [B, T, D]. `beam` searches levels; None is greedy."""
         return run_encoder(lambda: self.codec.session(ENCODER), wav, self._encoder, last, self.codec.numpy_encoder)
 
     def decode(self, codes: Any, last: bool = False) -> NDArray[np.float32]:

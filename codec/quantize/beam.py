@@ -18,16 +18,16 @@ from .common import SCREEN_TOLERANCE
 Exact = NDArray[np.float64]
 Codes = NDArray[np.int64]
 SEARCHED_PATHS = 1024  # at once, so that their scores stay in the processor's cache
-BLOCK = 32  # entries of a codebook; the best of each block give a lower bound for the best ones of all
+GROUP = 32  # entries of a codebook; the best of each group give a lower bound for the best ones of all
 MOST_CANDIDATES = 64  # of a vector, per path that is kept; for more, scores are computed for all entries
 
 
 @dataclass
 class Paths:
-    """The paths of N vectors, M of each: what each one leaves over, and its codes so far."""
+    """The paths of N vectors, M of each, best first: what each one leaves over, and its codes so far."""
 
     rest: Exact  # [N, M, D], divided by the path's scale
-    weight: Exact  # [N, M], the square of the path's scale
+    weight: Exact | None  # [N, M], the square of the path's scale; None stands for ones
     codes: Codes  # [N, M, k]
 
 
@@ -52,59 +52,62 @@ class BeamSearch:
         return np.concatenate([np.zeros((0, n_codebooks), np.int64), *parts])
 
     def _search(self, vectors: Exact, n_codebooks: int, n_paths: int) -> Codes:
-        n = len(vectors)
-        paths = Paths(vectors[:, None], np.ones((n, 1)), np.zeros((n, 1, 0), np.int64))
+        paths = Paths(vectors[:, None], None, np.zeros((len(vectors), 1, 0), np.int64))
         for k in range(n_codebooks):
-            path, entry = self._best(k, paths, 1 if k == n_codebooks - 1 else n_paths)
-            self._extend(k, paths, path, entry)
+            self._extend(k, paths, *self._best(k, paths, 1 if k == n_codebooks - 1 else n_paths))
         return paths.codes[:, 0]
 
     def _extend(self, k: int, paths: Paths, path: Codes, entry: Codes) -> None:
         """Replace the paths by extended ones: `path` and `entry` are [N, new M]."""
         rows = np.arange(len(path))[:, None]
         paths.rest = paths.rest[rows, path] - self._exact[k, entry]
-        paths.weight = paths.weight[rows, path]
         paths.codes = np.concatenate([paths.codes[rows, path], entry[..., None]], axis=2)
-        if k == 0 and self._scales is not None:
+        if paths.weight is not None:
+            paths.weight = paths.weight[rows, path]
+        elif k == 0 and self._scales is not None:
             scale = self._scales[entry]
             paths.rest, paths.weight = paths.rest / scale[..., None], np.square(scale)
 
     def _best(self, k: int, paths: Paths, n_kept: int) -> tuple[Codes, Codes]:
         """Return the best `n_kept` extensions of each vector, best first: numbers of paths and entries, [N, n_kept].
 
-        Float32 scores find the candidates, float64 decides.
+        The value of an extension is weight * (score - half), which is -0.5 times its squared error. Values from scores in
+        float32 find the candidates, float64 decides.
         """
         n, n_paths, size = paths.rest.shape
         n_entries = self._exact.shape[1]
         n_kept = min(n_kept, n_paths * n_entries)
-        narrow = paths.rest.astype(np.float32).reshape(-1, size)
-        scores = (narrow @ self._entries[k]).reshape(n, n_paths, n_entries)
+        scores = (paths.rest.reshape(-1, size).astype(np.float32) @ self._entries[k]).reshape(n, n_paths, n_entries)
         scores -= self._offsets[k]
-        half = 0.5 * np.einsum("nmd,nmd->nm", paths.rest, paths.rest)  # an extension's value: weight * (score - half)
-        block = math.gcd(n_entries, BLOCK)
-        block = block if n_paths * n_entries // block >= n_kept else 1
-        tops = scores.reshape(n, n_paths, -1, block).max(axis=3) if block > 1 else scores
-        values = ((tops - half[..., None]) * paths.weight[..., None]).reshape(n, -1)
-        least = np.partition(values, -n_kept, axis=1)[:, -n_kept]
-        slack = paths.weight * SCREEN_TOLERANCE * self._reach[k] * (np.sqrt(2 * half) + self._reach[k])
-        limits = (least - slack.max(axis=1))[:, None] / paths.weight + half
-        is_close = scores >= limits.astype(np.float32)[..., None]
-        return self._decide(k, paths, half, n_kept, is_close)
+        half = 0.5 * np.einsum("nmd,nmd->nm", paths.rest, paths.rest)
+        group = math.gcd(n_entries, GROUP)
+        group = group if n_paths * n_entries // group >= n_kept else 1
+        tops = scores.reshape(n, n_paths, group, -1).max(axis=2) - half[..., None]
+        slack = SCREEN_TOLERANCE * self._reach[k] * (np.sqrt(2 * half.max(axis=1)) + self._reach[k])
+        if paths.weight is not None:
+            tops *= paths.weight[..., None]
+            slack *= paths.weight.max(axis=1)
+        limits = (np.partition(tops.reshape(n, -1), -n_kept, axis=1)[:, -n_kept] - slack)[:, None]
+        limits = half + (limits if paths.weight is None else limits / paths.weight)
+        return self._decide(k, paths, half, n_kept, scores >= limits.astype(np.float32)[..., None])
 
     def _decide(self, k: int, paths: Paths, half: Exact, n_kept: int, is_close: NDArray[np.bool_]) -> tuple[Codes, Codes]:
         """Return the best extensions among candidates [N, M, V] in float64."""
         n, _, n_entries = is_close.shape
-        found = np.flatnonzero(is_close)
+        found = is_close.ravel().nonzero()[0]
         if len(found) > MOST_CANDIDATES * n_kept * n:  # codebooks that were never trained
-            exact = (paths.rest @ self._exact[k].T - self._half_norms[k] - half[..., None]) * paths.weight[..., None]
+            scores = paths.rest @ self._exact[k].T - self._half_norms[k] - half[..., None]
+            exact = scores if paths.weight is None else scores * paths.weight[..., None]
             places = np.argsort(-exact.reshape(n, -1), axis=1, kind="stable")[:, :n_kept]
             return places // n_entries, places % n_entries
         row, entry = np.divmod(found, n_entries)
         vector, path = np.divmod(row, is_close.shape[1])
-        exact = np.einsum("cd,cd->c", paths.rest[vector, path], self._exact[k, entry]) - self._half_norms[k, entry]
-        exact = (exact - half[vector, path]) * paths.weight[vector, path]
-        order = np.lexsort((entry, path, -exact, vector))
-        first = np.searchsorted(vector, np.arange(n))  # candidates are in the order of their vectors
+        exact = np.einsum("cd,cd->c", paths.rest[vector, path], self._exact[k, entry])
+        exact -= self._half_norms[k, entry] + half[vector, path]
+        if paths.weight is not None:
+            exact *= paths.weight[vector, path]
+        order = np.lexsort((-exact, vector))  # stable: candidates are in the order of vectors, paths and entries
+        first = np.searchsorted(vector, np.arange(n))
         kept = order[first[:, None] + np.arange(n_kept)]
         return path[kept], entry[kept]
 

@@ -1,0 +1,35 @@
+"""`ecdc encode --effort`: other codes, the same bitrate; refused where it has no meaning."""
+
+import ecdc as package
+import numpy as np
+import pytest
+
+
+def codes_of(path):
+    with package.open(path) as file:
+        return file.codes()
+
+
+def test_effort_changes_codes_and_not_their_number(ecdc, tone, tmp_path):
+    for name, options in {"plain": (), "0": ("--effort", 0), "3": ("--effort", 3)}.items():
+        target = tmp_path / f"{name}.ecdc"
+        ecdc("encode", tone, "-o", target, "--entropy", "none", "--kbps", 3, *options, check=True)
+        ecdc("decode", target, "-o", tmp_path / "back.wav", "--force", check=True)
+    assert (tmp_path / "plain.ecdc").read_bytes() == (tmp_path / "0.ecdc").read_bytes()
+    assert (tmp_path / "3.ecdc").stat().st_size == (tmp_path / "0.ecdc").stat().st_size
+    assert not np.array_equal(codes_of(tmp_path / "3.ecdc"), codes_of(tmp_path / "0.ecdc"))
+
+
+def test_pipes_and_files_give_the_same_codes(ecdc, ecdc_process, tone, tmp_path):
+    ecdc("encode", tone, "-o", tmp_path / "a.ecdc", "--effort", 3, check=True)
+    piped = ecdc_process("encode", "-", "-o", "-", "--effort", 3, stdin=tone.read_bytes(), check=True)
+    (tmp_path / "b.ecdc").write_bytes(piped.stdout)
+    assert np.array_equal(codes_of(tmp_path / "a.ecdc"), codes_of(tmp_path / "b.ecdc"))
+
+
+@pytest.mark.parametrize(
+    "options", [("--effort", 11), ("--effort", -1), ("--effort", 2, "--vbr"), ("--effort", 2, "--quality", 3)]
+)
+def test_efforts_that_have_no_meaning(ecdc, tone, tmp_path, options):
+    done = ecdc("encode", tone, "-o", tmp_path / "a.ecdc", *options)
+    assert done.returncode == 2 and b"effort" in done.stderr and not (tmp_path / "a.ecdc").exists()
