@@ -91,8 +91,6 @@ def encode_command(
     """
     if given["quality"] is not None and given["vbr"]:
         raise click.UsageError("give --vbr with --kbps, or --quality")
-    if given["effort"] and (given["vbr"] or given["quality"] is not None):
-        raise click.UsageError("--effort works at fixed bitrates only: leave out --vbr and --quality, or --effort")
     task = Encoding(**given, force=force, quiet=quiet)
     with guard():
         from ..codec.audio_in import READABLE_SUFFIXES

@@ -16,7 +16,6 @@ import numpy as np
 
 from ..format import Entropy, Header, Writer
 from ..format.entropy.installed_priors import find_prior
-from ..format.errors import ArgumentError
 from ..format.files import output_stream
 from .audio import AudioError, AudioSource
 from .channel_layout import Layout, codebooks_per_stream, layout_for
@@ -109,12 +108,12 @@ def encode_file(
     list, damage is not an error: a line about it is appended there, and the readable audio is coded. `note` receives lines
     for the user. With `vbr` the number of codebooks follows the sound, and `kbps` is ignored. `entropy` is as in
     `header_for`. With `verify` every chunk is decoded before it is written. Chunks last `chunk_seconds`, or the format's
-    default. `effort`, 0 to 10, searches longer for codes closer to the audio; not with `vbr`.
+    default. `effort`, 0 to 10, searches longer for codes closer to the audio.
     Without `overwrite`, raises FileExistsError if the target exists when the file is complete. Raises AudioError or
     ValueError with one line that says what is wrong; the target then does not exist, or is unchanged.
     """
     codec = shared(model) if isinstance(model, str) else model
-    _check_effort(codec, effort, vbr)
+    effort_of(codec.config, effort)
     with AudioSource(source, track, lost) as audio:
         layout = layout_for(codec.config, channels or min(audio.info.channels, 2), stereo)
         codebooks = () if vbr else codebooks_per_stream(codec.config, layout, kbps)
@@ -136,13 +135,6 @@ def encode_file(
     return Result(prepared.n_original / rate, writer.n_bytes, layout.channels, rate, codebooks, tuple(lost or ()))
 
 
-def _check_effort(codec: Model, effort: int, vbr: Target | None) -> None:
-    """Raise ValueError for an effort that the codec does not have, or that does not fit a variable bitrate."""
-    effort_of(codec.config, effort)
-    if effort and vbr:
-        raise ArgumentError("effort works at fixed bitrates only: it must know the number of codebooks before it encodes")
-
-
 def _notes(audio: AudioSource, channels: int | None) -> list[str]:
     """Return lines that tell the user how the source is read."""
     lines = list(audio.notes)
@@ -157,7 +149,7 @@ def _write(
 ) -> None:  # fmt: skip
     """Encode all audio, with a fixed number of codebooks per stream or as an allocator decides."""
     if isinstance(amount, Allocator):
-        _write_variable(writer, codec, audio, layout, amount, pace)
+        _write_variable(writer, codec, audio, layout, amount, pace, effort)
     else:
         _write_codes(writer, codec, audio, layout, amount, pace, effort)
 
@@ -182,8 +174,9 @@ def _write_codes(
 
 
 def _write_variable(
-    writer: Writer, codec: Model, audio: Iterable[np.ndarray], layout: Layout, allocator: Allocator, pace: Pace | None
-) -> None:
+    writer: Writer, codec: Model, audio: Iterable[np.ndarray], layout: Layout, allocator: Allocator, pace: Pace | None,
+    effort: int,
+) -> None:  # fmt: skip
     """Write codes of variable bitrate: encode with all codebooks, and keep those that `allocator` grants each stretch."""
     heard: list[np.ndarray] = []
 
@@ -193,7 +186,7 @@ def _write_variable(
             yield block
 
     def coded() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for codes in encode_blocks(codec, listened(), layout, allocator.codebooks, pace):
+        for codes in encode_blocks(codec, listened(), layout, allocator.codebooks, pace, effort):
             yield codes, np.concatenate(heard, axis=1)
             heard.clear()
 

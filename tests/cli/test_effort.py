@@ -1,4 +1,4 @@
-"""`ecdc encode --effort`: other codes, the same bitrate; refused where it has no meaning."""
+"""`ecdc encode --effort`: other codes, the same bitrate."""
 
 import ecdc as package
 import numpy as np
@@ -27,9 +27,7 @@ def test_pipes_and_files_give_the_same_codes(ecdc, ecdc_process, tone, tmp_path)
     assert np.array_equal(codes_of(tmp_path / "a.ecdc"), codes_of(tmp_path / "b.ecdc"))
 
 
-@pytest.mark.parametrize(
-    "options", [("--effort", 11), ("--effort", -1), ("--effort", 2, "--vbr"), ("--effort", 2, "--quality", 3)]
-)
-def test_efforts_that_have_no_meaning(ecdc, tone, tmp_path, options):
-    done = ecdc("encode", tone, "-o", tmp_path / "a.ecdc", *options)
+@pytest.mark.parametrize("effort", [11, -1, "much"])
+def test_efforts_that_do_not_exist(ecdc, tone, tmp_path, effort):
+    done = ecdc("encode", tone, "-o", tmp_path / "a.ecdc", "--effort", effort)
     assert done.returncode == 2 and b"effort" in done.stderr and not (tmp_path / "a.ecdc").exists()

@@ -186,11 +186,14 @@ def test_a_file_gives_each_channel_the_search_for_its_own_codebooks(split, wav, 
         np.testing.assert_array_equal(found, wanted.numpy())
 
 
-def test_a_variable_bitrate_has_no_effort(split, wav, tmp_path):
-    soundfile.write(tmp_path / "a.wav", wav[0, 0], 48_000)
-    with pytest.raises(ArgumentError, match="fixed bitrates only"):
-        encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", split, vbr=Target(1.5), effort=1)
-    assert not (tmp_path / "a.ecdc").exists()
+def test_a_variable_bitrate_keeps_prefixes_of_codes_with_effort(split, wav, tmp_path):
+    soundfile.write(tmp_path / "a.wav", wav[0, 0], 48_000, subtype="FLOAT")
+    encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", split, vbr=Target(1.5), effort=MOST_EFFORT)
+    whole = split.encode(wav[:1], effort=MOST_EFFORT)[0].numpy()
+    with open(tmp_path / "a.ecdc", "rb") as file:
+        for chunk in Reader(file):
+            stop = chunk.first_frame + chunk.codes.shape[1]
+            np.testing.assert_array_equal(chunk.codes, whole[: chunk.codes.shape[0], chunk.first_frame : stop])
 
 
 @pytest.mark.parametrize("effort", [-1, 11])
