@@ -2,8 +2,8 @@
 
     ecdc bench effort runs/nano-48k/model --packed runs/audio/packed48 --rate 48000
 
-Every clip is encoded with each search at each bitrate, in turn, so that a busy machine disturbs all of them alike. Times are
-processor time of the whole encoder relative to the first search. A file that was encoded with many codebooks may be cut to
+Every clip is encoded with each effort at each bitrate, in turn, so that a busy machine disturbs all of them alike. Times are
+processor time of the whole encoder relative to the first effort. A file that was encoded with many codebooks may be cut to
 fewer later: `--peel` measures that too.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import click
 import numpy as np
 
 from ..codec.audio import resample_all
-from ..codec.effort import MOST_EFFORT, STEPS, Effort
+from ..codec.effort import PATHS
 from ..codec.pipeline_parts import to_array
 from ..codec.runtime import open_codec
 from ..codec.threads import settle
@@ -28,46 +27,38 @@ from .corpus import Clip
 from .designs import clips_of, markdown, measures
 
 KEYS = "zimtohrli", "pesq", "si_sdr"
-Searches = dict[str, Effort]
+DISTINCT = tuple(effort for effort, paths in enumerate(PATHS) if paths not in PATHS[:effort])  # the first effort of each search
 Rows = list[dict[str, Any]]
 
 
-def searches_of(pairs: Sequence[tuple[int, int]]) -> Searches:
-    """Return named searches: those given as numbers of paths (shape, levels), or the efforts that differ."""
-    if pairs:
-        return {f"{shape} + {level} paths": Effort(shape, level) for shape, level in ((1, 1), *pairs)}
-    steps = [0, *(n + 1 for n, (one, two) in enumerate(pairwise(STEPS)) if one != two)]
-    return {f"effort {n}": STEPS[n] for n in steps if n <= MOST_EFFORT}
-
-
-def compare(codec: Any, clip: Clip, searches: Searches, rates: Sequence[float], peel: tuple[float, float] | None) -> Rows:
-    """Code a clip with every search at every bitrate; return one row for each. Rows of peeled codes have a `peeled` rate."""
+def compare(codec: Any, clip: Clip, efforts: Sequence[int], rates: Sequence[float], peel: tuple[float, float] | None) -> Rows:
+    """Code a clip with every effort at every bitrate; return one row for each. Rows of peeled codes have a `peeled` rate."""
     wav = resample_all(clip.audio[None], clip.sample_rate, codec.sample_rate)[None]
     rows = []
     for kbps in rates:
-        times, codes = timed(codec, wav, searches, codec.config.codebooks_for(kbps))
-        for name in searches:
-            row = {"clip": clip.name, "kind": clip.kind, "codec": name, "kbps": kbps}
-            slower = float(np.median(times[name] / times[next(iter(searches))]))
-            rows.append({**row, "time": slower, **figures(codec, clip, codes[name], wav.shape[2])})
+        times, codes = timed(codec, wav, efforts, codec.config.codebooks_for(kbps))
+        for effort in efforts:
+            row = {"clip": clip.name, "kind": clip.kind, "codec": f"effort {effort}", "kbps": kbps}
+            slower = float(np.median(times[effort] / times[efforts[0]]))
+            rows.append({**row, "time": slower, **figures(codec, clip, codes[effort], wav.shape[2])})
             if peel and kbps == peel[0]:
-                kept = codes[name][:, : codec.config.codebooks_for(peel[1])]
+                kept = codes[effort][:, : codec.config.codebooks_for(peel[1])]
                 rows.append({**row, "kbps": peel[1], "peeled": kbps, **figures(codec, clip, kept, wav.shape[2])})
     return rows
 
 
 def timed(
-    codec: Any, wav: np.ndarray, searches: Searches, k: int, repeats: int = 3
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Encode with every search in turn; return the seconds [repeats] and the codes of each."""
-    seconds: dict[str, list[float]] = {name: [] for name in searches}
+    codec: Any, wav: np.ndarray, efforts: Sequence[int], k: int, repeats: int = 3
+) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
+    """Encode with every effort in turn; return the seconds [repeats] and the codes of each."""
+    seconds: dict[int, list[float]] = {effort: [] for effort in efforts}
     codes = {}
     for _ in range(repeats):
-        for name, search in searches.items():
+        for effort in efforts:
             began = time.process_time()
-            codes[name] = to_array(codec.encode(wav, n_codebooks=k, effort=search))
-            seconds[name].append(time.process_time() - began)
-    return {name: np.array(values) for name, values in seconds.items()}, codes
+            codes[effort] = to_array(codec.encode(wav, n_codebooks=k, effort=effort))
+            seconds[effort].append(time.process_time() - began)
+    return {effort: np.array(values) for effort, values in seconds.items()}, codes
 
 
 def figures(codec: Any, clip: Clip, codes: np.ndarray, n_samples: int) -> dict[str, float | None]:
@@ -92,19 +83,19 @@ def tables(rows: Rows) -> Iterator[str]:
 @click.option("--seconds", default=4.0, show_default=True, help="Of each clip.")
 @click.option("--per-group", default=4, show_default=True, help="Clips of each group.")
 @click.option("--kbps", "rates", type=float, multiple=True, default=(1.5, 3.0, 6.0, 12.0), show_default=True)
-@click.option("--paths", "pairs", type=(int, int), multiple=True, help="Paths for shapes and for levels; default: the efforts.")
+@click.option("--effort", "efforts", type=int, multiple=True, default=DISTINCT, show_default=True, help="0 to 10.")
 @click.option("--peel", type=(float, float), help="Cut codes of one bitrate to another, both in kbps.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the rows here too.")
 def main(
     model: str, folder: Path, rate: int, seconds: float, per_group: int, rates: tuple[float, ...],
-    pairs: tuple[tuple[int, int], ...], peel: tuple[float, float] | None, target: Path | None,
+    efforts: tuple[int, ...], peel: tuple[float, float] | None, target: Path | None,
 ) -> None:  # fmt: skip
     """Print the table."""
     settle(1)
-    codec, searches = open_codec(model), searches_of(pairs)
+    codec = open_codec(model)
     rows: Rows = []
     for clip in clips_of(folder, rate, seconds, per_group):
-        rows += compare(codec, clip, searches, rates, peel)
+        rows += compare(codec, clip, efforts, rates, peel)
         click.echo(clip.name, err=True)
         if target:
             target.write_text(json.dumps(rows, indent=1) + "\n")

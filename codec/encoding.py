@@ -19,7 +19,7 @@ from ..format.entropy.installed_priors import find_prior
 from ..format.files import output_stream
 from .audio import AudioError, AudioSource
 from .channel_layout import Layout, codebooks_per_stream, layout_for
-from .effort import effort_of
+from .effort import paths_of
 from .live import Pace, is_pipe, pace_for, paced_blocks, warm_up
 from .pipeline_parts import BLOCK_FRAMES, Result, to_array
 from .prepare import Prepared, Progress, fixed_blocks
@@ -113,7 +113,7 @@ def encode_file(
     ValueError with one line that says what is wrong; the target then does not exist, or is unchanged.
     """
     codec = shared(model) if isinstance(model, str) else model
-    effort_of(codec.config, effort)
+    paths_of(codec.config, effort)  # refuses a wrong one before anything is read
     with AudioSource(source, track, lost) as audio:
         layout = layout_for(codec.config, channels or min(audio.info.channels, 2), stereo)
         codebooks = () if vbr else codebooks_per_stream(codec.config, layout, kbps)

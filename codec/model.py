@@ -16,7 +16,7 @@ from ..format.errors import ArgumentError
 from .arguments import Audio, Codes, checked_codes, checked_wav
 from .codebook_count import codebook_count
 from .config import CodecConfig, HybridConfig, SplitConfig
-from .effort import Effort, effort_of
+from .effort import paths_of
 from .modules.conv import Layer
 from .modules.levels import LevelVQ
 from .quantize.common import hash_of
@@ -87,18 +87,19 @@ class Codec(nn.Module):
         return checked_codes(codes, self.config.n_codebooks, self.config.codebook_size, self.device)
 
     @torch.no_grad()
-    def encode(self, wav: Audio, kbps: float | None = None, n_codebooks: int | None = None, effort: int | Effort = 0) -> Tensor:
+    def encode(self, wav: Audio, kbps: float | None = None, n_codebooks: int | None = None, effort: int = 0) -> Tensor:
         """Encode audio as one piece.
 
         Shapes: wav [B, C, N], floats in a tensor or numpy array -> codes [B, K, T], int64 in
-        [0, V), T = ceil(N / hop). The first k codebooks of an encoding equal the encoding at k, with effort 0.
-        `effort`, 0 to 10, searches longer for codes closer to the audio; it needs the number of codebooks that will be kept.
+        [0, V), T = ceil(N / hop). With effort 0, the first k codebooks of an encoding equal the encoding at k.
+        `effort`, 0 to 10, searches longer for codes closer to the audio, and is best for the codebooks that it is told.
         Raises ValueError for a wrong shape or type, NaN or infinity, a bitrate below the lowest, a codec
         that works in scaled segments (use `encode_segments`), or an effort that the codec does not have.
         """
         if self.config.segment_length or self.config.normalize:
             raise ArgumentError(f"{self.config.name} codes scaled segments: use encode_segments and decode_segments")
-        return self._encode(wav, codebook_count(self.config, kbps, n_codebooks), effort)
+        n_codebooks, n_paths = codebook_count(self.config, kbps, n_codebooks), paths_of(self.config, effort)
+        return self.quantizer.encode(self.encoder(self._checked_wav(wav)), n_codebooks, n_paths)
 
     def decode(self, codes: Codes, n_samples: int | None = None) -> Tensor:
         """Decode codes [B, k, T], integers of any type, to audio [B, C, T * hop], cut to `n_samples` if given.
@@ -157,12 +158,8 @@ class Codec(nn.Module):
             return torch.zeros_like(wav)  # a lost segment has no codes
         return wav if segment.scale is None else wav * torch.as_tensor(segment.scale, device=wav.device)[..., None]
 
-    def _encode(self, wav: Audio, n_codebooks: int, effort: int | Effort = 0, state: Any = None, last: bool = True) -> Tensor:
-        """Encode a whole signal, or its next block if there is a state."""
-        search = effort_of(self.config, effort)
-        beam = search.level_beam(self.config, n_codebooks)
-        extra = () if beam is None else (beam,)
-        return self.quantizer.encode(self.encoder(self._checked_wav(wav), state, last, *extra), n_codebooks, search.shape_paths)
+    def _encode(self, wav: Audio, n_codebooks: int) -> Tensor:
+        return self.quantizer.encode(self.encoder(self._checked_wav(wav)), n_codebooks)
 
     @contextlib.contextmanager
     def streaming(self, batch_size: int = 1, first_frame: int = 0) -> Iterator[Stream]:
@@ -203,9 +200,8 @@ class Stream:
 
     @torch.no_grad()
     def encode(
-        self, wav: Audio, kbps: float | None = None, n_codebooks: int | None = None, last: bool = False,
-        effort: int | Effort = 0,
-    ) -> Tensor:  # fmt: skip
+        self, wav: Audio, kbps: float | None = None, n_codebooks: int | None = None, last: bool = False, effort: int = 0
+    ) -> Tensor:
         """Encode the next block [B, C, n]; returns the codes [B, K, t] that it completes, t may be 0.
 
         With `last`, the rest is padded with silence and coded, and the encoder is closed. `effort`: see Codec.encode.
@@ -213,10 +209,11 @@ class Stream:
         if self._encoder is None:
             raise RuntimeError("this stream's encoder is closed")
         codec = self.codec
-        codes = codec._encode(wav, codebook_count(codec.config, kbps, n_codebooks), effort, self._encoder, last)
+        k, n_paths = codebook_count(codec.config, kbps, n_codebooks), paths_of(codec.config, effort)
+        latents = codec.encoder(codec._checked_wav(wav), self._encoder, last)
         if last:
             self._encoder = None
-        return codes
+        return codec.quantizer.encode(latents, k, n_paths)
 
     @torch.no_grad()
     def decode(self, codes: Codes, last: bool = False) -> Tensor:

@@ -18,7 +18,7 @@ from ...format.errors import ArgumentError
 from ..bundled import CONFIG, WEIGHTS, first_line
 from ..codebook_count import codebook_count
 from ..config import CodecConfig, HybridConfig
-from ..effort import Effort, LevelBeam, effort_of
+from ..effort import paths_of
 from ..errors import CheckpointError
 from .arguments import checked_codes, checked_wav
 from .names import DECODER, ENCODER, FLOW
@@ -107,13 +107,11 @@ class LightCodec:
         assert isinstance(self.config.architecture, HybridConfig)
         return NumpyEncoder(self.config.architecture, self.config.dimension, tensors)
 
-    def encode(
-        self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None, effort: int | Effort = 0
-    ) -> NDArray[np.int64]:
+    def encode(self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None, effort: int = 0) -> NDArray[np.int64]:
         """Encode audio [B, C, N] as one piece -> codes [B, K, T] in [0, V), T = ceil(N / hop).
 
-        Audio is rounded to float32. The first k codebooks of an encoding equal the encoding at k, with effort 0. `effort`,
-        0 to 10, searches longer for codes closer to the audio; it needs the number of codebooks that will be kept. Raises
+        Audio is rounded to float32. With effort 0, the first k codebooks of an encoding equal the encoding at k. `effort`,
+        0 to 10, searches longer for codes closer to the audio, and is best for the codebooks that it is told. Raises
         ValueError for a wrong shape or type, NaN or infinity, a bitrate below the lowest, or an effort that the codec does
         not have.
         """
@@ -180,7 +178,7 @@ class LightStream:
         self._encoder = self._decoder = None
 
     def encode(
-        self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None, last: bool = False, effort: int | Effort = 0
+        self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None, last: bool = False, effort: int = 0
     ) -> NDArray[np.int64]:
         """Encode the next block [B, C, n]; returns the codes [B, K, t] that it completes, t may be 0.
 
@@ -189,19 +187,19 @@ class LightStream:
         if self._encoder is None:
             raise RuntimeError("this stream's encoder is closed")
         codec = self.codec
-        k = codebook_count(codec.config, kbps, n_codebooks)
-        search, checked = effort_of(codec.config, effort), checked_wav(wav, codec.config.channels)
-        parts = list(self._latents(checked, last, search.level_beam(codec.config, k)))
+        k, n_paths = codebook_count(codec.config, kbps, n_codebooks), paths_of(codec.config, effort)
+        checked = checked_wav(wav, codec.config.channels)
+        parts = list(self._latents(checked, last))
         if last:
             self._encoder = None
         if not parts:
             return np.zeros((len(checked), k, 0), np.int64)
         latents = np.concatenate(parts, axis=1)
         blocks = (latents[:, first : first + QUANTIZED_FRAMES] for first in range(0, latents.shape[1], QUANTIZED_FRAMES))
-        return np.concatenate([codec.quantizer.encode(block, k, search.shape_paths) for block in blocks], axis=2)
+        return np.concatenate([codec.quantizer.encode(block, k, n_paths) for block in blocks], axis=2)
 
-    def _latents(self, wav: NDArray[np.float32], last: bool, beam: LevelBeam | None) -> Iterator[NDArray[np.float64]]:
-        """Run the encoder: audio [B, C, n] -> the quantizer's inputs [B, T, D]. `beam` searches levels; None is greedy."""
+    def _latents(self, wav: NDArray[np.float32], last: bool) -> Iterator[NDArray[np.float64]]:
+        """Run the encoder: audio [B, C, n] -> the quantizer's inputs [B, T, D]."""
         return run_encoder(lambda: self.codec.session(ENCODER), wav, self._encoder, last, self.codec.numpy_encoder)
 
     def decode(self, codes: Any, last: bool = False) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...format.errors import ArgumentError
 from ..codebook_count import codebook_count
 from ..config import SeanetConfig
-from ..effort import Effort, LevelBeam, effort_of
+from ..effort import paths_of
 from ..segments import Segment, cut, loudness, overlap_add
 from .arguments import checked_wav
 from .codec import LightCodec, LightStream
@@ -30,12 +30,10 @@ MOST_FRAMES = 25  # per run of a graph: what it computes then stays in the proce
 class SeanetLightCodec(LightCodec):
     """An EnCodec model. See LightCodec; models that work in segments have the methods of the torch codec for them."""
 
-    def encode(
-        self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None, effort: int | Effort = 0
-    ) -> NDArray[np.int64]:
+    def encode(self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None, effort: int = 0) -> NDArray[np.int64]:
         """See LightCodec. Raises ValueError for a codec that works in scaled segments (use `encode_segments`)."""
         self._refuse_segments("use encode_segments and decode_segments")
-        effort_of(self.config, effort)
+        paths_of(self.config, effort)
         return self._encode(wav, kbps, n_codebooks)
 
     def decode(self, codes: Any, n_samples: int | None = None) -> NDArray[np.float32]:
@@ -135,7 +133,7 @@ class SeanetLightCodec(LightCodec):
 class SeanetStream(LightStream):
     """One stream through an EnCodec model. See LightStream."""
 
-    def _latents(self, wav: NDArray[np.float32], last: bool, beam: LevelBeam | None) -> Iterator[NDArray[np.float64]]:
+    def _latents(self, wav: NDArray[np.float32], last: bool) -> Iterator[NDArray[np.float64]]:
         for latents in run(self.codec, ENCODER, wav, self._encoder, last):
             yield latents.astype(np.float64)
 

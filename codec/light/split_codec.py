@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import CodecConfig, SplitConfig
-from ..effort import LevelBeam
 from ..modules.noise_hash import frame_noise
 from .codec import LightCodec, LightStream, read_tensors
 from .names import DECODER, ENDING
@@ -68,8 +67,8 @@ class SplitLightCodec(LightCodec):
 class SplitStream(LightStream):
     """One stream through a split codec. See LightStream."""
 
-    def _latents(self, wav: NDArray[np.float32], last: bool, beam: LevelBeam | None) -> Iterator[NDArray[np.float64]]:
-        return run_encoder(self.codec, wav, self._encoder, last, beam)
+    def _latents(self, wav: NDArray[np.float32], last: bool) -> Iterator[NDArray[np.float64]]:
+        return run_encoder(self.codec, wav, self._encoder, last)
 
     def _audio(self, latents: NDArray[np.float32], last: bool) -> Iterator[NDArray[np.float32]]:
         split = self.codec.config.architecture
@@ -78,7 +77,7 @@ class SplitStream(LightStream):
 
 
 def run_encoder(
-    codec: LightCodec, wav: NDArray[np.float32], state: SplitEncoderState, last: bool, beam: LevelBeam | None
+    codec: LightCodec, wav: NDArray[np.float32], state: SplitEncoderState, last: bool
 ) -> Iterator[NDArray[np.float64]]:
     """Yield shapes and level codes [B, T, D + L] of the frames that a block [B, 1, N] completes.
 
@@ -94,7 +93,7 @@ def run_encoder(
         taken = np.ascontiguousarray(samples[:, first * hop : (stop + 1) * hop])
         encoder: NumpySplitEncoder | GraphEncoder = codec.numpy_encoder or GraphEncoder(codec)
         levels = encoder.levels(taken)
-        codes, base = levels_quantizer.search(levels, state.codes, beam)
+        codes, base = levels_quantizer.search(levels, state.codes)
         shape, state.past = encoder(taken, levels, base, state.past)
         yield np.concatenate([shape, codes.transpose(0, 2, 1)], axis=2)
     state.samples = samples[:, n_frames * hop :].copy()

@@ -12,8 +12,6 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from ..effort import LevelBeam
-from ..quantize.beam import BeamSearch
 from ..quantize.common import SCREEN_TOLERANCE
 
 Exact = NDArray[np.float64]
@@ -28,7 +26,6 @@ class LevelSearch:
 
     def __init__(self, codebooks: NDArray[np.float32], taps: NDArray[np.float32], mean: NDArray[np.float32],
                  weight: NDArray[np.float32]) -> None:  # fmt: skip
-        self._codebooks = codebooks
         self.n_books, self.size, n_levels = codebooks.shape
         self.n_taps, self._taps = taps.shape[1], taps
         self._mean, self._weight = mean.astype(np.float64), weight.astype(np.float64)
@@ -49,17 +46,11 @@ class LevelSearch:
         taps = self._taps[:, ::-1].astype(np.float64).transpose(0, 1, 3, 2)  # [L, n_taps, F in, F out]
         return (self._exact[:, None] @ taps).reshape(-1, taps.shape[-1])
 
-    @functools.cached_property
-    def _beam_search(self) -> BeamSearch:
-        return BeamSearch(self._codebooks)
-
-    def __call__(self, levels: Exact, past: Codes, beam: LevelBeam | None = None) -> tuple[Codes, Exact]:
+    def __call__(self, levels: Exact, past: Codes) -> tuple[Codes, Exact]:
         """Return the codes [B, L, T] of levels [B, T, F], and the levels [B, T, F] that the first codebook decodes to.
 
         `past` is updated in place.
         """
-        if beam is not None:
-            return self._follow_paths(levels, past, beam)
         batch_size, n_frames, n_levels = levels.shape
         target = (levels - self._mean) * self._weight
         base = np.empty_like(target)
@@ -85,29 +76,6 @@ class LevelSearch:
         for book in range(self.n_books):
             own = known[book, :, book : book + self.n_taps + n_frames]
             codes[:, book], past[:, book] = own[:, self.n_taps :], own[:, n_frames:]
-        return codes, base / self._weight + self._mean
-
-    def _follow_paths(self, levels: Exact, past: Codes, beam: LevelBeam) -> tuple[Codes, Exact]:
-        """Like `__call__`, with a beam search in each frame. Codebooks that the beam does not use have code 0.
-
-        Their entries count as zeros in later frames, as in a decoder that does not have them.
-        """
-        batch_size, n_frames, _ = levels.shape
-        n_books, n_taps = beam.n_books, self.n_taps
-        target = (levels - self._mean) * self._weight
-        base = np.empty_like(target)
-        known = np.full((batch_size, self.n_books, n_taps + n_frames), self.size, np.int64)
-        known[..., :n_taps] = past
-        first_row = np.arange(self.n_books * n_taps).reshape(self.n_books, n_taps) * (self.size + 1)
-        for t in range(n_frames):
-            rows = known[:, :, t : t + n_taps] + first_row
-            predicted = self._table.take(rows, axis=0).sum(axis=2)  # [B, L, F]
-            wanted = target[:, t] - predicted[:, :n_books].sum(axis=1)
-            found = known[:, :n_books, t + n_taps] = self._beam_search(wanted, n_books, beam.n_paths)
-            base[:, t] = predicted[:, 0] + self._exact[0, found[:, 0]]
-        past[...] = known[..., n_frames:]
-        codes = known[..., n_taps:].copy()
-        codes[:, n_books:] = 0
         return codes, base / self._weight + self._mean
 
     def _nearest(self, books: slice, x: Exact) -> Codes:

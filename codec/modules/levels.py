@@ -20,7 +20,6 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ..effort import LevelBeam
 from .bands import FLOOR_DB as FLOOR_DB
 from .bands import RANGE_DB as RANGE_DB
 from .bands import band_edges as band_edges
@@ -104,12 +103,12 @@ class LevelVQ(nn.Module):
         return self._search[1]
 
     @torch.no_grad()
-    def encode(self, levels: Tensor, past: Tensor, beam: LevelBeam | None = None) -> tuple[Tensor, Tensor]:
+    def encode(self, levels: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """Encode levels [B, T, F] in float64: codes [B, K, T], and the levels [B, T, F] that the first codebook decodes to.
 
         `past` [B, K, n_taps] (see `initial_codes`) is updated in place.
         """
-        codes, base = self.search()(levels.double().cpu().numpy(), past.numpy(), beam)
+        codes, base = self.search()(levels.double().cpu().numpy(), past.numpy())
         return torch.from_numpy(codes).to(levels.device), torch.from_numpy(base).to(levels.device)
 
     def initial_codes(self, batch_size: int) -> Tensor:

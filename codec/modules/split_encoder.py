@@ -23,7 +23,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import SplitConfig
-from ..effort import LevelBeam
 from .convnext import CausalStack
 from .levels import LevelAnalysis, LevelVQ, band_edges
 from .linear_latents import LinearLatentEncoder
@@ -119,9 +118,7 @@ class SplitEncoder(LinearLatentEncoder):
         silence = self.window.new_zeros(batch_size, self.hop // 2)
         return EncoderState(silence, self.stack.initial_past(batch_size), self._levels[0].initial_codes(batch_size))
 
-    def forward(
-        self, wav: Tensor, state: EncoderState | None = None, last: bool = True, beam: LevelBeam | None = None
-    ) -> Tensor:
+    def forward(self, wav: Tensor, state: EncoderState | None = None, last: bool = True) -> Tensor:
         """Encode a whole signal, or its next block if `state` is given, which is updated in place.
 
         Shapes: wav [B, 1, N] -> [B, D + L, T]. With `last` the final frame is completed with silence;
@@ -138,7 +135,7 @@ class SplitEncoder(LinearLatentEncoder):
             return samples.new_zeros(wav.shape[0], self.dimension + len(quantizer.codebooks), 0)
         frames = samples.unfold(1, 2 * self.hop, self.hop)[:, :n_frames]
         exact = self.analysis(frames)
-        codes, base = quantizer.encode(exact, state.codes, beam)
+        codes, base = quantizer.encode(exact, state.codes)
         shape = self.shape(frames, exact, base.to(exact.dtype), state)
         return torch.cat([shape, codes.to(shape.dtype)], dim=1)
 
