@@ -81,8 +81,9 @@ def encode_blocks(
     """
     size = BLOCK_FRAMES * codec.config.hop_length
     cut = fixed_blocks(blocks, size) if pace is None else paced_blocks(blocks, pace)
-    # Greedy codes of more codebooks begin with those of fewer. With effort they do not: such signals are encoded one by one.
-    groups = [slice(None)] if len(set(codebooks)) == 1 or not effort else [slice(i, i + 1) for i in range(len(codebooks))]
+    # Greedy codes for more codebooks begin with those for fewer. With effort they do not, so each signal is then encoded alone.
+    is_alone = effort and len(set(codebooks)) > 1
+    groups = [slice(i, i + 1) for i in range(len(codebooks))] if is_alone else [slice(None)]
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(codec.streaming(batch_size=len(codebooks[group]))) for group in groups]
         for block, last in cut:

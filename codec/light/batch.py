@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...format.errors import ArgumentError
 from ..codebook_count import codebook_count
+from ..effort import paths_of
 from .arguments import checked_codes
 from .states import Arrays
 
@@ -74,22 +75,22 @@ class StreamBatch(ABC):
             _restart(state, new, _places(rows))
 
     def encode(
-        self, wav: NDArray[np.floating[Any]], kbps: float | None = None, n_codebooks: int | None = None
+        self, wav: NDArray[np.floating[Any]], kbps: float | None = None, n_codebooks: int | None = None, effort: int = 0
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Encode the next block of every stream: [B, C, hop] -> codes [B, K, 1], and which of them are valid, bool [B].
 
         The codes are those of the block `encoder_delay` steps ago; before that, a stream has none. They equal those of
-        `LightCodec.encode`. Raises ValueError for another shape.
+        `LightCodec.encode` with the same `effort`. Raises ValueError for another shape.
         """
         shape = len(self), self._config.channels, self._config.hop_length
         if wav.shape != shape:
             raise ArgumentError(f"wav must be {list(shape)}, got {list(wav.shape)}")
-        k = codebook_count(self._config, kbps, n_codebooks)
+        k, n_paths = codebook_count(self._config, kbps, n_codebooks), paths_of(self._config, effort)
         if not len(self):
             return np.zeros((0, k, 1), np.int64), np.zeros(0, bool)
         latents, is_valid = self._latents(wav.astype(np.float32, copy=False))
         self._encoding["age"] = self._encoding["age"] + 1
-        codes: NDArray[np.int64] = self._codec.quantizer.encode(latents, k)
+        codes: NDArray[np.int64] = self._codec.quantizer.encode(latents, k, n_paths)
         return codes, is_valid
 
     def decode(self, codes: NDArray[np.integer[Any]]) -> NDArray[np.float32]:

@@ -116,6 +116,16 @@ def test_codes_are_the_same_in_both_runtimes_batches_and_streams(split, light, w
         assert light.decode(codes[:, :kept], wav.shape[-1]).shape == wav.shape
 
 
+def test_many_streams_at_once_have_the_same_codes(light, wav):
+    batch, hop = light.batch(2), light.config.hop_length
+    padded = np.pad(wav, ((0, 0), (0, 0), (0, 2 * hop)))
+    steps = [batch.encode(padded[..., i : i + hop], n_codebooks=5, effort=MOST_EFFORT) for i in range(0, 10 * hop, hop)]
+    codes = np.concatenate([found for found, is_valid in steps if is_valid.all()], axis=2)
+    assert codes.shape[2] == 10 - batch.encoder_delay
+    whole = light.encode(wav, n_codebooks=5, effort=MOST_EFFORT)
+    np.testing.assert_array_equal(codes, whole[..., : codes.shape[2]])
+
+
 def test_effort_0_is_the_greedy_search(split, light, wav):
     assert PATHS[0] == 1 and MOST_EFFORT == 10
     codes = split.encode(wav)
