@@ -23,6 +23,18 @@ def test_every_loss_grows_with_distance():
     assert all(far[name] > near[name] for name in near)
 
 
+@pytest.mark.parametrize(("hz", "counts"), [(1000, True), (6000, False)])
+def test_losses_that_know_phases_hear_nothing_above_their_frequency(hz, counts):
+    x = 0.1 * torch.randn(1, 1, 9600, generator=torch.Generator().manual_seed(0))
+    tone = 0.1 * torch.sin(2 * torch.pi * hz / 24_000 * torch.arange(9600))
+    everywhere, below = (
+        reconstruction_losses(x + tone, x, 24_000, (1024,), (1024,), waveform_hz=limit) for limit in (0.0, 3000.0)
+    )
+    for name in ("complex", "wave"):
+        assert (below[name] > 0.5 * everywhere[name]) == counts and (counts or below[name] < 0.05 * everywhere[name])
+    assert below["mel_log"] == everywhere["mel_log"]
+
+
 def test_mel_filters_cover_the_band():
     filters = mel_filterbank(24_000, 1024, 160)
     assert filters.shape == (160, 513) and (filters >= 0).all()

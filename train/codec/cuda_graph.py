@@ -151,7 +151,8 @@ class GraphStep:
         coded = forward(run.codec, run.codebooks, audio, inputs.n_books, inputs.lost, None)
         weights, rate = recipe.losses, run.codec.config.core_rate
         hop = run.codec.config.hop_length * rate // run.codec.sample_rate if weights.pulse else 0
-        losses = reconstruction_losses(coded.estimate, coded.target, rate, weights.windows, weights.complex_windows, hop)
+        compared = weights.windows, weights.complex_windows, hop, weights.waveform_hz
+        losses = reconstruction_losses(coded.estimate, coded.target, rate, *compared)
         losses["tile"] = tile_loss(coded.estimate, coded.target, rate)
         losses |= {"commitment": coded.commitment, "level_code": level_losses(coded.coded)}
         total = torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()

@@ -37,7 +37,9 @@ def sensitivity(run: Run, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         latents, quantized, decode = _coded(run, audio, counts[i % len(counts)])
         estimate, target = decode(quantized.requires_grad_())
         spectral = recipe.losses.windows, recipe.losses.complex_windows
-        losses = reconstruction_losses(estimate, target, codec.config.core_rate, *spectral)
+        losses = reconstruction_losses(
+            estimate, target, codec.config.core_rate, *spectral, waveform_hz=recipe.losses.waveform_hz
+        )
         total = sum((getattr(recipe.losses, name) * value for name, value in losses.items()), estimate.new_zeros(()))
         (gradient,) = torch.autograd.grad(total * latents.shape[0] * latents.shape[2], quantized)
         rows, vectors = (x.transpose(1, 2).reshape(-1, dimension) for x in (gradient, latents))

@@ -70,11 +70,30 @@ def spectrum(audio: Tensor, n_fft: int) -> tuple[Tensor, Tensor]:
     return found
 
 
+@lru_cache(maxsize=32)
+def waveform_weights(n_bins: int, top_hz: float, waveform_hz: float, device: torch.device = CPU) -> Tensor | None:
+    """Return how much each of n bins from 0 to `top_hz` counts in the losses that know phases: [n_bins].
+
+    One up to 0.7 times `waveform_hz`, then falling to zero at `waveform_hz`. None if that is 0: all bins count.
+    """
+    if not waveform_hz:
+        return None
+    hz = torch.linspace(0, top_hz, n_bins)
+    return ((waveform_hz - hz) / (0.3 * waveform_hz)).clamp(0, 1).to(device)
+
+
+def _low(audio: Tensor, sample_rate: int, waveform_hz: float) -> Tensor:
+    """Return the part of audio [..., N] that `waveform_weights` lets pass, as if the signal were periodic."""
+    n = audio.shape[-1]
+    weights = waveform_weights(n // 2 + 1, sample_rate / 2, waveform_hz, audio.device)
+    return audio if weights is None else torch.fft.irfft(torch.fft.rfft(audio) * weights, n=n)
+
+
 def _compare(estimate: Tensor, target: Tensor) -> Tensor:
     return (estimate - target).abs().mean()
 
 
-def _views(audio: Tensor, sample_rate: int, n_fft: int, with_complex: bool) -> tuple[Tensor, ...]:
+def _views(audio: Tensor, sample_rate: int, n_fft: int, with_complex: bool, waveform_hz: float = 0.0) -> tuple[Tensor, ...]:
     """Return mel magnitudes, their log10 and, if requested, the real and imaginary part of the compressed spectrum."""
     real, imaginary = spectrum(audio, n_fft)
     power = real.square() + imaginary.square() + 1e-9
@@ -83,6 +102,9 @@ def _views(audio: Tensor, sample_rate: int, n_fft: int, with_complex: bool) -> t
     if not with_complex:
         return mel, log
     scale = power ** ((COMPRESSION - 1) / 2)
+    weights = waveform_weights(power.shape[-1], sample_rate / 2, waveform_hz, audio.device)
+    if weights is not None:
+        scale = scale * weights
     return mel, log, real * scale, imaginary * scale
 
 
@@ -140,6 +162,7 @@ def reconstruction_losses(
     windows: tuple[int, ...],
     complex_windows: tuple[int, ...],
     hop_length: int = 0,
+    waveform_hz: float = 0.0,
 ) -> dict[str, Tensor]:
     """Return the losses between two signals, each a scalar averaged over window lengths.
 
@@ -149,13 +172,16 @@ def reconstruction_losses(
     codec's `hop_length` is given: L1 between the profiles of log mel magnitudes within a frame,
     averaged over all frames of an item, minus their mean. It prevents a decoder from writing the same
     noise in every frame, which no other loss penalizes, but which is heard as a hum at the frame rate.
+
+    `complex` and `wave` compare phases. Where no code describes the waveform, nothing but silence is close to the target in
+    phase: there, these losses make a decoder too quiet. With `waveform_hz` they only count below that frequency.
     """
     terms: dict[str, list[Tensor]] = {"mel_linear": [], "mel_log": [], "complex": [], "pulse": []}
     for n_fft in windows:
         with_complex = n_fft in complex_windows
         with torch.no_grad():
-            wanted = _views(target, sample_rate, n_fft, with_complex)
-        got = _views(estimate, sample_rate, n_fft, with_complex)
+            wanted = _views(target, sample_rate, n_fft, with_complex, waveform_hz)
+        got = _views(estimate, sample_rate, n_fft, with_complex, waveform_hz)
         distances = [_compare(a, b) for a, b in zip(got, wanted, strict=True)]
         terms["mel_linear"].append(distances[0])
         terms["mel_log"].append(distances[1])
@@ -165,7 +191,7 @@ def reconstruction_losses(
     if complex_windows and not terms["complex"]:  # no complex window was drawn at this step
         terms["complex"] = [estimate.new_zeros(())]
     losses = {name: torch.stack(values).mean() for name, values in terms.items() if values}
-    losses["wave"] = _compare(estimate, target)
+    losses["wave"] = _low(estimate - target, sample_rate, waveform_hz).abs().mean()
     return losses
 
 

@@ -23,6 +23,7 @@ class LossRecipe(Strict):
     windows_per_step: int = 0  # number of `windows` drawn for each step; 0: all
     windows: tuple[int, ...] = (128, 256, 512, 1024, 2048)
     complex_windows: tuple[int, ...] = (256, 1024)
+    waveform_hz: float = 0.0  # `complex` and `wave` only count below this frequency; 0: everywhere
 
 
 @dataclass(frozen=True, slots=True)

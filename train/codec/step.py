@@ -140,7 +140,8 @@ def backward(
     weights, rate = recipe.losses, run.codec.config.core_rate
     windows = step_windows(recipe, generator_for(recipe.seed, run.step, WINDOWS))
     hop = run.codec.config.hop_length * rate // run.codec.sample_rate if weights.pulse else 0
-    losses = reconstruction_losses(coded.estimate, coded.target, rate, windows, weights.complex_windows, hop)
+    compared = windows, weights.complex_windows, hop, weights.waveform_hz
+    losses = reconstruction_losses(coded.estimate, coded.target, rate, *compared)
     if weights.tile:
         losses["tile"] = tile_loss(coded.estimate, coded.target, rate)
     total = sum((getattr(weights, name) * value for name, value in losses.items()), torch.zeros(()))
