@@ -10,7 +10,7 @@ import click
 from .common import EXIT_FAILED, guard
 from .device_options import compute_options
 from .number_types import Finite
-from .terminal_text import dumps, echo, printable
+from .terminal_text import counted, dumps, echo, printable
 
 
 class Part(click.ParamType):
@@ -149,8 +149,9 @@ def say_plan(job: Any, as_json: bool) -> None:
     }  # fmt: skip
     if as_json:
         return echo(dumps(row))
-    echo(f"{row['items']} recordings in {row['shards']} shards; {job.n_finished} shards are finished")
-    echo(f"to do: {len(todo)} recordings ({row['bytes_to_read'] / 1e6:.1f} MB) in {len(job.todo)} shards")
+    echo(f"{counted(row['items'], 'recording')} in {counted(row['shards'], 'shard')}, {job.n_finished} finished")
+    megabytes = f"{row['bytes_to_read'] / 1e6:.1f} MB"
+    echo(f"to do: {counted(len(todo), 'recording')} ({megabytes}) in {counted(len(job.todo), 'shard')}")
     books = " or ".join("+".join(map(str, ks)) for ks in about["codebooks"].values())
     echo(f"model {about['model']}, {books} codebooks, {about['frame_rate']:g} frames a second, {about['settings']['format']}")
     if about["columns"]:
@@ -158,7 +159,7 @@ def say_plan(job: Any, as_json: bool) -> None:
     for path, reason in job.plan.left_out[:10]:
         echo(printable(f"not taken: {path}: {reason}"))
     if len(job.plan.left_out) > 10:
-        echo(f"not taken: {len(job.plan.left_out) - 10} more files")
+        echo(f"not taken: {counted(len(job.plan.left_out) - 10, 'further file')}")
 
 
 @corpus_group.command("info")
@@ -201,6 +202,6 @@ def verify_command(where: str, quiet: bool) -> None:
         if not problems and not quiet:
             found = describe_corpus(where)
             n_done, hours = found["counts"]["done"], found["hours"]
-            echo(printable(f"{where}: {len(names)} files, {n_done} recordings, {hours:.2f} h: no damage"))
+            echo(printable(f"{where}: {counted(len(names), 'file')}, {counted(n_done, 'recording')}, {hours:.2f} h: no damage"))
     if problems:
         raise SystemExit(EXIT_FAILED)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from .common import InputError, NamedError, guard
-from .terminal_text import echo, printable
+from .terminal_text import counted, echo, printable
 
 if TYPE_CHECKING:
     from .web_server import Generate
@@ -50,7 +50,7 @@ def serve_command(folder: Path | None, port: int, opens: bool, target: Path | No
 
             written = write_site(site, target)
             size = sum(path.stat().st_size for path in written)
-            return echo(printable(f"{target}: {len(written)} files, {size / 1e6:.1f} MB"), err=True)
+            return echo(printable(f"{target}: {counted(len(written), 'file')}, {size / 1e6:.1f} MB"), err=True)
         try:
             server = Server(site, port)
         except OSError as error:

@@ -29,6 +29,11 @@ def _escaped(character: str) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, which takes an s unless the number is one."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def echo(text: str, err: bool = False) -> None:
     """Print text. Line breaks and tabs are kept, other control characters are escaped.
 

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import soundfile
+from ecdc.cli.terminal_text import counted
 from ecdc.codec.wave_out import wave_header
 from ecdc.format import files
 from safetensors.numpy import save_file
@@ -303,3 +304,8 @@ def test_a_file_that_a_library_wrote_for_its_owner_alone_gets_the_usual_mode(tmp
     with files.atomic_path(tmp_path / "a") as partial:
         partial.touch(mode=0o600)
     assert (tmp_path / "a").stat().st_mode == usual.stat().st_mode
+
+
+@pytest.mark.parametrize(("n", "said"), [(0, "0 files"), (1, "1 file"), (2, "2 files")])
+def test_a_noun_agrees_with_its_number(n, said):
+    assert counted(n, "file") == said
