@@ -144,6 +144,7 @@ BENCHES = {
     "effort": ("effort", "What more encoder effort gains, and what it costs."),
     "limits": ("limits", "What a split codec would score if one part of it were exact."),
     "generations": ("generations", "Decode and code again, several times: codes that stay, and quality."),
+    "stereo": ("stereo", "Divide codebooks between mid and side, beside Opus."),
     "prefix-order": ("prefix_order", "Compare orders of level and shape codebooks."),
     "train-speed": ("train_speed", "Time a training step."),
     "entropy-lm": ("entropy_lm", "Train EnCodec's language model on tokens, to compare with the prior."),
