@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..config import SplitConfig
-from ..modules.bands import FLOOR_DB, band_edges
+from ..modules.bands import FLOOR_DB, RANGE_DB, SILENT_MARGIN_DB, band_edges
 from .graph import END, Graph
 from .hybrid_graphs import Network
 from .split_filterbanks import band_means, between_centres, forward, inverse
@@ -79,7 +79,7 @@ def _corrected(net: Network, config: SplitConfig, windows: str, targets: str) ->
 
 
 def _hiss(net: Network, config: SplitConfig, targets: str) -> tuple[str, str]:
-    """Return real and imaginary parts [B, m, bins] of noise in the bands above the core; zero for levels at the floor."""
+    """Return real and imaginary parts [B, m, bins] of noise in the bands above the core; zero where levels mean silence."""
     graph, n_above, n_bins = net.graph, hiss_bins(config), config.core_window // 2 + 1
     noise = graph.input("hiss", "float32", ["noise_batch", "windows", 2 * n_above])
     edges = band_edges(config.level_bin_hz, config.bands, config.top_bands)[config.bands :]
@@ -87,8 +87,11 @@ def _hiss(net: Network, config: SplitConfig, targets: str) -> tuple[str, str]:
     for row, start, stop in zip(bands, edges, edges[1:], strict=False):
         row[start - n_bins + 1 : stop - n_bins + 1] = 1.0
     gain = config.core_window * config.core_factor * math.sqrt(WINDOW_POWER / 1.5) * math.sqrt(0.5)
-    levels = graph.slice(targets, 2, config.bands, config.bands + config.top_bands)
-    audible = net.cast(graph.Greater(levels, net.number(FLOOR_DB + 1)))
+    every = graph.slice(targets, 2, 0, config.bands + config.top_bands)
+    loudest = graph.Sub(graph.ReduceMax(every, axes=[2]), net.number(RANGE_DB))
+    silent = graph.Add(graph.Max(loudest, net.number(FLOOR_DB)), net.number(SILENT_MARGIN_DB))
+    levels = graph.slice(every, 2, config.bands, END)
+    audible = net.cast(graph.Greater(levels, silent))
     amplitude = graph.Mul(graph.Exp(graph.Mul(levels, net.number(DECIBEL / 2))), graph.Mul(audible, net.number(gain)))
     scaled = graph.MatMul(amplitude, net.number(bands))
     parts = (graph.slice(noise, 2, 0, n_above), graph.slice(noise, 2, n_above, END))

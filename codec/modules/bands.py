@@ -6,6 +6,7 @@ import numpy as np
 
 FLOOR_DB = -88.0  # of full scale: smallest level
 RANGE_DB = 70.0  # of a frame: levels are limited to this far below the loudest one
+SILENT_MARGIN_DB = 4.0  # decoded levels this close to the lowest possible one mean silence, as codes are not exact
 LOWEST_HZ, CORE_HZ, HIGHEST_HZ = 50.0, 12_000.0, 20_000.0
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from .bands import FLOOR_DB as FLOOR_DB
 from .bands import RANGE_DB as RANGE_DB
+from .bands import SILENT_MARGIN_DB as SILENT_MARGIN_DB
 from .bands import band_edges as band_edges
 from .level_search import LevelSearch
 

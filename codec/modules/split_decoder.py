@@ -15,7 +15,7 @@ from torch import Tensor
 from ..config import SplitConfig
 from .bands import between_points
 from .convnext import CausalStack
-from .levels import FLOOR_DB, LevelVQ, band_edges, band_means
+from .levels import FLOOR_DB, RANGE_DB, SILENT_MARGIN_DB, LevelVQ, band_edges, band_means
 from .linear_latents import LinearLatentDecoder
 from .noise import frame_noise
 from .spectral import fine_basis, mdct_basis, overlap_add, sine_window
@@ -294,9 +294,11 @@ class LevelCorrection(nn.Module):
         return spectrum * torch.exp((gain * (math.log(10) / 20)) @ self.spread)
 
     def hiss(self, targets: Tensor, first_window: int) -> Tensor:
-        """Return noise spectra [B, n, bins] for the bands above the core, at their levels; zero for levels at the floor."""
-        levels = targets[..., self.n_bands : self.n_bands + len(self.top)]
-        amplitude = torch.where(levels > FLOOR_DB + 1, torch.exp(levels * (math.log(10) / 20)) * self.noise_gain, 0.0)
+        """Return noise spectra [B, n, bins] for the bands above the core, at their levels; zero where levels mean silence."""
+        every = targets[..., : self.n_bands + len(self.top)]
+        silent = (every.amax(-1, keepdim=True) - RANGE_DB).clamp(min=FLOOR_DB) + SILENT_MARGIN_DB
+        levels = every[..., self.n_bands :]
+        amplitude = torch.where(levels > silent, torch.exp(levels * (math.log(10) / 20)) * self.noise_gain, 0.0)
         n_bins = self.top.shape[1]
         noise = frame_noise(first_window, levels.shape[1], 2 * n_bins, levels, stream=1) * math.sqrt(0.5)
         return torch.complex(noise[..., :n_bins], noise[..., n_bins:]) * (amplitude @ self.top)

@@ -180,6 +180,16 @@ def test_the_last_layer_moves_levels_to_the_coded_ones():
         assert torch.allclose(found, 10 * power.log10() + moved, atol=0.5)
 
 
+@pytest.mark.parametrize(
+    ("loudest", "level", "sounds"), [(-60.0, -85.0, False), (-60.0, -83.0, True), (-8.0, -75.0, False), (-8.0, -73.0, True)]
+)
+def test_bands_above_the_core_are_silent_near_the_lowest_level(loudest, level, sounds):
+    layer = LevelCorrection(SplitConfig())
+    levels = torch.full((1, 5, 27), level)
+    levels[..., 3] = loudest
+    assert (float(layer.hiss(torch.cat([levels, torch.ones(1, 5, 24)], -1), 0).abs().max()) > 0) == sounds
+
+
 def test_the_last_layer_raises_nothing_at_the_floor():
     layer = LevelCorrection(SplitConfig(**SMALL))
     windows = 1e-6 * torch.randn(1, 5, 480)
