@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..codec.default_model import DEFAULT_MODEL
 from .common import guard, speaker
 from .device_options import compute_options, settle_threads
 from .jobs import Work, jobs_option, plan_all, run_found
@@ -57,7 +58,7 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
     help="Search longer for codes closer to the audio, at the same bitrate: 0 is fastest, 10 is best.",
 )
 @click.option("--verify", is_flag=True, help="Decode every chunk's tokens again before it is written.")
-@click.option("--model", default="nano-24k", show_default=True, help="Bundled model, or a folder or file with a checkpoint.")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Bundled model, or a folder or file with a checkpoint.")
 @click.option("--channels", type=click.Choice(list(CHANNELS)), default="keep", show_default=True, help="Channels to encode.")
 @click.option(
     "--stereo",

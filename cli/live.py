@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..codec.default_model import DEFAULT_MODEL
 from .common import EXIT_FAILED, InputError, NamedError, check_output, guard
 from .number_types import Finite
 from .signals import EXIT_INTERRUPTED, calls_on_interrupt
@@ -43,7 +44,7 @@ def address_of(text: str, default_host: str) -> tuple[str, int]:
 @live_group.command("send")
 @click.argument("source", metavar="INPUT")
 @click.option("--to", "target", default="127.0.0.1:5004", show_default=True, metavar="HOST:PORT", help="Where packets go.")
-@click.option("--model", default="nano-24k", show_default=True, help="Name or folder of a codec.")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or folder of a codec.")
 @click.option("--kbps", type=Finite(0, min_open=True), default=6.0, show_default=True, help="Of the codes.")
 @click.option("--frames", type=click.IntRange(1, 6), default=2, show_default=True, help="Frames in a packet.")
 @click.option("--channels", type=click.IntRange(1, 2), default=1, show_default=True)

@@ -19,6 +19,7 @@ from ..format.entropy.installed_priors import find_prior
 from ..format.files import output_stream
 from .audio import AudioError, AudioSource
 from .channel_layout import Layout, codebooks_per_stream, layout_for
+from .default_model import DEFAULT_MODEL
 from .effort import paths_of
 from .live import Pace, is_pipe, pace_for, paced_blocks, warm_up
 from .pipeline_parts import BLOCK_FRAMES, Result, to_array
@@ -96,7 +97,7 @@ def encode_blocks(
 
 
 def encode_file(
-    source: str | os.PathLike[str], target: str | os.PathLike[str], model: Model | str = "nano-24k", *, kbps: float = 6.0,
+    source: str | os.PathLike[str], target: str | os.PathLike[str], model: Model | str = DEFAULT_MODEL, *, kbps: float = 6.0,
     channels: int | None = None, stereo: str = "mid_side", progress: Progress = lambda seconds: None,
     vbr: Target | None = None, entropy: str = "auto", verify: bool = False, chunk_seconds: float | None = None,
     overwrite: bool = True, track: int | None = None, lost: list[str] | None = None, effort: int = 0,

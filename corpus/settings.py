@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from ..codec.default_model import DEFAULT_MODEL
 from .errors import CorpusError
 
 FORMATS = ("webdataset", "parquet", "lhotse-shar", "hf")
@@ -17,7 +18,7 @@ CHANNELS: dict[str, int | None] = {"mono": 1, "stereo": 2, "keep": None}
 class Settings:
     """What is made of the audio."""
 
-    model: str = "nano-24k"  # bundled model, or a folder or file with a checkpoint
+    model: str = DEFAULT_MODEL  # bundled model, or a folder or file with a checkpoint
     kbps: float = 6.0  # of each recording; the largest legal rate not above it is used
     channels: str = "mono"  # mono, stereo, or keep
     stereo: str = "mid_side"  # how a mono model codes two channels: mid_side or left_right

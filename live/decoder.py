@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codec.channel_layout import Layout
+from ..codec.default_model import DEFAULT_MODEL
 from ..codec.pipeline_parts import to_array
 from ..codec.protocols import Model
 from ..codec.runtime import shared
@@ -48,7 +49,7 @@ class Decoder:
     for an unknown method.
     """
 
-    def __init__(self, model: Model | str = "nano-24k", header: Header | None = None, concealment: str = "auto") -> None:
+    def __init__(self, model: Model | str = DEFAULT_MODEL, header: Header | None = None, concealment: str = "auto") -> None:
         self.model: Model = shared(model) if isinstance(model, str) else model
         self.header = header or describe(self.model)
         if concealment not in METHODS:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codec.channel_layout import codebooks_per_stream, layout_for
+from ..codec.default_model import DEFAULT_MODEL
 from ..codec.pipeline_parts import to_array
 from ..codec.protocols import Model
 from ..codec.runtime import shared
@@ -57,7 +58,7 @@ class Encoder:
     """
 
     def __init__(
-        self, model: Model | str = "nano-24k", kbps: float = 6.0, frames_per_packet: int = 2, channels: int = 1,
+        self, model: Model | str = DEFAULT_MODEL, kbps: float = 6.0, frames_per_packet: int = 2, channels: int = 1,
         copied_frames: int = 0, copied_codebooks: int = 2, entropy: str = "auto", first_frame: int = 0,
     ) -> None:  # fmt: skip
         self.model: Model = shared(model) if isinstance(model, str) else model
