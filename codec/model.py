@@ -92,7 +92,7 @@ class Codec(nn.Module):
 
         Shapes: wav [B, C, N], floats in a tensor or numpy array -> codes [B, K, T], int64 in
         [0, V), T = ceil(N / hop). With effort 0, the first k codebooks of an encoding equal the encoding at k.
-        `effort`, 0 to 10, searches longer for codes closer to the audio, and is best for the codebooks that it is told.
+        `effort`, 0 to 10: a higher one searches longer, for codes closer to the audio at this number of codebooks.
         Raises ValueError for a wrong shape or type, NaN or infinity, a bitrate below the lowest, a codec
         that works in scaled segments (use `encode_segments`), or an effort that the codec does not have.
         """

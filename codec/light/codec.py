@@ -111,7 +111,7 @@ class LightCodec:
         """Encode audio [B, C, N] as one piece -> codes [B, K, T] in [0, V), T = ceil(N / hop).
 
         Audio is rounded to float32. With effort 0, the first k codebooks of an encoding equal the encoding at k. `effort`,
-        0 to 10, searches longer for codes closer to the audio, and is best for the codebooks that it is told. Raises
+        0 to 10: a higher one searches longer, for codes closer to the audio at this number of codebooks. Raises
         ValueError for a wrong shape or type, NaN or infinity, a bitrate below the lowest, or an effort that the codec does
         not have.
         """
