@@ -31,8 +31,8 @@ def split_recipe(recipe):
     )
 
 
-def train(recipe, packed, folder):
-    return loop.train(recipe, packed, folder, report=lambda line: None)
+def train(recipe, packed, folder, init=None):
+    return loop.train(recipe, packed, folder, report=lambda line: None, init=init)
 
 
 def quantizer():
@@ -79,6 +79,17 @@ def test_resumed_run_equals_unbroken_run(split_recipe, packed, tmp_path, monkeyp
     wanted, found = unbroken.codec.state_dict(), resumed.codec.state_dict()
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
     assert all(torch.equal(unbroken.average[name], resumed.average[name]) for name in unbroken.average)
+
+
+def test_frozen_tokens_stay_and_the_decoder_learns(split_recipe, packed, tmp_path):
+    recipe = dataclasses.replace(split_recipe, muon_learning_rate=0.01, average_decay=0.9, steps=2)
+    first = train(recipe, packed, tmp_path / "first")
+    second = train(dataclasses.replace(recipe, frozen_tokens=True), packed, tmp_path / "second", init=first.codec)
+    assert second.codec.token_space == first.codec.token_space
+    before, after = first.codec.state_dict(), second.codec.state_dict()
+    for name in before:
+        assert torch.equal(before[name], after[name]) == (not name.startswith("decoder.")), name
+    assert all(name.startswith("decoder.") for name in second.average)
 
 
 def test_lost_frames_reach_the_decoder_as_nothing(split_recipe):
@@ -139,6 +150,11 @@ def test_the_bundled_recipe_is_whole():
     assert n <= 12e6
     assert sum(v.numel() for v in codec.state_dict().values()) * 2 < 25e6  # bytes in bfloat16
     assert float(recipe.codec.frame_rate) == 50
+
+
+def test_the_second_stage_is_for_the_codec_of_the_first():
+    first, second = (read_recipe(find_recipe(name), Recipe) for name in ("nano-48k", "nano-48k-decoder"))
+    assert first.codec == second.codec and second.frozen_tokens and not second.metric_steps
 
 
 def test_a_recipe_whose_levels_do_not_fit_the_hop_is_refused(tmp_path):

@@ -51,6 +51,7 @@ class Run:
                 module.bfloat16_blocks = recipe.bfloat16_blocks and has_bfloat16()
         if recipe.frozen_tokens:
             codec.encoder.requires_grad_(False)
+            codec.quantizer.requires_grad_(False)  # the taps of a split codec
         adversary = Adversary(recipe.adversary) if recipe.adversary else None
         codebooks = codebook_trainer_for(codec.quantizer, recipe.codebook_decay)
         run = cls(recipe, codec, codebooks, optimizers_for(recipe, codec), adversary)
