@@ -37,6 +37,10 @@ class ResidualVQ(nn.Module):
         if self.scales is not None:
             yield self.scales
 
+    def books(self) -> list[Tensor]:
+        """Return the entries [V, D] of each codebook."""
+        return list(self.codebooks)
+
     def encode(self, latents: Tensor, n_codebooks: int | None = None, n_paths: int = 1) -> Tensor:
         """Quantize latents, coarse to fine, in the latents' dtype.
 

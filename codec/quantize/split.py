@@ -56,6 +56,11 @@ class SplitVQ(nn.Module):
             yield self.shape.scales
         yield torch.tensor(self.level_places, dtype=torch.float32)
 
+    def books(self) -> list[Tensor]:
+        """Return the entries of each codebook in the order of a prefix: [V, F] of levels, [V, D] of the shape."""
+        levels, shape = iter(self.levels.codebooks), iter(self.shape.codebooks)
+        return [next(levels if place in self.level_places else shape) for place in range(self.n_codebooks)]
+
     def counts(self, n_codebooks: int) -> tuple[int, int]:
         """Return how many level and shape codebooks the first `n_codebooks` contain."""
         n_levels = sum(place < n_codebooks for place in self.level_places)

@@ -13,12 +13,17 @@ from ecdc.train.prior import trainer as prior_trainer
 from ecdc.train.prior.trained_prior import TrainedPrior, exponentials
 from ecdc.train.prior.trainer import PriorRecipe, train_prior
 
-RECIPE = PriorRecipe(steps=40, batch_size=4, n_frames=50, n_books=2, width=16, warmup_steps=4, token_hours=0.02)
+RECIPE = PriorRecipe(steps=40, batch_size=4, seconds=0.7, n_books=2, width=16, warmup_steps=4, token_hours=0.02)
 
 
-def test_what_is_trained_is_what_the_integers_compute():
+def entries(n_codebooks, size, dimension):
+    return [torch.randn(size, dimension) / max(1, dimension) ** 0.5 for _ in range(n_codebooks)]
+
+
+@pytest.mark.parametrize("dimension", [0, 7])
+def test_what_is_trained_is_what_the_integers_compute(dimension):
     torch.manual_seed(0)
-    model = TrainedPrior(4, 64, width=24, dilations=(1, 3, 8))
+    model = TrainedPrior(entries(4, 64, dimension), width=24, dilations=(1, 3, 8))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.normal_(0, 3.0 if "bias" in name else 0.4)
@@ -32,11 +37,23 @@ def test_what_is_trained_is_what_the_integers_compute():
 
 def test_what_is_learned_is_what_files_take():
     torch.manual_seed(0)
-    model = TrainedPrior(3, 32, width=16)
+    model = TrainedPrior(entries(3, 32, 5), width=16)
     codes = torch.randint(0, 32, (1, 3, 400))
     nats = model.loss(codes, [0, 1, 2]).sum().item() * 400
     size = len(model.export(bytes(32)).encode([codes[0].numpy().astype(np.uint16)]))
     assert abs(8 * size - nats / math.log(2)) < 0.002 * 8 * size + 80
+
+
+def test_codes_with_like_entries_start_alike_and_as_likely_as_they_are():
+    torch.manual_seed(0)
+    books = entries(2, 8, 5)
+    books[1][3] = books[1][4]
+    model = TrainedPrior(books, width=16)
+    for tables in (model.frame_embedding, model.book_embedding, model.head_weight):
+        assert torch.equal(tables[1][3], tables[1][4]) and not torch.equal(tables[1][3], tables[1][5])
+    model.start_from_counts(np.array([[[0, 0, 0, 1], [7, 7, 7, 7]]], np.uint16))
+    assert model.head_bias[0].argmax() == 0 and model.head_bias[1].argmax() == 7
+    assert torch.allclose((model.head_bias[0, 0] - model.head_bias[0, 1]).exp(), torch.tensor(2.0))
 
 
 def test_exponentials_fall_by_the_same_share():

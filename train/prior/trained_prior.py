@@ -54,12 +54,34 @@ def _activation(sums: Tensor, low: int) -> Tensor:
     return _round(sums / (1 << SHIFT)).clamp(low, LARGEST)
 
 
+class Tables(nn.Module):
+    """Tables [K, V, H], one of each codebook: a projection of the codebook's entries, plus values of their own.
+
+    Entries that are alike start with alike rows, so a rare code learns from its neighbours.
+    """
+
+    def __init__(self, entries: Sequence[Tensor], width: int, scale: float) -> None:
+        """`entries` [V, D] of each codebook, with vectors of about unit length; D = 0 if nothing is known about them."""
+        super().__init__()
+        self.entries = list(entries)
+        known = entries[0].shape[1] > 0
+        self.own = nn.Parameter((0.0 if known else scale) * torch.randn(len(entries), len(entries[0]), width))
+        starts = {size: scale * torch.randn(size, width) for size in sorted({e.shape[1] for e in entries})}
+        self.projections = nn.ParameterList(starts[e.shape[1]].clone() for e in entries)
+
+    def __getitem__(self, book: int) -> Tensor:
+        """Return the table [V, H] of a codebook."""
+        return self.own[book] + self.entries[book] @ self.projections[book]
+
+
 class TrainedPrior(nn.Module):
     """The prior in training; parameters are the integers divided by WEIGHT_SCALE, or by SUM_SCALE for biases."""
 
-    def __init__(self, n_codebooks: int, codebook_size: int, width: int = 128, dilations: Sequence[int] = DILATIONS) -> None:
+    def __init__(self, entries: Sequence[Tensor], width: int = 128, dilations: Sequence[int] = DILATIONS) -> None:
+        """`entries` as for Tables."""
         super().__init__()
         self.dilations, n_layers = tuple(dilations), len(dilations)
+        n_codebooks, codebook_size = len(entries), len(entries[0])
 
         def normal(*shape: int, scale: float) -> nn.Parameter:
             return nn.Parameter(scale * torch.randn(*shape))
@@ -68,17 +90,29 @@ class TrainedPrior(nn.Module):
             return nn.Parameter(torch.zeros(*shape))
 
         inner = 1 / math.sqrt(width)
-        self.frame_embedding = normal(n_codebooks, codebook_size, width, scale=0.3)
+        self.frame_embedding = Tables(entries, width, 0.3)
         self.mix_now = normal(n_layers, width, width, scale=inner)
         self.mix_past = normal(n_layers, width, width, scale=inner)
         self.mix_bias = zeros(n_layers, width)
         self.out_weight = normal(n_layers, width, width, scale=inner)
         self.out_bias = zeros(n_layers, width)
-        self.book_embedding = normal(n_codebooks, codebook_size, width, scale=0.3)
+        self.book_embedding = Tables(entries, width, 0.3)
         self.head_mix = normal(n_codebooks, width, width, scale=1.4 * inner)
         self.head_mix_bias = zeros(n_codebooks, width)
-        self.head_weight = normal(n_codebooks, width, codebook_size, scale=0.1 * inner)
+        self.head_weight = Tables(entries, width, 0.1 * inner)
         self.head_bias = zeros(n_codebooks, codebook_size)
+
+    def own_values(self) -> list[nn.Parameter]:
+        """Return the values of tables that no projection gives, if there are projections; they learn more slowly."""
+        tables = (self.frame_embedding, self.book_embedding, self.head_weight)
+        return [t.own for t in tables] if self.frame_embedding.entries[0].shape[1] else []
+
+    @torch.no_grad()
+    def start_from_counts(self, codes: np.ndarray) -> None:
+        """Let codes start as likely as they are in `codes` [n, K, T]."""
+        size = self.head_bias.shape[1]
+        counts = np.stack([np.bincount(codes[:, k].ravel(), minlength=size) for k in range(len(self.head_bias))]) + 1.0
+        self.head_bias.copy_(torch.from_numpy(np.log(counts / counts.mean(1, keepdims=True))))
 
     def contexts(self, codes: Tensor) -> Tensor:
         """Return the context of each frame from the frames before it: codes [B, K, T] -> sums [B, T, H]."""
@@ -100,7 +134,7 @@ class TrainedPrior(nn.Module):
         if book:
             u = u + self._embedded(self.book_embedding, codes[:, :book])
         hidden = _activation(u, -LARGEST) @ _weights(self.head_mix[book]) + _bias(self.head_mix_bias[book])
-        return _activation(hidden, 0) @ _weights(self.head_weight[book]) + _bias(self.head_bias[book])
+        return _activation(hidden, 0) @ _weights(self.head_weight[book].T) + _bias(self.head_bias[book])
 
     def loss(self, codes: Tensor, books: Sequence[int]) -> Tensor:
         """Return the nats per code of each of `books` [n], over codes [B, K, T]."""
@@ -111,22 +145,24 @@ class TrainedPrior(nn.Module):
             terms.append(nn.functional.cross_entropy(logits.flatten(0, 1), codes[:, book].flatten()))
         return torch.stack(terms)
 
-    def _embedded(self, tables: Tensor, codes: Tensor) -> Tensor:
+    def _embedded(self, tables: Tables, codes: Tensor) -> Tensor:
         """Return the sum of the embeddings of codes [B, k, T]: [B, T, H], at the scale of sums."""
         total = torch.zeros(())
-        for table, row in zip(tables, codes.unbind(1), strict=False):
-            total = total + _weights(nn.functional.embedding(row, table))
+        for book, row in enumerate(codes.unbind(1)):
+            total = total + _weights(nn.functional.embedding(row, tables[book]))
         return total * (1 << EMBEDDING_SHIFT)
 
     @torch.no_grad()
     def export(self, token_space: bytes) -> Prior:
         """Return the prior in integers."""
         arrays: dict[str, np.ndarray] = {"dilations": np.array(self.dilations, np.int32), "table": exponentials()}
-        for name, parameter in self.named_parameters():
-            if name.endswith("bias"):
-                arrays[name] = _bias(parameter).numpy().astype(np.int32)
-            else:
-                arrays[name] = _weights(parameter).numpy().astype(np.int8)
+        for name, parameter in self.named_parameters(recurse=False):
+            rounded, dtype = (_bias(parameter), np.int32) if name.endswith("bias") else (_weights(parameter), np.int8)
+            arrays[name] = rounded.numpy().astype(dtype)
+        for name, tables in self.named_children():
+            assert isinstance(tables, Tables)
+            whole = torch.stack([tables[book] for book in range(len(tables.own))])
+            arrays[name] = _weights(whole.transpose(1, 2) if name == "head_weight" else whole).numpy().astype(np.int8)
         return Prior(arrays, token_space)
 
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from ...codec.model import Codec
+from ...codec.quantize.residual import ResidualVQ
+from ...codec.quantize.split import SplitVQ
 from ..data.memory_maps import sample_rate_of
 from ..data.packed_audio import PackedAudio, generator_for, validation_clips
 from ..engine.checkpoints import load_module, save_module
@@ -36,10 +38,11 @@ class PriorRecipe:
 
     steps: int = 1500
     batch_size: int = 16
-    n_frames: int = 375  # per item: a chunk of five seconds at 75 frames a second
+    seconds: float = 5.0  # of audio per item: a chunk
     n_books: int = 3  # number of codebooks whose codes a step predicts
     width: int = 128
     learning_rate: float = 3e-3
+    own_learning_rate: float = 3e-4  # of what tables hold beside projections of the codebooks' entries
     warmup_steps: int = 50
     token_hours: float = 4.0
     seed: int = 1
@@ -81,19 +84,28 @@ def encode_all_codebooks(codec: Codec, audio: Tensor, sample_rate: int) -> np.nd
     return torch.cat([codes for codes in segments if codes.shape == segments[0].shape]).numpy().astype(np.uint16)
 
 
+def unit_entries(quantizer: ResidualVQ | SplitVQ) -> list[Tensor]:
+    """Return the entries [V, D] of each codebook, without their mean, and of unit length on average (root mean square)."""
+    centred = [e - e.mean(0) for e in (book.detach().float() for book in quantizer.books())]
+    return [e / e.square().sum(1).mean().sqrt().clamp(min=1e-20) for e in centred]
+
+
 class PriorRun:
     """A prior in training."""
 
     def __init__(self, recipe: PriorRecipe, codec: Codec) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.codec, self.step, self.seconds = recipe, codec, 0, 0.0
-        self.prior = TrainedPrior(codec.config.n_codebooks, codec.config.codebook_size, recipe.width)
-        self.optimizer = Optimizers((), self.prior.parameters(), (0.0, recipe.learning_rate), (0.9, 0.98), weight_decay=0.0)
+        self.prior = TrainedPrior(unit_entries(codec.quantizer), recipe.width)
+        own = self.prior.own_values()
+        others = [p for p in self.prior.parameters() if not any(p is q for q in own)]
+        rates = (0.0, recipe.learning_rate)
+        self.optimizer = Optimizers((), others, rates, (0.9, 0.98), 0.0, own, recipe.own_learning_rate)
 
     def train_step(self, tokens: np.ndarray) -> float:
         """Update once, on a batch that depends only on the seed and the step; return nats per code."""
         recipe, generator = self.recipe, generator_for(self.recipe.seed, self.step, DRAWS)
-        n_frames = min(recipe.n_frames, tokens.shape[2])
+        n_frames = min(round(recipe.seconds * self.codec.config.frame_rate), tokens.shape[2])
         picks = torch.randint(len(tokens), (recipe.batch_size,), generator=generator).tolist()
         firsts = torch.randint(tokens.shape[2] - n_frames + 1, (recipe.batch_size,), generator=generator).tolist()
         n_codebooks = self._draw_codebooks(generator)
@@ -156,6 +168,8 @@ def train_prior(
     run = PriorRun(recipe, codec)
     if run.load(output):
         report(f"resumed at step {run.step}")
+    else:
+        run.prior.start_from_counts(tokens)
 
     def observe(window: list[float], ends: bool) -> None:
         ends = ends or run.step == recipe.steps
