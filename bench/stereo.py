@@ -1,8 +1,8 @@
-"""Stereo music at a low bitrate: how a mono codec should divide codebooks between mid and side, beside Opus.
+"""Stereo music at a low bitrate: how a mono codec should divide codebooks between two channels, beside Opus.
 
     ecdc bench stereo nano-48k --masters runs/audio/masters
 
-Every stereo recording of the validation slice gives one clip. Scores are means over left and right. Our bitrate is that of
+Every stereo recording of the validation slice gives one clip. "auto" is what `--stereo auto` chooses for the clip. Scores are means over left and right. Our bitrate is that of
 the codes, Opus's that of its packets without Ogg pages.
 """
 
@@ -24,6 +24,9 @@ import soundfile
 import torch
 
 from ..codec.audio import resample_all
+from ..codec.channel_layout import codebooks_per_stream, layout_for
+from ..codec.config import CodecConfig
+from ..codec.stereo_choice import powers, stereo_for
 from ..format.errors import ArgumentError
 from ..train.codec.losses import tile_loss
 from ..train.data.pack import MASTER_RATE, read_master
@@ -110,7 +113,7 @@ def measures(clip: StereoClip, audio: np.ndarray, keys: Sequence[str]) -> dict[s
 
 
 def rows_of(clip: StereoClip, name: str, kbps: float, opus_rates: Sequence[float], keys: Sequence[str]) -> list[dict[str, Any]]:
-    """Code a clip with every division of codebooks and with Opus; return one row for each."""
+    """Code a clip with every division of codebooks and with Opus; return one row for each, and one for the choice of `auto`."""
     config = codec_of(name).config
     total = round(kbps / config.kbps_per_codebook)
     rows = []
@@ -119,10 +122,19 @@ def rows_of(clip: StereoClip, name: str, kbps: float, opus_rates: Sequence[float
         rows.append({"codec": f"mid {total - side}, side {side}", "kbps": kbps, **measures(clip, audio, keys)})
     audio = ours(clip, name, (total // 2, total // 2), is_mid_side=False)
     rows.append({"codec": f"left {total // 2}, right {total // 2}", "kbps": kbps, **measures(clip, audio, keys)})
+    chosen = next(row for row in rows if row["codec"] == auto_division(clip, config, kbps))
+    rows.append(chosen | {"codec": "auto"})
     for rate in opus_rates:
         audio, real = opus(clip, rate)
         rows.append({"codec": f"Opus {rate:g}", "kbps": real, **measures(clip, audio, keys)})
     return [{"clip": clip.name, **row} for row in rows]
+
+
+def auto_division(clip: StereoClip, config: CodecConfig, kbps: float) -> str:
+    """Return the name of the division that `--stereo auto` chooses for a clip."""
+    stereo = stereo_for(*powers([clip.audio]))
+    one, two = codebooks_per_stream(config, layout_for(config, 2, stereo), kbps)
+    return f"left {one}, right {two}" if stereo == "left_right" else f"mid {one}, side {two}"
 
 
 def markdown(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:

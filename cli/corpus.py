@@ -44,10 +44,10 @@ def corpus_group() -> None:
 )
 @click.option(
     "--stereo",
-    type=click.Choice(["mid_side", "left_right"]),
+    type=click.Choice(["auto", "mid_side", "left_right", "narrow"]),
     default="mid_side",
     show_default=True,
-    help="How a mono model codes two channels.",
+    help="How a mono model codes two channels. With auto, rows of different recordings differ in meaning.",
 )
 @click.option(
     "--entropy",

@@ -44,10 +44,10 @@ def opened(names: tuple[str, ...], output: str, force: bool) -> Iterator[tuple[l
 @output_options
 def peel_command(input: str, kbps: float, output: str, force: bool) -> None:
     """Drop codebooks. The result equals encoding at the lower bitrate."""
-    from ..format.edit import codebooks_for, peel
+    from ..format.edit import peel_to
 
     with opened((input,), output, force) as ((reader,), stream):
-        peel(reader, stream, codebooks_for(reader.header, kbps))
+        peel_to(reader, stream, kbps)
 
 
 @click.command("cut")

@@ -62,10 +62,11 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 @click.option("--channels", type=click.Choice(list(CHANNELS)), default="keep", show_default=True, help="Channels to encode.")
 @click.option(
     "--stereo",
-    type=click.Choice(["mid_side", "left_right"]),
-    default="mid_side",
+    type=click.Choice(["auto", "mid_side", "left_right", "narrow"]),
+    default="auto",
     show_default=True,
-    help="How a mono model codes two channels.",
+    help="How a mono model codes two channels. narrow is mid_side with one codebook for the side. auto chooses by the width of "
+    "the recording, and takes mid_side for pipes and for models other than nano-48k's kind.",
 )
 @click.option("--track", type=click.IntRange(1), metavar="N", help="Sound track of a film, from 1. Default: the main one.")
 @click.option("--partial", is_flag=True, help="Encode the readable part of damaged or cut-off audio.")

@@ -83,7 +83,7 @@ class AudioSource:
 
     def __init__(self, source: str | os.PathLike[str], track: int | None = None, lost: list[str] | None = None) -> None:
         self.name = "standard input" if str(source) == "-" else str(source)
-        self._track, self._lost = track, lost
+        self._source, self._track, self._lost = source, track, lost
         self.notes: list[str] = []
         self._id3 = b""
         self._told = False
@@ -242,6 +242,26 @@ class AudioSource:
             self._check(position)
             if block.shape[1] < size:
                 return
+
+    def again(self) -> AudioSource | None:
+        """Open the source once more, from its start; None for standard input and pipes. The copy adds nothing to `lost`."""
+        if self._arriving.size is None or str(self._source).startswith("/dev/"):
+            return None
+        copy = AudioSource(self._source, self._track, None if self._lost is None else [])
+        copy.name = self.name
+        return copy
+
+    def preview(self) -> Iterator[np.ndarray] | None:
+        """Return blocks [C, n] of all audio, without taking them; None if the source can be read only once."""
+        copy = self.again()
+        if copy is None:
+            return None
+
+        def blocks() -> Iterator[np.ndarray]:
+            with copy:
+                yield from copy.blocks()
+
+        return blocks()
 
     def _check(self, position: int) -> None:
         """Raise AudioError for damage, or append it to `lost` once."""

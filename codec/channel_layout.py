@@ -11,6 +11,12 @@ from ..format.errors import ArgumentError
 from ..format.streams import share_codebooks, stream_count
 from .config import CodecConfig
 
+STEREO = {  # how a mono codec may code two channels, and whether the side then gets one codebook only
+    "mid_side": (ChannelCoding.MID_SIDE, False),
+    "left_right": (ChannelCoding.LEFT_RIGHT, False),
+    "narrow": (ChannelCoding.MID_SIDE, True),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -18,6 +24,7 @@ class Layout:
 
     coding: ChannelCoding
     channels: int  # of the audio
+    is_narrow: bool = False  # the side gets one codebook, and mid all others
 
     @property
     def n_streams(self) -> int:
@@ -45,22 +52,25 @@ class Layout:
 def layout_for(config: CodecConfig, channels: int, stereo: str = "mid_side") -> Layout:
     """Return the layout of audio with `channels` channels for a codec.
 
-    `stereo` is mid_side or left_right, for mono codecs. Raises ValueError for more than two channels.
+    `stereo` is one of STEREO, for mono codecs. Raises ValueError for another one, and for more than two channels.
     """
+    if stereo not in STEREO:
+        raise ArgumentError(f"stereo must be one of {', '.join(STEREO)}, got {stereo!r}")
     if channels > 2:
         raise ArgumentError(f"{channels} channels: at most 2 can be coded; choose --channels mono")
     if config.channels > 1:
         return Layout(ChannelCoding.JOINT, channels)
     if channels == 1:
         return Layout(ChannelCoding.MONO, 1)
-    return Layout(ChannelCoding[stereo.upper()], 2)
+    coding, is_narrow = STEREO[stereo]
+    return Layout(coding, 2, is_narrow and config.any_codebooks)
 
 
 def codebooks_per_stream(config: CodecConfig, layout: Layout, kbps: float) -> tuple[int, ...]:
     """Return the K of each stream such that the whole file has the largest legal rate not above `kbps`.
 
     Left and right get equal shares. Mid gets three of four codebooks, because in most recordings the
-    side is faint. Raises ValueError that names the legal rates if `kbps` is too low.
+    side is faint, and all but one if the layout is narrow. Raises ValueError that names the legal rates if `kbps` is too low.
     """
     if layout.n_streams == 1:
         return (config.codebooks_for(kbps),)
@@ -72,4 +82,4 @@ def codebooks_per_stream(config: CodecConfig, layout: Layout, kbps: float) -> tu
         each = config.codebooks_for(kbps / 2)
         return (each, each)
     total = min(int((kbps + 1e-9) / config.kbps_per_codebook), 2 * config.n_codebooks)
-    return share_codebooks(total, layout.coding, config.n_codebooks)
+    return share_codebooks(total, layout.coding, config.n_codebooks, layout.is_narrow)

@@ -18,7 +18,7 @@ from ..format import Entropy, Header, Writer
 from ..format.entropy.installed_priors import find_prior
 from ..format.files import output_stream
 from .audio import AudioError, AudioSource
-from .channel_layout import Layout, codebooks_per_stream, layout_for
+from .channel_layout import Layout, codebooks_per_stream
 from .default_model import DEFAULT_MODEL
 from .effort import paths_of
 from .live import Pace, is_pipe, pace_for, paced_blocks, warm_up
@@ -26,6 +26,7 @@ from .pipeline_parts import BLOCK_FRAMES, Result, to_array
 from .prepare import Prepared, Progress, fixed_blocks
 from .protocols import Model
 from .runtime import shared
+from .stereo_choice import AUTO, layout_of
 from .vbr import WINDOW_SECONDS, Allocator, Target, regroup_windows
 
 
@@ -98,7 +99,7 @@ def encode_blocks(
 
 def encode_file(
     source: str | os.PathLike[str], target: str | os.PathLike[str], model: Model | str = DEFAULT_MODEL, *, kbps: float = 6.0,
-    channels: int | None = None, stereo: str = "mid_side", progress: Progress = lambda seconds: None,
+    channels: int | None = None, stereo: str = AUTO, progress: Progress = lambda seconds: None,
     vbr: Target | None = None, entropy: str = "auto", verify: bool = False, chunk_seconds: float | None = None,
     overwrite: bool = True, track: int | None = None, lost: list[str] | None = None, effort: int = 0,
     note: Callable[[str], None] = lambda line: None,
@@ -106,18 +107,19 @@ def encode_file(
     """Encode audio into an `.ecdc` file; '-' is standard input or output.
 
     `model` is a codec, or what `ecdc.load` takes; a model named again is not read again. `channels` is 1, 2 or None to keep
-    the source's, but more than two are mixed to stereo. `track` chooses one of several sound tracks, from 1. If `lost` is a
-    list, damage is not an error: a line about it is appended there, and the readable audio is coded. `note` receives lines
-    for the user. With `vbr` the number of codebooks follows the sound, and `kbps` is ignored. `entropy` is as in
-    `header_for`. With `verify` every chunk is decoded before it is written. Chunks last `chunk_seconds`, or the format's
-    default. `effort`, 0 to 10, searches longer for codes closer to the audio.
+    the source's, but more than two are mixed to stereo. `stereo` is how a mono codec codes two channels: one of STEREO, or
+    auto, which reads the recording twice to choose by its width (stereo_choice.py). `track` chooses one of several sound
+    tracks, from 1. If `lost` is a list, damage is not an error: a line about it is appended there, and the readable audio is
+    coded. `note` receives lines for the user. With `vbr` the number of codebooks follows the sound, and `kbps` is ignored.
+    `entropy` is as in `header_for`. With `verify` every chunk is decoded before it is written. Chunks last `chunk_seconds`,
+    or the format's default. `effort`, 0 to 10, searches longer for codes closer to the audio.
     Without `overwrite`, raises FileExistsError if the target exists when the file is complete. Raises AudioError or
     ValueError with one line that says what is wrong; the target then does not exist, or is unchanged.
     """
     codec = shared(model) if isinstance(model, str) else model
     paths_of(codec.config, effort)  # refuses a wrong one before anything is read
     with AudioSource(source, track, lost) as audio:
-        layout = layout_for(codec.config, channels or min(audio.info.channels, 2), stereo)
+        layout = layout_of(audio, codec.config, channels, stereo)
         codebooks = () if vbr else codebooks_per_stream(codec.config, layout, kbps)
         header = header_for(codec, layout, audio, tuple(audio.tags()), entropy)
         chunk_frames = header.default_chunk_frames if chunk_seconds is None else _chunk_frames(header, chunk_seconds)

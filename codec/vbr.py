@@ -148,7 +148,7 @@ def _first_codebooks(codes: NDArray[np.uint16], have: Codebooks, want: Codebooks
 
 def _level_costs(codec: Model, layout: Layout, header: Header, chunk_frames: int) -> LevelCosts:
     config = codec.config
-    levels = all_shares(layout.coding, config.n_codebooks)
+    levels = all_shares(layout.coding, config.n_codebooks, layout.is_narrow)
     bits = np.array([header.bits * sum(level) for level in levels], float)
     return LevelCosts(levels, bits, 8.0 * chunk_overhead_bytes(header), chunk_frames)
 

@@ -17,6 +17,7 @@ from .store import copy_to_local, filesystem, is_url
 
 TRIES = 3  # attempts to read a URL
 WAIT_SECONDS = 1.0  # before the second attempt; doubled each time
+MAX_HELD = 1 << 26  # bytes of a section that stay in memory to be read twice
 
 
 class Playback:
@@ -52,6 +53,15 @@ class Playback:
             wanted = f"a section from {first / rate:.3f} s" + ("" if stop is None else f" to {stop / rate:.3f} s")
             raise AudioError(f"{self.audio.name}: ends at {self.position / rate:.3f} s, {wanted} is wanted")
 
+    def rewind(self) -> None:
+        """Go back to the start of the recording: open it again."""
+        again = self.audio.again()
+        assert again is not None  # because every recording is a file here
+        self._stack.enter_context(again)
+        self.audio.close()
+        self.audio, self.position, self._blocks = again, 0, again.blocks()
+        self._held = self._held[:, :0]
+
     def close(self) -> None:
         """Close the recording."""
         self._stack.close()
@@ -68,6 +78,7 @@ class Section:
         if item.channel is not None and item.channel >= info.channels:
             raise AudioError(f"{item.source}: has {info.channels} channels, and none with the number {item.channel}")
         self.info = info if item.channel is None else AudioInfo(info.sample_rate, 1, info.n_samples)
+        self._held: list[np.ndarray] | None = None  # of a preview
 
     def tags(self) -> list[tuple[str, str]]:
         """Return no tags: those of the file are about all of it."""
@@ -75,6 +86,25 @@ class Section:
 
     def blocks(self, n_samples: int | Callable[[], int] | None = None) -> Iterator[np.ndarray]:
         """Yield float32 blocks [C, n]. Raises AudioError for damage in the section, and if the recording is shorter."""
+        return self._read() if self._held is None else iter(self._held)
+
+    def preview(self) -> Iterator[np.ndarray]:
+        """Yield all blocks, which `blocks` then yields again: from memory, or of a long section from the recording."""
+        held: list[np.ndarray] = []
+        n_bytes = 0
+        for block in self._read():
+            n_bytes += block.nbytes
+            if n_bytes <= MAX_HELD:
+                held.append(block)
+            else:
+                held.clear()
+            yield block
+        if n_bytes <= MAX_HELD:
+            self._held = held
+        else:
+            self._playback.rewind()
+
+    def _read(self) -> Iterator[np.ndarray]:
         for block in self._playback.span(self.first, self._stop):
             yield block if self._channel is None else block[self._channel : self._channel + 1]
 

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codec.channel_layout import Layout, codebooks_per_stream, layout_for
+from ..codec.channel_layout import Layout, codebooks_per_stream
 from ..codec.config import HybridConfig
 from ..codec.encoding import encode_blocks, header_for
 from ..codec.pipeline_parts import to_array
 from ..codec.prepare import Prepared
 from ..codec.protocols import Model
+from ..codec.stereo_choice import layout_of
 from ..format import Header
 from ..format.errors import EcdcError
 from ..format.timing import frames_for
@@ -99,8 +100,7 @@ class Encoder:
 
     def _prepare(self, i: int, audio: Any) -> Sound | Tokens:
         codec, config = self.codec, self.codec.config
-        channels = CHANNELS[self.settings.channels] or min(audio.info.channels, 2)
-        layout = layout_for(config, channels, self.settings.stereo)
+        layout = layout_of(audio, config, CHANNELS[self.settings.channels], self.settings.stereo)
         codebooks = codebooks_per_stream(config, layout, self.settings.kbps)
         header = header_for(codec, layout, audio, tuple(audio.tags()), self.settings.entropy)
         prepared = Prepared(audio, layout.channels, codec.sample_rate, lambda seconds: None)

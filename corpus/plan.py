@@ -12,6 +12,7 @@ import numpy as np
 from .. import __version__
 from ..codec.channel_layout import codebooks_per_stream, layout_for
 from ..codec.protocols import Model
+from ..codec.stereo_choice import possible_stereo
 from ..format.timing import frame_rate
 from .errors import CorpusError
 from .items import Item, digest
@@ -70,8 +71,11 @@ def model_facts(codec: Model, settings: Settings) -> dict[str, Any]:
     channels = CHANNELS[settings.channels]
     codebooks = {}
     for n in (1, 2) if channels is None else (channels,):
-        layout = layout_for(config, n, settings.stereo)
-        codebooks[str(n)] = list(codebooks_per_stream(config, layout, settings.kbps))
+        possible = possible_stereo(config, n, settings.stereo)
+        for stereo in possible:
+            layout = layout_for(config, n, stereo)
+            name = str(n) if len(possible) == 1 else f"{n} {stereo}"
+            codebooks[name] = list(codebooks_per_stream(config, layout, settings.kbps))
     rate = frame_rate(config.sample_rate, config.hop_length)
     return {
         "model": config.name, "token_space": codec.token_space.hex(), "sample_rate": config.sample_rate,

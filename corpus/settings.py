@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..codec.default_model import DEFAULT_MODEL
+from ..codec.stereo_choice import CHOICES
 from .errors import CorpusError
 
 FORMATS = ("webdataset", "parquet", "lhotse-shar", "hf")
@@ -21,7 +22,7 @@ class Settings:
     model: str = DEFAULT_MODEL  # bundled model, or a folder or file with a checkpoint
     kbps: float = 6.0  # of each recording; the largest legal rate not above it is used
     channels: str = "mono"  # mono, stereo, or keep
-    stereo: str = "mid_side"  # how a mono model codes two channels: mid_side or left_right
+    stereo: str = "mid_side"  # how a mono model codes two channels: mid_side, left_right, narrow, or auto
     entropy: str = "none"  # "auto" entropy codes with the model's prior: smaller, but much slower to write and read
     partial: bool = False  # code the readable part of damaged recordings
     format: str = "webdataset"
@@ -33,6 +34,8 @@ class Settings:
             raise CorpusError(f"format must be one of {', '.join(FORMATS)}, got {self.format!r}")
         if self.channels not in CHANNELS:
             raise CorpusError(f"channels must be one of {', '.join(CHANNELS)}, got {self.channels!r}")
+        if self.stereo not in CHOICES:
+            raise CorpusError(f"stereo must be one of {', '.join(CHOICES)}, got {self.stereo!r}")
         if self.shard_items < 1 or not self.shard_mb > 0 or not math.isfinite(self.shard_mb):
             raise CorpusError(f"a shard needs at least one item and more than 0 MB, got {self.shard_items}, {self.shard_mb}")
         if not math.isfinite(self.kbps):

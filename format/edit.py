@@ -8,7 +8,7 @@ and the output then has no END chunk.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from math import isfinite
 from typing import BinaryIO
@@ -22,15 +22,15 @@ from .header import Header
 from .parts import chunks_within, decodable_samples, overlapping_segments, segments_within
 from .reader import Reader
 from .schema import Entropy
-from .streams import share_codebooks
+from .streams import share_like
 from .timing import ceil_div, nominal_kbps, resampled_length
 from .writer import Writer
 
 CONTEXT_SECONDS = 2  # kept before a cut, so that the decoder's state has settled at the first sample of the part
 
 
-def codebooks_for(header: Header, kbps: float) -> tuple[int, ...]:
-    """Return the K of each stream for a total nominal bitrate in kbps.
+def codebooks_within(header: Header, kbps: float) -> int:
+    """Return the number of codebooks of all streams together for a nominal bitrate in kbps.
 
     Raises ValueError, with the lowest possible bitrate, if `kbps` is too low.
     """
@@ -40,7 +40,7 @@ def codebooks_for(header: Header, kbps: float) -> tuple[int, ...]:
         raise ArgumentError(f"kbps must be a finite number, got {kbps}")
     if kbps + 1e-9 < lowest:
         raise ArgumentError(f"the lowest bitrate of this file is {float(lowest):g} kbps, got {kbps:g}")
-    return share_codebooks(int(Fraction(kbps + 1e-9) / each), header.channel_coding, header.max_codebooks)
+    return int(Fraction(kbps + 1e-9) / each)
 
 
 def peel(reader: Reader, output: BinaryIO, n_codebooks: Sequence[int]) -> Writer:
@@ -50,12 +50,28 @@ def peel(reader: Reader, output: BinaryIO, n_codebooks: Sequence[int]) -> Writer
     """
     if len(n_codebooks) != reader.header.n_streams or min(n_codebooks) < 1:
         raise ArgumentError(f"give 1 or more codebooks for each of {reader.header.n_streams} streams, got {tuple(n_codebooks)}")
+    return _peel(reader, output, lambda have: tuple(n_codebooks))
 
+
+def peel_to(reader: Reader, output: BinaryIO, kbps: float) -> Writer:
+    """Keep the first codebooks of each stream, for a nominal bitrate in kbps. The result equals encoding at that bitrate.
+
+    Codebooks are divided among the streams as the encoder divided them. Raises ValueError for a bitrate that is too low, and
+    what `peel` raises.
+    """
+    header = reader.header
+    total = codebooks_within(header, kbps)
+    return _peel(reader, output, lambda have: share_like(have, total, header.channel_coding, header.max_codebooks))
+
+
+def _peel(reader: Reader, output: BinaryIO, wanted_for: Callable[[tuple[int, ...]], tuple[int, ...]]) -> Writer:
+    """Keep the first codebooks of each chunk; `wanted_for` receives the K of its streams, and returns how many to keep."""
     if reader.header.entropy is Entropy.PRIOR:
         _need_prior(reader.header)
 
     def peeled(chunk: Chunk) -> Chunk:
-        ks = tuple(min(have, wanted) for have, wanted in zip(chunk.n_codebooks, n_codebooks, strict=True))
+        wanted = wanted_for(chunk.n_codebooks)
+        ks = tuple(map(min, chunk.n_codebooks, wanted))
         codes = np.concatenate([rows[:k] for rows, k in zip(chunk.streams(), ks, strict=True)])
         return dataclasses.replace(chunk, codes=codes, n_codebooks=ks)
 

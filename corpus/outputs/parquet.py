@@ -33,7 +33,7 @@ def table_of(rows: list[Row], types: dict[str, str]) -> Any:
     own = {
         "key": pa.string(), "source": pa.string(), "start": pa.float64(), "seconds": pa.float64(), "frames": pa.int64(),
         "frame_rate": pa.float64(), "token_space": pa.string(), "model": pa.string(), "sample_rate": pa.int32(),
-        "channels": pa.int32(), "n_codebooks": pa.list_(pa.int32()),
+        "channels": pa.int32(), "channel_coding": pa.string(), "n_codebooks": pa.list_(pa.int32()),
     }  # fmt: skip
     columns = {name: pa.array([fact[name] for fact in facts], kind) for name, kind in own.items()}
     columns["codes"] = _codes(pa, [row.tokens.codes for row in rows])

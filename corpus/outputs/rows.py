@@ -11,7 +11,7 @@ from ..plan import as_type
 
 OWN = (
     "key", "source", "start", "seconds", "frames", "frame_rate", "token_space", "model", "sample_rate", "channels",
-    "n_codebooks", "codes",
+    "channel_coding", "n_codebooks", "codes",
 )  # fmt: skip
 
 
@@ -40,7 +40,7 @@ class Row:
             "key": self.item.key, "source": self.item.source, "start": self.item.start, "seconds": round(self.seconds, 6),
             "frames": self.n_frames, "frame_rate": float(header.frame_rate), "token_space": header.token_space.hex(),
             "model": header.codec, "sample_rate": header.original_sample_rate, "channels": header.channels,
-            "n_codebooks": list(self.tokens.n_codebooks),
+            "channel_coding": header.channel_coding.name.lower(), "n_codebooks": list(self.tokens.n_codebooks),
         }  # fmt: skip
 
     def carried(self, types: dict[str, str]) -> dict[str, Any]:

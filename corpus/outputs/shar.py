@@ -54,7 +54,7 @@ def cut_of(row: Row) -> dict[str, Any]:
     """Return a cut: that of the source if it is one, else one of the whole recording. Facts of the codes are custom fields."""
     columns = dict(row.item.columns)
     facts = row.facts()
-    custom = {name: facts[name] for name in ("token_space", "model", "frame_rate", "n_codebooks")}
+    custom = {name: facts[name] for name in ("token_space", "model", "frame_rate", "channel_coding", "n_codebooks")}
     if isinstance(columns.get("cut"), dict):
         cut = dict(columns["cut"])
         return cut | {"custom": (cut.get("custom") or {}) | custom}

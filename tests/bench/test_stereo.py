@@ -1,7 +1,10 @@
 """The stereo bench: what it counts of Ogg files, and that both ways to divide codebooks give back two channels."""
 
+import types
+
 import numpy as np
 import pytest
+import split_models
 import torch
 from ecdc.bench import stereo
 from ecdc.bench.stereo import StereoClip, clips_of, markdown, ours, packet_bytes
@@ -40,6 +43,18 @@ def test_both_divisions_give_back_left_and_right(is_mid_side, monkeypatch):
     clip = StereoClip("noise", torch.randn(2, 4800, generator=torch.Generator().manual_seed(0)).numpy())
     assert np.allclose(ours(clip, "exact", (9, 3), is_mid_side), clip.audio, atol=1e-6)
     assert codec.books == [9, 3]
+
+
+@pytest.mark.parametrize(("side", "wanted"), [(0.05, "left 4, right 4"), (0.024, "mid 6, side 2"), (0.015, "mid 7, side 1")])
+def test_the_row_auto_is_that_of_its_choice(side, wanted, monkeypatch):
+    config = split_models.build().config
+    noise = np.random.default_rng(0).standard_normal((2, 4800)).astype(np.float32) * [[0.1], [side]]
+    clip = StereoClip("noise", np.stack([noise[0] + noise[1], noise[0] - noise[1]]))
+    monkeypatch.setattr(stereo, "codec_of", lambda name: types.SimpleNamespace(config=config))
+    monkeypatch.setattr(stereo, "ours", lambda clip, name, books, is_mid_side: (books, is_mid_side))
+    monkeypatch.setattr(stereo, "measures", lambda clip, audio, keys: {"audio": audio})
+    rows = {row["codec"]: row["audio"] for row in stereo.rows_of(clip, "tiny", 2.0, (), ())}
+    assert rows["auto"] == rows[wanted] and len(rows) == 4 + 1 + 1
 
 
 def test_masters_without_stereo_music_are_refused(tmp_path):

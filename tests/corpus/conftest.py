@@ -1,5 +1,8 @@
 """A folder of short recordings, and a corpus made of it in one go."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -8,6 +11,8 @@ from ecdc.corpus.run import Engine, encode_corpus
 from ecdc.corpus.settings import Settings
 from ecdc.corpus.store import Store
 from ecdc.corpus.verify import describe_corpus
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "codec"))  # for the split codec of the tests there
 
 RATES = (24_000, 16_000, 44_100)
 

@@ -80,13 +80,32 @@ def test_peeled_equals_encoded_with_fewer(coding, ks, fewer):
     assert edited(edit.peel, data, (16,) * len(ks)) == data
 
 
-def test_bitrates_are_shared_as_the_encoder_shares_them():
-    assert edit.codebooks_for(header(), 6) == (8,) and edit.codebooks_for(header(), 6.7) == (8,)
-    assert edit.codebooks_for(header(), 100) == (16,)
-    assert edit.codebooks_for(header(ChannelCoding.MID_SIDE), 6) == (6, 2)
-    assert edit.codebooks_for(header(ChannelCoding.LEFT_RIGHT), 6.7) == (4, 4)
+@pytest.mark.parametrize(
+    ("coding", "ks", "kbps", "fewer"),
+    [
+        (ChannelCoding.MONO, (16,), 6, (8,)),
+        (ChannelCoding.MONO, (16,), 6.7, (8,)),
+        (ChannelCoding.MONO, (16,), 100, (16,)),
+        (ChannelCoding.MID_SIDE, (9, 3), 6, (6, 2)),
+        (ChannelCoding.MID_SIDE, (16, 16), 15, (15, 5)),
+        (ChannelCoding.MID_SIDE, (3, 1), 6, (3, 1)),
+        (ChannelCoding.MID_SIDE, (11, 1), 6, (7, 1)),  # a narrow side stays narrow
+        (ChannelCoding.MID_SIDE, (16, 3), 12.75, (16, 1)),
+        (ChannelCoding.MID_SIDE, (2, 5), 3, (2, 1)),  # no share of the encoder
+        (ChannelCoding.MID_SIDE, (2, 0), 3, (2, 0)),  # the side was lost
+        (ChannelCoding.LEFT_RIGHT, (6, 6), 6.7, (4, 4)),
+    ],
+)
+def test_bitrates_are_shared_as_the_encoder_shares_them(coding, ks, kbps, fewer):
+    codes = codes_of(100, sum(ks))
+    streams = np.split(codes, np.cumsum(ks)[:-1])
+    kept = np.concatenate([rows[:k] for rows, k in zip(streams, fewer, strict=True)])
+    assert edited(edit.peel_to, written(header(coding), codes, ks), kbps) == written(header(coding), kept, fewer)
+
+
+def test_bitrates_below_the_lowest_are_refused():
     with pytest.raises(ValueError, match=r"lowest bitrate of this file is 1\.5 kbps, got 1\.4"):
-        edit.codebooks_for(header(ChannelCoding.MID_SIDE), 1.4)
+        edit.codebooks_within(header(ChannelCoding.MID_SIDE), 1.4)
 
 
 @pytest.mark.parametrize("start, duration", [("0", "1"), ("1.5", "2"), ("7.77", "3.3"), ("12", None), ("3.21", "0.0001")])
