@@ -2,8 +2,8 @@
 
     ecdc bench stereo nano-48k --masters runs/audio/masters
 
-Every stereo recording of the validation slice gives one clip. "auto" is what `--stereo auto` chooses for the clip. Scores are means over left and right. Our bitrate is that of
-the codes, Opus's that of its packets without Ogg pages.
+Every stereo recording of the validation slice gives one clip. "auto" is what `--stereo auto` chooses for the clip. Scores
+are means over left and right. Our bitrate is that of the codes, Opus's that of its packets without Ogg pages.
 """
 
 from __future__ import annotations

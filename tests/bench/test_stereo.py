@@ -4,10 +4,10 @@ import types
 
 import numpy as np
 import pytest
-import split_models
 import torch
 from ecdc.bench import stereo
 from ecdc.bench.stereo import StereoClip, clips_of, markdown, ours, packet_bytes
+from ecdc.codec.config import CodecConfig, SplitConfig
 
 
 def page(segments: list[int]) -> bytes:
@@ -47,7 +47,9 @@ def test_both_divisions_give_back_left_and_right(is_mid_side, monkeypatch):
 
 @pytest.mark.parametrize(("side", "wanted"), [(0.05, "left 4, right 4"), (0.024, "mid 6, side 2"), (0.015, "mid 7, side 1")])
 def test_the_row_auto_is_that_of_its_choice(side, wanted, monkeypatch):
-    config = split_models.build().config
+    split = SplitConfig(level_places=(0, 2, 5))
+    rates = tuple(0.25 * k for k in range(1, 9))
+    config = CodecConfig("tiny", split, sample_rate=48_000, n_codebooks=8, codebook_size=32, bitrates_kbps=rates)
     noise = np.random.default_rng(0).standard_normal((2, 4800)).astype(np.float32) * [[0.1], [side]]
     clip = StereoClip("noise", np.stack([noise[0] + noise[1], noise[0] - noise[1]]))
     monkeypatch.setattr(stereo, "codec_of", lambda name: types.SimpleNamespace(config=config))
