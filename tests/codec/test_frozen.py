@@ -1,11 +1,42 @@
-"""The token space of a shipped model is a contract: its codebooks stay as they are."""
+"""The token space of a shipped model is a contract: its codebooks stay as they are, and so do the codes of a recording."""
+
+import hashlib
+from pathlib import Path
 
 import ecdc
+import numpy as np
 import pytest
+import soundfile
+from ecdc.codec.audio import resample_all
+from ecdc.codec.bundled import bundled_names
+from ecdc.codec.runtime import open_codec
 
-FROZEN = {"nano-24k": "f0767832c459dabaf559c49152c4223b3a6ab2f79070cc0546f7daf1d40eca0d"}
+CLIP = Path(__file__).parents[2] / "bench" / "clips" / "speech_it.flac"
+TOKEN_SPACES = {
+    "nano-24k": "f0767832c459dabaf559c49152c4223b3a6ab2f79070cc0546f7daf1d40eca0d",
+}
+CODES = {  # SHA-256 of a second of speech in all codebooks, uint16, little-endian
+    "nano-24k": "e34e147eb902de23ee79f8ee20488509fc786b2b35bcdd236fb67b9c19ae9401",
+}
 
 
-@pytest.mark.parametrize("name", FROZEN)
+def codes_of(name, runtime):
+    codec = open_codec(name, runtime)
+    wav, rate = soundfile.read(CLIP, dtype="float32", frames=16_000)
+    codes = codec.encode(resample_all(wav[None], rate, codec.config.sample_rate)[None])
+    return hashlib.sha256(np.ascontiguousarray(codes, "<u2")).hexdigest()
+
+
+def test_every_model_is_frozen():
+    assert sorted(TOKEN_SPACES) == sorted(CODES) == bundled_names()
+
+
+@pytest.mark.parametrize("name", TOKEN_SPACES)
 def test_codebooks_stay(name):
-    assert ecdc.load(name).token_space.hex() == FROZEN[name]
+    assert ecdc.load(name).token_space.hex() == TOKEN_SPACES[name]
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnx"])
+@pytest.mark.parametrize("name", CODES)
+def test_codes_of_a_recording_stay(name, runtime):
+    assert codes_of(name, runtime) == CODES[name]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from ecdc.codec.bundled import BUNDLED, CONFIG, WEIGHTS
+from ecdc.codec.bundled import BUNDLED, CONFIG, WEIGHTS, bundled_names
 from ecdc.codec.checkpoints import load, save
 from ecdc.codec.config import CodecConfig
 from ecdc.codec.diffusion.choose_decoder import with_decoder
@@ -223,9 +223,11 @@ def test_an_exported_model_needs_nothing_else(codec, light_folder, tmp_path):
     np.testing.assert_allclose(load_light(tmp_path / "out").decode(codes), audio, atol=5e-3)
 
 
-def test_the_bundled_graphs_are_those_that_the_code_writes():
-    for name, data in structures(NANO).items():
-        assert (NANO / name).read_bytes() == data, "write them: ecdc export onnx codec/weights/nano-24k --graphs-only --force"
+@pytest.mark.parametrize("model", bundled_names())
+def test_the_bundled_graphs_are_those_that_the_code_writes(model):
+    for name, data in structures(BUNDLED / model).items():
+        advice = f"write them: ecdc export onnx codec/weights/{model} --graphs-only --force"
+        assert (BUNDLED / model / name).read_bytes() == data, advice
 
 
 def test_graphs_say_what_they_are(light_folder):

@@ -42,7 +42,7 @@ class PriorRecipe:
     n_books: int = 3  # number of codebooks whose codes a step predicts
     width: int = 128
     learning_rate: float = 3e-3
-    own_learning_rate: float = 3e-4  # of what tables hold beside projections of the codebooks' entries
+    own_learning_rate: float = 2e-3  # of what tables hold beside projections of the codebooks' entries
     warmup_steps: int = 50
     token_hours: float = 4.0
     seed: int = 1
