@@ -152,9 +152,12 @@ def test_the_bundled_recipe_is_whole():
     assert float(recipe.codec.frame_rate) == 50
 
 
-def test_the_second_stage_is_for_the_codec_of_the_first():
-    first, second = (read_recipe(find_recipe(name), Recipe) for name in ("nano-48k", "nano-48k-decoder"))
+def test_other_recipes_begin_with_the_codec_of_the_first():
+    names = ("nano-48k", "nano-48k-decoder", "nano-48k-finetune")
+    first, second, finetune = (read_recipe(find_recipe(name), Recipe) for name in names)
     assert first.codec == second.codec and second.frozen_tokens and not second.metric_steps
+    assert finetune.codec == dataclasses.replace(first.codec, name=finetune.codec.name) and not finetune.metric_steps
+    assert finetune.codec.name != first.codec.name and not finetune.frozen_tokens
 
 
 def test_a_recipe_whose_levels_do_not_fit_the_hop_is_refused(tmp_path):
