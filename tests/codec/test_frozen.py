@@ -14,9 +14,11 @@ from ecdc.codec.runtime import open_codec
 CLIP = Path(__file__).parents[2] / "bench" / "clips" / "speech_it.flac"
 TOKEN_SPACES = {
     "nano-24k": "f0767832c459dabaf559c49152c4223b3a6ab2f79070cc0546f7daf1d40eca0d",
+    "nano-48k": "ea7e4b3b000fa530b1a98fbe31809863cdeb1ed5071579db2ae3f8e417c15872",
 }
 CODES = {  # SHA-256 of a second of speech in all codebooks, uint16, little-endian
     "nano-24k": "e34e147eb902de23ee79f8ee20488509fc786b2b35bcdd236fb67b9c19ae9401",
+    "nano-48k": "6b2bee97c08072cb04176fdfd659cc4ecb178bb1f0c48923f6828c905af8e469",
 }
 
 
