@@ -24,7 +24,7 @@ import soundfile
 import torch
 
 from ..codec.audio import resample_all
-from ..codec.channel_layout import codebooks_per_stream, layout_for
+from ..codec.channel_layout import codebooks_per_stream, layout_for, starts_of_streams
 from ..codec.config import CodecConfig
 from ..codec.stereo_choice import powers, stereo_for
 from ..format.errors import ArgumentError
@@ -66,9 +66,10 @@ def ours(clip: StereoClip, name: str, books: tuple[int, int], is_mid_side: bool)
     wav = resample_all(clip.audio, MASTER_RATE, codec.sample_rate)
     pair = np.stack([wav[0] + wav[1], wav[0] - wav[1]]) / 2 if is_mid_side else wav
     parts = []
-    for channel, n_codebooks in zip(pair.astype(np.float32), books, strict=True):
+    for channel, n_codebooks, start in zip(pair.astype(np.float32), books, starts_of_streams(codec.config, 2), strict=True):
         codes = codec.encode(torch.from_numpy(channel)[None, None], n_codebooks=n_codebooks)
-        parts.append(codec.decode(codes, wav.shape[1])[0, 0].numpy())
+        with codec.streaming(first_frame=start) as stream:
+            parts.append(stream.decode(codes, last=True)[0, 0, : wav.shape[1]].numpy())
     one, two = parts
     decoded = np.stack([one + two, one - two]) if is_mid_side else np.stack(parts)
     return resample_all(decoded, codec.sample_rate, MASTER_RATE)[:, : clip.audio.shape[1]]

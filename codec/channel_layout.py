@@ -9,7 +9,8 @@ import numpy as np
 from ..format import ChannelCoding
 from ..format.errors import ArgumentError
 from ..format.streams import share_codebooks, stream_count
-from .config import CodecConfig
+from .config import CodecConfig, SplitConfig
+from .modules.noise_hash import STREAM_FRAMES
 
 STEREO = {  # how a mono codec may code two channels, and whether the side then gets one codebook only
     "mid_side": (ChannelCoding.MID_SIDE, False),
@@ -64,6 +65,16 @@ def layout_for(config: CodecConfig, channels: int, stereo: str = "mid_side") -> 
         return Layout(ChannelCoding.MONO, 1)
     coding, is_narrow = STEREO[stereo]
     return Layout(coding, 2, is_narrow and config.any_codebooks)
+
+
+def starts_of_streams(config: CodecConfig, n_streams: int, first_frame: int = 0) -> tuple[int, ...]:
+    """Return the frame number at which to open the decoder of each stream of a file, so that decoding begins at `first_frame`.
+
+    A split codec picks its noise by these numbers, and two streams must not have the same: between mid and side, it would
+    stand on one side.
+    """
+    step = STREAM_FRAMES if isinstance(config.architecture, SplitConfig) else 0
+    return tuple(first_frame + i * step for i in range(n_streams))
 
 
 def codebooks_per_stream(config: CodecConfig, layout: Layout, kbps: float) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from ..format.parts import chunks_within, decodable_samples
 from ..format.salvage import Salvage
 from ..format.timing import resampled_length
 from .audio_out import Output, write_audio
-from .channel_layout import Layout
+from .channel_layout import Layout, starts_of_streams
 from .exact_length import length_at, resample_to_length, trim_to_length
 from .limits import MAX_SECONDS, check_seconds, limit_duration
 from .live import Coded, coded_blocks, first_frames, warm_up
@@ -69,7 +69,8 @@ def decode_blocks(
 def _decode_stream(codec: Model, blocks: Iterable[Coded], n_streams: int, start: int) -> Iterator[np.ndarray]:
     """Decode the streams of an unsegmented file to blocks [S, c, n], starting at frame `start`."""
     with contextlib.ExitStack() as stack:
-        streams = [stack.enter_context(codec.streaming(first_frame=start)) for _ in range(n_streams)]
+        firsts = starts_of_streams(codec.config, n_streams, start)
+        streams = [stack.enter_context(codec.streaming(first_frame=first)) for first in firsts]
         silencers = [Silencer(codec.config.hop_length) for _ in streams]
         for codebooks, codes, last in blocks:
             rows = np.split(codes.astype(np.int64), np.cumsum(codebooks)[:-1])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codec.channel_layout import Layout
+from ..codec.channel_layout import Layout, starts_of_streams
 from ..codec.default_model import DEFAULT_MODEL
 from ..codec.pipeline_parts import to_array
 from ..codec.protocols import Model
@@ -61,7 +61,8 @@ class Decoder:
         n_streams = self._layout.n_streams
         self._fillers = [Filler(self.model.config, self.header, concealment) for _ in range(n_streams)]
         self._closing = ExitStack()
-        self._streams: list[Any] = [self._closing.enter_context(self.model.streaming()) for _ in range(n_streams)]
+        starts = starts_of_streams(self.model.config, n_streams)
+        self._streams: list[Any] = [self._closing.enter_context(self.model.streaming(first_frame=start)) for start in starts]
         self._held = [
             np.zeros((1, self.model.config.channels, 0), np.float32)
         ] * n_streams  # decoded, until all streams have it

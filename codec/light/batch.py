@@ -57,11 +57,16 @@ class StreamBatch(ABC):
     def _audio(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
         """Step the decoder: the quantizer's outputs [B, 1, D] -> audio [B, C, hop]."""
 
-    def join(self, n: int = 1) -> range:
-        """Add `n` new streams; returns their numbers, the highest ones."""
+    def join(self, n: int = 1, first_frame: int = 0) -> range:
+        """Add `n` new streams; returns their numbers, the highest ones.
+
+        `first_frame` is the number of the first frame to decode, by which a split codec picks its noise: for the second stream
+        of a stereo signal it is STREAM_FRAMES (noise_hash.py).
+        """
         before = len(self)
         for state, new in zip((self._encoding, self._decoding), self._first(n), strict=True):
             state.update({name: np.concatenate([array, new[name]]) for name, array in state.items()})
+        self._number(slice(before, None), first_frame)
         return range(before, before + n)
 
     def leave(self, rows: Rows) -> None:
@@ -69,10 +74,15 @@ class StreamBatch(ABC):
         for state in (self._encoding, self._decoding):
             state.update({name: np.delete(array, _places(rows), axis=0) for name, array in state.items()})
 
-    def reset(self, rows: Rows) -> None:
-        """Start streams anew: their next block is the first of a signal."""
+    def reset(self, rows: Rows, first_frame: int = 0) -> None:
+        """Start streams anew: their next block is the first of a signal. `first_frame` is as in `join`."""
         for state, new in zip((self._encoding, self._decoding), self._first(1), strict=True):
             _restart(state, new, _places(rows))
+        self._number(_places(rows), first_frame)
+
+    def _number(self, rows: slice | NDArray[Any], first_frame: int) -> None:
+        if "number" in self._decoding:  # otherwise the codec has no noise
+            self._decoding["number"][rows] = first_frame
 
     def encode(
         self, wav: NDArray[np.floating[Any]], kbps: float | None = None, n_codebooks: int | None = None, effort: int = 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SplitBatch(WindowBatch):
-    """Streams of a split codec. See StreamBatch. The noise of each stream is that of a stream which starts at frame 0."""
+    """Streams of a split codec. See StreamBatch."""
 
     def __init__(self, codec: LightCodec, n_streams: int) -> None:
         assert isinstance(codec.config.architecture, SplitConfig)
@@ -31,7 +31,7 @@ class SplitBatch(WindowBatch):
     def _first(self, n: int) -> tuple[Arrays, Arrays]:
         past = first_encoder_past(self._split, n) | {"codes": self._codec.quantizer.levels.search.first_past(n)}
         age, samples = np.zeros(n, np.int64), np.zeros((n, self._n_kept), np.float32)
-        return {"age": age, "samples": samples, **past}, {"age": age.copy(), **first_past(self._split, n)}
+        return {"age": age, "samples": samples, **past}, {"age": age.copy(), "number": age.copy(), **first_past(self._split, n)}
 
     def _encoded(self, samples: NDArray[np.float32], past: Arrays) -> tuple[NDArray[np.float64], Arrays]:
         codec, taken = self._codec, np.ascontiguousarray(samples)
@@ -45,8 +45,8 @@ class SplitBatch(WindowBatch):
     def _audio(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
         config, state = self._split, self._decoding
         age, hop = state["age"], config.hop_length
-        past = {name: array for name, array in state.items() if name != "age"}
-        frames, places = np.unique(age, return_inverse=True)  # streams of one age have the same noise
+        past = {name: array for name, array in state.items() if name not in ("age", "number")}
+        frames, places = np.unique(state["number"] + age, return_inverse=True)  # streams at one frame have the same noise
         windows = (frames[:, None] * config.steps - unfinished_windows(config) + np.arange(config.steps)).ravel()
         feeds = {"noise": noise_of(frames, 2 * config.core_hop)[:, None]}
         feeds |= {name: array.reshape(len(frames), config.steps, -1) for name, array in hiss_of(config, windows).items()}

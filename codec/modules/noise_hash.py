@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+STREAM_FRAMES = 1 << 30  # the second stream of a file has the noise of the frames from this one on
+
 
 def frame_noise(first: int, n_frames: int, size: int, stream: int = 0) -> NDArray[np.float32]:
     """Uniform noise of unit power [n_frames, size] for the frames `first`, `first` + 1, ... Each `stream` differs.
