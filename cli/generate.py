@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import InputError, check_output, guard, progress_bar
+from .common import InputError, NamedError, check_output, describe, guard, progress_bar
 from .device_options import settle_threads, threads_option
 from .number_types import Finite
 from .terminal_text import echo, printable
@@ -38,7 +38,7 @@ GENERATOR, MODEL = "musicgen", "musicgen-nano"
 @click.option(
     "--stereo/--mono", "is_stereo", default=None, help="Channels, if the model makes both. Default: as --continue, or mono."
 )
-@click.option("--continue", "start", metavar="FILE", help="Go on from this: an .ecdc file of the model's tokens, or audio.")
+@click.option("--continue", "start", metavar="FILE", help="Go on from this: an .ecdc file, or audio.")
 @click.option("--melody", metavar="FILE", help="Follow this melody: an .ecdc file or audio.")
 @click.option(
     "--separate/--no-separate",
@@ -83,7 +83,7 @@ def generate_command(
         from ..plugins.generators import write
 
         try:
-            source = _source(stack, **given)
+            source = _source(stack, quiet, **given)
             header = source.header()
         except RuntimeError as error:  # for example, a model without its codec
             raise InputError(str(error)) from error
@@ -108,17 +108,43 @@ def _settle_torch(threads: int | None) -> None:
 
 
 def _source(
-    stack: contextlib.ExitStack, generator: str, model: str | None, start: str | None, melody: str | None, **given: Any
+    stack: contextlib.ExitStack,
+    quiet: bool,
+    generator: str,
+    model: str | None,
+    start: str | None,
+    melody: str | None,
+    **given: Any,
 ) -> TokenSource:
-    """Return the plugin's token source for the command's options. `stack` closes the files that it reads."""
+    """Return the plugin's token source for the command's options, and print its notes. `stack` closes the input files."""
+    from ..format.api import CodeFile
+    from ..plugins.generators import decoded
     from ..plugins.generators import generator as find
 
     options = _options(given)
-    if start:
-        options["start"] = stack.enter_context(_opened(start))
     if melody:
-        options["melody"] = _sound(stack.enter_context(_opened(melody)))
-    return find(generator)(model or MODEL, **options)
+        with _naming(melody):
+            opened = stack.enter_context(_opened(melody))
+            options["melody"] = decoded(opened) if isinstance(opened, CodeFile) else opened
+    with _naming(start) if start else contextlib.nullcontext():
+        if start:
+            options["start"] = stack.enter_context(_opened(start))
+        source = find(generator)(model or MODEL, **options)
+    for line in () if quiet else getattr(source, "notes", ()):
+        echo(printable(line), err=True)
+    return source
+
+
+@contextlib.contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Name the input in errors about its bytes."""
+    from ..format.errors import FormatError
+
+    try:
+        yield
+    except FormatError as error:
+        shown = "standard input" if name == "-" else name
+        raise NamedError(shown, describe(error)) from error
 
 
 def _options(given: dict[str, Any]) -> dict[str, Any]:
@@ -158,29 +184,6 @@ def _opened(name: str) -> Iterator[CodeFile | Sound]:
 
         with AudioSource(path) as audio:
             yield Sound(np.concatenate(list(audio.blocks()), axis=1), audio.info.sample_rate)
-
-
-def _sound(opened: CodeFile | Sound) -> Sound:
-    """Return the opened input as audio; an .ecdc file is decoded. Raises InputError if its codec is not bundled."""
-    from ..plugins.generators import Sound
-
-    if isinstance(opened, Sound):
-        return opened
-    import numpy as np
-
-    from ..codec.errors import CheckpointError
-    from ..codec.pipeline import decode_blocks
-    from ..codec.runtime import shared_bundled
-    from ..format import Reader
-
-    try:
-        codec = shared_bundled(opened.header.codec)
-    except CheckpointError:
-        name = printable(opened.header.codec[:80])
-        text = f"{opened.name}: its codec {name!r} is not bundled: give the audio that `ecdc decode --model` makes of it"
-        raise InputError(text) from None
-    with open(opened.name, "rb") as stream:
-        return Sound(np.concatenate(list(decode_blocks(codec, Reader(stream))), axis=1), codec.sample_rate)
 
 
 @contextlib.contextmanager

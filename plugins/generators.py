@@ -24,6 +24,7 @@ from ..format.writer import Writer
 if TYPE_CHECKING:  # listing generators must not import torch
     from ..codec.model import Codec
     from ..codec.protocols import TokenSource
+    from ..format.api import CodeFile
 
 GROUP = "ecdc.generators"
 CHUNK_SECONDS, FIRST_SECONDS = 1.0, 0.25  # short, so that a listener at the end of a pipe hears sound early
@@ -46,7 +47,8 @@ class Opener(Protocol):
 
         `ecdc generate` also passes those of these options that the user set: `channels`, 1 or 2; `start`, the music to
         continue, a CodeFile or a Sound; `melody`, a Sound; `guidance`, `temperature` and `top_p`, numbers; `top_k`, an
-        integer; `int8` and `separate`, booleans. Raises ValueError, in one line, for what the model cannot do.
+        integer; `int8` and `separate`, booleans. Raises ValueError, in one line, for what the model cannot do. If the source
+        has an attribute `notes`, the command prints these lines on standard error.
         """
         ...
 
@@ -57,6 +59,27 @@ class Sound:
 
     audio: np.ndarray  # float32 [C, N]
     sample_rate: int  # Hz
+
+
+def decoded(file: CodeFile) -> Sound:
+    """Decode a file, opened by its path, with the bundled codec that it names, at that codec's rate.
+
+    Raises WrongModel if there is no such codec, and another FormatError if the file is damaged.
+    """
+    from ..codec.errors import CheckpointError
+    from ..codec.pipeline import decode_blocks
+    from ..codec.runtime import shared_bundled
+    from ..format.errors import WrongModel
+    from ..format.header import offset_of
+    from ..format.reader import Reader
+
+    try:
+        codec = shared_bundled(file.codec)
+    except CheckpointError:
+        text = f"its codec {file.codec[:80]!r} is not bundled: give the audio that `ecdc decode --model` makes of it"
+        raise WrongModel(offset_of("codec"), text) from None
+    with open(file.name, "rb") as stream:
+        return Sound(np.concatenate(list(decode_blocks(codec, Reader(stream))), axis=1), codec.sample_rate)
 
 
 class GeneratorError(EcdcError, ValueError):

@@ -14,7 +14,7 @@ from ...codec.audio import fold_channels, resample_all
 from ...codec.model import Codec
 from ...format import ChannelCoding, CodeFile, Header, Provenance
 from ...format.errors import ArgumentError
-from ..generators import Sound
+from ..generators import Sound, decoded
 from .checkpoint import load
 from .config import MusicGenConfig
 from .generate import Options
@@ -37,13 +37,15 @@ class MusicGenSource:
         seed: int = 0,
         prompt_codes: Tensor | None = None,
         melody_is: str = "",
+        notes: tuple[str, ...] = (),
     ) -> None:
         """`prompt_codes` [K, T] are written first; other arguments as for `MusicGen.stream`.
 
-        `melody_is` describes the melody in words.
+        `melody_is` describes the melody in words. `notes` are lines for the user about what was done to the inputs.
         """
         self.model, self.prompt, self.options = model, prompt, options
         self.melody, self.seed, self.prompt_codes, self.melody_is = melody, seed, prompt_codes, melody_is
+        self.notes = notes
 
     def header(self) -> Header:
         """Return the stream's header: the codec's token space, marked as generated, with prompt, model and seed as tags."""
@@ -94,10 +96,11 @@ def open_source(
     """Open a source of `seconds` of music. This is the entry point of the group `ecdc.generators`.
 
     `codec` replaces the one next to the model. Of `options`, `int8` and `text_encoder` go to `load`. `melody` (a Sound, or a
-    tensor as for `MusicGen.stream`), `prompt_codes`, and `start` (a CodeFile or a Sound, converted to `prompt_codes`) go to the
-    source. Numbers for `guidance`, `temperature`, `top_k` and `top_p` become Guidance and Sampling. `separate` takes drums and
-    bass out of a melody (True, False, or None: if demucs is installed). The others, such as `channels`, go to `Options`. Raises
-    ValueError, in one line, for options that do not fit.
+    tensor as for `MusicGen.stream`), `prompt_codes`, and `start` (a CodeFile or a Sound, converted to `prompt_codes`) go to
+    the source. A CodeFile of another codec is decoded first; it must have been opened by its path. Numbers for `guidance`,
+    `temperature`, `top_k` and `top_p` become Guidance and Sampling. `separate` takes drums and bass out of a melody (True,
+    False, or None: if demucs is installed). The others, such as `channels`, go to `Options`. Raises ValueError, in one line,
+    for options that do not fit.
     """
     if prompt is not None and not prompt.strip():
         raise ArgumentError("the prompt is empty")
@@ -112,6 +115,9 @@ def open_source(
     if isinstance(about.get("melody"), Sound):
         sound, about["melody_is"] = _melody(about["melody"], separate)
         about["melody"] = _mono(sound, made.config)
+    if isinstance(start, CodeFile) and start.header.token_space != made.token_space()[1]:
+        about["notes"] = (_recoded(start, made),)
+        start = decoded(start)
     if start is not None:
         about["prompt_codes"] = _codes_of(start, made, options.get("channels"))
     return MusicGenSource(made, prompt, _options(seconds, options, made.config), seed=seed, **about)
@@ -148,6 +154,14 @@ def _mono(sound: Sound, config: MusicGenConfig) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(audio[0], np.float32))
 
 
+def _recoded(start: CodeFile, model: MusicGen) -> str:
+    """Return a line which says that a prompt gets other tokens. Raises WrongModel if only the name of its codec fits."""
+    codec, token_space = model.token_space()
+    if start.codec == codec.name:
+        start.header.require(codec.name, token_space)
+    return f"the prompt holds tokens of {start.codec}; it is decoded and coded again as {codec.name}"
+
+
 def _codes_of(start: CodeFile | Sound, model: MusicGen, channels: int | None) -> Tensor:
     """Return the codes [K, T] to continue for the language model; raises ValueError if there are too few codebooks."""
     config = model.config
@@ -156,8 +170,6 @@ def _codes_of(start: CodeFile | Sound, model: MusicGen, channels: int | None) ->
         audio = fold_channels(start.audio, min(most, len(start.audio)))
         wav = torch.from_numpy(resample_all(audio, start.sample_rate, config.sample_rate).astype(np.float32))
         return model.encode_prompt(wav[None], channels)[0]
-    codec, token_space = model.token_space()
-    start.header.require(codec.name, token_space)
     streams = [torch.from_numpy(rows.astype(np.int64)) for rows in start.streams()]
     is_mid_side = start.header.channel_coding is ChannelCoding.MID_SIDE
     if is_mid_side and config.mono and channels != 2:

@@ -79,7 +79,7 @@ def test_what_cannot_be_is_one_line_and_no_file(generate, tmp_path):
     with other.open("wb") as stream, Writer(stream, header) as writer:
         writer.append(np.zeros((4, 9), np.uint16))
     cases = [
-        (("--continue", other), "codes are of else"),
+        (("--continue", other), "other.ecdc: byte 92: its codec 'else' is not bundled: give the audio that"),
         (("--continue", tmp_path / "none.wav"), "No such file"),
         (("--melody", other), "its codec 'else' is not bundled: give the audio that"),
         (("--generator", "nobody"), "nobody: no such generator"),
