@@ -46,7 +46,8 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
     default="conv",
     show_default=True,
     metavar="NAME",
-    help="conv, the model's own; mbd, its multi-band diffusion; or a file of one (.safetensors, .th, .pt).",
+    help="conv, the model's own; mbd, the multi-band diffusion bundled for tokens of nano-24k; or a file of one "
+    "(.safetensors, .th, .pt).",
 )
 @click.option(
     "--max-seconds",
