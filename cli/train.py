@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..codec.default_model import DEFAULT_MODEL
+from ..codec.default_model import GENERATOR_MODEL
 from .common import guard
 
 data_option = click.option(
@@ -85,7 +85,7 @@ def pack_command(folder: Path, output: Path, rate: int, jobs: int | None) -> Non
     show_default=True,
     help="What `ecdc train fetch` wrote, for recorded music.",
 )
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The codec whose tokens are wanted.")
+@click.option("--model", default=GENERATOR_MODEL, show_default=True, help="The codec whose tokens are wanted.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Equal seeds give equal pieces.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 @click.option("--soundfont", type=click.Path(path_type=Path), multiple=True, help="SF2 or SF3 files. Default: Debian's.")

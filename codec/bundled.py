@@ -13,7 +13,7 @@ from .config import CodecConfig, ConfigError
 from .errors import CheckpointError
 
 BUNDLED = Path(__file__).parent / "weights"
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, DIFFUSION = "config.json", "model.safetensors", "mbd.safetensors"
 
 
 def bundled_names() -> list[str]:
@@ -40,6 +40,19 @@ def models() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def diffusion_file(name: str) -> Path:
+    """Return the file of the bundled diffusion decoder for a model; raises CheckpointError if it has none.
+
+    The name comes from a file: it must be a plain name that does not lead to another folder.
+    """
+    path = BUNDLED / name / DIFFUSION
+    if path.parent.parent.resolve() != BUNDLED.resolve() or not path.exists():
+        having = ", ".join(sorted(p.parent.name for p in BUNDLED.glob(f"*/{DIFFUSION}"))) or "none"
+        advice = "leave --decoder out, name a file of one, or encode with a model that has one"
+        raise CheckpointError(f"{name}: no diffusion decoder is bundled for this model; {advice} (--model {having})")
+    return path
 
 
 def check_bundled(name: str) -> None:

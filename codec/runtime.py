@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..format.errors import ArgumentError
-from .bundled import BUNDLED, bundled_names, check_bundled, check_exists
+from .bundled import BUNDLED, bundled_names, check_bundled, check_exists, diffusion_file
 from .errors import EcdcError
 from .light.codec import LightCodec
 from .light.load import is_light, load_light
@@ -93,6 +93,8 @@ def with_decoder(
     if isinstance(codec, LightCodec):
         if decoder == "mbd" and (codec.folder / FLOW).is_file():
             return codec.with_flow(steps, seed)
+        if decoder == "mbd":
+            diffusion_file(codec.config.name)  # raises if there is none, with or without torch
         codec = open_codec(codec.folder, "torch")
     with torch_for(f"--decoder {decoder}"):
         from .diffusion.choose_decoder import with_decoder as with_torch_decoder  # slow to import and rarely needed

@@ -8,11 +8,19 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # tests in several processes, and what 
 import numpy as np
 import pytest
 import torch
+from ecdc.codec.bundled import BUNDLED, read_config
 from ecdc.codec.checkpoints import save
 from ecdc.codec.config import CodecConfig, HybridConfig
+from ecdc.codec.default_model import DEFAULT_MODEL
 from ecdc.codec.light.export import write_structures
 from ecdc.codec.light.load import load_light
 from ecdc.codec.model import Codec
+
+
+@pytest.fixture(scope="session")
+def default():
+    """The configuration of the model that is used where none is named."""
+    return read_config(BUNDLED / DEFAULT_MODEL)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...format.errors import ArgumentError
-from ..checkpoints import BUNDLED
+from ..bundled import diffusion_file
 from ..errors import CheckpointError
 from ..model import Codec
 from .decoder import DEFAULT_STEPS, MultiBandDiffusion, Progress
@@ -20,7 +20,6 @@ from .flow import FlowDecoder
 from .flow_file import load_flow
 
 CONV, MBD = "conv", "mbd"
-BUNDLED_FILE = "mbd.safetensors"
 WINDOW_SECONDS = 10.0  # for published decoders, whose memory would otherwise grow with the signal
 EVERYTHING = 1 << 40  # frames
 
@@ -37,17 +36,9 @@ def with_decoder(
     """
     if decoder == CONV:
         return codec
-    path = _bundled(codec) if decoder == MBD else Path(decoder)
+    path = diffusion_file(codec.config.name) if decoder == MBD else Path(decoder)
     made = _flow(codec, path, steps, seed) if _is_flow(path) else _published(codec, path, steps, seed, progress)
     return codec.with_decoder(made)
-
-
-def _bundled(codec: Codec) -> Path:
-    path = BUNDLED / codec.config.name / BUNDLED_FILE
-    # The codec's name comes from its file. It must be a plain name that does not lead to another folder.
-    if path.parent.parent.resolve() != BUNDLED.resolve() or not path.exists():
-        raise CheckpointError(f"{codec.config.name}: no diffusion decoder ships with this model: name a file of one")
-    return path
 
 
 def _is_flow(path: Path) -> bool:

@@ -89,9 +89,10 @@ def test_unknown_model(ecdc, tone, model, one_line):
     assert not tone.with_suffix(".ecdc").exists()
 
 
-def test_rate_below_the_lowest(ecdc, tone, one_line):
-    line = one_line(ecdc("encode", tone, "--kbps", "0.5"))
-    assert "starts at 1.5 kbps" in line and "legal" in line
+def test_rate_below_the_lowest(ecdc, tone, default, one_line):
+    each = default.bitrates_kbps[0]
+    line = one_line(ecdc("encode", tone, "--kbps", each))  # of two channels
+    assert f"starts at {2 * each:g} kbps" in line and "legal" in line
 
 
 @pytest.mark.parametrize("option", [["--kbps", "fast"], ["--channels", "5.1"], ["--no-such"], []])

@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 import soundfile
+from ecdc.codec.silence import FADE_SAMPLES
 from ecdc.format import Reader
 
 
 @pytest.fixture(scope="module")
-def whole(ecdc, tmp_path_factory):
+def whole(ecdc, default, tmp_path_factory):
     """Thirty seconds of noise at the codec's rate, coded in chunks of five, and its decoding."""
-    folder = tmp_path_factory.mktemp("damage")
-    noise = 0.1 * np.random.default_rng(0).standard_normal(30 * 24_000 - 77)
-    soundfile.write(folder / "a.wav", noise, 24_000)
+    folder, rate = tmp_path_factory.mktemp("damage"), default.sample_rate
+    noise = 0.1 * np.random.default_rng(0).standard_normal(30 * rate - 77)
+    soundfile.write(folder / "a.wav", noise, rate)
     ecdc("encode", folder / "a.wav", "--kbps", 1.5, check=True)
     ecdc("decode", folder / "a.ecdc", "-o", folder / "back.wav", check=True)
     return (folder / "a.ecdc").read_bytes(), soundfile.read(folder / "back.wav")[0]
@@ -28,16 +29,17 @@ def damaged(data, tmp_path):
     return bytes(broken)
 
 
-def test_only_the_damaged_chunk_is_lost(ecdc, whole, tmp_path):
-    data, wanted = whole
+def test_only_the_damaged_chunk_is_lost(ecdc, whole, default, tmp_path):
+    (data, wanted), rate = whole, default.sample_rate
     damaged(data, tmp_path)
     done = ecdc("decode", tmp_path / "a.ecdc", "--partial", check=True)
     assert b"silence from 10.00 s to 15.00 s" in done.stderr
     found = soundfile.read(tmp_path / "a.wav")[0]
     assert len(found) == len(wanted)
-    assert np.abs(found[: 10 * 24_000 - 640] - wanted[: 10 * 24_000 - 640]).max() < 1e-4
-    assert not found[10 * 24_000 + 120 : 15 * 24_000].any()
-    assert np.abs(found[16 * 24_000 :] - wanted[16 * 24_000 :]).max() < 1e-4  # the decoder has settled
+    before = 10 * rate - 2 * default.hop_length
+    assert np.abs(found[:before] - wanted[:before]).max() < 1e-4
+    assert not found[10 * rate + FADE_SAMPLES : 15 * rate].any()
+    assert np.abs(found[17 * rate :] - wanted[17 * rate :]).max() < 1e-4  # the decoder has settled
 
 
 def test_repaired_files_are_whole_and_decode_alike(ecdc, whole, tmp_path):
@@ -53,7 +55,7 @@ def test_repaired_files_are_whole_and_decode_alike(ecdc, whole, tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.3, 0.99])
-def test_cut_off_streams_decode_up_to_the_last_whole_chunk(ecdc, whole, tmp_path, share):
+def test_cut_off_streams_decode_up_to_the_last_whole_chunk(ecdc, whole, default, tmp_path, share):
     data, wanted = whole
     cut = data[: int(len(data) * share)]
     (tmp_path / "a.ecdc").write_bytes(cut)
@@ -61,8 +63,8 @@ def test_cut_off_streams_decode_up_to_the_last_whole_chunk(ecdc, whole, tmp_path
     assert b"the stream was cut off" in done.stderr
     found = soundfile.read(tmp_path / "a.wav")[0]
     with open(tmp_path / "a.ecdc", "rb") as file:
-        assert len(found) == Reader(file).n_frames * 320 > 0
-    same = min(len(found), len(wanted)) - 640
+        assert len(found) == Reader(file).n_frames * default.hop_length > 0
+    same = min(len(found), len(wanted)) - 2 * default.hop_length
     assert np.abs(found[:same] - wanted[:same]).max() < 1e-4
     piped = ecdc("decode", "-", "-o", "-", "--partial", stdin=cut, check=True)
     assert len(piped.stdout) == 44 + 2 * len(found)

@@ -20,9 +20,9 @@ CLIPS = Path(__file__).parents[2] / "bench" / "clips"
 
 @pytest.fixture(scope="module")
 def coded(ecdc, tmp_path_factory):
-    """Six seconds of stereo music at 44.1 kHz."""
+    """Six seconds of stereo music at 44.1 kHz, as tokens of the model that has a diffusion decoder."""
     path = tmp_path_factory.mktemp("coded") / "a.ecdc"
-    ecdc("encode", CLIPS / "music_cavern.flac", "--kbps", 6, "-o", path, check=True)
+    ecdc("encode", CLIPS / "music_cavern.flac", "--model", "nano-24k", "--kbps", 6, "-o", path, check=True)
     return path
 
 
@@ -117,7 +117,7 @@ def test_decoders_that_do_not_fit(ecdc, coded, tmp_path):
 
 def test_the_one_that_ships_brings_treble_back(ecdc, decode, tmp_path):
     clip, coded = CLIPS / "music_guitar.flac", tmp_path / "a.ecdc"
-    ecdc("encode", clip, "--kbps", 1.5, "-o", coded, check=True)
+    ecdc("encode", clip, "--model", "nano-24k", "--kbps", 1.5, "-o", coded, check=True)
     wanted = soundfile.read(clip, dtype="float32", always_2d=True)[0]
     levels = [treble_db(audio) - treble_db(wanted) for audio in (decode(name=coded), decode("--decoder", "mbd", name=coded))]
     assert abs(levels[1]) < abs(levels[0])
@@ -142,4 +142,5 @@ def test_models_without_one(ecdc, coded, tmp_path):
     config.write_text(config.read_text().replace('"name": "nano-24k"', '"name": "other"'))
     ecdc("encode", CLIPS / "sounds_whip.flac", "--model", model, "-o", tmp_path / "b.ecdc", check=True)
     done = ecdc("decode", tmp_path / "b.ecdc", "--model", model, "--decoder", "mbd", "-o", "-")
-    assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"name a file" in done.stderr
+    assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and done.stdout == b""
+    assert b"b.ecdc: other: no diffusion decoder is bundled" in done.stderr and b"(--model nano-24k)" in done.stderr

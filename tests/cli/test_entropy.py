@@ -1,20 +1,31 @@
 """Entropy coding from the command line: smaller files of the same sound, edits that keep it, priors that are missing."""
 
 import json
+import math
 
 import ecdc as package
 import pytest
+from ecdc.codec.bundled import bundled_names
 from ecdc.format.entropy import installed_priors
+
+MODELS = [name for name in bundled_names() if (installed_priors.BUNDLED / f"{name}.prior").exists()]
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request):
+    """A bundled model that has a prior."""
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def files(ecdc, speech, tmp_path_factory):
+def files(ecdc, speech, model, tmp_path_factory):
     """The clip with and without entropy coding, at 3 and 6 kbps."""
     folder = tmp_path_factory.mktemp("entropy")
     for entropy in ("auto", "none"):
         for kbps in (3, 6):
             target = folder / f"{entropy}{kbps}.ecdc"
-            ecdc("encode", speech, "-o", target, "--kbps", kbps, "--entropy", entropy, "--verify", "--quiet", check=True)
+            options = ("--kbps", kbps, "--entropy", entropy, "--verify", "--quiet")
+            ecdc("encode", speech, "--model", model, "-o", target, *options, check=True)
     return folder
 
 
@@ -75,9 +86,10 @@ def test_more_quality_takes_more_bits(ecdc, speech, tmp_path):
     assert sizes[0] < sizes[1] < sizes[2]
 
 
-def test_short_chunks_hold_the_same_codes(ecdc, files, speech, tmp_path):
-    ecdc("encode", speech, "-o", tmp_path / "a.ecdc", "--chunk-seconds", 0.5, "--quiet", check=True)
+def test_short_chunks_hold_the_same_codes(ecdc, files, model, speech, tmp_path):
+    options = ("--model", model, "--chunk-seconds", 0.5, "--quiet")
+    ecdc("encode", speech, "-o", tmp_path / "a.ecdc", *options, check=True)
     with package.open(tmp_path / "a.ecdc") as short, package.open(files / "auto6.ecdc") as long:
         assert (short.codes() == long.codes()).all()
-        assert [chunk.n_frames for chunk in short][:2] == [38, 38]
+        assert {chunk.n_frames for chunk in list(short)[:-1]} == {math.ceil(short.frame_rate / 2)}
     assert (tmp_path / "a.ecdc").stat().st_size > (files / "auto6.ecdc").stat().st_size

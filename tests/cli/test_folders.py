@@ -152,7 +152,8 @@ def test_decoders_are_loaded_once_and_share_nothing_between_files(ecdc, album, t
     for module, name in ((checkpoints, "load"), (runtime, "load_light"), (LightCodec, "with_flow")):
         real = getattr(module, name)
         monkeypatch.setattr(module, name, lambda *args, real=real, name=name: [loaded.append(name), real(*args)][1])
-    ecdc("encode", album, "--output-dir", tmp_path / "out", check=True)
+    model = ["--model", "nano-24k"] if decoder == "mbd" else []
+    ecdc("encode", album, *model, "--output-dir", tmp_path / "out", check=True)
     loaded.clear()
     more = ["--decoder", decoder, *(["--steps", 1] if decoder == "mbd" else [])]
     ecdc("decode", tmp_path / "out", "--output-dir", tmp_path / "back", *more, check=True)

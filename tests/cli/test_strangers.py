@@ -107,9 +107,9 @@ def test_long_chunks_stay_few(ecdc, tmp_path):
 
 @pytest.fixture(scope="module")
 def coded(ecdc, speech, tmp_path_factory):
-    """The clip, entropy coded."""
+    """The clip, entropy coded: by a model that has a prior."""
     path = tmp_path_factory.mktemp("coded") / "a.ecdc"
-    ecdc("encode", speech, "-o", path, "--quiet", check=True)
+    ecdc("encode", speech, "--model", "nano-24k", "-o", path, "--quiet", check=True)
     return path
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from ecdc.codec.bundled import BUNDLED, DIFFUSION, bundled_names
 
 SCRIPT = """
 import sys
@@ -28,20 +29,33 @@ def bare():
     return call
 
 
-def test_files_of_the_bundled_model_work(bare, ecdc, tone, tmp_path):
-    done = bare("encode", tone, "-o", tmp_path / "a.ecdc", "--vbr")
+@pytest.mark.parametrize("model", bundled_names())
+def test_files_of_the_bundled_models_work(bare, ecdc, tone, tmp_path, model):
+    done = bare("encode", tone, "--model", model, "-o", tmp_path / "a.ecdc", "--vbr")
     assert done.returncode == 0, done.stderr
-    ecdc("encode", tone, "-o", tmp_path / "b.ecdc", "--vbr", "--runtime", "torch", check=True)
+    ecdc("encode", tone, "--model", model, "-o", tmp_path / "b.ecdc", "--vbr", "--runtime", "torch", check=True)
     assert (tmp_path / "a.ecdc").read_bytes() == (tmp_path / "b.ecdc").read_bytes()
     for command in (
         ("decode", tmp_path / "a.ecdc", "-o", tmp_path / "c.wav"),
-        ("decode", tmp_path / "a.ecdc", "-o", tmp_path / "d.wav", "--decoder", "mbd", "--steps", 1),
         ("info", tmp_path / "a.ecdc"),
         ("verify", tmp_path / "a.ecdc"),
         ("models",),
     ):
         done = bare(*command)
         assert done.returncode == 0, done.stderr
+    done = bare("decode", tmp_path / "a.ecdc", "-o", tmp_path / "d.wav", "--decoder", "mbd", "--steps", 1)
+    if (BUNDLED / model / DIFFUSION).exists():
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 1 and b"no diffusion decoder is bundled" in done.stderr and b"torch" not in done.stderr
+
+
+def test_without_a_diffusion_decoder_torch_is_not_asked_for(bare, ecdc, one_line, light_folder, tone, tmp_path):
+    ecdc("encode", tone, "--model", light_folder, "-o", tmp_path / "a.ecdc", check=True)
+    command = "decode", tmp_path / "a.ecdc", "--model", light_folder, "-o", tmp_path / "a.wav", "--decoder", "mbd"
+    lines = {one_line(bare(*command)), one_line(ecdc(*command))}
+    assert len(lines) == 1 and "random-24k: no diffusion decoder is bundled for this model" in lines.pop()
+    assert not (tmp_path / "a.wav").exists()
 
 
 def test_the_demo_is_imported_without_the_extras_of_the_bench():

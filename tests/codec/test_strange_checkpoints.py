@@ -199,7 +199,7 @@ def test_a_name_in_a_configuration_is_no_path(tmp_path):
     """The diffusion decoder that is bundled with a codec is not looked for elsewhere."""
     (tmp_path / "mbd.safetensors").write_bytes(b"never read")
     made = tiny(str(tmp_path))
-    with pytest.raises(CheckpointError, match="no diffusion decoder ships"):
+    with pytest.raises(CheckpointError, match="no diffusion decoder is bundled"):
         with_decoder(made, "mbd")
 
 

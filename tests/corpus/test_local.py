@@ -251,7 +251,7 @@ def test_bad_input_is_one_line(recordings, corpus, settings, tmp_path):
             plan_corpus(sources, output, settings)
         assert "\n" not in str(caught.value)
     with pytest.raises(CorpusError, match=r"holds tokens of random-24k .*, not of nano-24k"):
-        plan_corpus([recordings], corpus, Settings(shard_items=4, kbps=1.5))
+        plan_corpus([recordings], corpus, Settings(model="nano-24k", shard_items=4, kbps=1.5))
     assert not (tmp_path / "o").exists()
 
 

@@ -12,16 +12,19 @@ import numpy as np
 import pytest
 import soundfile
 from ecdc.bench.corpus import bundled
+from ecdc.codec.bundled import BUNDLED, read_config
+from ecdc.codec.default_model import DEFAULT_MODEL
 from ecdc.live import Encoder
 
 LIVE = [sys.executable, "-m", "ecdc.cli", "live"]
-HOP, RATE = 320, 24_000
+CONFIG = read_config(BUNDLED / DEFAULT_MODEL)
+HOP, RATE = CONFIG.hop_length, CONFIG.sample_rate
 DELAY = 3  # seconds, so that a busy machine loses nothing by itself
 LIMIT_KIB = 30_000  # that the receiver may grow by after its start
 
 
 def speech(seconds):
-    """Bundled clips of speech [n] at 24 kHz, repeated."""
+    """Bundled clips of speech [n] at the codec's rate, repeated."""
     clips = np.concatenate([clip.audio for clip in bundled(RATE) if clip.kind == "speech"])
     n = round(seconds * RATE)
     return np.tile(clips, -(-n // len(clips)))[:n]
@@ -59,7 +62,7 @@ def hostile(rng):
 
 @pytest.fixture(scope="module", autouse=True)
 def strangers():
-    hostile.encoder = Encoder("nano-24k", kbps=3)
+    hostile.encoder = Encoder(kbps=3)
     hostile.packets = hostile.encoder.push(speech(0.5), last=True)
 
 

@@ -98,7 +98,7 @@ def test_no_stream_is_one_line(sock):
         receiver_on(sock, timeout=0.2).wait_for_description()
 
 
-def test_commands(tmp_path):
+def test_commands(default, tmp_path):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -115,7 +115,8 @@ def test_commands(tmp_path):
     assert receiver.wait(60) == 0
     found = json.loads(receiver.stdout.read())
     assert found["ended"] == "end" and found["frame_packets"] == found["played"] + found["late"]
-    assert soundfile.info(tmp_path / "b.wav").frames == 320 * (found["received"] + found["concealed"])
+    n_frames = found["received"] + found["concealed"]
+    assert soundfile.info(tmp_path / "b.wav").frames == default.hop_length * n_frames
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def stereo_description(encoder):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("whose", ["receiver", "sender"])
-def test_ctrl_c_keeps_what_was_heard(whose, tmp_path):
+def test_ctrl_c_keeps_what_was_heard(whose, default, tmp_path):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -222,7 +223,8 @@ def test_ctrl_c_keeps_what_was_heard(whose, tmp_path):
     assert receiver.returncode == (130 if whose == "receiver" else 0), errors
     found = json.loads(out)
     assert found["ended"] == ("interrupted" if whose == "receiver" else "end")
-    assert 0 <= 320 * (found["received"] + found["concealed"]) - soundfile.info(tmp_path / "b.wav").frames < 320
+    n_samples = default.hop_length * (found["received"] + found["concealed"])
+    assert 0 <= n_samples - soundfile.info(tmp_path / "b.wav").frames < default.hop_length
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of processes")
