@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 from ecdc.cli.web_catalog import catalog
+from ecdc.format.entropy.installed_priors import FOLDERS
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "web"
-sys.path[:0] = [str(ROOT / "tests" / "format"), str(ROOT / "tests" / "format" / "golden")]  # streams and their mutations
+sys.path[:0] = [str(ROOT / "tests" / part) for part in ("format", "format/golden", "codec", "web")]  # streams, mutations, models
+
+from web_models import model_folders, write_priors  # noqa: E402
 
 
 def newest(paths: Any) -> float:
@@ -52,7 +55,25 @@ def node(web):
 
 
 @pytest.fixture(scope="session")
-def catalog_file(tmp_path_factory):
+def folders(tmp_path_factory):
+    """The folder of each model of MODELS."""
+    return model_folders(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def small_priors(folders, tmp_path_factory):
+    """Where small priors for the codes of all models are, and the priors by the names of the models."""
+    root = tmp_path_factory.mktemp("priors")
+    return root, write_priors(folders, root)
+
+
+@pytest.fixture(scope="session")
+def catalog_file(folders, small_priors, tmp_path_factory):
+    """A catalog of all these models, of the installed priors, and of the small ones."""
     path = tmp_path_factory.mktemp("catalog") / "catalog.json"
-    path.write_text(json.dumps(catalog(str)))
+    found = catalog(str, list(folders.values()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDERS, str(small_priors[0]))
+        found["priors"] = catalog(str, [])["priors"]
+    path.write_text(json.dumps(found))
     return path

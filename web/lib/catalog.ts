@@ -2,10 +2,11 @@
 
 import type { FindPrior } from "./chunk.js";
 import { hex } from "./bytes.js";
+import { parseConfig } from "./config.js";
 import { MissingPrior, Unavailable, WrongModel } from "./errors.js";
 import type { Resources } from "./file.js";
 import type { Header } from "./header.js";
-import { Model, parseConfig, type OnnxRuntime } from "./model.js";
+import { Model, type GraphName, type OnnxRuntime } from "./model.js";
 import { PriorModel, PriorWeights, type PriorEngine, type ReadRange } from "./prior.js";
 
 /** What catalog.json holds. Addresses are relative to the catalog. */
@@ -20,6 +21,7 @@ export interface CatalogModel {
   config: unknown;
   encoder: string; // graphs
   decoder: string;
+  end?: string; // of split codecs
   weights: string;
   weightsName: string; // as the graphs call it
   weightsSize: number;
@@ -52,10 +54,11 @@ export class Library implements Resources {
     throw new WrongModel(60, `it needs the model ${JSON.stringify(header.codec.slice(0, 80))}, here is ${here || "none"}`);
   };
 
-  /** The model of that name, or the first one. */
+  /** The model of that name; without a name, the first one that encodes. */
   async named(name?: string): Promise<Model> {
-    const entry = this.catalog.models.find((model) => model.name === name || name === undefined);
-    if (!entry) throw new Unavailable(`There is no model ${JSON.stringify(name ?? "")} here.`);
+    const isWanted = (entry: CatalogModel) => (name === undefined ? parseConfig(entry.name, entry.config).kind === "hybrid" : entry.name === name);
+    const entry = this.catalog.models.find(isWanted);
+    if (!entry) throw new Unavailable(name === undefined ? "No model here encodes." : `There is no model ${JSON.stringify(name)} here.`);
     return this.model(entry);
   }
 
@@ -79,7 +82,11 @@ export class Library implements Resources {
       name: entry.name, tokenSpace: entry.tokenSpace, config: entry.config, weightsName: entry.weightsName,
       weightsSize: entry.weightsSize,
       readWeights: (start: number, stop: number) => this.store.range(entry.weights, start, stop),
-      readGraph: (name: "encoder" | "decoder") => this.store.whole(entry[name]),
+      readGraph: async (name: GraphName) => {
+        const file = entry[name];
+        if (!file) throw new Unavailable(`${entry.name} lacks its graph ${name}.`);
+        return this.store.whole(file);
+      },
     };
     const config = parseConfig(entry.name, entry.config);
     const ort = await this.ort();

@@ -1,12 +1,21 @@
 /** Latents -> samples, block by block, with the state that the decoder's graph keeps between two calls. */
 
 import type { InferenceSession, Tensor } from "onnxruntime-web";
+import type { HybridConfig } from "./config.js";
 import type { Model } from "./model.js";
 
 export const MOST_FRAMES = 100; // per run of the graph
 
 /** Decodes S streams of a file together. */
-export class DecoderStream {
+export interface Decoder {
+  /** Decode latents [S, T, width]; returns the samples of each stream that no later frame changes. */
+  push(latents: Float32Array, nFrames: number): Promise<Float32Array[]>;
+  /** Return the rest of the signal. */
+  finish(): Promise<Float32Array[]>;
+}
+
+/** The decoder of codecs of nano-24k's kind. */
+export class HybridDecoder implements Decoder {
   private state: Record<string, Tensor> = {};
   private held: Float32Array; // [S, n, D]: frames that wait for the next one
   private nHeld = 0;
@@ -14,11 +23,12 @@ export class DecoderStream {
 
   constructor(
     private readonly model: Model,
+    private readonly config: HybridConfig,
     private readonly session: InferenceSession,
     private readonly nStreams: number,
   ) {
     this.held = new Float32Array(0);
-    const { decoderDepth, decoderWidth, kernelSize, hopLength } = model.config;
+    const { decoderDepth, decoderWidth, kernelSize, hopLength } = config;
     for (let i = 0; i < decoderDepth; i++) this.state[`past.${i}`] = this.zeros(kernelSize - 1, decoderWidth);
     this.state.tail = this.zeros(hopLength);
     const edge = this.zeros(hopLength);
@@ -31,9 +41,8 @@ export class DecoderStream {
     return new this.model.ort.Tensor("float32", new Float32Array(dims.reduce((a, b) => a * b)), dims);
   }
 
-  /** Decode latents [S, T, D]; returns the samples of each stream that no later frame changes. */
   async push(latents: Float32Array, nFrames: number): Promise<Float32Array[]> {
-    const { dimension: d, lookahead } = this.model.config;
+    const { dimension: d, lookahead } = this.config;
     const known = this.joined(latents, nFrames);
     const nKnown = this.nHeld + nFrames;
     const nReady = Math.max(0, nKnown - lookahead);
@@ -47,9 +56,8 @@ export class DecoderStream {
     return this.collect(parts);
   }
 
-  /** Return the rest of the signal. */
   async finish(): Promise<Float32Array[]> {
-    const { dimension, lookahead, hopLength } = this.model.config;
+    const { dimension, lookahead, hopLength } = this.config;
     const silence = lookahead && this.nHeld ? 1 : 0;
     const last = await this.push(new Float32Array(this.nStreams * silence * dimension), silence);
     const { rest } = this;
@@ -65,7 +73,7 @@ export class DecoderStream {
 
   private joined(latents: Float32Array, nFrames: number): Float32Array {
     if (!this.nHeld) return latents;
-    const d = this.model.config.dimension;
+    const d = this.config.dimension;
     const whole = new Float32Array(this.held.length + latents.length);
     for (let s = 0; s < this.nStreams; s++) {
       const at = s * (this.nHeld + nFrames) * d;
@@ -76,7 +84,8 @@ export class DecoderStream {
   }
 
   private async step(latents: Float32Array, nFrames: number): Promise<Float32Array[]> {
-    const { config, ort } = this.model;
+    const { config } = this;
+    const { ort } = this.model;
     const feeds: Record<string, Tensor> = { ...this.state };
     feeds.latents = new ort.Tensor("float32", latents, [this.nStreams, nFrames, config.dimension]);
     if (config.lookahead) feeds.held = new ort.Tensor("float32", new Float32Array(0), [this.nStreams, 0, config.dimension]);
@@ -107,7 +116,7 @@ export function joinSamples(parts: readonly Float32Array[]): Float32Array {
 }
 
 /** Frames [first, stop) of each of S streams [S, T, D]. */
-function rows(values: Float32Array, nStreams: number, nFrames: number, d: number, first: number, stop: number): Float32Array {
+export function rows(values: Float32Array, nStreams: number, nFrames: number, d: number, first: number, stop: number): Float32Array {
   const out = new Float32Array(nStreams * (stop - first) * d);
   for (let s = 0; s < nStreams; s++) {
     out.set(values.subarray((s * nFrames + first) * d, (s * nFrames + stop) * d), s * (stop - first) * d);

@@ -1,6 +1,7 @@
 /** Samples -> latents in float64, block by block, with the state that the encoder's graph keeps between two calls. */
 
 import type { InferenceSession, Tensor } from "onnxruntime-web";
+import type { HybridConfig } from "./config.js";
 import { MOST_FRAMES } from "./decoder.js";
 import type { Model } from "./model.js";
 
@@ -12,10 +13,11 @@ export class EncoderStream {
 
   constructor(
     private readonly model: Model,
+    private readonly config: HybridConfig,
     private readonly session: InferenceSession,
     private readonly nStreams: number,
   ) {
-    const { config, ort } = model;
+    const { ort } = model;
     this.window = config.encoderWindow * config.hopLength;
     this.samples = Array.from({ length: nStreams }, () => new Float32Array(this.context));
     const dims = [nStreams, config.kernelSize - 1, config.encoderWidth];
@@ -26,12 +28,12 @@ export class EncoderStream {
 
   /** Samples that a frame needs before its start, and after its end. */
   private get context(): number {
-    return (this.window - this.model.config.hopLength) / 2;
+    return (this.window - this.config.hopLength) / 2;
   }
 
   /** Return the latents [T, D] of each stream of the frames that these samples complete; with `isLast`, of all. */
   async push(streams: Float32Array[], isLast = false): Promise<Float64Array[]> {
-    const { hopLength: hop } = this.model.config;
+    const { hopLength: hop } = this.config;
     let known = this.samples.map((before, s) => joined(before, streams[s], 0));
     if (isLast) {
       const ragged = (known[0].length - this.context) % hop;

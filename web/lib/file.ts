@@ -1,7 +1,7 @@
 /** An .ecdc file that can be decoded from any place: container, prior and decoder together. Runs in pages, Workers and Node. */
 
 import { decodeCodes, readEnvelope, sum, type Chunk } from "./chunk.js";
-import { DecoderStream, joinSamples, MOST_FRAMES } from "./decoder.js";
+import { joinSamples, MOST_FRAMES } from "./decoder.js";
 import { ArgumentError, Corrupt, FormatError, MissingPrior, Unavailable } from "./errors.js";
 import { frameRate, requireSpace, type Header } from "./header.js";
 import type { Model } from "./model.js";
@@ -146,7 +146,7 @@ export class CodedFile {
   private async *decodeFrames(first: number, last: number): AsyncGenerator<Float32Array[]> {
     const { header, model } = this;
     const n = header.nStreams;
-    const decoder = new DecoderStream(model, await model.session("decoder"), n);
+    const decoder = await model.decoder(n, first);
     const silencers = Array.from({ length: n }, () => new Silencer(header.hopLength));
     const quiet = (blocks: Float32Array[]) => blocks.map((block, s) => silencers[s].apply(block));
     let most = FIRST_FRAMES;
@@ -162,19 +162,19 @@ export class CodedFile {
     yield quiet(await decoder.finish());
   }
 
-  /** Return the latents [S, T, D] of the frames [from, to) of a chunk. */
+  /** Return the latents [S, T, width] of the frames [from, to) of a chunk. */
   async latents(chunk: Chunk, from: number, to: number): Promise<Float32Array> {
     const most = Math.max(...chunk.nCodebooks);
     if (most > this.model.config.nCodebooks) throw new Corrupt(0, `the model has ${this.model.config.nCodebooks} codebooks, the codes have ${most}`);
     const quantizer = await this.model.quantizer(most);
     const rows = sum(chunk.nCodebooks);
     const nFrames = to - from;
-    const d = this.model.config.dimension;
-    const out = new Float32Array(chunk.nCodebooks.length * nFrames * d);
+    const { width } = quantizer;
+    const out = new Float32Array(chunk.nCodebooks.length * nFrames * width);
     const codes = chunk.codes.subarray(from * rows, to * rows);
     let first = 0;
     chunk.nCodebooks.forEach((k, s) => {
-      quantizer.decode(codes, rows, first, k, nFrames, out, s * nFrames * d);
+      quantizer.decode(codes, rows, first, k, nFrames, out, s * nFrames * width);
       first += k;
     });
     return out;

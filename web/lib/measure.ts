@@ -1,6 +1,5 @@
 /** How fast prior and decoder are on this machine. Runs in pages and in Node; see `ecdc bench web`. */
 
-import { DecoderStream } from "./decoder.js";
 import { CodedFile, type Resources } from "./file.js";
 import type { Chunk } from "./chunk.js";
 import type { Source } from "./sources.js";
@@ -43,7 +42,7 @@ export async function measure(
 
 async function decode(file: CodedFile, chunks: Chunk[]): Promise<void> {
   const { model, header } = file;
-  const stream = new DecoderStream(model, await model.session("decoder"), header.nStreams);
+  const stream = await model.decoder(header.nStreams, 0);
   for (const chunk of chunks) {
     for (let from = 0; from < chunk.nFrames; from += FRAMES) {
       const to = Math.min(from + FRAMES, chunk.nFrames);

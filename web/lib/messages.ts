@@ -36,7 +36,7 @@ export interface EncodeOptions {
 
 /** What the Worker can be asked: name -> arguments and result. */
 export interface Calls {
-  warm: { arguments: []; result: void };
+  warm: { arguments: [model?: string]; result: void };
   open: { arguments: [from: Blob | ArrayBuffer | string]; result: { id: number; facts: Facts } };
   generate: { arguments: [url: string, body: string]; result: { id: number; facts: Facts } };
   facts: { arguments: [id: number]; result: Facts };

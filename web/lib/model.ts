@@ -1,12 +1,18 @@
 /** A codec: its configuration, its codebooks, and the sessions of its graphs, each loaded when it is needed. */
 
 import type * as Ort from "onnxruntime-web";
+import { levelsOf, reachOf, type Config } from "./config.js";
+import { HybridDecoder, type Decoder } from "./decoder.js";
 import { ArgumentError, Unavailable } from "./errors.js";
 import type { ReadRange } from "./prior.js";
-import { Quantizer } from "./quantizer.js";
-import { contentsSize, floats, parseContents, type Contents } from "./safetensors.js";
+import { Books, Quantizer, type Dequantizer } from "./quantizer.js";
+import { contentsSize, floats, parseContents, type Contents, type Entry } from "./safetensors.js";
+import { SplitDecoder } from "./split_decoder.js";
+import { SplitQuantizer } from "./split_quantizer.js";
 
 export type OnnxRuntime = typeof Ort;
+/** The graphs of a codec; "end" ends a signal, and only split codecs have it. */
+export type GraphName = "encoder" | "decoder" | "end";
 
 /** Where the parts of a model are. */
 export interface ModelFiles {
@@ -16,53 +22,15 @@ export interface ModelFiles {
   weightsName: string; // as the graphs call it
   weightsSize: number; // bytes
   readWeights: ReadRange;
-  readGraph(name: "encoder" | "decoder"): Promise<Uint8Array>;
+  readGraph(name: GraphName): Promise<Uint8Array>;
 }
 
-/** The numbers of a codec of nano-24k's kind. */
-export interface Config {
-  sampleRate: number; // Hz
-  hopLength: number; // samples per frame
-  dimension: number; // D
-  nCodebooks: number;
-  codebookSize: number; // V
-  kbps: number[]; // legal bitrates of one stream
-  encoderWidth: number;
-  encoderDepth: number;
-  encoderWindow: number; // hops
-  decoderWidth: number;
-  decoderDepth: number;
-  lookahead: number; // frames
-  kernelSize: number;
-}
-
-/** Read the configuration of a model; throws Unavailable for kinds of codecs that cannot run here. */
-export function parseConfig(name: string, raw: unknown): Config {
-  const whole = raw as Record<string, unknown>;
-  const own = (whole.architecture ?? {}) as Record<string, unknown>;
-  if (own.kind !== "hybrid" || whole.channels !== 1 || whole.scaled_residuals !== true) {
-    throw new Unavailable(`${name} is of a kind that does not run in browsers yet.`);
-  }
-  const count = (from: Record<string, unknown>, key: string): number => {
-    const value = from[key];
-    if (!Number.isSafeInteger(value) || (value as number) < 0 || (value as number) > 2 ** 24) {
-      throw new ArgumentError(`the configuration of ${name} lacks ${key}`);
-    }
-    return value as number;
-  };
-  return {
-    sampleRate: count(whole, "sample_rate"), dimension: count(whole, "dimension"), nCodebooks: count(whole, "n_codebooks"),
-    codebookSize: count(whole, "codebook_size"), kbps: whole.bitrates_kbps as number[],
-    hopLength: count(own, "hop_length"), encoderWidth: count(own, "encoder_width"), encoderDepth: count(own, "encoder_depth"),
-    encoderWindow: count(own, "encoder_window"), decoderWidth: count(own, "decoder_width"),
-    decoderDepth: count(own, "decoder_depth"), lookahead: count(own, "lookahead"), kernelSize: count(own, "kernel_size"),
-  };
-}
+const PREDICTION = ["quantizer.levels.mean", "quantizer.levels.taps"]; // the decoder's graph of split codecs predicts levels
 
 export class Model {
   private sessions = new Map<string, Promise<Ort.InferenceSession>>();
   private contents: Promise<Contents> | null = null;
-  private books: Promise<Quantizer> | null = null;
+  private books: Promise<Dequantizer> | null = null;
 
   constructor(
     readonly files: ModelFiles,
@@ -72,11 +40,11 @@ export class Model {
 
   /** How many frames before and after its own frame a decoded sample depends on. */
   get reach(): [number, number] {
-    return [this.config.decoderDepth * (this.config.kernelSize - 1) + 1, 1 + this.config.lookahead];
+    return reachOf(this.config);
   }
 
   /** The session of a graph. Only the weights of this graph are loaded. */
-  session(name: "encoder" | "decoder"): Promise<Ort.InferenceSession> {
+  session(name: GraphName): Promise<Ort.InferenceSession> {
     let found = this.sessions.get(name);
     if (!found) {
       found = this.open(name);
@@ -84,6 +52,14 @@ export class Model {
       found.catch(() => this.sessions.delete(name));
     }
     return found;
+  }
+
+  /** A decoder for S streams whose first frame has this number in its file. */
+  async decoder(nStreams: number, firstFrame: number): Promise<Decoder> {
+    const { config } = this;
+    const session = await this.session("decoder");
+    if (config.kind === "split") return new SplitDecoder(this, config, session, nStreams, firstFrame);
+    return new HybridDecoder(this, config, session, nStreams);
   }
 
   private last: Promise<unknown> = Promise.resolve();
@@ -96,7 +72,7 @@ export class Model {
   }
 
   /** The quantizer with at least the first `nCodebooks` codebooks. */
-  async quantizer(nCodebooks: number): Promise<Quantizer> {
+  async quantizer(nCodebooks: number): Promise<Dequantizer> {
     this.books ??= this.openQuantizer();
     this.books.catch(() => (this.books = null));
     const quantizer = await this.books;
@@ -113,39 +89,80 @@ export class Model {
     return this.contents;
   }
 
-  private async openQuantizer(): Promise<Quantizer> {
-    const { entries } = await this.readContents();
-    const codebooks = entries.get("quantizer.codebooks");
-    const scales = entries.get("quantizer.scales");
-    const { nCodebooks, codebookSize, dimension } = this.config;
-    if (String(codebooks?.shape) !== String([nCodebooks, codebookSize, dimension]) || String(scales?.shape) !== String([codebookSize])) {
-      throw new ArgumentError(`the codebooks of ${this.files.name} do not fit its configuration`);
-    }
-    const read = async (entry: typeof codebooks & object, start: number, stop: number) => {
-      return floats(await this.files.readWeights(start, stop), entry.dtype);
-    };
-    const row = (codebooks!.stop - codebooks!.start) / nCodebooks;
-    return new Quantizer(
-      dimension, codebookSize, nCodebooks, await read(scales!, scales!.start, scales!.stop),
-      (from, to) => read(codebooks!, codebooks!.start + from * row, codebooks!.start + to * row),
-    );
+  private async openQuantizer(): Promise<Dequantizer> {
+    const { config } = this;
+    const { nCodebooks } = config;
+    if (config.kind === "hybrid") return this.residual("quantizer", nCodebooks);
+    const n = config.levelPlaces.length;
+    const [levels, shape] = await Promise.all([
+      this.openBooks("quantizer.levels.codebooks", n, levelsOf(config)), this.residual("quantizer.shape", nCodebooks - n),
+    ]);
+    return new SplitQuantizer(config, levels, shape);
   }
 
-  /** The graphs refer to weights by their places in the weights' file: a buffer of its size, of which one part is filled. */
-  private async open(name: "encoder" | "decoder"): Promise<Ort.InferenceSession> {
-    const [graph, { entries }] = await Promise.all([this.files.readGraph(name), this.readContents()]);
-    const own = [...entries].filter(([key]) => key.startsWith(`${name}.`)).map(([, entry]) => entry);
-    const start = Math.min(...own.map((entry) => entry.start));
-    const stop = Math.max(...own.map((entry) => entry.stop));
-    if (!own.length || stop > this.files.weightsSize) throw new ArgumentError(`${this.files.name} lacks the weights of its ${name}`);
+  private async residual(name: string, n: number): Promise<Quantizer> {
+    const { codebookSize, dimension } = this.config;
+    const scales = await this.entry(`${name}.scales`, [codebookSize]);
+    const [books, values] = await Promise.all([this.openBooks(`${name}.codebooks`, n, dimension), this.read(scales, scales.start, scales.stop)]);
+    return new Quantizer(books, values);
+  }
+
+  private async openBooks(name: string, n: number, dimension: number): Promise<Books> {
+    const { codebookSize } = this.config;
+    const entry = await this.entry(name, [n, codebookSize, dimension]);
+    const each = (entry.stop - entry.start) / n;
+    return new Books(dimension, codebookSize, n, (from, to) => this.read(entry, entry.start + from * each, entry.start + to * each));
+  }
+
+  private async entry(name: string, shape: number[]): Promise<Entry> {
+    const found = (await this.readContents()).entries.get(name);
+    if (String(found?.shape) === String(shape)) return found!;
+    throw new ArgumentError(`${name} of ${this.files.name} does not fit its configuration`);
+  }
+
+  private async read(entry: Entry, start: number, stop: number): Promise<Float32Array> {
+    return floats(await this.files.readWeights(start, stop), entry.dtype);
+  }
+
+  /**
+   * The weights' file as a buffer of its size, of which the parts are filled that a graph refers to: it does so by places in
+   * the file. Null for a graph without weights.
+   */
+  private async weights(name: GraphName): Promise<Uint8Array | null> {
+    if (name === "end") return null;
+    const { entries } = await this.readContents();
+    const isSplit = this.config.kind === "split";
+    const isOwn = (key: string) => key.startsWith(`${name}.`) || (isSplit && name === "decoder" && PREDICTION.includes(key));
+    const own = [...entries].filter(([key]) => isOwn(key)).map(([, entry]) => entry);
+    const parts = joined(own);
+    if (!own.length || parts[parts.length - 1].stop > this.files.weightsSize) {
+      throw new ArgumentError(`${this.files.name} lacks the weights of its ${name}`);
+    }
     const data = new Uint8Array(this.files.weightsSize);
-    data.set(await this.files.readWeights(start, stop), start);
+    await Promise.all(parts.map(async ({ start, stop }) => data.set(await this.files.readWeights(start, stop), start)));
+    return data;
+  }
+
+  private async open(name: GraphName): Promise<Ort.InferenceSession> {
+    const [graph, data] = await Promise.all([this.files.readGraph(name), this.weights(name)]);
+    const externalData = data ? [{ path: this.files.weightsName, data }] : [];
     try {
       return await this.ort.InferenceSession.create(graph, {
-        executionProviders: ["wasm"], externalData: [{ path: this.files.weightsName, data }],
+        executionProviders: ["wasm"], externalData,
       });
     } catch (error) {
       throw new Unavailable(`The ${name} of ${this.files.name} cannot start here: ${String(error).split("\n")[0].slice(0, 200)}.`);
     }
   }
+}
+
+/** Join ranges of bytes without gaps between them. */
+function joined(entries: Entry[]): { start: number; stop: number }[] {
+  const parts: { start: number; stop: number }[] = [];
+  for (const { start, stop } of [...entries].sort((a, b) => a.start - b.start)) {
+    const last = parts[parts.length - 1];
+    if (last?.stop === start) last.stop = stop;
+    else parts.push({ start, stop });
+  }
+  return parts;
 }

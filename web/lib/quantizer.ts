@@ -4,16 +4,26 @@ import { ArgumentError } from "./errors.js";
 
 type ReadBooks = (from: number, to: number) => Promise<Float32Array>;
 
-export class Quantizer {
-  private readonly books: Float32Array[] = []; // each [V, D]
-  private readonly halfNorms: Float64Array[] = []; // each [V]
-  private readonly columns: Float32Array[] = []; // each [D, V]: only for encoding
+/** Turns the codes of a stream into the latents of a decoder. */
+export interface Dequantizer {
+  readonly width: number; // of the latents of a frame
+  /** Load the first `n` codebooks, unless they are here. */
+  ensure(n: number): Promise<void>;
+  /**
+   * Write the latents of one stream to `out` [T, width] from `at` on.
+   * `codes` holds `rows` codes for each of T frames; those of the stream are the `k` from `first` on.
+   */
+  decode(codes: Uint16Array, rows: number, first: number, k: number, nFrames: number, out: Float32Array, at: number): void;
+}
+
+/** Codebooks [V, D], loaded as they are needed. */
+export class Books {
+  private readonly books: Float32Array[] = [];
 
   constructor(
     readonly dimension: number,
     readonly size: number,
     readonly most: number,
-    private readonly scales: Float32Array,
     private readonly read: ReadBooks,
   ) {}
 
@@ -28,28 +38,55 @@ export class Quantizer {
     for (let k = 0; k < n - from; k++) this.books.push(found.subarray(k * each, (k + 1) * each));
   }
 
-  /**
-   * Write the latents of one stream to `out` [T, D] from `at` on.
-   * `codes` holds `rows` codes for each of T frames; those of the stream are the `k` from `first` on.
-   */
+  book(b: number): Float32Array {
+    return this.books[b];
+  }
+
+  /** The entry [D] of a code. */
+  entry(b: number, code: number): Float32Array {
+    if (code >= this.size) throw new ArgumentError(`codes must be below ${this.size}, got ${code}`);
+    return this.books[b].subarray(code * this.dimension, (code + 1) * this.dimension);
+  }
+}
+
+export class Quantizer implements Dequantizer {
+  readonly width: number;
+  private readonly halfNorms: Float64Array[] = []; // each [V]
+  private readonly columns: Float32Array[] = []; // each [D, V]: only for encoding
+
+  constructor(
+    private readonly books: Books,
+    private readonly scales: Float32Array,
+  ) {
+    this.width = books.dimension;
+  }
+
+  ensure(n: number): Promise<void> {
+    return this.books.ensure(n);
+  }
+
   decode(codes: Uint16Array, rows: number, first: number, k: number, nFrames: number, out: Float32Array, at: number): void {
-    const { dimension: d } = this;
-    for (let t = 0; t < nFrames; t++) {
-      const target = out.subarray(at + t * d, at + (t + 1) * d);
-      target.fill(0);
-      for (let b = 0; b < k; b++) {
-        const code = codes[t * rows + first + b];
-        if (code >= this.size) throw new ArgumentError(`codes must be below ${this.size}, got ${code}`);
-        const scale = b ? this.scales[codes[t * rows + first]] : 1;
-        const book = this.books[b];
-        for (let i = 0, j = code * d; i < d; i++, j++) target[i] += Math.fround(book[j] * scale);
-      }
+    const { width } = this;
+    const places = Array.from({ length: k }, (_, b) => first + b);
+    this.add(codes, rows, places, out.subarray(at, at + nFrames * width).fill(0), width);
+  }
+
+  /** Add the latents of the codes at `places` of each frame to the start of each of the rows `out` [T, width]. */
+  add(codes: Uint16Array, rows: number, places: readonly number[], out: Float32Array, width: number): void {
+    const { dimension } = this.books;
+    for (let t = 0; t * width < out.length; t++) {
+      const at = t * width;
+      places.forEach((place, b) => {
+        const entry = this.books.entry(b, codes[t * rows + place]);
+        const scale = b ? this.scales[codes[t * rows + places[0]]] : 1;
+        for (let i = 0; i < dimension; i++) out[at + i] += Math.fround(entry[i] * scale);
+      });
     }
   }
 
   /** Quantize latents [T, D] in float64 with k codebooks -> codes frame by frame [T * k]. */
   encode(latents: Float64Array, k: number): Uint16Array {
-    const d = this.dimension;
+    const d = this.books.dimension;
     const nFrames = latents.length / d;
     const codes = new Uint16Array(nFrames * k);
     const rest = new Float64Array(d);
@@ -59,7 +96,7 @@ export class Quantizer {
       for (let b = 0; b < k; b++) {
         const code = this.nearest(b, rest);
         codes[t * k + b] = code;
-        const book = this.books[b];
+        const book = this.books.book(b);
         const scale = b ? 1 : this.scales[code];
         for (let i = 0, j = code * d; i < d; i++, j++) rest[i] = (rest[i] - book[j]) / scale;
       }
@@ -69,8 +106,8 @@ export class Quantizer {
 
   private prepare(b: number): void {
     if (this.columns[b]) return;
-    const { dimension: d, size } = this;
-    const book = this.books[b];
+    const { dimension: d, size } = this.books;
+    const book = this.books.book(b);
     const columns = new Float32Array(d * size);
     const norms = new Float64Array(size);
     for (let v = 0; v < size; v++) {
@@ -90,7 +127,8 @@ export class Quantizer {
 
   /** Return the nearest entry of codebook `b`, computed in float64. Ties: the lowest. */
   private nearest(b: number, x: Float64Array): number {
-    const { dimension: d, size, scores } = this;
+    const { scores } = this;
+    const { dimension: d, size } = this.books;
     const columns = this.columns[b];
     const norms = this.halfNorms[b];
     for (let v = 0; v < size; v++) scores[v] = -norms[v];

@@ -57,14 +57,21 @@ async function loadRuntime(): Promise<OnnxRuntime> {
   return ort;
 }
 
+let starting: Promise<OnnxRuntime> | null = null;
+
+function runtime(): Promise<OnnxRuntime> {
+  starting ??= loadRuntime();
+  starting.catch(() => (starting = null));
+  return starting;
+}
+
 async function loadLibrary(): Promise<Library> {
   const catalogUrl = new URL(settings.get("catalog") ?? "catalog.json", base).href;
   const catalog = (await (await get(catalogUrl, {})).json()) as Catalog;
   const store = new WebStore(catalogUrl, (loaded, wanted) => answer({ kind: "loading", loaded, wanted }));
-  let runtime: Promise<OnnxRuntime> | null = null;
   const wasm = async () => (await get(new URL(hasSimd() ? "prior.wasm" : "prior_scalar.wasm", base).href, {})).arrayBuffer();
   return new Library(
-    catalog, store, () => (runtime ??= loadRuntime()),
+    catalog, store, runtime,
     async (weights) => (settings.has("plain") ? new PlainEngine(weights) : WasmEngine.create(await wasm(), weights)),
   );
 }
@@ -207,12 +214,13 @@ async function finished(encoding: Encoding) {
 const KEPT_SECONDS = 1200; // originals up to this length are kept to compare
 
 const calls: { [Name in CallName]: (...args: Calls[Name]["arguments"]) => Promise<Calls[Name]["result"]> } = {
-  async warm() {
+  async warm(name) {
     const own = await library();
-    const model = await own.named();
-    const quantizer = model.quantizer(Math.min(8, model.config.nCodebooks));
-    const prior = own.priorOf(model).then((found) => found?.prior.ensure(Math.min(8, model.config.nCodebooks)));
-    await Promise.all([model.session("decoder"), quantizer, prior]);
+    if (name === undefined) return void (await runtime());
+    const model = await own.named(name);
+    const nCodebooks = Math.min(8, model.config.nCodebooks);
+    const prior = own.priorOf(model).then((found) => found?.prior.ensure(nCodebooks));
+    await Promise.all([model.decoder(1, 0), model.quantizer(nCodebooks), prior]);
   },
   async open(from) {
     const own = await library();

@@ -1,5 +1,5 @@
 // node decode.mjs CATALOG FOLDER JOBS: decode samples to FOLDER/0.raw and so on as float32, one channel after the other.
-// JOBS is JSON: a list of [file, start, stop].
+// JOBS is JSON: a list of [file, start, stop]. Prints what each file is, and the bytes read of each file of the catalog.
 import { readFileSync, writeFileSync } from "node:fs";
 import { joinSamples } from "../dist/lib/decoder.js";
 import { CodedFile } from "../dist/lib/file.js";
@@ -7,7 +7,8 @@ import { BytesSource } from "../dist/lib/sources.js";
 import { openLibrary } from "./library.mjs";
 
 const [catalog, folder, jobs] = process.argv.slice(2);
-const library = openLibrary(catalog);
+const loaded = new Map();
+const library = openLibrary(catalog, "simd", loaded);
 for (const [i, [file, start = 0, stop = Infinity]] of JSON.parse(jobs).entries()) {
   const coded = await CodedFile.open(new BytesSource(new Uint8Array(readFileSync(file))), library);
   const parts = Array.from({ length: coded.header.channels }, () => []);
@@ -21,3 +22,4 @@ for (const [i, [file, start = 0, stop = Infinity]] of JSON.parse(jobs).entries()
   writeFileSync(`${folder}/${i}.raw`, new Uint8Array(whole.buffer, whole.byteOffset, whole.byteLength));
   console.log(JSON.stringify(await coded.facts()));
 }
+console.log(JSON.stringify(Object.fromEntries(loaded)));

@@ -1,5 +1,5 @@
 // A library of models in local files, for tests and measurements in Node.
-import { openSync, readFileSync, readSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import * as ort from "onnxruntime-web";
 import { Library } from "../dist/lib/catalog.js";
 import { PlainEngine } from "../dist/lib/prior_plain.js";
@@ -9,19 +9,22 @@ import { root } from "./engines.mjs";
 ort.env.wasm.numThreads = 1;
 ort.env.logLevel = "error";
 
-/** Open the catalog in a file; its addresses are paths. */
-export function openLibrary(catalog, engine = "simd") {
+/** Open the catalog in a file; its addresses are paths. `loaded` is told how many bytes of each file are read. */
+export function openLibrary(catalog, engine = "simd", loaded = new Map()) {
+  const tell = (file, bytes) => loaded.set(file, (loaded.get(file) ?? 0) + bytes);
   const store = {
-    bytes: 0,
     async range(file, start, stop) {
       const out = new Uint8Array(stop - start);
       const handle = openSync(file);
       readSync(handle, out, 0, stop - start, start);
-      this.bytes += out.length;
+      closeSync(handle);
+      tell(file, out.length);
       return out;
     },
     async whole(file) {
-      return new Uint8Array(readFileSync(file));
+      const out = new Uint8Array(readFileSync(file));
+      tell(file, out.length);
+      return out;
     },
   };
   const make = async (weights) =>

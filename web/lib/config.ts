@@ -1,0 +1,90 @@
+/** The numbers of a codec, from its config.json. Two kinds of codecs run here. */
+
+import { ArgumentError, Unavailable } from "./errors.js";
+
+/** What all codecs have. */
+interface CommonConfig {
+  sampleRate: number; // Hz
+  hopLength: number; // samples per frame
+  dimension: number; // D
+  nCodebooks: number;
+  codebookSize: number; // V
+  kbps: number[]; // legal bitrates of one stream
+  decoderWidth: number;
+  decoderDepth: number;
+  kernelSize: number; // frames
+}
+
+/** Codecs of nano-24k's kind. */
+export interface HybridConfig extends CommonConfig {
+  kind: "hybrid";
+  encoderWidth: number;
+  encoderDepth: number;
+  encoderWindow: number; // hops
+  lookahead: number; // frames
+}
+
+/** Codecs of nano-48k's kind: some codebooks are for levels, the others for the shape. */
+export interface SplitConfig extends CommonConfig {
+  kind: "split";
+  coreFactor: number; // sample rate relative to that of the networks
+  steps: number; // of levels per frame
+  bands: number; // of the core
+  topBands: number; // above the core
+  levelTaps: number; // past frames that predict levels
+  levelPlaces: number[]; // positions of the level codebooks among all, ascending
+  gainPoints: number; // per frame; 0: the decoder has no gain over time
+  nGroups: number; // of bins that share a gain over time
+}
+
+export type Config = HybridConfig | SplitConfig;
+
+const MOST = 2 ** 24;
+
+/** Read the configuration of a model; throws Unavailable for kinds of codecs that cannot run here. */
+export function parseConfig(name: string, raw: unknown): Config {
+  const whole = raw as Record<string, unknown>;
+  const own = (whole.architecture ?? {}) as Record<string, unknown>;
+  const isKnown = own.kind === "split" || (own.kind === "hybrid" && whole.scaled_residuals === true);
+  if (!isKnown || whole.channels !== 1) throw new Unavailable(`${name} is of a kind that does not run in browsers yet.`);
+  const isCount = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= MOST;
+  const lacks = (key: string) => new ArgumentError(`the configuration of ${name} lacks ${key}`);
+  const count = (from: Record<string, unknown>, key: string): number => {
+    if (!isCount(from[key])) throw lacks(key);
+    return from[key] as number;
+  };
+  const counts = (key: string): number[] => {
+    const values = own[key];
+    if (!Array.isArray(values) || !values.every(isCount)) throw lacks(key);
+    return values as number[];
+  };
+  const common: CommonConfig = {
+    sampleRate: count(whole, "sample_rate"), dimension: count(whole, "dimension"), nCodebooks: count(whole, "n_codebooks"),
+    codebookSize: count(whole, "codebook_size"), kbps: whole.bitrates_kbps as number[],
+    hopLength: count(own, "hop_length"), decoderWidth: count(own, "decoder_width"), decoderDepth: count(own, "decoder_depth"),
+    kernelSize: count(own, "kernel_size"),
+  };
+  if (own.kind === "hybrid") {
+    return {
+      ...common, kind: "hybrid", encoderWidth: count(own, "encoder_width"), encoderDepth: count(own, "encoder_depth"),
+      encoderWindow: count(own, "encoder_window"), lookahead: count(own, "lookahead"),
+    };
+  }
+  const gainPoints = count(own, "gain_points");
+  return {
+    ...common, kind: "split", coreFactor: count(own, "core_factor"), steps: count(own, "steps"), bands: count(own, "bands"),
+    topBands: count(own, "top_bands"), levelTaps: count(own, "level_taps"), levelPlaces: counts("level_places"), gainPoints,
+    nGroups: gainPoints ? counts("gain_edges").length + 1 : 1,
+  };
+}
+
+/** How many frames before and after its own frame a decoded sample depends on. */
+export function reachOf(config: Config): [number, number] {
+  const past = config.decoderDepth * (config.kernelSize - 1);
+  return config.kind === "hybrid" ? [past + 1, 1 + config.lookahead] : [past + config.levelTaps + 2, 2];
+}
+
+/** Number of levels per frame, F. */
+export function levelsOf(config: SplitConfig): number {
+  return config.steps * (config.bands + config.topBands);
+}
