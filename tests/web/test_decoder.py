@@ -1,5 +1,6 @@
 """What the browser decodes is what Python's light runtime decodes; a span is a part of the whole; damage is contained."""
 
+import base64
 import dataclasses
 import io
 import json
@@ -12,6 +13,7 @@ from ecdc.codec.decoding import decode_blocks
 from ecdc.codec.encoding import encode_file
 from ecdc.codec.light.load import load_light
 from ecdc.codec.light.names import DECODER, ENDING
+from ecdc.codec.modules.noise_hash import noise_of
 from ecdc.codec.span import Span
 from ecdc.format import Reader, Writer
 from ecdc.format.entropy.installed_priors import FOLDERS
@@ -86,6 +88,9 @@ def coded(request, folders, speech, small_priors, tmp_path_factory):
     left_right = dataclasses.replace(plain, channel_coding=ChannelCoding.LEFT_RIGHT)
     parts = ((k[0], 1), codes[: k[0] + 1, :60]), ((2, k[1]), codes[[0, 1, *range(k[0], sum(k))], 60:90])
     made.write("left-right", left_right, *parts)
+    many = dataclasses.replace(plain, max_codebooks=255)
+    n = made.codec.config.n_codebooks
+    made.write("many", many, ((1, 1), codes[:2, :9]), ((n + 1, 1), np.zeros((n + 2, 9), np.uint16)))
     prior = small_priors[1][name]
     likely = dataclasses.replace(plain, entropy=Entropy.PRIOR, prior=prior.hash)
     with pytest.MonkeyPatch.context() as patch:
@@ -115,10 +120,13 @@ def results(node, catalog_file, coded, small_priors, tmp_path_factory):
     folder = tmp_path_factory.mktemp("decoded")
     n_samples = coded.reader("stereo").n_samples
     jobs = [(name,) for name in FILES] + [("stereo", *span) for span in coded.spans(n_samples)]
-    jobs += [("broken", coded.rate * 5 // 4, coded.rate * 5 // 2)]
+    jobs += [("broken", coded.rate * 5 // 4, coded.rate * 5 // 2), ("many",)]
     *lines, loaded = node("decode.mjs", catalog_file, folder, json.dumps([[str(coded.path(name)), *span] for name, *span in jobs]))
     found = {"loaded": loaded}
     for i, (job, facts) in enumerate(zip(jobs, lines, strict=True)):
+        if "kind" in facts:
+            found[job] = facts
+            continue
         found[job] = np.fromfile(folder / f"{i}.raw", np.float32).reshape(facts["channels"], -1), facts
     return found
 
@@ -171,3 +179,15 @@ def test_only_what_a_file_needs_is_loaded(results, coded):
     assert all(path.endswith(".prior") for path in loaded.keys() - own), "of other models, nothing"
     weights = coded.folder / "model.safetensors"
     assert loaded[str(weights)] < 0.8 * weights.stat().st_size, "the encoder stays where it is"
+
+
+def test_more_codebooks_than_the_model_has_are_one_sentence(results):
+    assert results[("many",)]["kind"] == "Corrupt" and "codebooks" in results[("many",)]["sentence"]
+
+
+@pytest.mark.parametrize("stream", [0, 1])
+def test_noise_is_that_of_python_for_every_frame(node, stream):
+    numbers = [-2, 0, 7, 2**31, 2**40 + 3]
+    (text,) = node("noise.mjs", 100, stream, *numbers)
+    found = np.frombuffer(base64.b64decode(text), np.float32).reshape(len(numbers), 100)
+    np.testing.assert_array_equal(found, noise_of(np.array(numbers), 100, stream))

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from ecdc.codec.bundled import read_config
 from ecdc.codec.encoding import encode_file
 from ecdc.format import Reader
 
-RATE = 24_000
+RATE, MODEL = 24_000, "nano-24k"  # the first bundled model that encodes in the browser
 
 
 def sound(n_samples, channels, rate, seed=0):
@@ -35,7 +36,7 @@ def test_tokens_are_those_of_python(node, catalog_file, tmp_path, channels, kbps
     wav, ours, theirs = tmp_path / "in.wav", tmp_path / "browser.ecdc", tmp_path / "python.ecdc"
     soundfile.write(wav, sound(5 * RATE + 123, channels, RATE), RATE, subtype)
     node("encode.mjs", catalog_file, wav, ours, kbps, 10_007)
-    encode_file(wav, theirs, kbps=kbps)
+    encode_file(wav, theirs, MODEL, kbps=kbps)
     header, codes, *lengths = read(ours)
     wanted, same, *same_lengths = read(theirs)
     assert codes.shape == same.shape and lengths == same_lengths
@@ -50,10 +51,20 @@ def test_other_rates_and_blocks(node, catalog_file, tmp_path):
     wav, ours, theirs = tmp_path / "in.wav", tmp_path / "browser.ecdc", tmp_path / "python.ecdc"
     soundfile.write(wav, soxr.resample(sound(3 * RATE + 7, 1, RATE), RATE, 44_100, "VHQ"), 44_100, "PCM_24")
     node("encode.mjs", catalog_file, wav, ours, 3, 4096)
-    encode_file(wav, theirs, kbps=3)
+    encode_file(wav, theirs, MODEL, kbps=3)
     (header, codes, *lengths), (_, same, *same_lengths) = read(ours), read(theirs)
     assert lengths == same_lengths and codes.shape == same.shape and header.original_sample_rate == 44_100
     assert (codes[0] == same[0]).mean() > 0.9, "the two resamplers differ a little"
+
+
+def test_a_model_that_only_decodes_says_so(node, catalog_file, folders, tmp_path):
+    wav, output = tmp_path / "in.wav", tmp_path / "out.ecdc"
+    soundfile.write(wav, sound(RATE, 1, RATE), RATE, "PCM_16")
+    names = {read_config(folder).name for folder in folders.values() if read_config(folder).architecture.kind == "split"}
+    for name in names:
+        (found,) = node("encode.mjs", catalog_file, wav, output, 3, 4096, name)
+        assert found["kind"] == "Unavailable" and "use ecdc encode" in found["sentence"]
+    assert names and not output.exists()
 
 
 @pytest.mark.parametrize("rates", [(44_100, 24_000), (48_000, 24_000), (16_000, 24_000), (44_101, 24_000), (24_000, 24_000)])
