@@ -15,7 +15,7 @@ Each block stands between two comments, `<!-- figures: NAME -->` and `<!-- end -
     ecdc bench loss --model FOLDER --frames 1 --packed ... --json bench/results/loss_nano48k.json  # with graphs of nano-48k
     ecdc bench loss --rows bench/results/loss_nano24k.json --rows bench/results/loss_nano48k.json --plot docs/images/loss.png
     ecdc bench light --json bench/results/light.json
-    ecdc bench streams nano-24k train/interim/nano-48k --json bench/results/streams.json
+    ecdc bench streams nano-24k nano-48k --json bench/results/streams.json
     ecdc bench container --json bench/results/container.json
     ecdc bench memory --json bench/results/memory_files.json
     ecdc bench memory --minutes 10 --decoder mbd --json bench/results/memory_mbd.json

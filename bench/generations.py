@@ -1,6 +1,6 @@
 """What is left of audio that is decoded and coded again, several times: codes that stay, and quality.
 
-    ecdc bench generations nano-24k train/interim/nano-48k --packed runs/audio/packed48
+    ecdc bench generations nano-24k nano-48k --packed runs/audio/packed48
 
 Generation 1 is the first decoding. A code of generation g is kept if it equals the code of generation 1 at the same place.
 """

@@ -1,6 +1,6 @@
 """Measure a server's view: steps of many live streams on one core, how even they are, and what a stream keeps.
 
-    ecdc bench streams nano-24k train/interim/nano-48k --json bench/results/streams.json
+    ecdc bench streams nano-24k nano-48k --json bench/results/streams.json
 
 In every step, all streams encode a frame of speech at 6 kbps and decode one. They finish together, so the spread of steps is
 that of each stream's delay.
