@@ -23,7 +23,7 @@ Each block stands between two comments, `<!-- figures: NAME -->` and `<!-- end -
     ecdc bench seek --json bench/results/seek.json
     ecdc bench entropy-lm --tokens runs/prior/tokens.npy --seconds 780 --output runs/lm.safetensors
     ecdc bench entropy --packed runs/audio/packed --lm runs/lm.safetensors --json bench/results/entropy.json
-    ecdc bench vbr --packed runs/audio/packed --seconds 12 --json bench/results/vbr.json
+    ecdc bench vbr --model nano-24k --packed runs/audio/packed --seconds 12 --json bench/results/vbr.json
     ecdc bench mbd-peer --json bench/results/mbd_peer.json
     ecdc bench musicgen-peer --json bench/results/musicgen_peer.json
     ecdc bench music --json bench/results/music.json

@@ -1,6 +1,6 @@
 """Compare variable bitrate with a constant K, clip by clip at equal sizes.
 
-ecdc bench vbr                     # or --packed runs/audio/packed; --json FILE keeps the figures
+ecdc bench vbr --model nano-48k                     # or --packed runs/audio/packed48; --json FILE keeps the figures
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import click
 import numpy as np
 import soundfile
 
+from ..codec.default_model import DEFAULT_MODEL
 from ..codec.pipeline import decode_file, encode_file
 from ..codec.vbr import Target
 from .codecs.base import fit_length
@@ -23,13 +24,12 @@ from .corpus import Clip, bundled, packed
 from .metrics import mel, si_sdr
 from .report import interval
 
-MODEL = "nano-24k"
 KINDS = "fixed", "variable"
 
 
-def compare(clip: Clip, kbps: float, folder: Path) -> dict[str, Any]:
+def compare(model: str, clip: Clip, kbps: float, folder: Path) -> dict[str, Any]:
     """Code a clip at a fixed rate, then with a variable rate at the same real bitrate; return both results."""
-    codec = loaded(MODEL)
+    codec = loaded(model)
     wav, coded, back = (folder / name for name in ("in.wav", "a.ecdc", "out.wav"))
     soundfile.write(wav, clip.audio, clip.sample_rate, subtype="FLOAT")
     row: dict[str, Any] = {"clip": clip.name, "kbps": kbps}
@@ -70,16 +70,17 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 @click.command()
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Bundled model, or a folder.")
 @click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio, whose validation slice is used.")
 @click.option("--seconds", default=20.0, show_default=True, help="Of each clip of packed audio.")
 @click.option("--kbps", "rates", type=float, multiple=True, default=(3.0, 6.0), show_default=True)
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the rows here too.")
-def main(folder: Path | None, seconds: float, rates: tuple[float, ...], target: Path | None) -> None:
+def main(model: str, folder: Path | None, seconds: float, rates: tuple[float, ...], target: Path | None) -> None:
     """Print a table."""
-    rate = loaded(MODEL).sample_rate
+    rate = loaded(model).sample_rate
     clips = list(packed(folder, rate, seconds) if folder else bundled(rate))
     with tempfile.TemporaryDirectory() as room:
-        rows = [compare(clip, kbps, Path(room)) for clip in clips for kbps in rates]
+        rows = [compare(model, clip, kbps, Path(room)) for clip in clips for kbps in rates]
     click.echo(markdown(rows))
     if target:
         target.write_text(json.dumps(rows, indent=1) + "\n")
