@@ -17,7 +17,7 @@ from ecdc.format.entropy.installed_priors import FOLDERS
 
 ROOT = Path(__file__).parents[2]
 WEB = ROOT / "web"
-sys.path[:0] = [str(ROOT / "tests" / part) for part in ("format", "format/golden", "codec", "web")]  # streams, mutations, models
+sys.path[:0] = [str(ROOT / "tests" / part) for part in ("format", "format/golden", "codec", "web")]
 
 from web_models import model_folders, write_priors  # noqa: E402
 

@@ -121,7 +121,8 @@ def results(node, catalog_file, coded, small_priors, tmp_path_factory):
     n_samples = coded.reader("stereo").n_samples
     jobs = [(name,) for name in FILES] + [("stereo", *span) for span in coded.spans(n_samples)]
     jobs += [("broken", coded.rate * 5 // 4, coded.rate * 5 // 2), ("many",)]
-    *lines, loaded = node("decode.mjs", catalog_file, folder, json.dumps([[str(coded.path(name)), *span] for name, *span in jobs]))
+    asked = [[str(coded.path(name)), *span] for name, *span in jobs]
+    *lines, loaded = node("decode.mjs", catalog_file, folder, json.dumps(asked))
     found = {"loaded": loaded}
     for i, (job, facts) in enumerate(zip(jobs, lines, strict=True)):
         if "kind" in facts:
@@ -164,7 +165,8 @@ def test_damage_is_contained(results, coded):
     second = coded.rate
     before, after = coded.codec.reach
     assert not damaged[0, second + 200 : 2 * second].any(), "the lost second is silent"
-    assert close(damaged[:, : second - after * coded.hop], whole[:, : second - after * coded.hop], 1e-5), "before it, it is as it was"
+    n = second - after * coded.hop
+    assert close(damaged[:, :n], whole[:, :n], 1e-5), "before it, it is as it was"
     n = 2 * second + (before + 1) * coded.hop
     assert close(damaged[:, n:], whole[:, n:], 1e-3), "and so it is after it"
     start, stop = second * 5 // 4, second * 5 // 2

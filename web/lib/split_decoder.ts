@@ -8,6 +8,7 @@ import { fillNoise } from "./noise.js";
 
 const FLOOR = -88; // dB, of the lowest level
 const OVERLAP = 3; // windows of the last layer that cover each sample
+const STREAM_FRAMES = 2 ** 30; // the second stream of a file has the noise of the frames from this one on
 
 /** Decodes S streams of a file together. */
 export class SplitDecoder implements Decoder {
@@ -84,9 +85,11 @@ export class SplitDecoder implements Decoder {
     const feeds: Record<string, Tensor> = { ...state, ...this.hiss(n * config.steps) };
     feeds.latents = this.tensor(latents, [this.nStreams, n, latents.length / (this.nStreams * n)]);
     const size = 2 * this.coreHop;
-    const noise = new Float32Array(n * size);
-    for (let t = 0; t < n; t++) fillNoise(noise.subarray(t * size, (t + 1) * size), this.firstFrame + this.nFrames + t, 0, 0);
-    feeds.noise = this.tensor(noise, [1, n, size]);
+    const noise = new Float32Array(this.nStreams * n * size);
+    for (let i = 0; i < this.nStreams * n; i++) {
+      fillNoise(noise.subarray(i * size, (i + 1) * size), this.frame(Math.floor(i / n)) + (i % n), 0, 0);
+    }
+    feeds.noise = this.tensor(noise, [this.nStreams, n, size]);
     const found = await this.model.run(this.session, feeds);
     for (const name of Object.keys(state)) state[name] = found[`${name}.out`] as Tensor;
     this.ending = found.ending as Tensor;
@@ -95,19 +98,24 @@ export class SplitDecoder implements Decoder {
     return wavs;
   }
 
+  /** The number by which the next frame of a stream gets its noise. */
+  private frame(stream: number): number {
+    return this.firstFrame + this.nFrames + stream * STREAM_FRAMES;
+  }
+
   /** The noise of the bands above the core, for the next `n` windows of the last layer; nothing if there are no such bands. */
   private hiss(n: number): Record<string, Tensor> {
     const { steps, coreFactor } = this.config;
     if (coreFactor === 1) return {};
     const window = (OVERLAP * this.coreHop) / steps;
     const [above, all] = [((coreFactor - 1) * window) / 2 + 1, (window * coreFactor) / 2 + 1]; // bins
-    const values = new Float32Array(2 * n * above);
-    const firstWindow = (this.firstFrame + this.nFrames) * steps - this.nEarly;
-    for (let i = 0; i < 2 * n; i++) {
+    const values = new Float32Array(this.nStreams * n * 2 * above);
+    for (let i = 0; i < this.nStreams * n * 2; i++) {
       const part = i % 2; // the real one, then the imaginary one
-      fillNoise(values.subarray(i * above, (i + 1) * above), firstWindow + (i >> 1), 1, (part + 1) * all - above);
+      const number = this.frame(Math.floor(i / (2 * n))) * steps - this.nEarly + (Math.floor(i / 2) % n);
+      fillNoise(values.subarray(i * above, (i + 1) * above), number, 1, (part + 1) * all - above);
     }
-    return { hiss: this.tensor(values, [1, n, 2 * above]) };
+    return { hiss: this.tensor(values, [this.nStreams, n, 2 * above]) };
   }
 
   /** Cut a result into streams, without what comes before the signal. */
