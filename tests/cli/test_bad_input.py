@@ -208,10 +208,10 @@ def test_every_way_in(ecdc, tone, tmp_path):
     ways = ["ENCODE <(cat TONE)", "cat TONE | ENCODE /dev/stdin", "cat TONE | ENCODE -"]
     children = []
     for i, way in enumerate(ways):
-        encode = f"'{sys.executable}' -m ecdc.cli encode -o '{tmp_path}/{i}.ecdc' --quiet"
+        encode = f"'{sys.executable}' -m ecdc.cli encode --stereo mid_side -o '{tmp_path}/{i}.ecdc' --quiet"
         run = way.replace("ENCODE", encode).replace("TONE", f"'{tone}'")
         children.append(subprocess.Popen(["bash", "-c", run], env=os.environ))
-    ecdc("encode", tone, "-o", tmp_path / "b.ecdc", check=True)
+    ecdc("encode", tone, "--stereo", "mid_side", "-o", tmp_path / "b.ecdc", check=True)
     wanted = (tmp_path / "b.ecdc").read_bytes()[-200:-100]
     for i, child in enumerate(children):
         assert child.wait(120) == 0 and (tmp_path / f"{i}.ecdc").read_bytes()[-200:-100] == wanted, ways[i]

@@ -21,8 +21,9 @@ def test_effort_changes_codes_and_not_their_number(ecdc, tone, tmp_path):
 
 
 def test_pipes_and_files_give_the_same_codes(ecdc, ecdc_process, tone, tmp_path):
-    ecdc("encode", tone, "-o", tmp_path / "a.ecdc", "--effort", 3, check=True)
-    piped = ecdc_process("encode", "-", "-o", "-", "--effort", 3, stdin=tone.read_bytes(), check=True)
+    how = ("--effort", 3, "--stereo", "mid_side")
+    ecdc("encode", tone, "-o", tmp_path / "a.ecdc", *how, check=True)
+    piped = ecdc_process("encode", "-", "-o", "-", *how, stdin=tone.read_bytes(), check=True)
     (tmp_path / "b.ecdc").write_bytes(piped.stdout)
     assert np.array_equal(codes_of(tmp_path / "a.ecdc"), codes_of(tmp_path / "b.ecdc"))
 
