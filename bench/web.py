@@ -1,6 +1,6 @@
 """Measure the browser's decoder: speed in Node and Chromium, start to first sound, bytes of a page, memory.
 
-    ecdc bench web
+    ecdc bench web --model nano-48k
 
 Needs the page that `make web` builds, Node, and Chromium with chromedriver and selenium. The decoder runs on one thread.
 """
@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 
+from ..codec.bundled import bundled_names
 from ..codec.pipeline import encode_file
 from ..format.errors import EcdcError
 from .corpus import CLIPS
@@ -33,7 +34,7 @@ const done = arguments[arguments.length - 1];
 (async () => {
   const { Ecdc, Engine } = await import("/lib/index.js");
   const engine = new Engine({ threads: 1 });
-  await engine.call("warm", []);
+  await engine.call("warm", [arguments[2]]);
   const times = [];
   for (let i = 0; i < 5; i++) {
     const blob = await (await fetch(arguments[0])).blob();
@@ -84,7 +85,7 @@ def in_node(*arguments: Any) -> Any:
     return json.loads(done.stdout)
 
 
-def in_chromium(url: str, file: str, repeats: int) -> dict[str, Any]:
+def in_chromium(url: str, file: str, repeats: int, model: str) -> dict[str, Any]:
     """Measure in headless Chromium, in a page of the server."""
     from selenium import webdriver
 
@@ -98,7 +99,7 @@ def in_chromium(url: str, file: str, repeats: int) -> dict[str, Any]:
     try:
         page.set_script_timeout(1200)
         page.get(url + "catalog.json")  # a page of the server that loads nothing itself
-        found: dict[str, Any] = page.execute_async_script(FIRST_SOUND, file, repeats)
+        found: dict[str, Any] = page.execute_async_script(FIRST_SOUND, file, repeats, model)
     finally:
         page.quit()
     need("error" not in found, f"Chromium failed: {found.get('error')}")
@@ -110,15 +111,15 @@ def speeds(times: dict[str, Any]) -> dict[str, float]:
     return {name: round(times["seconds"] / min(times[name]), 1) for name in ("prior", "decoder", "both")}
 
 
-def measure(repeats: int, folder: Path) -> dict[str, Any]:
+def measure(repeats: int, folder: Path, model: str) -> dict[str, Any]:
     """Measure everything and return it as JSON-compatible values."""
-    encode_file(CLIPS / "speech_it.flac", folder / "clip.ecdc", "nano-24k", kbps=6)
+    encode_file(CLIPS / "speech_it.flac", folder / "clip.ecdc", model, kbps=6)
     long_file(folder / "clip.ecdc", folder / "minute.ecdc", 1 / 60)
     long_file(folder / "clip.ecdc", folder / "hour.ecdc", 1)
     with served(folder) as url:
         node = in_node(url, folder / "minute.ecdc", repeats)
         memory = {name: round(in_node(url, folder / f"{name}.ecdc") / 1e6) for name in ("minute", "hour")}
-        page = in_chromium(url, "/files/minute.ecdc", repeats)
+        page = in_chromium(url, "/files/minute.ecdc", repeats, model)
     loaded: dict[str, int] = {}
     for address, size in page["loaded"]:
         if "/files/" not in address:
@@ -136,14 +137,15 @@ def measure(repeats: int, folder: Path) -> dict[str, Any]:
 
 @click.command("web")
 @click.option("--repeats", type=click.IntRange(1, 100), default=3, show_default=True)
+@click.option("--model", type=click.Choice(bundled_names()), default="nano-24k", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def main(repeats: int, as_json: bool) -> None:
+def main(repeats: int, model: str, as_json: bool) -> None:
     """Measure the browser's decoder: speed, start to first sound, bytes of a page, memory."""
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(repeats, Path(folder))
+        found = measure(repeats, Path(folder), model)
     if as_json:
         return click.echo(json.dumps(found))
-    click.echo(f"{found['processor']}, one thread, mono at 6 kbps, times real time (best of {repeats};")
+    click.echo(f"{found['processor']}, {model}, one thread, mono at 6 kbps, times real time (best of {repeats};")
     click.echo("Node in processor time, Chromium by the clock):")
     click.echo(f"{'':10} {'prior':>8} {'decoder':>8} {'both':>8}")
     for where in ("node", "chromium"):

@@ -219,6 +219,7 @@ def test_samples_in_the_browser_are_those_of_the_light_runtime(page, folder, mod
         const { Ecdc, Engine } = await import("/lib/index.js");
         await caches.delete("ecdc-models-1");
         const engine = new Engine();
+        await engine.call("warm", [arguments[0]]);
         const file = await Ecdc.open(`/files/${arguments[0]}.ecdc`, { engine });
         const { sampleRate } = file.facts;
         const whole = (await file.decode()).channels[0];
