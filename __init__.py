@@ -1,11 +1,11 @@
 """ecdc: an open neural audio codec.
 
 >>> import ecdc
->>> codec = ecdc.load("nano-24k")          # doctest: +SKIP
+>>> codec = ecdc.load("nano-48k")          # doctest: +SKIP
 >>> codes = codec.encode(wav, kbps=6)      # [B, C, N] -> [B, K, T]  # doctest: +SKIP
 >>> wav = codec.decode(codes)              # [B, K, T] -> [B, C, N]  # doctest: +SKIP
 >>> with ecdc.open("song.ecdc") as file:   # doctest: +SKIP
-...     tokens = file.codes(0, 75)         # [K, T]: no model, no torch
+...     tokens = file.codes(0, 50)         # [K, T]: no model, no torch
 
 Importing this package loads neither torch nor numba: each name below is fetched
 when it is first used, so that tools which only read tokens start at once.

@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 
 from ..codec.audio import resample_all
+from ..codec.default_model import DEFAULT_MODEL
 from ..codec.pipeline import decode_file, encode_file
 from ..codec.protocols import Model
 from ..codec.runtime import open_codec
@@ -27,7 +28,7 @@ DEMO_CLIPS = (CLIPS / "music_cavern.flac", CLIPS / "speech_it.flac")  # with the
 @click.command()
 @click.option("--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
 @click.option("--kbps", type=float, default=6.0, show_default=True)
-@click.option("--model", default="nano-24k", show_default=True)
+@click.option("--model", default=DEFAULT_MODEL, show_default=True)
 def main(output: Path, kbps: float, model: str) -> None:
     """Encode and decode the bundled clips and show the results."""
     output.mkdir(parents=True, exist_ok=True)

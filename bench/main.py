@@ -8,6 +8,7 @@ from pathlib import Path
 
 import soundfile
 
+from ..codec.default_model import DEFAULT_MODEL
 from ..format.errors import ArgumentError
 from . import codebook_use, corpus, report
 from .codecs import Coder, parse
@@ -18,9 +19,9 @@ from .page import Coder as PageCoder
 from .page import Metric, Page, Sound, write_page
 from .runner import Plan, Row, audio_file, run
 
-DEFAULT_CODECS = ("nano-24k", "opus", "mp3", "anchors")
+DEFAULT_CODECS = (DEFAULT_MODEL, "opus", "mp3", "anchors")
 PAGE_CLIPS = 24  # most clips on the page, because it contains all of their audio
-QUICK_CODECS = ("nano-24k:3,6", "opus:12", "anchors")
+QUICK_CODECS = (f"{DEFAULT_MODEL}:3,6", "opus:12", "anchors")
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ from .common import InputError, guard, missing
     "codecs",
     multiple=True,
     metavar="NAME[:KBPS,...]",
-    help="A codec under test; may be repeated: nano-24k:3,6, a checkpoint's path, opus, mp3, aac, vorbis, speex, codec2, pcm, "
-    "anchors. Default: nano-24k, opus, mp3, anchors.",
+    help="A codec under test; may be repeated: nano-48k:3,6, a checkpoint's path, opus, mp3, aac, vorbis, speex, codec2, pcm, "
+    "anchors. Default: nano-48k, opus, mp3, anchors.",
 )
 @click.option(
     "--metric",

@@ -1,7 +1,7 @@
 """Corpora: tokenise many hours of audio into shards, and read the tokens for training.
 
     from ecdc.corpus import Settings, encode_corpus, TokenDataset
-    encode_corpus(["recordings/"], "tokens/", Settings(model="nano-24k", kbps=6))
+    encode_corpus(["recordings/"], "tokens/", Settings(model="nano-48k", kbps=6))
     dataset = TokenDataset("tokens/", frames=300)
 
 Importing this package loads neither torch nor any of the libraries that sources, outputs and engines need.

@@ -11,7 +11,7 @@ import ecdc
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-FRAMES = 75  # per window: one second of nano-24k, 1.5 of nano-48k
+FRAMES = 50  # per window: one second of nano-48k
 
 
 class TokenDataset(Dataset):

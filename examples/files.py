@@ -9,7 +9,7 @@ import ecdc
 
 
 def main(source, coded, target):
-    codec = ecdc.load("nano-24k")  # load once, use for many files
+    codec = ecdc.load("nano-48k")  # load once, use for many files
     result = ecdc.encode_file(source, coded, codec, kbps=6)
     print(f"{coded}: {result.seconds:.1f} s, {result.n_bytes} bytes, {result.kbps:.2f} kbps")
     ecdc.decode_file(coded, target, codec)

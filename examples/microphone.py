@@ -8,7 +8,7 @@ Replace `blocks` with the callback of your audio library: blocks may have any le
 import ecdc
 import numpy as np
 
-BLOCK = 480  # samples: 20 ms at 24 kHz
+BLOCK = 480  # samples: 10 ms at 48 kHz
 
 
 def blocks(sample_rate, seconds=1.0):
@@ -20,7 +20,7 @@ def blocks(sample_rate, seconds=1.0):
 
 
 def main():
-    codec = ecdc.load("nano-24k")
+    codec = ecdc.load("nano-48k")
     n_sent = n_heard = 0
     with codec.streaming() as sender, codec.streaming() as receiver:
         for block in blocks(codec.sample_rate):

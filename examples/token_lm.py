@@ -13,7 +13,7 @@ from ecdc.corpus import Collate, Engine, Settings, TokenDataset, TokenStream, en
 from torch import nn
 from torch.utils.data import DataLoader
 
-FRAMES, CODEBOOKS, WIDTH = 150, 4, 192  # two seconds of nano-24k at 3 kbps
+FRAMES, CODEBOOKS, WIDTH = 100, 6, 192  # two seconds of nano-48k at 3 kbps
 
 
 class TokenLM(nn.Module):
@@ -31,7 +31,7 @@ class TokenLM(nn.Module):
         return torch.stack([head(h) for head in self.heads], dim=1)
 
 
-def main(recordings, tokens, seconds=120.0, model="nano-24k"):
+def main(recordings, tokens, seconds=120.0, model="nano-48k"):
     encode_corpus([recordings], tokens, Settings(model=model, kbps=3), Engine())
     dataset = TokenDataset(tokens, frames=FRAMES, n_codebooks=CODEBOOKS, columns=())
     stream = TokenStream(dataset, shuffle=1000)

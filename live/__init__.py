@@ -1,7 +1,7 @@
 """Live audio in packets: encode blocks as they come, and decode packets of which some are lost, late or damaged.
 
 >>> from ecdc.live import Decoder, Encoder
->>> encoder, decoder = Encoder("nano-24k", kbps=6, frames_per_packet=2), Decoder("nano-24k")
+>>> encoder, decoder = Encoder("nano-48k", kbps=6, frames_per_packet=2), Decoder("nano-48k")
 >>> packets = encoder.push(samples) + encoder.finish()  # doctest: +SKIP
 >>> audio = [decoder.push(packet) for packet in packets]  # doctest: +SKIP
 

@@ -47,13 +47,13 @@ def test_tensors(capsys):
 
 def test_microphone(capsys):
     example("microphone")()
-    assert capsys.readouterr().out == "75 frames sent, 1.00 s heard\n"
+    assert capsys.readouterr().out == "50 frames sent, 1.00 s heard\n"
 
 
 def test_dataset(coded):
     names = runpy.run_path(str(EXAMPLES / "dataset.py"))
     dataset = names["TokenDataset"]([coded / "talk.ecdc"] * 2)
-    assert len(dataset) == 6 and dataset[0].shape == (8, 75)
+    assert len(dataset) == 6 and dataset[0].shape == (12, 50)
     assert torch.equal(dataset[1], dataset[4])
 
 
