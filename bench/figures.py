@@ -4,7 +4,8 @@
 
 Each block stands between two comments, `<!-- figures: NAME -->` and `<!-- end -->`. Commands that made the results:
 
-    ecdc bench --output runs/bench && cp runs/bench/rows.jsonl bench/results/quality.jsonl
+    ecdc bench --codec nano-48k --codec nano-24k --codec opus --codec mp3 --codec anchors --output runs/bench
+    cp runs/bench/rows.jsonl bench/results/quality.jsonl
     ecdc bench --packed runs/audio/packed --output runs/valid && cp runs/valid/rows.jsonl bench/results/validation.jsonl
     ecdc bench decoders --packed runs/audio/packed --json bench/results/decoders.json
     ecdc bench artifacts --packed runs/audio/packed --json bench/results/artifacts.json
@@ -83,7 +84,7 @@ def quality_table(path: Path, kind: str | None = None) -> str:
     return f"{table}\n\n{report.describe([row for row in rows if kind in (None, row['kind'])])}"
 
 
-FRONT = ("nano-24k 3", "nano-24k 6", "Opus 6", "Opus 12")  # codecs in the README
+FRONT = ("nano-48k 3", "nano-48k 6", "nano-48k 12", "nano-24k 6", "Opus 6", "Opus 12")  # codecs in the README
 
 
 def summary_table(path: Path) -> str:
