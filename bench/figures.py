@@ -25,6 +25,7 @@ Each block stands between two comments, `<!-- figures: NAME -->` and `<!-- end -
     ecdc bench entropy-lm --tokens runs/prior/tokens.npy --seconds 780 --output runs/lm.safetensors
     ecdc bench entropy --packed runs/audio/packed --lm runs/lm.safetensors --json bench/results/entropy.json
     ecdc bench vbr --model nano-24k --packed runs/audio/packed --seconds 12 --json bench/results/vbr.json
+    ecdc bench vbr --model nano-48k --packed runs/audio/packed48 --seconds 12 --json bench/results/vbr_nano48k.json
     ecdc bench mbd-peer --json bench/results/mbd_peer.json
     ecdc bench musicgen-peer --json bench/results/musicgen_peer.json
     ecdc bench music --json bench/results/music.json
@@ -124,6 +125,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "seek": lambda: seek.markdown(_json("seek.json")),
     "entropy": lambda: entropy.markdown(_json("entropy.json")),
     "vbr": lambda: vbr.markdown(_json("vbr.json")),
+    "vbr-nano48k": lambda: vbr.markdown(_json("vbr_nano48k.json")),
     "mbd-peer": lambda: mbd_peer.markdown(_json("mbd_peer.json")),
     "musicgen-peer": lambda: musicgen_peer.markdown(_json("musicgen_peer.json")),
     "music": lambda: music_table.markdown(_json("music.json")),

@@ -31,7 +31,9 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
     help="Bitrate of the whole file; the largest legal one not above it is used.",
 )
 @click.option(
-    "--vbr", is_flag=True, help="Give each half second the codebooks that it needs; --kbps is then the file's real mean."
+    "--vbr",
+    is_flag=True,
+    help="Give each half second the codebooks that it needs; --kbps is then the file's real mean. Quality stays the same.",
 )
 @click.option(
     "--quality",
