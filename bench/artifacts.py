@@ -1,13 +1,12 @@
 """Measure artifacts that listeners notice at once: one figure each for a decoded clip, compared with its reference.
 
-    ecdc bench artifacts                              # or --packed runs/audio/packed; --json FILE keeps it
+    ecdc bench artifacts                              # or --packed runs/audio/packed48; --json FILE keeps it
 
 They are not quality scores: a figure near that of the reference means that the artifact is absent.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,12 +16,15 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.signal import butter, sosfiltfilt
 
+from ..codec.bundled import bundled_names
 from .codecs import Coder, Missing, parse
+from .codecs.ours import Ours, loaded
 from .corpus import Clip, bundled, packed
 from .metrics import Undefined
+from .rows import write_json
 
 SILENCE_SECONDS = 1.0  # digital silence appended to every clip
-FRAME_RATE = 75.0  # frames per second of nano-24k and of EnCodec
+FRAME_RATE = 50.0  # frames per second of nano-48k and of Opus
 
 
 def hum_db(audio: np.ndarray, sample_rate: int, frame_rate: float = FRAME_RATE) -> float:
@@ -71,8 +73,8 @@ def pre_echo_db(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -
     return float(10 * np.log10(np.mean(ratios)))
 
 
-def clicks_db(audio: np.ndarray, hop: int = 320) -> float:
-    """Return how much rougher the signal is at one position within the codec's frames than elsewhere, in dB; 0: no clicks."""
+def clicks_db(audio: np.ndarray, hop: int) -> float:
+    """Return how much rougher the signal is at one place of each frame of `hop` samples than elsewhere, in dB; 0: no clicks."""
     rough = np.square(np.diff(audio.astype(np.float64), 3))
     rough = rough[: len(rough) // hop * hop].reshape(-1, hop)
     rough = np.minimum(rough, 100 * np.median(rough) + 1e-12).mean(0)  # limits a loud attack, which is no pattern
@@ -100,14 +102,17 @@ def high_band_db(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) 
 NAMES = ("hum (dB)", "pre-echo (dB)", "clicks (dB)", "silence (dBFS)", "above 8 kHz (dB)")
 
 
-def measure(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> dict[str, float | None]:
+def measure(
+    reference: np.ndarray, degraded: np.ndarray, sample_rate: int, frame_rate: float = FRAME_RATE
+) -> dict[str, float | None]:
     """Return all figures of a clip [N] with appended silence; None for each undefined one."""
     sound = slice(0, len(reference) - round(SILENCE_SECONDS * sample_rate))
     one, two = reference[sound], degraded[sound]
+    hop = round(sample_rate / frame_rate)
     figures: Sequence[Callable[[], float]] = (
-        lambda: hum_db(two, sample_rate) - hum_db(one, sample_rate),
+        lambda: hum_db(two, sample_rate, frame_rate) - hum_db(one, sample_rate, frame_rate),
         lambda: pre_echo_db(one, two, sample_rate),
-        lambda: clicks_db(two) - clicks_db(one),
+        lambda: clicks_db(two, hop) - clicks_db(one, hop),
         lambda: silence_dbfs(degraded, sample_rate),
         lambda: high_band_db(one, two, sample_rate),
     )
@@ -120,6 +125,11 @@ def measure(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> di
     return found
 
 
+def frame_rate_of(coder: Coder) -> float:
+    """Return the frames per second of one of our models; FRAME_RATE for other codecs."""
+    return float(loaded(coder.model).config.frame_rate) if isinstance(coder, Ours) else FRAME_RATE
+
+
 def rows(clips: Sequence[Clip], coders: Sequence[Coder]) -> list[dict[str, float | str | None]]:
     """Return the mean of each figure for each codec, over the clips for which it is defined; for silence, the worst value."""
     out = []
@@ -129,7 +139,7 @@ def rows(clips: Sequence[Clip], coders: Sequence[Coder]) -> list[dict[str, float
             audio = np.r_[clip.audio, np.zeros(round(SILENCE_SECONDS * clip.sample_rate), np.float32)]
             with tempfile.TemporaryDirectory() as folder:
                 decoded = coder.code(audio, clip.sample_rate, Path(folder)).audio
-            found.append(measure(audio, decoded, clip.sample_rate))
+            found.append(measure(audio, decoded, clip.sample_rate, frame_rate_of(coder)))
         row: dict[str, float | str | None] = {"codec": coder.name}
         for name in NAMES:
             values = [one[name] for one in found if one[name] is not None]
@@ -149,7 +159,7 @@ def markdown(found: Sequence[dict[str, float | str | None]]) -> str:
 
 @click.command()
 @click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio, whose validation slice is used.")
-@click.option("--codec", "codecs", multiple=True, default=("nano-24k", "opus:6,12"), show_default=True)
+@click.option("--codec", "codecs", multiple=True, default=(*bundled_names(), "opus:6,12"), show_default=True)
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(folder: Path | None, codecs: tuple[str, ...], target: Path | None) -> None:
     """Print a table of artifacts."""
@@ -160,8 +170,7 @@ def main(folder: Path | None, codecs: tuple[str, ...], target: Path | None) -> N
     except Missing as error:
         raise click.ClickException(str(error)) from error
     click.echo(markdown(found))
-    if target:
-        target.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(found, target)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ reference implementation packs one code at a time in Python, so it gets a shorte
 from __future__ import annotations
 
 import io
-import json
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from ..format.bitpack import pack_codes, unpack_codes
 from ..format.timing import packed_bytes
 from .encodec_peer import import_encodec
 from .processor_name import processor_name
+from .rows import write_json
 
 FRAME_RATE = 75  # frames per second
 BITS = 10  # per code
@@ -191,8 +191,7 @@ def main(seconds: float, peer_seconds: float, repeats: int, seed: int, target: P
     )
     found = {"about": about, "rows": [asdict(figure) for figure in figures]}
     click.echo(markdown(found))
-    if target:
-        target.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(found, target)
 
 
 if __name__ == "__main__":

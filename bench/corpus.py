@@ -110,19 +110,21 @@ def folder(root: Path, sample_rate: int, max_seconds: float | None) -> Iterator[
 
 
 def packed(root: Path, sample_rate: int, max_seconds: float, per_group: int = 4) -> Iterator[Clip]:
-    """Yield evenly spaced clips of the validation slice of packed training audio (`ecdc train fetch`).
+    """Yield evenly spaced clips of the validation slice of packed training audio (`ecdc train fetch`), at `sample_rate` in Hz.
 
-    Raises ValueError if the audio is packed at another rate.
+    Raises ValueError if the audio is packed at a lower rate.
     """
     from ..train.data.memory_maps import sample_rate_of
     from ..train.data.packed_audio import validation_clips
 
-    if sample_rate != sample_rate_of(root):
-        raise ArgumentError(f"{root}: packed at {sample_rate_of(root)} Hz, so references cannot be at {sample_rate} Hz")
+    packed_rate = sample_rate_of(root)
+    if sample_rate > packed_rate:
+        raise ArgumentError(f"{root}: packed at {packed_rate} Hz, so references cannot be at {sample_rate} Hz")
     for group, rows in validation_clips(root, max_seconds, per_group).items():
         kind = next((kind for kind in KINDS if group.startswith(kind)), "audio")
         for i, row in enumerate(rows):
-            yield Clip(f"{group}-{i}", kind, row[0].numpy(), sample_rate, sample_rate, "see the packages")
+            audio = resample_all(row.numpy(), packed_rate, sample_rate)[0]
+            yield Clip(f"{group}-{i}", kind, audio, sample_rate, packed_rate, "see the packages")
 
 
 def synthetic(sample_rate: int, seed: int, seconds: float = 3.0) -> Iterator[Clip]:

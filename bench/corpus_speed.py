@@ -10,7 +10,6 @@ On a machine that is busy with something else, compare the seconds of audio per 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import resource
 import shutil
@@ -28,14 +27,16 @@ import click
 import numpy as np
 import soundfile
 
+from ..codec.default_model import DEFAULT_MODEL
 from ..codec.runtime import open_codec
 from ..codec.threads import settle
 from .corpus import CLIPS
 from .corpus_readers import reading_rows
 from .processor_name import processor_name
+from .rows import write_json
 
 PARTS = ("engines", "resume", "ray", "reading", "peers")
-MODEL, KBPS = "nano-24k", 6.0
+MODEL, KBPS = DEFAULT_MODEL, 6.0
 SHARD_MB = 2.0  # small, so that every worker has shards until the end
 Row = dict[str, Any]
 
@@ -246,8 +247,7 @@ def main(only: tuple[str, ...], minutes: float, folder: Path | None, target: Pat
             rows += peer_rows(peers, make_recordings(peers / "in", min(minutes, 5.0)), timed)
         shutil.rmtree(name, ignore_errors=True)
     click.echo(markdown(rows))
-    if target:
-        target.write_text(json.dumps({"device": processor_name(), "load": os.getloadavg(), "rows": rows}, indent=1) + "\n")
+    write_json({"device": processor_name(), "load": os.getloadavg(), "rows": rows}, target)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,7 @@ ecdc bench decoders                # or --packed runs/audio/packed; --json FILE 
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +22,7 @@ from .codecs.ours import loaded
 from .corpus import Clip, bundled, packed
 from .metrics import metric, score
 from .report import interval
+from .rows import jobs_option, json_option, rows_of_clips, write_json
 
 MODEL = "nano-24k"
 METRICS = "visqol", "zimtohrli", "mel", "si_sdr"
@@ -126,20 +124,17 @@ def _cells(rows: Iterable[dict[str, Any]], key: str) -> list[str]:
 @click.option("--decoder", "file", default="mbd", show_default=True, help="mbd, or a file of ecdc train mbd.")
 @click.option("--kbps", "rates", type=float, multiple=True, default=(1.5, 3.0, 6.0), show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Of the decoder's noise.")
-@click.option("--jobs", default=2, show_default=True)
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the rows here too.")
+@jobs_option
+@json_option
 def main(
     folder: Path | None, seconds: float, file: str, rates: tuple[float, ...], seed: int, jobs: int, target: Path | None
 ) -> None:
     """Print the tables."""
     rate = loaded(MODEL).sample_rate
     clips = list(packed(folder, rate, seconds) if folder else bundled(rate))
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        found = pool.map(partial(compare, rates=rates, file=file, seed=seed), clips)
-        rows = [row for clip_rows in found for row in clip_rows]
+    rows = rows_of_clips(partial(compare, rates=rates, file=file, seed=seed), clips, jobs)
     click.echo(markdown(rows))
-    if target:
-        target.write_text(json.dumps(rows, indent=1) + "\n")
+    write_json(rows, target)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,7 @@ its output is compared at `--rate`.
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -24,12 +21,12 @@ from ..codec.audio import resample_all
 from ..codec.checkpoints import load
 from ..codec.model import Codec
 from ..train.codec.losses import tile_loss
-from ..train.data.memory_maps import sample_rate_of
-from ..train.data.packed_audio import validation_clips
 from .artifacts import hum_db, pre_echo_db
-from .corpus import KINDS, Clip
+from .codecs.base import fit_length
+from .corpus import Clip, packed
 from .metrics import Undefined, score
 from .report import interval
+from .rows import clip_options, describe_clips, jobs_option, json_option, rows_of_clips, write_json
 
 CORE_RATE = 24_000  # Hz, at which levels are compared
 NAMES = {
@@ -73,20 +70,10 @@ def compare(clip: Clip, names: Sequence[str], rates: Sequence[float], keys: Sequ
         for kbps in rates:
             decoded = codec.decode(codes[:, : codec.config.codebooks_for(kbps)], wav.shape[1])[0].numpy()
             audio = resample_all(decoded, codec.sample_rate, clip.sample_rate)[0]
-            audio = np.pad(audio, (0, max(0, len(clip.audio) - len(audio))))[: len(clip.audio)]
+            audio = fit_length(audio, len(clip.audio))
             found = measures(clip, audio, float(codec.config.frame_rate), keys)
             rows.append({"clip": clip.name, "kind": clip.kind, "codec": name, "kbps": kbps, **found})
     return rows
-
-
-def clips_of(folder: Path, rate: int, seconds: float, per_group: int) -> list[Clip]:
-    """Return validation clips of packed audio, as references at `rate` in Hz."""
-    clips, packed_rate = [], sample_rate_of(folder)
-    for group, rows in validation_clips(folder, seconds, per_group).items():
-        kind = next((kind for kind in KINDS if group.startswith(kind)), "audio")
-        for i, row in enumerate(rows):
-            clips.append(Clip(f"{group}-{i}", kind, resample_all(row.numpy(), packed_rate, rate)[0], rate, packed_rate))
-    return clips
 
 
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
@@ -113,27 +100,21 @@ def _cell(rows: Sequence[dict[str, Any]], kbps: float, names: tuple[str, str], k
 
 @click.command()
 @click.argument("codecs", nargs=-1, required=True)
-@click.option("--packed", "folder", type=click.Path(path_type=Path), required=True, help="Packed audio: its validation slice.")
-@click.option("--rate", default=24_000, show_default=True, help="At which references and decoded clips are compared, in Hz.")
-@click.option("--seconds", default=6.0, show_default=True, help="Of each clip.")
-@click.option("--per-group", default=4, show_default=True, help="Clips of each group.")
+@clip_options(seconds=6.0, per_group=4)
 @click.option("--kbps", "rates", type=float, multiple=True, default=(1.5, 3.0, 6.0, 12.0), show_default=True)
 @click.option("--metric", "keys", multiple=True, default=("zimtohrli", "pesq", "mel", "si_sdr"), show_default=True)
-@click.option("--jobs", default=2, show_default=True)
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the rows here too.")
+@jobs_option
+@json_option
 def main(
     codecs: tuple[str, ...], folder: Path, rate: int, seconds: float, per_group: int,
     rates: tuple[float, ...], keys: tuple[str, ...], jobs: int, target: Path | None,
 ) -> None:  # fmt: skip
     """Print the table."""
-    clips = clips_of(folder, rate, seconds, per_group)
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        found = pool.map(partial(compare, names=codecs, rates=rates, keys=keys), clips)
-        rows = [row for clip_rows in found for row in clip_rows]
+    clips = list(packed(folder, rate, seconds, per_group))
+    rows = rows_of_clips(partial(compare, names=codecs, rates=rates, keys=keys), clips, jobs)
     click.echo(markdown(rows))
-    click.echo(f"\n{len(clips)} clips of {seconds:g} s, compared at {rate / 1000:g} kHz.")
-    if target:
-        target.write_text(json.dumps(rows, indent=1) + "\n")
+    click.echo(f"\n{describe_clips(len(clips), seconds, rate)}")
+    write_json(rows, target)
 
 
 if __name__ == "__main__":

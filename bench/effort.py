@@ -9,7 +9,6 @@ fewer later: `--peel` measures that too.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,8 +22,10 @@ from ..codec.effort import PATHS
 from ..codec.pipeline_parts import to_array
 from ..codec.runtime import open_codec
 from ..codec.threads import settle
-from .corpus import Clip
-from .designs import clips_of, markdown, measures
+from .codecs.base import fit_length
+from .corpus import Clip, packed
+from .designs import markdown, measures
+from .rows import clip_options, describe_clips, json_option, write_json
 
 KEYS = "zimtohrli", "pesq", "si_sdr"
 DISTINCT = tuple(effort for effort, paths in enumerate(PATHS) if paths not in PATHS[:effort])  # the first effort of each search
@@ -64,7 +65,7 @@ def timed(
 def figures(codec: Any, clip: Clip, codes: np.ndarray, n_samples: int) -> dict[str, float | None]:
     """Return the quality of codes [1, K, T] of a clip."""
     decoded = resample_all(to_array(codec.decode(codes, n_samples))[0], codec.sample_rate, clip.sample_rate)[0]
-    audio = np.pad(decoded, (0, max(0, len(clip.audio) - len(decoded))))[: len(clip.audio)]
+    audio = fit_length(decoded, len(clip.audio))
     return measures(clip, audio, float(codec.config.frame_rate), KEYS)
 
 
@@ -78,14 +79,11 @@ def tables(rows: Rows) -> Iterator[str]:
 
 @click.command()
 @click.argument("model")
-@click.option("--packed", "folder", type=click.Path(path_type=Path), required=True, help="Packed audio: its validation slice.")
-@click.option("--rate", default=24_000, show_default=True, help="At which references and decoded clips are compared, in Hz.")
-@click.option("--seconds", default=4.0, show_default=True, help="Of each clip.")
-@click.option("--per-group", default=4, show_default=True, help="Clips of each group.")
+@clip_options(seconds=4.0, per_group=4)
 @click.option("--kbps", "rates", type=float, multiple=True, default=(1.5, 3.0, 6.0, 12.0), show_default=True)
 @click.option("--effort", "efforts", type=int, multiple=True, default=DISTINCT, show_default=True, help="0 to 10.")
 @click.option("--peel", type=(float, float), help="Cut codes of one bitrate to another, both in kbps.")
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the rows here too.")
+@json_option
 def main(
     model: str, folder: Path, rate: int, seconds: float, per_group: int, rates: tuple[float, ...],
     efforts: tuple[int, ...], peel: tuple[float, float] | None, target: Path | None,
@@ -94,13 +92,12 @@ def main(
     settle(1)
     codec = open_codec(model)
     rows: Rows = []
-    for clip in clips_of(folder, rate, seconds, per_group):
+    for clip in packed(folder, rate, seconds, per_group):
         rows += compare(codec, clip, efforts, rates, peel)
         click.echo(clip.name, err=True)
-        if target:
-            target.write_text(json.dumps(rows, indent=1) + "\n")
+        write_json(rows, target)
     click.echo("\n".join(tables(rows)))
-    click.echo(f"\n{len({row['clip'] for row in rows})} clips of {seconds:g} s, compared at {rate / 1000:g} kHz.")
+    click.echo(f"\n{describe_clips(len({row['clip'] for row in rows}), seconds, rate)}")
 
 
 if __name__ == "__main__":

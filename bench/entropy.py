@@ -1,6 +1,6 @@
 """Measure the savings of entropy coding, by kind of sound and bitrate, and its speed.
 
-    ecdc bench entropy --packed runs/audio/packed --json FILE       # or: ecdc bench entropy
+    ecdc bench entropy --packed runs/audio/packed48 --json FILE       # or: ecdc bench entropy --model nano-24k
 
 Every figure comes from real payloads that were decoded again, with two exceptions: "cross-entropy" is the ideal code length
 under the prior's distributions, and "order 0" is that under adaptive counts, with one table per codebook.
@@ -8,7 +8,6 @@ under the prior's distributions, and "order 0" is that under adaptive counts, wi
 
 from __future__ import annotations
 
-import json
 import lzma
 import math
 from collections import defaultdict
@@ -21,6 +20,9 @@ import numpy as np
 import torch
 
 from ..codec.checkpoints import load
+from ..codec.config import CodecConfig
+from ..codec.default_model import DEFAULT_MODEL
+from ..codec.model import Codec
 from ..format.bitpack import pack_codes
 from ..format.entropy.installed_priors import find_prior
 from ..format.entropy.prior import Prior
@@ -28,17 +30,17 @@ from ..format.entropy.rangecoder import PRECISION
 from ..format.errors import ArgumentError
 from .corpus import Clip, bundled, packed
 from .processor_name import processor_name
+from .rows import write_json
 
-MODEL = "nano-24k"
-BOOKS = {1.5: 2, 3.0: 4, 6.0: 8, 12.0: 16}  # kbps -> K
+KBPS = (1.5, 3.0, 6.0, 12.0)
 CHUNK_SECONDS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 DEFAULT_SECONDS = 5.0  # of a chunk
 METHODS = ("prior", "cross-entropy", "order 0", "zstd -19", "xz -9", "language model")
 
 
-def codes_of(clips: Iterable[Clip]) -> dict[str, list[np.ndarray]]:
+def codes_of(codec: Codec, clips: Iterable[Clip]) -> dict[str, list[np.ndarray]]:
     """Return the codes [K, T] of each clip, grouped by kind of sound."""
-    codec, found = load(MODEL), defaultdict(list)
+    found = defaultdict(list)
     for clip in clips:
         with torch.no_grad():
             codes = codec.encode(torch.from_numpy(clip.audio)[None, None])[0]
@@ -46,23 +48,22 @@ def codes_of(clips: Iterable[Clip]) -> dict[str, list[np.ndarray]]:
     return dict(found)
 
 
-def chunks(codes: np.ndarray, seconds: float) -> list[np.ndarray]:
-    """Split the codes [K, T] of a clip into chunks of `seconds`."""
-    size = max(1, round(seconds * 75))
-    return [codes[:, start : start + size] for start in range(0, codes.shape[1], size)]
+def chunks(codes: np.ndarray, n_frames: int) -> list[np.ndarray]:
+    """Split the codes [K, T] of a clip into chunks of `n_frames`."""
+    return [codes[:, start : start + n_frames] for start in range(0, codes.shape[1], n_frames)]
 
 
 def raw_bytes(codes: np.ndarray) -> bytes:
     return pack_codes(codes.T.ravel(), 10)
 
 
-def prior_bits(prior: Prior, codes: np.ndarray, seconds: float) -> tuple[float, float]:
-    """Return the bits of a clip's payloads, and their cross-entropy in bits.
+def prior_bits(prior: Prior, codes: np.ndarray, n_frames: int) -> tuple[float, float]:
+    """Return the bits of a clip's payloads, with chunks of `n_frames`, and their cross-entropy in bits.
 
     Each payload is decoded again as a check. A chunk never takes more than its raw codes.
     """
     coded = ideal = 0.0
-    for chunk in chunks(codes, seconds):
+    for chunk in chunks(codes, n_frames):
         payload = prior.encode([chunk])
         if not np.array_equal(prior.decode(payload, (len(chunk),), chunk.shape[1])[0], chunk):
             raise AssertionError("a payload does not decode to its codes")
@@ -91,15 +92,18 @@ def zstd_bytes(data: bytes) -> int | None:
     return len(zstandard.ZstdCompressor(level=19).compress(data))
 
 
-def savings(groups: dict[str, list[np.ndarray]], prior: Prior, lm: Any = None) -> list[dict[str, Any]]:
+def savings(
+    config: CodecConfig, groups: dict[str, list[np.ndarray]], prior: Prior, lm: Any = None
+) -> list[dict[str, Any]]:
     """Return the bits of raw codes and the share that each method saves, for each kind of sound, for all, and each bitrate."""
-    rows = []
+    rows, n_frames = [], round(DEFAULT_SECONDS * config.frame_rate)
     everything = [codes for clips in groups.values() for codes in clips]
     for kind, clips in {**groups, "all": everything}.items():
-        for kbps, k in BOOKS.items():
+        for kbps in KBPS:
+            k = config.codebooks_for(kbps)
             cut = [codes[:k] for codes in clips]
             raw = 8 * sum(len(raw_bytes(codes)) for codes in cut)
-            own = [prior_bits(prior, codes, DEFAULT_SECONDS) for codes in cut]
+            own = [prior_bits(prior, codes, n_frames) for codes in cut]
             joined = b"".join(raw_bytes(codes) for codes in cut)
             zstd = zstd_bytes(joined)
             bits = {
@@ -115,14 +119,15 @@ def savings(groups: dict[str, list[np.ndarray]], prior: Prior, lm: Any = None) -
     return rows
 
 
-def chunk_costs(groups: dict[str, list[np.ndarray]], prior: Prior) -> list[dict[str, float]]:
+def chunk_costs(config: CodecConfig, groups: dict[str, list[np.ndarray]], prior: Prior) -> list[dict[str, float]]:
     """Return the share saved and the share added by framing at 6 kbps, for each chunk length, over all kinds together."""
     rows = []
-    everything = [codes[:8] for clips in groups.values() for codes in clips]
+    everything = [codes[: config.codebooks_for(6)] for clips in groups.values() for codes in clips]
     raw = 8 * sum(len(raw_bytes(codes)) for codes in everything)
     for seconds in CHUNK_SECONDS:
-        coded = sum(prior_bits(prior, codes, seconds)[0] for codes in everything)
-        framing = sum(36 * 8 * len(chunks(codes, seconds)) for codes in everything)
+        n_frames = max(1, round(seconds * config.frame_rate))
+        coded = sum(prior_bits(prior, codes, n_frames)[0] for codes in everything)
+        framing = sum(36 * 8 * len(chunks(codes, n_frames)) for codes in everything)
         rows.append({"seconds": seconds, "saved": round(1 - coded / raw, 4), "framing": round(framing / raw, 4)})
     return rows
 
@@ -138,7 +143,8 @@ def markdown(found: dict[str, Any]) -> str:
     lines += [f"| {r['seconds']:g} | {100 * r['saved']:.1f} % | {100 * r['framing']:.1f} % |" for r in found["chunks"]]
     lines += [
         "",
-        f"{found['clips']} clips of at most {found['seconds']:g} s; {found['processor']}, one thread where it is timed.",
+        f"{found['model']}, {found['clips']} clips of at most {found['seconds']:g} s; {found['processor']}, "
+        "one thread where it is timed.",
     ]
     if found.get("speed"):
         from .entropy_speed import markdown as speed_markdown
@@ -147,45 +153,46 @@ def markdown(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def run(folder: Path | None, seconds: float, lm: Path | None, timed: bool) -> dict[str, Any]:
+def run(name: str, folder: Path | None, seconds: float, lm: Path | None, timed: bool) -> dict[str, Any]:
     """Measure all figures; raises ValueError if no prior for the model is installed."""
-    codec = load(MODEL)
+    codec = load(name)
     prior = find_prior(codec.token_space)
     if prior is None:
-        raise ArgumentError(f"{MODEL} has no entropy prior here")
+        raise ArgumentError(f"{name} has no entropy prior here")
     clips = list(packed(folder, codec.sample_rate, seconds) if folder else bundled(codec.sample_rate))
-    groups = codes_of(clips)
+    groups = codes_of(codec, clips)
     model = None
     if lm:
         from .entropy_lm import TrainedLM
 
         model = TrainedLM.load(lm)
     found: dict[str, Any] = {
-        "savings": savings(groups, prior, model), "chunks": chunk_costs(groups, prior), "clips": len(clips),
-        "seconds": seconds, "prior": prior.hash.hex(), "processor": processor_name(),
+        "model": name, "savings": savings(codec.config, groups, prior, model),
+        "chunks": chunk_costs(codec.config, groups, prior), "clips": len(clips),
+        "seconds": round(max(clip.seconds for clip in clips), 1), "prior": prior.hash.hex(), "processor": processor_name(),
     }  # fmt: skip
     if timed:
         from .entropy_speed import measure
 
-        found["speed"] = measure()
+        found["speed"] = measure(name)
     return found
 
 
 @click.command()
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or folder of a codec.")
 @click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio, whose validation slice is used.")
 @click.option("--seconds", default=10.0, show_default=True, help="Of each clip of packed audio.")
-@click.option("--lm", type=click.Path(path_type=Path), help="A language model of bench.entropy_lm, to stand beside.")
+@click.option("--lm", type=click.Path(path_type=Path), help="A model of `ecdc bench entropy-lm`, to compare with.")
 @click.option("--no-speed", is_flag=True, help="Sizes only.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
-def main(folder: Path | None, seconds: float, lm: Path | None, no_speed: bool, target: Path | None) -> None:
-    """Measure the savings and the speed of nano-24k's entropy prior, compared with other coders."""
+def main(model: str, folder: Path | None, seconds: float, lm: Path | None, no_speed: bool, target: Path | None) -> None:
+    """Measure the savings and the speed of a model's entropy prior, compared with other coders."""
     try:
-        found = run(folder, seconds, lm, not no_speed)
+        found = run(model, folder, seconds, lm, not no_speed)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     click.echo(markdown(found))
-    if target:
-        target.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(found, target)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Time entropy coders: ours against the language model of PyPI's encodec, and our range coder against `constriction`.
 
-Medians of turns in one process, with one thread and the same codes.
+Medians of turns in one process, with one thread. The speed of the language model depends on the shape of the codes alone.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from typing import Any
 
 import numpy as np
 
-SECONDS, PEER_SECONDS = 20.0, 4.0  # of codes at 6 kbps: 75 frames a second of 8 codebooks
+SECONDS, PEER_SECONDS = 20.0, 4.0  # of codes at 6 kbps
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 TURNS = 5
 
 
-def measure() -> dict[str, Any]:
+def measure(model: str) -> dict[str, Any]:
     """Measure all figures in a separate process that has one thread from its start."""
     kept = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            return pool.submit(_measure).result()
+            return pool.submit(_measure, model).result()
     finally:
         for name, value in kept.items():
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
 
-def _measure() -> dict[str, Any]:
+def _measure(model: str) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(1)
-    found: dict[str, Any] = {"coders": _coders()}
+    found: dict[str, Any] = {"coders": _coders(model)}
     found["range_coder"] = _range_coder()
     return found
 
@@ -48,44 +48,53 @@ def _timed(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
     return {name: median(values) for name, values in in_turns(calls, TURNS).items()}
 
 
-def _coders() -> list[dict[str, Any]]:
-    """Return the speed in times real time of our prior, of PyPI's language model and coder, and of our version 0 coder."""
+def _coders(model: str) -> list[dict[str, Any]]:
+    """Return the speeds in times real time: the model's prior, PyPI's language model and coder, and our version 0 coder."""
+    prior, codes = _prior_and_codes(model)
+    payload = prior.encode([codes])
+    own = {
+        "prior, encode": lambda: prior.encode([codes]),
+        "prior, decode": lambda: prior.decode(payload, (len(codes),), codes.shape[1]),
+    }
+    times = _timed(own | _peer_calls())
+    seconds = {name: SECONDS if name in own else PEER_SECONDS for name in times}
+    return [{"name": name, "x_real_time": round(seconds[name] / taken, 2)} for name, taken in times.items()]
+
+
+def _prior_and_codes(model: str) -> tuple[Any, np.ndarray]:
+    """Return a model's prior, and its codes [K, T] of SECONDS at 6 kbps."""
     import torch
 
     from ..codec.checkpoints import load
-    from ..codec.compat.lm import LanguageModel
     from ..format.entropy.installed_priors import find_prior
-    from .encodec_peer import import_encodec
     from .speed import clip
 
-    codec = load("nano-24k")
-    prior = find_prior(codec.token_space)
-    assert prior is not None
+    codec = load(model)
     with torch.no_grad():
-        codes = codec.encode(clip(SECONDS, seed=0), n_codebooks=8)[0].numpy().astype(np.uint16)
-    short = codes[:, : round(PEER_SECONDS * 75)].astype(np.int64)
-    package = import_encodec()
+        codes = codec.encode(clip(SECONDS, 0, codec.sample_rate), 6.0)[0].numpy().astype(np.uint16)
+    return find_prior(codec.token_space), codes
+
+
+def _peer_calls() -> dict[str, Callable[[], Any]]:
+    """Return the calls of the language model, with random weights and random codes: 75 frames a second of 8 codebooks."""
+    import torch
+
+    from ..codec.compat.lm import LanguageModel
+    from .encodec_peer import import_encodec
+
+    codes = np.random.default_rng(0).integers(0, 1024, (8, round(PEER_SECONDS * 75)))
     torch.manual_seed(0)
-    peer = package.model.LMModel(32, 1024, num_layers=5, dim=200, past_context=262).eval()
+    peer = import_encodec().model.LMModel(32, 1024, num_layers=5, dim=200, past_context=262).eval()
     ours = LanguageModel(peer.state_dict())
-    payload, theirs = prior.encode([codes]), peer_encode(peer, short)
-    if ours.encode(short) != theirs or not np.array_equal(peer_decode(peer, theirs, *short.shape), short):
+    payload = peer_encode(peer, codes)
+    if ours.encode(codes) != payload or not np.array_equal(peer_decode(peer, payload, *codes.shape), codes):
         raise AssertionError("the peer's bytes are not ours")
-    times = _timed(
-        {
-            "prior, encode": lambda: prior.encode([codes]),
-            "prior, decode": lambda: prior.decode(payload, (8,), codes.shape[1]),
-            "PyPI encodec, encode": lambda: peer_encode(peer, short),
-            "PyPI encodec, decode": lambda: peer_decode(peer, theirs, *short.shape),
-            "version 0 writer, encode": lambda: ours.encode(short),
-            "version 0 reader, decode": lambda: ours.decode(theirs, *short.shape),
-        }
-    )
-    rows = []
-    for name, taken in times.items():
-        seconds = SECONDS if name.startswith("prior") else PEER_SECONDS
-        rows.append({"name": name, "x_real_time": round(seconds / taken, 2)})
-    return rows
+    return {
+        "PyPI encodec, encode": lambda: peer_encode(peer, codes),
+        "PyPI encodec, decode": lambda: peer_decode(peer, payload, *codes.shape),
+        "version 0 writer, encode": lambda: ours.encode(codes),
+        "version 0 reader, decode": lambda: ours.decode(payload, *codes.shape),
+    }
 
 
 def peer_encode(model: Any, codes: np.ndarray) -> bytes:

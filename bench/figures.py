@@ -8,12 +8,12 @@ Each block stands between two comments, `<!-- figures: NAME -->` and `<!-- end -
     cp runs/bench/rows.jsonl bench/results/quality.jsonl
     ecdc bench --packed runs/audio/packed --output runs/valid && cp runs/valid/rows.jsonl bench/results/validation.jsonl
     ecdc bench decoders --packed runs/audio/packed --json bench/results/decoders.json
-    ecdc bench artifacts --packed runs/audio/packed --json bench/results/artifacts.json
+    ecdc bench artifacts --packed runs/audio/packed48 --json bench/results/artifacts.json
     ecdc bench speed --json bench/results/speed.json
     ecdc bench pairs --before ... --json bench/results/pairs.json
     ecdc bench live --json bench/results/live.json
-    ecdc bench loss --packed runs/audio/packed48 --clips 4 --seconds 4 --json bench/results/loss_nano24k.json
-    ecdc bench loss --model FOLDER --frames 1 --packed ... --json bench/results/loss_nano48k.json  # with graphs of nano-48k
+    ecdc bench loss --model nano-24k --packed runs/audio/packed48 --clips 4 --seconds 4 --json bench/results/loss_nano24k.json
+    ecdc bench loss --frames 1 --packed runs/audio/packed48 --clips 4 --seconds 4 --json bench/results/loss_nano48k.json
     ecdc bench loss --rows bench/results/loss_nano24k.json --rows bench/results/loss_nano48k.json --plot docs/images/loss.png
     ecdc bench light --json bench/results/light.json
     ecdc bench streams nano-24k nano-48k --json bench/results/streams.json
@@ -23,7 +23,8 @@ Each block stands between two comments, `<!-- figures: NAME -->` and `<!-- end -
     ecdc bench memory --pipes --minutes 600 --mono --json bench/results/memory_pipes.json
     ecdc bench seek --json bench/results/seek.json
     ecdc bench entropy-lm --tokens runs/prior/tokens.npy --seconds 780 --output runs/lm.safetensors
-    ecdc bench entropy --packed runs/audio/packed --lm runs/lm.safetensors --json bench/results/entropy.json
+    ecdc bench entropy --model nano-24k --packed runs/audio/packed --lm runs/lm.safetensors --json bench/results/entropy.json
+    ecdc bench entropy --packed runs/audio/packed48 --no-speed --json bench/results/entropy_nano48k.json
     ecdc bench vbr --model nano-24k --packed runs/audio/packed --seconds 12 --json bench/results/vbr.json
     ecdc bench vbr --model nano-48k --packed runs/audio/packed48 --seconds 12 --json bench/results/vbr_nano48k.json
     ecdc bench mbd-peer --json bench/results/mbd_peer.json

@@ -7,10 +7,7 @@ Generation 1 is the first decoding. A code of generation g is kept if it equals 
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,9 +18,11 @@ import torch
 
 from ..codec.audio import resample_all
 from ..codec.model import Codec
-from .corpus import Clip
-from .designs import clips_of, codec_of
+from .codecs.base import fit_length
+from .corpus import Clip, packed
+from .designs import codec_of
 from .metrics import score
+from .rows import clip_options, describe_clips, jobs_option, json_option, rows_of_clips, write_json
 
 GENERATIONS = (1, 3, 5)
 NAMES = {"zimtohrli": "Zimtohrli", "visqol": "ViSQOL", "pesq": "PESQ", "mel": "mel"}
@@ -50,7 +49,7 @@ def rows_of(clip: Clip, names: Sequence[str], rates: Sequence[float], keys: Sequ
             for generation in GENERATIONS:
                 codes, decoded = found[generation - 1]
                 audio = resample_all(decoded, codec.sample_rate, clip.sample_rate)[0]
-                audio = np.pad(audio, (0, max(0, len(clip.audio) - len(audio))))[: len(clip.audio)]
+                audio = fit_length(audio, len(clip.audio))
                 row = {key: score(key, clip.audio, audio, clip.sample_rate, clip.kind)[0] for key in keys}
                 kept = float((codes == found[0][0]).mean())
                 rows.append({"clip": clip.name, "codec": name, "kbps": kbps, "generation": generation, "kept": kept, **row})
@@ -74,27 +73,21 @@ def markdown(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
 
 @click.command()
 @click.argument("codecs", nargs=-1, required=True)
-@click.option("--packed", "folder", type=click.Path(path_type=Path), required=True, help="Packed audio: its validation slice.")
-@click.option("--rate", default=24_000, show_default=True, help="At which clips are compared, in Hz.")
-@click.option("--seconds", default=4.0, show_default=True, help="Of each clip.")
-@click.option("--per-group", default=2, show_default=True, help="Clips of each group.")
+@clip_options(seconds=4.0, per_group=2)
 @click.option("--kbps", "rates", type=float, multiple=True, default=(3.0, 6.0, 12.0), show_default=True)
 @click.option("--metric", "keys", multiple=True, default=tuple(NAMES), show_default=True, type=click.Choice([*NAMES]))
-@click.option("--jobs", default=2, show_default=True)
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the rows here too.")
+@jobs_option
+@json_option
 def main(
     codecs: tuple[str, ...], folder: Path, rate: int, seconds: float, per_group: int,
     rates: tuple[float, ...], keys: tuple[str, ...], jobs: int, target: Path | None,
 ) -> None:  # fmt: skip
     """Print the share of codes that stay, and the quality, after 1, 3 and 5 generations."""
-    clips = clips_of(folder, rate, seconds, per_group)
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        found = pool.map(partial(rows_of, names=codecs, rates=rates, keys=keys), clips)
-        rows = [row for clip_rows in found for row in clip_rows]
+    clips = list(packed(folder, rate, seconds, per_group))
+    rows = rows_of_clips(partial(rows_of, names=codecs, rates=rates, keys=keys), clips, jobs)
     click.echo(markdown(rows, keys))
-    click.echo(f"\n{len(clips)} clips of {seconds:g} s, compared at {rate / 1000:g} kHz.")
-    if target:
-        target.write_text(json.dumps(rows, indent=1) + "\n")
+    click.echo(f"\n{describe_clips(len(clips), seconds, rate)}")
+    write_json(rows, target)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Compare the runtime without PyTorch with PyTorch, in turns: steps of a stream, whole commands, memory, size on disk.
 
     ecdc bench light                          # everything, in about ten minutes
-    ecdc bench light --only encodec --json bench/results/light.json      # rows of other parts stay there
+    ecdc bench light --only encodec --json bench/results/light.json      # rows of other parts and models stay there
     ecdc bench light --codes 1000000          # and that as many codes of real audio are equal
     ecdc bench light --only step --threads 1
 
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
@@ -29,26 +29,30 @@ import soundfile
 import torch
 
 from ..codec.audio import resample_all
+from ..codec.bundled import bundled_names
+from ..codec.default_model import DEFAULT_MODEL
 from ..codec.pipeline_parts import to_array
 from ..codec.runtime import open_codec
 from ..codec.threads import settle
 from .corpus import CLIPS
 from .memory import Sound, through_files
 from .processor_name import processor_name
+from .rows import write_json
 
-MODEL, RUNTIMES = "nano-24k", ("onnx", "torch")
+RUNTIMES = "onnx", "torch"
 PARTS = ("step", "block", "encodec", "command", "memory", "size", "codes")
+OTHERS = {"encodec": "EnCodec 24 kHz", "size": ""}  # parts that do not measure the chosen model, and what they measure
 STREAMS = 1, 8, 64
-N_CODEBOOKS = 8  # 6 kbps
+KBPS = 6.0
 ECDC = [sys.executable, "-m", "ecdc.cli"]
 Row = dict[str, Any]
 
 
-def speech(seconds: float) -> np.ndarray:
-    """Return speech of any length at 24 kHz: float32 [N]."""
+def speech(seconds: float, sample_rate: int) -> np.ndarray:
+    """Return speech of any length, at `sample_rate` in Hz: float32 [N]."""
     audio, rate = soundfile.read(CLIPS / "speech_it.flac", dtype="float32")
-    clip = resample_all(audio[None], rate, 24_000)[0]
-    return np.resize(clip, round(24_000 * seconds)).astype(np.float32)
+    clip = resample_all(audio[None], rate, sample_rate)[0]
+    return np.resize(clip, round(sample_rate * seconds)).astype(np.float32)
 
 
 def timed(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
@@ -74,7 +78,7 @@ def rows_of(part: str, what: str, times: dict[str, list[float]], **facts: Any) -
 def step_rows(codecs: dict[str, Any], n_streams: int, repeats: int) -> Iterator[Row]:
     """Time the steps of `n_streams` streams at once, one frame each: encode, decode, and both."""
     hop = codecs["onnx"].config.hop_length
-    wav = np.tile(speech(1)[None, None], (n_streams, 1, 1))
+    wav = np.tile(speech(1, codecs["onnx"].sample_rate)[None, None], (n_streams, 1, 1))
     found: dict[str, dict[str, list[float]]] = {"encode": {}, "decode": {}, "encode + decode": {}}
     open_streams = {name: codec.streaming(n_streams) for name, codec in codecs.items()}
     streams = {name: opened.__enter__() for name, opened in open_streams.items()}
@@ -82,7 +86,7 @@ def step_rows(codecs: dict[str, Any], n_streams: int, repeats: int) -> Iterator[
         begin = i * hop % (wav.shape[-1] - hop)
         for name, stream in streams.items():
             began = time.perf_counter()
-            codes = to_array(stream.encode(wav[..., begin : begin + hop], n_codebooks=N_CODEBOOKS))
+            codes = to_array(stream.encode(wav[..., begin : begin + hop], KBPS))
             middle = time.perf_counter()
             stream.decode(codes)
             end = time.perf_counter()
@@ -100,9 +104,9 @@ def step_rows(codecs: dict[str, Any], n_streams: int, repeats: int) -> Iterator[
 
 def block_rows(codecs: dict[str, Any], repeats: int) -> Iterator[Row]:
     """Time ten seconds at once."""
-    wav = speech(10)[None, None]
-    codes = codecs["onnx"].encode(wav, n_codebooks=N_CODEBOOKS)
-    encoding = {name: partial(codec.encode, wav, n_codebooks=N_CODEBOOKS) for name, codec in codecs.items()}
+    wav = speech(10, codecs["onnx"].sample_rate)[None, None]
+    codes = codecs["onnx"].encode(wav, KBPS)
+    encoding = {name: partial(codec.encode, wav, KBPS) for name, codec in codecs.items()}
     decoding = {name: partial(codec.decode, codes) for name, codec in codecs.items()}
     for what, calls in (("encode 10 s", encoding), ("decode 10 s", decoding)):
         timed(calls, 1)
@@ -117,7 +121,7 @@ def encodec_rows(repeats: int) -> Iterator[Row]:
     from ..codec.light.load import load_light
     from .speed import our_encodec, peer_encodec
 
-    wav = speech(10)[None, None]
+    wav = speech(10, 24_000)[None, None]
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         codec, peer, tensor = our_encodec(6.0, 0), peer_encodec(6.0, 0), torch.from_numpy(wav)
         save(codec, folder)
@@ -140,11 +144,12 @@ def encodec_rows(repeats: int) -> Iterator[Row]:
                 yield row | {"x_real_time": 10 / row["seconds"]}
 
 
-def command_rows(repeats: int) -> Iterator[Row]:
+def command_rows(model: str, repeats: int) -> Iterator[Row]:
     """Time whole processes: `ecdc encode` and `ecdc decode` of five seconds, and importing what a program needs."""
     with tempfile.TemporaryDirectory() as folder:
         wav, coded, back = (str(Path(folder) / name) for name in ("a.wav", "a.ecdc", "b.wav"))
-        soundfile.write(wav, speech(5), 24_000)
+        rate = open_codec(model).sample_rate
+        soundfile.write(wav, speech(5, rate), rate)
 
         # An installed package has its modules compiled; so has a checkout after its first run, unless this variable forbids it.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -157,12 +162,12 @@ def command_rows(repeats: int) -> Iterator[Row]:
 
         python = sys.executable, "-c"
         groups = {
-            "ecdc encode, 5 s": runtimes("encode", wav, "-o", coded),
+            "ecdc encode, 5 s": runtimes("encode", wav, "--model", model, "-o", coded),
             "ecdc decode, 5 s": runtimes("decode", coded, "-o", back),
             "import ecdc": {name: run(*python, "import ecdc") for name in RUNTIMES},
             "import and open the model": {
-                "onnx": run(*python, f"import ecdc; ecdc.open_codec('{MODEL}').session('decoder.onnx')"),
-                "torch": run(*python, f"import ecdc; ecdc.load('{MODEL}')"),
+                "onnx": run(*python, f"import ecdc; ecdc.open_codec('{model}').session('decoder.onnx')"),
+                "torch": run(*python, f"import ecdc; ecdc.load('{model}')"),
             },
         }
         for what, calls in groups.items():
@@ -181,10 +186,10 @@ def meter(call: Callable[[], object], seconds: list[float]) -> None:
     seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
-def memory_rows(minutes: float) -> Iterator[Row]:
+def memory_rows(model: str, minutes: float) -> Iterator[Row]:
     """Measure the peak memory of whole commands on long stereo."""
     for name in RUNTIMES:
-        costs, _ = through_files(Sound(round(minutes * 60 * 44_100), 44_100, 2), 6.0, runtime=name)
+        costs, _ = through_files(Sound(round(minutes * 60 * 44_100), 44_100, 2), KBPS, runtime=name, model=model)
         for command, cost in costs.items():
             yield {
                 "part": "memory", "what": f"ecdc {command}, {minutes:g} min of stereo", "runtime": name,
@@ -213,12 +218,12 @@ def disk_mb(folder: Path) -> float:
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
-def codes_rows(codecs: dict[str, Any], wanted: int, packed: Path | None) -> Iterator[Row]:
+def codes_rows(model: str, codecs: dict[str, Any], wanted: int, packed: Path | None) -> Iterator[Row]:
     """Count the codes in which the runtimes differ, over `wanted` codes of the bundled clips, or of packed audio."""
     n_codes = n_different = 0
-    graph = open_codec(MODEL, "onnx")
+    graph = open_codec(model, "onnx")
     graph.prefers_graph = True  # the exported encoder; without it, a model whose weights are here encodes in numpy
-    for wav in signals(packed):
+    for wav in signals(packed, graph.sample_rate):
         codes, *others = (to_array(codec.encode(wav[None, None])) for codec in (codecs["torch"], codecs["onnx"], graph))
         n_codes += codes.size
         n_different += sum(int((codes != other).sum()) for other in others)
@@ -227,8 +232,8 @@ def codes_rows(codecs: dict[str, Any], wanted: int, packed: Path | None) -> Iter
     yield {"part": "codes", "what": "codes that differ", "runtime": "onnx", "codes": n_codes, "different": n_different}
 
 
-def signals(packed: Path | None, seconds: float = 20) -> Iterator[np.ndarray]:
-    """Yield audio at 24 kHz, float32 [N]: pieces of packed audio, or the bundled clips, again and again at other levels."""
+def signals(packed: Path | None, sample_rate: int, seconds: float = 20) -> Iterator[np.ndarray]:
+    """Yield audio at `sample_rate` in Hz, float32 [N]: pieces of packed audio, or the bundled clips at changing levels."""
     rng = np.random.default_rng(0)
     if packed is not None:
         rate = json.loads((packed / "format.json").read_text()).get("sample_rate", 24_000)
@@ -236,18 +241,18 @@ def signals(packed: Path | None, seconds: float = 20) -> Iterator[np.ndarray]:
         while True:
             begin = int(rng.integers(0, len(samples) - round(seconds * rate)))
             piece = samples[begin : begin + round(seconds * rate)].astype(np.float32) / 32_768
-            yield resample_all(piece[None], rate, 24_000)[0]
+            yield resample_all(piece[None], rate, sample_rate)[0]
     while True:
         for path in sorted(CLIPS.glob("*.flac")):
             audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
             level = np.float32(10 ** rng.uniform(-2, 0))
-            for channel in resample_all(np.ascontiguousarray(audio.T), rate, 24_000):
+            for channel in resample_all(np.ascontiguousarray(audio.T), rate, sample_rate):
                 yield channel * level
 
 
 def markdown(found: dict[str, Any]) -> str:
     """Return a table of the rows of a measurement."""
-    lines = ["| what | runtime | ms | spread | share of torch's time | more |", "|---|---|---:|---:|---:|---|"]
+    lines = ["| model | what | runtime | ms | spread | share of torch's time | more |", "|---|---|---|---:|---:|---:|---|"]
     texts = {
         "streams_per_core": "{:.0f} streams per core", "processor_ms": "{:.0f} ms of processor time",
         "x_real_time": "{:.0f}x real time", "peak_mb": "{:.0f} MB at most",
@@ -257,8 +262,8 @@ def markdown(found: dict[str, Any]) -> str:
         more = ", ".join(text.format(row[key]) for key, text in texts.items() if key in row)
         ms = f"{1000 * row['seconds']:.2f}" if "seconds" in row else ""
         spread, share = (f"{100 * row[key]:.0f}%" if key in row else "" for key in ("spread", "of_torch"))
-        lines.append(f"| {row['what']} | {row['runtime']} | {ms} | {spread} | {share} | {more} |")
-    return "\n".join([*lines, "", f"{MODEL} at 6 kbps, {found['device']}, {found['processors']} processors."])
+        lines.append(f"| {row['model']} | {row['what']} | {row['runtime']} | {ms} | {spread} | {share} | {more} |")
+    return "\n".join([*lines, "", f"{KBPS:g} kbps, {found['device']}, {found['processors']} processors."])
 
 
 def table(found: dict[str, Any]) -> str:
@@ -268,13 +273,15 @@ def table(found: dict[str, Any]) -> str:
 
 
 def with_other_parts(rows: list[Row], path: Path) -> list[Row]:
-    """Return new rows, and those of a file for parts that were not measured now, in the order of the parts."""
+    """Return new rows, and those of a file for parts and models that were not measured now, in the order of the parts."""
     old = json.loads(path.read_text())["rows"] if path.is_file() else []
-    measured = {row["part"] for row in rows}
-    return sorted(rows + [row for row in old if row["part"] not in measured], key=lambda row: PARTS.index(row["part"]))
+    measured = {(row["part"], row["model"]) for row in rows}
+    kept = [row for row in old if (row["part"], row["model"]) not in measured]
+    return sorted(rows + kept, key=lambda row: PARTS.index(row["part"]))
 
 
 @click.command()
+@click.option("--model", type=click.Choice(bundled_names()), default=DEFAULT_MODEL, show_default=True)
 @click.option("--only", multiple=True, type=click.Choice(PARTS), help="Measure only this part; may be repeated.")
 @click.option("--threads", type=click.IntRange(1, 64), multiple=True, default=(1, 2), show_default=True)
 @click.option("--repeats", type=click.IntRange(5), default=15, show_default=True, help="Turns of commands and blocks.")
@@ -283,34 +290,44 @@ def with_other_parts(rows: list[Row], path: Path) -> list[Row]:
 @click.option("--packed", type=click.Path(exists=True, path_type=Path), help="Packed audio for the comparison of codes.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too; other parts keep theirs.")
 def main(
-    only: tuple[str, ...], threads: tuple[int, ...], repeats: int, minutes: float, codes: int, packed: Path | None,
+    model: str, only: tuple[str, ...], threads: tuple[int, ...], repeats: int, minutes: float, codes: int, packed: Path | None,
     target: Path | None,
 ) -> None:  # fmt: skip
     """Compare the runtime without PyTorch with PyTorch, in turns."""
-    rows: list[Row] = []
     chosen = only or PARTS
-    for number in threads if set(chosen) & {"step", "block", "encodec", "codes"} else ():
-        settle(number)
-        codecs = {name: open_codec(MODEL, name) for name in RUNTIMES}
-        if "step" in chosen:
-            steps = [row for n in STREAMS for row in step_rows(codecs, n, 20 * repeats if n == 1 else 4 * repeats)]
-            rows += [row | {"threads": number} for row in steps]
-        if "block" in chosen:
-            rows += [row | {"threads": number} for row in block_rows(codecs, repeats)]
-        if "encodec" in chosen:
-            rows += [row | {"threads": number} for row in encodec_rows(repeats)]
-        if "codes" in chosen and number == threads[0]:
-            rows += codes_rows(codecs, codes, packed)
-    parts = {"command": lambda: command_rows(repeats), "memory": lambda: memory_rows(minutes), "size": size_rows}
+    rows = list(threaded_rows(model, chosen, threads, repeats, codes, packed))
+    parts = {
+        "command": lambda: command_rows(model, repeats), "memory": lambda: memory_rows(model, minutes), "size": size_rows,
+    }  # fmt: skip
     for name, measure in parts.items():
         if name in chosen:
             rows += measure()
+    rows = [{"model": OTHERS.get(row["part"], model), **row} for row in rows]
     about = {"device": processor_name(), "processors": os.cpu_count()}
     click.echo(markdown(about | {"rows": rows}))
     if target:
-        target.write_text(json.dumps(about | {"rows": with_other_parts(rows, target)}, indent=1) + "\n")
+        write_json(about | {"rows": with_other_parts(rows, target)}, target)
     if any(row.get("different") for row in rows):
         raise click.ClickException("the runtimes gave different codes")
+
+
+def threaded_rows(
+    model: str, chosen: Collection[str], threads: tuple[int, ...], repeats: int, codes: int, packed: Path | None
+) -> Iterator[Row]:
+    """Yield the rows of the parts that run in this process, for each number of threads; codes are compared once."""
+    for number in threads if set(chosen) & {"step", "block", "encodec", "codes"} else ():
+        settle(number)
+        codecs = {name: open_codec(model, name) for name in RUNTIMES}
+        rows: list[Row] = []
+        if "step" in chosen:
+            rows += [row for n in STREAMS for row in step_rows(codecs, n, 20 * repeats if n == 1 else 4 * repeats)]
+        if "block" in chosen:
+            rows += block_rows(codecs, repeats)
+        if "encodec" in chosen:
+            rows += encodec_rows(repeats)
+        yield from (row | {"threads": number} for row in rows)
+        if "codes" in chosen and number == threads[0]:
+            yield from codes_rows(model, codecs, codes, packed)
 
 
 if __name__ == "__main__":

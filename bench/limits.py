@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,9 @@ from ..codec.checkpoints import load
 from ..codec.model import Codec
 from ..codec.modules.noise import frame_noise
 from ..train.codec import split_step
-from .corpus import Clip
-from .designs import CORE_RATE, NAMES, clips_of, markdown, measures
+from .corpus import Clip, packed
+from .designs import CORE_RATE, NAMES, markdown, measures
+from .rows import json_option, write_json
 
 VARIANTS = (
     "coded", "exact levels", "exact levels above 1.1 kHz", "exact levels below 1.1 kHz", "exact shape", "no noise",
@@ -90,7 +90,7 @@ def rows_of(clip: Clip, codec: Codec, rates: Sequence[float], keys: Sequence[str
 @click.option("--kbps", "rates", type=float, multiple=True, default=(6.0, 12.0), show_default=True)
 @click.option("--metric", "keys", multiple=True, default=("zimtohrli", "visqol", "pesq", "si_sdr"), show_default=True,
               type=click.Choice([*NAMES]))  # fmt: skip
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the rows here too.")
+@json_option
 def main(
     model: str, folder: Path, seconds: float, per_group: int, rates: tuple[float, ...], keys: tuple[str, ...],
     target: Path | None,
@@ -98,12 +98,11 @@ def main(
     """Print what a split codec would score if one part of it were exact."""
     codec = copy.deepcopy(load(model))
     codec.encoder.float()  # as in training
-    clips = clips_of(folder, codec.sample_rate, seconds, per_group)
+    clips = list(packed(folder, codec.sample_rate, seconds, per_group))
     rows = [row for clip in clips for row in rows_of(clip, codec, rates, keys)]
     click.echo(markdown(rows))
     click.echo(f"\n{len(clips)} clips of {seconds:g} s, compared at {CORE_RATE / 1000:g} kHz.")
-    if target:
-        target.write_text(json.dumps(rows, indent=1) + "\n")
+    write_json(rows, target)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,13 @@
 
     ecdc bench live
 
-A clip is written into the pipe in real time, as from a microphone. The lag of a sample is the time
+A clip at the codec's rate is written into the pipe in real time, as from a microphone. The lag of a sample is the time
 between its input and its output. The clock starts when both commands are ready; `start_seconds`
 is the time until then.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -24,11 +23,14 @@ import click
 import numpy as np
 
 from ..codec.audio import wave_header
-from .memory import MONO, Sound, blocks
+from ..codec.default_model import DEFAULT_MODEL
+from ..codec.runtime import shared
+from .memory import Sound, blocks
 from .processor_name import processor_name
+from .rows import write_json
 
 ECDC = [sys.executable, "-m", "ecdc.cli"]
-HEADER_BYTES = len(wave_header(*MONO, None))
+HEADER_BYTES = len(wave_header(48_000, 1, None))
 TICK_SECONDS = 0.01  # between two writes
 CHUNKS = (0.1, 0.5, 5.0)  # seconds
 
@@ -38,6 +40,7 @@ class Lag:
     """One row: a chunk length, and the lag of the samples."""
 
     model: str
+    sample_rate: int  # Hz
     chunk_seconds: float
     start_seconds: float  # until both commands are ready
     first_ms: float  # from the first sample in to the first sample out
@@ -67,7 +70,7 @@ def feed(pipe: Any, audio: bytes, rate: int, began: float) -> None:
 
 def measure(model: str, chunk_seconds: float, seconds: float, options: Sequence[str] = ()) -> Lag:
     """Measure one row; raises ClickException if nothing comes out of the pipe."""
-    rate, channels = MONO
+    rate, channels = shared(model).sample_rate, 1
     sound = Sound(round(seconds * rate), rate, channels)
     audio = np.concatenate(list(blocks(sound))).tobytes()
     began = time.monotonic()
@@ -92,7 +95,7 @@ def measure(model: str, chunk_seconds: float, seconds: float, options: Sequence[
         raise click.ClickException(f"nothing came out within {seconds:g} s of chunks of {chunk_seconds:g} s")
     late = 1000 * lags(whole, rate)
     return Lag(
-        model, chunk_seconds, round(ready - began, 2), round(1000 * whole[0][0], 1), round(float(np.median(late)), 1),
+        model, rate, chunk_seconds, round(ready - began, 2), round(1000 * whole[0][0], 1), round(float(np.median(late)), 1),
         round(float(late.max()), 1),
     )  # fmt: skip
 
@@ -117,10 +120,11 @@ def markdown(found: dict[str, Any]) -> str:
             f"| {row['chunk_seconds']:g} s | {row['first_ms']:.0f} ms | {row['median_ms']:.0f} ms | "
             f"{row['largest_ms']:.0f} ms | {1000 * row['chunk_seconds'] + 60:.0f} ms |"
         )
+    first = found["rows"][0]
     lines += [
         "",
-        f"{found['rows'][0]['model']}, 24 kHz mono at 6 kbps, medians of {found['repeats']} runs, {found['device']}, "
-        f"{found['processors']} processors, load {found['load']:.1f}; ready "
+        f"{first['model']}, {first['sample_rate'] / 1000:g} kHz mono at 6 kbps, medians of {found['repeats']} runs, "
+        f"{found['device']}, {found['processors']} processors, load {found['load']:.1f}; ready "
         f"{max(row['start_seconds'] for row in found['rows']):.1f} s after the start.",
     ]
     return "\n".join(lines)
@@ -130,7 +134,7 @@ def _median(rows: Sequence[Lag]) -> Lag:
     """Return the median of each figure over runs."""
     names = ("start_seconds", "first_ms", "median_ms", "largest_ms")
     figures = {name: round(float(np.median([getattr(row, name) for row in rows])), 2) for name in names}
-    return Lag(rows[0].model, rows[0].chunk_seconds, **figures)
+    return Lag(rows[0].model, rows[0].sample_rate, rows[0].chunk_seconds, **figures)
 
 
 @click.command("live")
@@ -138,7 +142,7 @@ def _median(rows: Sequence[Lag]) -> Lag:
     "--chunk-seconds", "chunks", type=float, multiple=True, help="Length of a chunk, also again. Default: 0.1, 0.5, 5."
 )
 @click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="Of audio; at least three chunks.")
-@click.option("--model", default="nano-24k", show_default=True, help="The codec.")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The codec.")
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True, help="Runs of each length, in turns.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(chunks: tuple[float, ...], seconds: float, model: str, repeats: int, target: Path | None) -> None:
@@ -153,8 +157,7 @@ def main(chunks: tuple[float, ...], seconds: float, model: str, repeats: int, ta
         "rows": [asdict(_median(rows)) for rows in runs.values()],
     }  # fmt: skip
     click.echo(markdown(found))
-    if target:
-        target.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(found, target)
 
 
 if __name__ == "__main__":

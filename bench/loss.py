@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +21,16 @@ import numpy as np
 
 from ..codec.audio import resample_all
 from ..codec.config import SplitConfig
+from ..codec.default_model import DEFAULT_MODEL
 from ..codec.runtime import shared
 from ..live import Decoder, Encoder
 from ..live.udp import Faults
 from . import opus_packets
-from .corpus import Clip, bundled
+from .codecs.base import fit_length
+from .corpus import Clip, bundled, packed
 from .metrics import score
 from .processor_name import processor_name
+from .rows import jobs_option, json_option, rows_of_clips, write_json
 
 TICK = 0.02  # seconds: losses are drawn for the whole network in ticks, and hit the packets sent in them
 NAMES = {"zimtohrli": "Zimtohrli", "visqol": "ViSQOL", "visqol_speech": "ViSQOL, speech", "pesq": "PESQ", "stoi": "STOI"}
@@ -69,7 +70,7 @@ def through_ours(clip: Clip, system: System, loss: float, lost: np.ndarray) -> t
             parts.append(decoder.conceal(system.frames))
     parts += [decoder.push(encoder.end), decoder.finish()]
     audio = resample_all(np.concatenate(parts, axis=1), codec.sample_rate, clip.sample_rate)[0]
-    audio = np.pad(audio, (0, max(0, len(clip.audio) - len(audio))))[: len(clip.audio)]
+    audio = fit_length(audio, len(clip.audio))
     return audio, 8 * sum(map(len, packets)) / 1000 / clip.seconds
 
 
@@ -168,14 +169,11 @@ def speech_clips(folder: Path | None, n: int, seconds: float) -> list[Clip]:
     """Return speech at 24 kHz: validation clips of packed audio, or the bundled clips."""
     if folder is None:
         return [clip for clip in bundled(24_000) if clip.kind == "speech"][:n]
-    from .designs import clips_of
-
-    groups = clips_of(folder, 24_000, seconds, n)
-    return [clip for clip in groups if clip.name.startswith("speech-")][:n]
+    return [clip for clip in packed(folder, 24_000, seconds, n) if clip.name.startswith("speech-")][:n]
 
 
 @click.command()
-@click.option("--model", default="nano-24k", show_default=True, help="Name or folder of a codec.")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or folder of a codec.")
 @click.option("--kbps", default=6.0, show_default=True, help="Of its codes.")
 @click.option("--frames", default=2, show_default=True, help="In a packet.")
 @click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio: speech of its validation slice.")
@@ -184,8 +182,8 @@ def speech_clips(folder: Path | None, n: int, seconds: float) -> list[Clip]:
 @click.option("--seeds", default=2, show_default=True, help="Patterns of losses for each clip.")
 @click.option("--metric", "keys", multiple=True, default=tuple(NAMES), show_default=True)
 @click.option("--rows", "files", type=click.Path(path_type=Path), multiple=True, help="Show these rows; measure nothing.")
-@click.option("--jobs", default=2, show_default=True)
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the rows here too.")
+@jobs_option
+@json_option
 @click.option("--plot", "picture", type=click.Path(path_type=Path), help="Draw the scores here.")
 def main(
     model: str, kbps: float, frames: int, folder: Path | None, clips: int, seconds: float, seeds: int, keys: tuple[str, ...],
@@ -196,8 +194,7 @@ def main(
     click.echo(markdown(rows, keys))
     if not files:
         click.echo(f"\n{clips} clips of speech, {seeds} patterns of losses each, scored at 24 kHz; {processor_name()}.")
-    if target:
-        target.write_text(json.dumps(rows, indent=1) + "\n")
+    write_json(rows, target)
     if picture:
         plot(rows, keys, picture)
 
@@ -210,8 +207,7 @@ def measure_all(
     work = partial(measure, systems=default_systems(model, kbps, frames), channels=channels, seeds=seeds, keys=keys)
     if not speech:
         raise click.ClickException("there are no clips of speech")
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        return [row for found in pool.map(work, speech) for row in found]
+    return rows_of_clips(work, speech, jobs)
 
 
 if __name__ == "__main__":

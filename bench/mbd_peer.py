@@ -8,7 +8,6 @@ known only from their files, so networks of a chosen width are used. Each kind o
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from .peers import (
     median_iqr,
     memory_of,
 )
+from .rows import write_json
 
 RATE, HOP, DIMENSION = 24_000, 320, 128  # Hz, samples per frame, D
 BOTTLENECKS = ("none", "transformer", "bilstm")
@@ -212,8 +212,7 @@ def main(target: Path | None, **given: Any) -> None:
     """Compare the speed and memory of multi-band diffusion with audiocraft's."""
     found = measure(Setting(**given))
     click.echo(markdown(found))
-    if target:
-        target.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(found, target)
 
 
 if __name__ == "__main__":

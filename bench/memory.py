@@ -3,14 +3,13 @@
     ecdc bench memory                             # an hour, with files
     ecdc bench memory --pipes --minutes 600 --mono       # encode - -o - | decode - -o -
 
-The audio repeats the bundled stereo clip, each time at another level. Every sample is really encoded
-and decoded, by nano-24k. Each command is a separate process, and its peak memory is what the operating
-system reports after it has ended.
+The audio repeats the bundled stereo clip, each time at another level. Every sample is really encoded and decoded: by the
+default model, or by nano-24k if the decoder is `mbd`. Each command is a separate process, and its peak memory is what the
+operating system reports after it has ended.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -27,8 +26,10 @@ import numpy as np
 import soundfile
 
 from ..codec.audio import resample_all, wave_header
+from ..codec.default_model import DEFAULT_MODEL, GENERATOR_MODEL
 from .corpus import CLIPS
 from .processor_name import processor_name
+from .rows import write_json
 
 ECDC = [sys.executable, "-m", "ecdc.cli"]
 
@@ -81,7 +82,7 @@ def run(*args: str) -> Cost:
 
 
 def through_files(
-    sound: Sound, kbps: float, decoder: str = "conv", runtime: str = "auto"
+    sound: Sound, kbps: float, decoder: str = "conv", runtime: str = "auto", model: str = DEFAULT_MODEL
 ) -> tuple[dict[str, Cost], int]:
     """Return the costs of `ecdc encode` and `ecdc decode`, and the number of decoded samples."""
     with tempfile.TemporaryDirectory() as folder:
@@ -90,7 +91,8 @@ def through_files(
             for block in blocks(sound):
                 file.write(block)
         options = () if decoder == "conv" else ("--decoder", decoder)
-        costs = {"encode": run("encode", wav, "-o", coded, "--kbps", f"{kbps:g}", "--runtime", runtime)}
+        encode = "encode", wav, "-o", coded, "--model", model, "--kbps", f"{kbps:g}", "--runtime", runtime
+        costs = {"encode": run(*encode)}
         costs[" ".join(("decode", *options))] = run("decode", coded, "-o", back, *options, "--runtime", runtime)
         return costs, soundfile.info(back).frames
 
@@ -124,7 +126,7 @@ def through_pipes(sound: Sound, kbps: float) -> tuple[dict[str, Cost], int]:
 
 def markdown(found: Sequence[dict[str, Any]]) -> str:
     """Return several measurements as one table."""
-    lines = ["| what | command | seconds | x real time | peak memory |", "|---|---|---:|---:|---:|"]
+    lines = ["| model | what | command | seconds | x real time | peak memory |", "|---|---|---|---:|---:|---:|"]
     for one in found:
         kind = {1: "mono", 2: "stereo"}[one["channels"]]
         minutes = one["minutes"]
@@ -134,7 +136,8 @@ def markdown(found: Sequence[dict[str, Any]]) -> str:
         )
         for name, cost in one["costs"].items():
             speed = 60 * one["minutes"] / cost["seconds"]
-            lines.append(f"| {what} | {name} | {cost['seconds']:.0f} | {speed:.0f} | {cost['peak_mb']:.0f} MB |")
+            figures = f"{cost['seconds']:.0f} | {speed:.0f} | {cost['peak_mb']:.0f} MB"
+            lines.append(f"| {one['model']} | {what} | {name} | {figures} |")
     devices = list(dict.fromkeys(one["device"] for one in found))
     lines += ["", f"{found[0]['kbps']:g} kbps, {'; then '.join(devices)}; as many samples out as in."]
     return "\n".join(lines)
@@ -153,17 +156,17 @@ def main(minutes: float, kbps: float, pipes: bool, mono: bool, decoder: str, tar
     sound = Sound(round(minutes * 60 * rate), rate, channels)
     if pipes and decoder != "conv":
         raise click.UsageError("--decoder is for files")
-    costs, n_back = through_pipes(sound, kbps) if pipes else through_files(sound, kbps, decoder)
+    model = DEFAULT_MODEL if decoder == "conv" else GENERATOR_MODEL  # the diffusion decoder is for tokens of nano-24k
+    costs, n_back = through_pipes(sound, kbps) if pipes else through_files(sound, kbps, decoder, model=model)
     if n_back != sound.n_samples:
         raise click.ClickException(f"{sound.n_samples} samples went in, {n_back} came out")
-    found: dict[str, Any] = {"minutes": minutes, "kbps": kbps, "pipes": pipes, **asdict(sound)}
+    found: dict[str, Any] = {"model": model, "minutes": minutes, "kbps": kbps, "pipes": pipes, **asdict(sound)}
     found |= {
         "device": f"{processor_name()}, {os.cpu_count()} processors",
         "costs": {name: asdict(cost) for name, cost in costs.items()},
     }
     click.echo(markdown([found]))
-    if target:
-        target.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(found, target)
 
 
 if __name__ == "__main__":

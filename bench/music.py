@@ -9,7 +9,6 @@ and soundfonts; rendered pieces are kept in --cache.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -37,6 +36,7 @@ from .music_measures import Array, Classifier, Embedding, chroma_energy, frechet
 from .music_pieces import FAMILIES, Order, Store
 from .music_table import markdown
 from .processor_name import processor_name
+from .rows import write_json
 from .runner import commit
 
 N_TRAINING, N_COMPONENTS = 300, 16
@@ -297,8 +297,7 @@ def main(
     times = [round(first_audio(name), 2) for _ in range(TURNS)]
     found["speed"] = {"first audio": times, **{key: round(speed(bench, 1 + i), 2) for i, key in enumerate(("mono", "stereo"))}}
     click.echo(markdown(found))
-    if target:
-        target.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(found, target)
 
 
 if __name__ == "__main__":

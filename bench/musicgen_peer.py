@@ -8,7 +8,6 @@ and the codec are small placeholders, because only the language model and its sa
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 import time
@@ -31,6 +30,7 @@ from ..plugins.musicgen.linear import Int8Linear, Linear
 from ..plugins.musicgen.model import MusicGen
 from ..plugins.musicgen.sampling import GREEDY, Guidance, Sampling
 from .peers import conditions_sentence, in_subprocess, in_turns, measurement_conditions, median_iqr, memory_of
+from .rows import write_json
 
 PEER, FLOAT, INT8 = "transformers", "ours, float32", "ours, int8"
 N_CODEBOOKS, V, TEXT_DIMENSION, HEAD = 4, 2048, 768, 64
@@ -268,8 +268,7 @@ def main(target: Path | None, **given: Any) -> None:
     """Compare the speed and memory of MusicGen with that of transformers."""
     found = measure(replace(Setting(), **given))
     click.echo(markdown(found))
-    if target:
-        target.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(found, target)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ ecdc bench pairs --before build/before --json bench/results/pairs.json
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import tempfile
@@ -21,6 +20,7 @@ import soundfile
 
 from .memory import ECDC, STEREO, Sound, blocks
 from .processor_name import processor_name
+from .rows import write_json
 
 
 def encode(wav: Path, path: str | None) -> float:
@@ -67,8 +67,7 @@ def main(before: str, commit: str, seconds: float, pairs: int, target: Path | No
     """Print the time of encoding a WAV, compared with an older version."""
     found = measure(before, seconds, pairs) | {"before": commit}
     click.echo(markdown(found))
-    if target:
-        target.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(found, target)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,7 @@ The model must have been trained with `free_order`. Otherwise it can only decode
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,10 @@ from torch import Tensor
 
 from ..codec.audio import resample_all
 from ..codec.quantize.split import SplitVQ, join_latents
-from .corpus import Clip
-from .designs import NAMES, clips_of, codec_of, measures
+from .codecs.base import fit_length
+from .corpus import Clip, packed
+from .designs import NAMES, codec_of, measures
+from .rows import clip_options, jobs_option, rows_of_clips
 
 KEYS = ("zimtohrli", "pesq", "mel", "si_sdr")
 TOTALS = (1, 2, 3, 4, 6, 8, 12, 24)  # codebooks
@@ -59,7 +59,7 @@ def compare(clip: Clip, name: str) -> list[dict[str, Any]]:
     for n_levels, n_shape in pairs(quantizer):
         decoded = codec.decoder(latents(quantizer, codes, n_levels, n_shape))[0, :, : wav.shape[1]].numpy()
         audio = resample_all(decoded, codec.sample_rate, clip.sample_rate)[0]
-        audio = np.pad(audio, (0, max(0, len(clip.audio) - len(audio))))[: len(clip.audio)]
+        audio = fit_length(audio, len(clip.audio))
         figures = measures(clip, audio, float(codec.config.frame_rate), KEYS)
         rows.append({"clip": clip.name, "levels": n_levels, "shape": n_shape, **figures})
     return rows
@@ -79,16 +79,12 @@ def markdown(rows: Sequence[dict[str, Any]], kbps_per_codebook: float) -> str:
 
 @click.command()
 @click.argument("codec")
-@click.option("--packed", "folder", type=click.Path(path_type=Path), required=True, help="Packed audio: its validation slice.")
-@click.option("--rate", default=24_000, show_default=True, help="At which references and decoded clips are compared, in Hz.")
-@click.option("--seconds", default=4.0, show_default=True, help="Of each clip.")
-@click.option("--per-group", default=3, show_default=True, help="Clips of each group.")
-@click.option("--jobs", default=2, show_default=True)
+@clip_options(seconds=4.0, per_group=3)
+@jobs_option
 def main(codec: str, folder: Path, rate: int, seconds: float, per_group: int, jobs: int) -> None:
     """Print the table."""
-    clips = clips_of(folder, rate, seconds, per_group)
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        rows = [row for clip_rows in pool.map(partial(compare, name=codec), clips) for row in clip_rows]
+    clips = list(packed(folder, rate, seconds, per_group))
+    rows = rows_of_clips(partial(compare, name=codec), clips, jobs)
     click.echo(markdown(rows, float(codec_of(codec).config.kbps_per_codebook)))
 
 

@@ -8,7 +8,6 @@ processes in turns, so both times include start-up.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from statistics import median, quantiles
@@ -19,11 +18,13 @@ import numpy as np
 
 from .. import open as open_codes
 from .. import write
-from ..codec.checkpoints import load
+from ..codec.bundled import bundled_names
+from ..codec.default_model import DEFAULT_MODEL
 from ..codec.pipeline import encode_file
 from .corpus import CLIPS
 from .memory import run
 from .processor_name import processor_name
+from .rows import write_json
 
 
 def long_file(clip: Path, path: Path, hours: float) -> None:
@@ -38,10 +39,10 @@ def long_file(clip: Path, path: Path, hours: float) -> None:
     write(path, codes, header, original_sample_rate=header.sample_rate, **lengths)
 
 
-def measure(hours: float, seconds: float, repeats: int, folder: Path) -> dict[str, Any]:
+def measure(model: str, hours: float, seconds: float, repeats: int, folder: Path) -> dict[str, Any]:
     """Return the times of the three commands, run in turns, as JSON-compatible values."""
     clip, long, short, wav = (folder / name for name in ("clip.ecdc", "long.ecdc", "short.ecdc", "out.wav"))
-    encode_file(CLIPS / "speech_it.flac", clip, load("nano-24k"), kbps=6)
+    encode_file(CLIPS / "speech_it.flac", clip, model, kbps=6)
     long_file(clip, long, hours)
     long_file(clip, short, seconds / 3600)
     cut = long.with_name("cut.ecdc")
@@ -58,7 +59,7 @@ def measure(hours: float, seconds: float, repeats: int, folder: Path) -> dict[st
             cost = run(*command, "-o", str(wav), "--force")
             times[name] += [round(cost.seconds, 4)] if turn else []
     about = (
-        f"Files of {long.stat().st_size / 1e6:.0f} MB and {short.stat().st_size / 1e3:.1f} kB, nano-24k at 6 kbps, "
+        f"Files of {long.stat().st_size / 1e6:.0f} MB and {short.stat().st_size / 1e3:.1f} kB, {model} at 6 kbps, "
         f"{processor_name()}; whole processes, medians of {repeats} turns, spread is the interquartile range."
     )
     return {"about": about, "times": times}
@@ -76,17 +77,17 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 @click.command()
+@click.option("--model", type=click.Choice(bundled_names()), default=DEFAULT_MODEL, show_default=True)
 @click.option("--hours", default=10.0, show_default=True)
 @click.option("--seconds", default=5.0, show_default=True, help="Length of the span.")
 @click.option("--repeats", type=click.IntRange(2), default=9, show_default=True)
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
-def main(hours: float, seconds: float, repeats: int, target: Path | None) -> None:
+def main(model: str, hours: float, seconds: float, repeats: int, target: Path | None) -> None:
     """Print the cost of decoding a span of a long file, compared with a short file."""
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(hours, seconds, repeats, Path(folder))
+        found = measure(model, hours, seconds, repeats, Path(folder))
     click.echo(markdown(found))
-    if target:
-        target.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(found, target)
 
 
 if __name__ == "__main__":

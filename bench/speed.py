@@ -1,4 +1,4 @@
-"""Time codecs side by side: in one process, on the same clip, in turns.
+"""Time codecs side by side: in one process, on the same clip, in turns. Each receives it at its own rate.
 
     ecdc bench speed
 
@@ -9,7 +9,6 @@ machine only adds time, in bursts. Random weights are as fast as trained ones.
 from __future__ import annotations
 
 import io
-import json
 import multiprocessing
 import os
 import resource
@@ -17,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -26,14 +26,16 @@ import soundfile
 import torch
 from torch import Tensor
 
+from ..codec.bundled import bundled_names
 from ..codec.checkpoints import load
 from ..codec.encodec_configs import ENCODEC_24KHZ
 from ..codec.encodec_weights import convert
 from ..codec.model import Codec
 from .encodec_peer import random_encodec
 from .processor_name import processor_name
+from .rows import write_json
 
-SAMPLE_RATE = 24_000  # Hz, of all contenders
+SAMPLE_RATE = 24_000  # Hz, of EnCodec and Opus
 MEMORY_SECONDS = 60.0  # length of the clip for the memory measurement
 
 
@@ -45,6 +47,7 @@ class Contender:
     encode: Callable[[Tensor], Any]  # [1, 1, N] -> the input of `decode`
     decode: Callable[[Any], Any]
     codec: Codec | None = None  # ours, for streaming
+    sample_rate: int = SAMPLE_RATE  # Hz
     encode_times: list[float] = field(default_factory=list)
     decode_times: list[float] = field(default_factory=list)
 
@@ -63,10 +66,10 @@ class Speed:
     decode_ratio: float
 
 
-def clip(seconds: float, seed: int) -> Tensor:
-    """Return tones and noise with a periodic level: [1, 1, N]."""
+def clip(seconds: float, seed: int, sample_rate: int = SAMPLE_RATE) -> Tensor:
+    """Return tones and noise with a periodic level, at `sample_rate` in Hz: [1, 1, N]."""
     generator = torch.Generator().manual_seed(seed)
-    t = torch.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    t = torch.arange(round(seconds * sample_rate)) / sample_rate
     tones = torch.sin(2 * torch.pi * 220 * t) + torch.sin(2 * torch.pi * 1234 * t)
     swell = 0.5 + 0.5 * torch.sin(2 * torch.pi * 1.7 * t)
     return (swell * (0.2 * tones + 0.1 * torch.randn(t.shape, generator=generator)))[None, None]
@@ -97,9 +100,9 @@ def _our_encodec(kbps: float, seed: int) -> Contender:
     return Contender("EnCodec 24 kHz, ours", lambda wav: codec.encode(wav, kbps), codec.decode, codec)
 
 
-def _nano(kbps: float, seed: int) -> Contender:
-    codec = load("nano-24k")
-    return Contender("nano-24k", lambda wav: codec.encode(wav, kbps), codec.decode, codec)
+def _bundled(kbps: float, seed: int, name: str) -> Contender:
+    codec = load(name)
+    return Contender(name, lambda wav: codec.encode(wav, kbps), codec.decode, codec, codec.sample_rate)
 
 
 def _opus(kbps: float, seed: int) -> Contender:
@@ -113,17 +116,20 @@ def _opus(kbps: float, seed: int) -> Contender:
     return Contender("Opus, libsndfile", encode, lambda data: soundfile.read(io.BytesIO(data), dtype="float32"))
 
 
-CONTENDERS: tuple[Callable[[float, int], Contender], ...] = (_peer, _our_encodec, _nano, _opus)
+CONTENDERS: tuple[Callable[[float, int], Contender], ...] = (
+    _peer, _our_encodec, *(partial(_bundled, name=name) for name in bundled_names()), _opus,
+)  # fmt: skip
 
 
-def time_all(all_: Sequence[Contender], wav: Tensor, repeats: int) -> None:
-    """Fill in the times, with the contenders in turns. The first turn is not counted."""
+def time_all(all_: Sequence[Contender], seconds: float, seed: int, repeats: int) -> None:
+    """Fill in the times for a clip at each contender's rate, with the contenders in turns. The first turn is not counted."""
+    clips = {rate: clip(seconds, seed, rate) for rate in {contender.sample_rate for contender in all_}}
     for contender in all_:
         contender.encode_times, contender.decode_times = [], []
     for turn in range(repeats + 1):
         for contender in all_:
             began = time.perf_counter()
-            codes = contender.encode(wav)
+            codes = contender.encode(clips[contender.sample_rate])
             encoded = time.perf_counter()
             contender.decode(codes)
             decoded = time.perf_counter()
@@ -150,7 +156,7 @@ def _figures(times: list[float], seconds: float) -> tuple[float, float]:
     return round(seconds / middle, 2), round((high - low) / middle, 3)
 
 
-def latency(contender: Contender, repeats: int) -> dict[str, float] | None:
+def latency(contender: Contender, kbps: float, repeats: int) -> dict[str, float] | None:
     """Measure the latency of a stream fed with an eighth of a frame at a time, in milliseconds.
 
     `first_sample_ms`: input needed before the first sample comes out (EnCodec's reflection padding adds to it);
@@ -161,12 +167,12 @@ def latency(contender: Contender, repeats: int) -> dict[str, float] | None:
     if codec is None:
         return None
     hop, rate = codec.config.hop_length, codec.sample_rate
-    wav = clip(1.0 + repeats * hop / rate, 0)
+    wav, n_codebooks = clip(1.0 + repeats * hop / rate, 0, rate), codec.config.codebooks_for(kbps)
     n_in, n_out, first, delay, times = 0, 0, 0, 0, []
     with codec.streaming() as stream:
         for block in wav.split(hop // 8, dim=-1):
             began = time.perf_counter()
-            out = stream.decode(stream.encode(block, n_codebooks=8)).shape[-1]
+            out = stream.decode(stream.encode(block, n_codebooks=n_codebooks)).shape[-1]
             n_in += block.shape[-1]
             if out:
                 first = first or n_in
@@ -184,7 +190,7 @@ def peak_memory(index: int, kbps: float, seed: int) -> float:
     """Return the peak memory in megabytes (10^6 bytes) of a process that codes MEMORY_SECONDS with one contender."""
     torch.set_num_threads(1)
     contender = CONTENDERS[index](kbps, seed)
-    contender.decode(contender.encode(clip(MEMORY_SECONDS, seed)))
+    contender.decode(contender.encode(clip(MEMORY_SECONDS, seed, contender.sample_rate)))
     # VmHWM starts from zero in each program; ru_maxrss starts with the peak of the parent.
     status = Path("/proc/self/status")
     if status.exists():
@@ -205,15 +211,14 @@ def flips(wav: Tensor, kbps: float, seed: int) -> dict[str, int]:
 
 def measure(seconds: float, kbps: float, repeats: int, threads: Sequence[int], seed: int) -> dict[str, Any]:
     """Measure all figures and return them as JSON-compatible values."""
-    wav = clip(seconds, seed)
     all_ = [make(kbps, seed) for make in CONTENDERS]
     rows: list[Speed] = []
     for n_threads in threads:
         torch.set_num_threads(n_threads)
-        time_all(all_, wav, repeats)
+        time_all(all_, seconds, seed, repeats)
         rows += speeds(all_, seconds, n_threads)
     torch.set_num_threads(1)
-    latencies = {contender.name: found for contender in all_ if (found := latency(contender, repeats))}
+    latencies = {contender.name: found for contender in all_ if (found := latency(contender, kbps, repeats))}
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         peaks = [round(pool.submit(peak_memory, i, kbps, seed).result()) for i in range(len(CONTENDERS))]
     return {
@@ -223,7 +228,7 @@ def measure(seconds: float, kbps: float, repeats: int, threads: Sequence[int], s
         "rows": [asdict(row) for row in rows],
         "latency": latencies,
         "peak_mb": {contender.name: peak for contender, peak in zip(all_, peaks, strict=True)},
-        "flips": flips(wav, kbps, seed),
+        "flips": flips(clip(seconds, seed), kbps, seed),
     }
 
 
@@ -273,8 +278,7 @@ def main(seconds: float, kbps: float, repeats: int, threads: tuple[int, ...], se
     """Time encoding and decoding beside EnCodec and Opus; latency and memory."""
     found = measure(seconds, kbps, repeats, threads or sorted({1, os.cpu_count() or 1}), seed)
     click.echo(markdown(found))
-    if target:
-        target.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(found, target)
 
 
 if __name__ == "__main__":

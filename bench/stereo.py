@@ -9,10 +9,8 @@ are means over left and right. Our bitrate is that of the codes, Opus's that of 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +31,7 @@ from ..train.data.pack import MASTER_RATE, read_master
 from .codecs.base import aligned, call, need, write_wav
 from .designs import CORE_RATE, codec_of
 from .metrics import score
+from .rows import jobs_option, json_option, rows_of_clips, write_json
 
 NAMES = {"zimtohrli": "Zimtohrli", "visqol": "ViSQOL", "side": "side's level error (dB)"}
 
@@ -157,21 +156,19 @@ def markdown(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
 @click.option("--opus", "opus_rates", type=float, multiple=True, default=(12.0, 16.0), show_default=True)
 @click.option("--seconds", default=5.0, show_default=True, help="Of each clip.")
 @click.option("--clips", "most", default=10, show_default=True)
-@click.option("--jobs", default=2, show_default=True)
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the rows here too.")
+@jobs_option
+@json_option
 def main(
     model: str, masters: Path, kbps: float, opus_rates: tuple[float, ...], seconds: float, most: int, jobs: int,
     target: Path | None,
 ) -> None:  # fmt: skip
     """Print how divisions of codebooks score, and Opus beside them."""
     clips = clips_of(masters, seconds, most)
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        work = partial(rows_of, name=model, kbps=kbps, opus_rates=opus_rates, keys=tuple(NAMES))
-        rows = [row for found in pool.map(work, clips) for row in found]
+    work = partial(rows_of, name=model, kbps=kbps, opus_rates=opus_rates, keys=tuple(NAMES))
+    rows = rows_of_clips(work, clips, jobs)
     click.echo(markdown(rows, tuple(NAMES)))
     click.echo(f"\n{len(clips)} clips of {seconds:g} s at {MASTER_RATE / 1000:g} kHz; scores are means over left and right.")
-    if target:
-        target.write_text(json.dumps(rows, indent=1) + "\n")
+    write_json(rows, target)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ that of each stream's delay.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import tempfile
 import time
@@ -28,6 +27,7 @@ from ..codec.runtime import open_codec
 from ..codec.threads import settle
 from .corpus import CLIPS
 from .processor_name import processor_name
+from .rows import write_json
 
 STREAMS = 1, 8, 64
 KBPS = 6.0
@@ -111,8 +111,7 @@ def main(models: tuple[str, ...], steps: int, note: str, target: Path | None) ->
     about = f"Encode and decode at {KBPS:g} kbps with one thread, {steps} steps, {processor_name()}."
     found = {"about": f"{about} {note}".strip(), "rows": rows}
     click.echo(markdown(found))
-    if target:
-        target.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(found, target)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from ..train.data.packed_audio import PackedAudio
 from ..train.engine import parallel
 from ..train.engine.recipes import find_recipe, read_recipe
 from .processor_name import processor_name
+from .rows import json_option, write_json
 
 WARM_UP = 3  # uncounted steps at the start
 
@@ -71,7 +72,7 @@ def in_processes(name: str, folder: Path, n_steps: int, n_processes: int) -> dic
 @click.option("--packed", "folder", type=click.Path(path_type=Path, exists=True), required=True, help="Packed audio.")
 @click.option("--steps", default=12, show_default=True, help="Steps that count.")
 @click.option("--worker", is_flag=True, hidden=True)
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the rows here too.")
+@json_option
 def main(recipe: str, folder: Path, steps: int, worker: bool, target: Path | None) -> None:
     """Print the table."""
     if worker:
@@ -83,8 +84,7 @@ def main(recipe: str, folder: Path, steps: int, worker: bool, target: Path | Non
     click.echo("| recipe | processes | step (s) | times real time |\n|---|---:|---:|---:|")
     for row in rows:
         click.echo(f"| {row['recipe']} | {row['processes']} | {row['step_seconds']:.2f} | {row['times_real_time']:.1f} |")
-    if target:
-        target.write_text(json.dumps(rows, indent=1) + "\n")
+    write_json(rows, target)
 
 
 if __name__ == "__main__":

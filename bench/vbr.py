@@ -5,7 +5,6 @@ ecdc bench vbr --model nano-48k                     # or --packed runs/audio/pac
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from .codecs.ours import loaded
 from .corpus import Clip, bundled, packed
 from .metrics import mel, si_sdr
 from .report import interval
+from .rows import json_option, write_json
 
 KINDS = "fixed", "variable"
 
@@ -74,7 +74,7 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 @click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio, whose validation slice is used.")
 @click.option("--seconds", default=20.0, show_default=True, help="Of each clip of packed audio.")
 @click.option("--kbps", "rates", type=float, multiple=True, default=(3.0, 6.0), show_default=True)
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the rows here too.")
+@json_option
 def main(model: str, folder: Path | None, seconds: float, rates: tuple[float, ...], target: Path | None) -> None:
     """Print a table."""
     rate = loaded(model).sample_rate
@@ -82,8 +82,7 @@ def main(model: str, folder: Path | None, seconds: float, rates: tuple[float, ..
     with tempfile.TemporaryDirectory() as room:
         rows = [compare(model, clip, kbps, Path(room)) for clip in clips for kbps in rates]
     click.echo(markdown(rows))
-    if target:
-        target.write_text(json.dumps(rows, indent=1) + "\n")
+    write_json(rows, target)
 
 
 if __name__ == "__main__":

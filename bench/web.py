@@ -1,6 +1,6 @@
 """Measure the browser's decoder: speed in Node and Chromium, start to first sound, bytes of a page, memory.
 
-    ecdc bench web --model nano-48k
+    ecdc bench web                      # or --model nano-24k
 
 Needs the page that `make web` builds, Node, and Chromium with chromedriver and selenium. The decoder runs on one thread.
 """
@@ -21,6 +21,7 @@ from typing import Any
 import click
 
 from ..codec.bundled import bundled_names
+from ..codec.default_model import DEFAULT_MODEL
 from ..codec.pipeline import encode_file
 from ..format.errors import EcdcError
 from .corpus import CLIPS
@@ -137,7 +138,7 @@ def measure(repeats: int, folder: Path, model: str) -> dict[str, Any]:
 
 @click.command("web")
 @click.option("--repeats", type=click.IntRange(1, 100), default=3, show_default=True)
-@click.option("--model", type=click.Choice(bundled_names()), default="nano-24k", show_default=True)
+@click.option("--model", type=click.Choice(bundled_names()), default=DEFAULT_MODEL, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(repeats: int, model: str, as_json: bool) -> None:
     """Measure the browser's decoder: speed, start to first sound, bytes of a page, memory."""

@@ -5,35 +5,22 @@ import numpy as np
 import pytest
 import soundfile
 import split_models
-import torch
 from ecdc.cli.main import main
 from ecdc.codec.checkpoints import save as save_codec
 from ecdc.codec.runtime import shared, shared_bundled
 from ecdc.format import CodeFile
-from ecdc.plugins.musicgen import checkpoint, model_folder, open_source, word_vectors
-from ecdc.plugins.musicgen import model as model_module
-from nano_models import nano
-from nano_models import words as small_words
+from ecdc.plugins.musicgen import open_source
 
 OTHER = "tiny"  # the prompts' codec: another rate, frame and token space
 
 
 @pytest.fixture
-def folders(codec, tmp_path, monkeypatch):
-    """A bundled generator of random weights, and two bundled codecs: its own, and another one."""
-    own = {"codec": codec.config.name, "token_space": codec.token_space.hex()}
-    model_folder.save(nano(**own).lm, tmp_path / "weights" / "musicgen-nano", dtype=torch.float32)
-    save_codec(codec, tmp_path / "codecs" / codec.config.name)
-    save_codec(split_models.build(), tmp_path / "codecs" / OTHER)
-    for module in ("bundled", "checkpoints", "runtime"):
-        monkeypatch.setattr(f"ecdc.codec.{module}.BUNDLED", tmp_path / "codecs")
-    monkeypatch.setattr(model_module, "BUNDLED", tmp_path / "codecs")
-    monkeypatch.setattr(model_folder, "BUNDLED", tmp_path / "weights")
-    monkeypatch.setattr(checkpoint, "BUNDLED", tmp_path / "weights")
-    monkeypatch.setattr(word_vectors.WordEncoder, "load", small_words)
+def folders(folders):
+    """The folders of a bundled generator and its codec, and of another bundled codec, whose files are the prompts."""
+    save_codec(split_models.build(), folders / "codecs" / OTHER)
     for cached in (shared, shared_bundled):
         cached.cache_clear()
-    yield tmp_path
+    yield folders
     for cached in (shared, shared_bundled):
         cached.cache_clear()
 

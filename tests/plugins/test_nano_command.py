@@ -7,30 +7,10 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-import torch
-from ecdc.codec.checkpoints import save as save_codec
 from ecdc.format import ChannelCoding, CodeFile, Header, Provenance, Writer
-from ecdc.plugins.musicgen import checkpoint, model_folder, word_vectors
-from ecdc.plugins.musicgen import model as model_module
-from nano_models import nano
-from nano_models import words as small_words
+from ecdc.plugins.musicgen import checkpoint, model_folder
 
 RATE = 24_000
-
-
-@pytest.fixture
-def folders(codec, tmp_path, monkeypatch):
-    """A bundled model of random weights whose codec comes along too."""
-    own = {"codec": "random-24k", "token_space": codec.token_space.hex()}
-    model_folder.save(nano(**own).lm, tmp_path / "weights" / "musicgen-nano", dtype=torch.float32)
-    save_codec(codec, tmp_path / "codecs" / "random-24k")
-    for module in ("bundled", "checkpoints", "runtime"):
-        monkeypatch.setattr(f"ecdc.codec.{module}.BUNDLED", tmp_path / "codecs")
-    monkeypatch.setattr(model_module, "BUNDLED", tmp_path / "codecs")
-    monkeypatch.setattr(model_folder, "BUNDLED", tmp_path / "weights")
-    monkeypatch.setattr(checkpoint, "BUNDLED", tmp_path / "weights")
-    monkeypatch.setattr(word_vectors.WordEncoder, "load", small_words)
-    return tmp_path
 
 
 @pytest.fixture
