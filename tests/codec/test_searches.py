@@ -1,4 +1,4 @@
-"""The searches of both quantizers: float32 screens, and whatever it cannot tell apart float64 decides as a plain search does."""
+"""The searches of both quantizers: what float32 cannot tell apart, float64 decides as a plain search does."""
 
 import numpy as np
 import pytest
