@@ -263,7 +263,16 @@ def markdown(found: dict[str, Any]) -> str:
         ms = f"{1000 * row['seconds']:.2f}" if "seconds" in row else ""
         spread, share = (f"{100 * row[key]:.0f}%" if key in row else "" for key in ("spread", "of_torch"))
         lines.append(f"| {row['model']} | {row['what']} | {row['runtime']} | {ms} | {spread} | {share} | {more} |")
-    return "\n".join([*lines, "", f"{KBPS:g} kbps, {found['device']}, {found['processors']} processors."])
+    return "\n".join([*lines, "", f"{KBPS:g} kbps, {'; '.join(machines(found['rows']))}."])
+
+
+def machines(rows: list[Row]) -> list[str]:
+    """Return the machines on which rows were measured; of all but the first, what was measured there."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row["device"], []).append(f"{row['model']} {row['what']}".strip())
+    first, *others = found
+    return [first, *(f"{name} ({', '.join(dict.fromkeys(found[name]))})" for name in others)]
 
 
 def table(found: dict[str, Any]) -> str:
@@ -302,11 +311,11 @@ def main(
     for name, measure in parts.items():
         if name in chosen:
             rows += measure()
-    rows = [{"model": OTHERS.get(row["part"], model), **row} for row in rows]
-    about = {"device": processor_name(), "processors": os.cpu_count()}
-    click.echo(markdown(about | {"rows": rows}))
+    device = f"{processor_name()}, {os.cpu_count()} processors"
+    rows = [{"model": OTHERS.get(row["part"], model), **row, "device": device} for row in rows]
+    click.echo(markdown({"rows": rows}))
     if target:
-        write_json(about | {"rows": with_other_parts(rows, target)}, target)
+        write_json({"rows": with_other_parts(rows, target)}, target)
     if any(row.get("different") for row in rows):
         raise click.ClickException("the runtimes gave different codes")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from ..format.errors import EcdcError
+from ..format.errors import EcdcError, FormatError
 from .signals import interrupted
 from .terminal_text import dumps, echo, printable
 
@@ -51,6 +51,20 @@ class NamedError(InputError):
 
     def __str__(self) -> str:
         return f"{self.filename}: {self.text}"
+
+
+def shown(name: str) -> str:
+    """Return an input's name for messages."""
+    return "standard input" if name == "-" else name
+
+
+@contextlib.contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Name the input in errors about its bytes."""
+    try:
+        yield
+    except FormatError as error:
+        raise NamedError(shown(name), describe(error)) from error
 
 
 EXTRAS = {

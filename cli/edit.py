@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from .common import TIME, InputError, check_output, guard
+from .common import TIME, InputError, NamedError, check_output, describe, guard, naming, shown
 from .number_types import Finite
 from .terminal_text import echo, printable
 
@@ -33,7 +33,10 @@ def opened(names: tuple[str, ...], output: str, force: bool) -> Iterator[tuple[l
 
         if names.count("-") > 1:
             raise InputError("standard input: can be read once")
-        readers = [Reader(stack.enter_context(input_stream(name))) for name in names]
+        readers = []
+        for name in names:
+            with naming(name):
+                readers.append(Reader(stack.enter_context(input_stream(name))))
         with output_stream(output, force) as stream:
             yield readers, stream
 
@@ -72,9 +75,15 @@ def cut_command(input: str, start: Fraction, duration: Fraction | None, output: 
 def cat_command(inputs: tuple[str, ...], output: str, force: bool) -> None:
     """Join files of one token space in order, in whole frames."""
     from ..format.edit import cat
+    from ..format.errors import EcdcError
 
     with opened(inputs, output, force) as (readers, stream):
-        cat(readers, stream)
+        try:
+            cat(readers, stream)
+        except EcdcError as error:
+            if error.part is None:
+                raise
+            raise NamedError(shown(inputs[error.part]), describe(error)) from error
 
 
 @click.command("tag")

@@ -172,7 +172,7 @@ class Encoding:
 
 
 def _sentence(row: dict[str, Any]) -> str:
-    books = "+".join(str(k) for k in row["codebooks"]) or "as many as needed of the"
+    books = "+".join(str(k) for k in row["codebooks"]) or "a varying number of"
     return (
         f"{row['output']}: {row['seconds']:.2f} s, {row['bytes']} bytes, {row['kbps']:.2f} kbps "
         f"({row['model']}, {books} codebooks), {row['x_real_time']:.0f}x real time"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import InputError, NamedError, check_output, describe, guard, progress_bar
+from .common import InputError, NamedError, check_output, guard, naming, progress_bar, shown
 from .device_options import settle_threads, threads_option
 from .number_types import Finite
 from .terminal_text import echo, printable
@@ -76,7 +76,7 @@ def generate_command(
     inputs = [name for name in (given["start"], given["melody"]) if name]
     if inputs == ["-", "-"]:
         raise click.UsageError("standard input can be read once")
-    with guard(output if output != "-" else None), contextlib.ExitStack() as stack:
+    with guard(), contextlib.ExitStack() as stack:
         check_output(inputs, output, force)
         _settle_torch(threads)
         from ..format.files import output_stream
@@ -94,7 +94,8 @@ def generate_command(
         ):
             write(source, stream, progress, ends=ends)
     if not quiet:
-        echo(printable(f"{output}: {header.codec}, {dict(header.tags)}"), err=True)
+        tags = ", ".join(f"{key} {value}" for key, value in header.tags)
+        echo(printable(f"{output}: tokens of {header.codec}, {tags}"), err=True)
 
 
 def _settle_torch(threads: int | None) -> None:
@@ -123,28 +124,16 @@ def _source(
 
     options = _options(given)
     if melody:
-        with _naming(melody):
+        with naming(melody):
             opened = stack.enter_context(_opened(melody))
             options["melody"] = decoded(opened) if isinstance(opened, CodeFile) else opened
-    with _naming(start) if start else contextlib.nullcontext():
+    with naming(start) if start else contextlib.nullcontext():
         if start:
             options["start"] = stack.enter_context(_opened(start))
         source = find(generator)(model or MODEL, **options)
     for line in () if quiet else getattr(source, "notes", ()):
         echo(printable(line), err=True)
     return source
-
-
-@contextlib.contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Name the input in errors about its bytes."""
-    from ..format.errors import FormatError
-
-    try:
-        yield
-    except FormatError as error:
-        shown = "standard input" if name == "-" else name
-        raise NamedError(shown, describe(error)) from error
 
 
 def _options(given: dict[str, Any]) -> dict[str, Any]:
@@ -164,7 +153,7 @@ def _list() -> None:
 @contextlib.contextmanager
 def _opened(name: str) -> Iterator[CodeFile | Sound]:
     """Open an .ecdc file or audio, detected by its first bytes; standard input is copied to a temporary file first."""
-    from ..codec.audio import AudioSource
+    from ..codec.audio import AudioError, AudioSource
     from ..format.api import CodeFile
     from ..plugins.generators import Sound
 
@@ -182,8 +171,14 @@ def _opened(name: str) -> Iterator[CodeFile | Sound]:
             return
         import numpy as np
 
-        with AudioSource(path) as audio:
-            yield Sound(np.concatenate(list(audio.blocks()), axis=1), audio.info.sample_rate)
+        try:
+            with AudioSource(path) as audio:
+                blocks, rate = list(audio.blocks()), audio.info.sample_rate
+        except AudioError as error:
+            raise NamedError(shown(name), str(error).removeprefix(f"{path}: ")) from error
+        if not blocks:
+            raise NamedError(shown(name), "holds no samples")
+        yield Sound(np.concatenate(blocks, axis=1), rate)
 
 
 @contextlib.contextmanager

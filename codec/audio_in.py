@@ -150,6 +150,8 @@ class AudioSource:
             return self._open_wave(stream)
         if is_text(stream.peek(512)):
             raise AudioError(f"{self.name}: is text, not audio")
+        if stream.peek(4) == b"ECDC":
+            raise AudioError(f"{self.name}: is a token file, not audio; `ecdc decode` makes audio of it")
         return self._open_media(stream)
 
     def _open_wave(self, stream: LookaheadReader) -> Reader:

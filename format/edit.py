@@ -7,8 +7,9 @@ and the output then has no END chunk.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from math import isfinite
 from typing import BinaryIO
@@ -17,7 +18,7 @@ import numpy as np
 
 from .chunk import Chunk
 from .entropy.installed_priors import load_prior
-from .errors import ArgumentError, MissingPrior
+from .errors import ArgumentError, EcdcError, MissingPrior
 from .header import Header
 from .parts import chunks_within, decodable_samples, overlapping_segments, segments_within
 from .reader import Reader
@@ -126,21 +127,23 @@ def cat(readers: Sequence[Reader], output: BinaryIO) -> Writer:
 
     Only whole frames can be dropped, so each joint keeps the padding of the last frame before it, and samples before the
     start of the next part (pre-skip), each less than one frame. Raises WrongModel, with both hashes, if the token spaces
-    differ, and ValueError if rates, channels or segments differ.
+    differ, and ValueError if rates, channels or segments differ; `part` of an error is the number of the stream at fault.
     """
     header = readers[0].header
     if header.segment_length and len(readers) > 1:
         raise ArgumentError("segmented streams overlap within themselves and cannot be joined")
-    for reader in readers[1:]:
-        _check_alike(header, reader.header)
+    for i, reader in enumerate(readers):
+        with _numbered(i):
+            _check_alike(header, reader.header)
     merged = dataclasses.replace(header, n_samples=None, original_n_samples=None)
     missing = 0  # samples of the last frame that are padding
     with Writer(output, merged) as writer:
         for i, reader in enumerate(readers):
             skip, hop, known = reader.header.pre_skip, header.hop_length, reader.n_samples
             stop = None if known is None else ceil_div(skip + known, hop)
-            for chunk in _from_frame(reader, skip // hop if i else 0, stop):
-                writer.append_chunk(chunk)
+            with _numbered(i):
+                for chunk in _from_frame(reader, skip // hop if i else 0, stop):
+                    writer.append_chunk(chunk)
             n_frames = reader.n_frames if stop is None else stop
             assert n_frames is not None and reader.n_samples is not None  # both are known after the last chunk
             missing = n_frames * hop - skip - reader.n_samples
@@ -148,12 +151,22 @@ def cat(readers: Sequence[Reader], output: BinaryIO) -> Writer:
     return writer
 
 
+@contextlib.contextmanager
+def _numbered(part: int) -> Iterator[None]:
+    """Note in errors which of several inputs is at fault."""
+    try:
+        yield
+    except EcdcError as error:
+        error.part = part
+        raise
+
+
 def _check_alike(one: Header, other: Header) -> None:
     other.require(one.codec, one.token_space)
     fields = ("sample_rate", "original_sample_rate", "hop_length", "codebook_size", "channels", "channel_coding")
     for name in (*fields, "segment_length"):
         if getattr(one, name) != getattr(other, name):
-            raise ArgumentError(f"the files differ in {name}: {getattr(one, name)} and {getattr(other, name)}")
+            raise ArgumentError(f"differs from the first file in {name}: {getattr(other, name)}, not {getattr(one, name)}")
 
 
 def _check_part(header: Header, n_samples: int | None, first: int, last: int | None) -> None:

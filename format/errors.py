@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 class EcdcError(Exception):
-    """The root of all errors that ecdc raises on purpose. Most have a second base, such as ValueError."""
+    """The root of all errors that ecdc raises on purpose. Most have a second base, such as ValueError.
+
+    `part` is the number, from 0, of the input at fault, where a function takes several.
+    """
+
+    part: int | None = None
 
 
 class ArgumentError(EcdcError, ValueError):

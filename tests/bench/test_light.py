@@ -21,10 +21,12 @@ def test_codes_of_both_runtimes_are_compared(model):
 
 def test_a_table_has_a_row_per_runtime():
     times = {"onnx": [0.001] * 5, "torch": [0.004] * 5}
-    rows = list(light.rows_of("step", "encode", times, streams_per_core=3, model="tiny"))
-    table = light.markdown({"rows": rows, "device": "a processor", "processors": 2})
+    rows = list(light.rows_of("step", "encode", times, streams_per_core=3, model="tiny", device="a processor"))
+    table = light.markdown({"rows": rows})
     assert "| tiny | encode | onnx | 1.00 | 0% | 25% | 3 streams per core |" in table
-    assert "| tiny | encode | torch | 4.00 |" in table
+    assert "| tiny | encode | torch | 4.00 |" in table and table.endswith("6 kbps, a processor.")
+    other = {"part": "codes", "what": "codes that differ", "runtime": "onnx", "model": "tiny", "device": "another one"}
+    assert light.markdown({"rows": [*rows, other]}).endswith("6 kbps, a processor; another one (tiny codes that differ).")
 
 
 def test_parts_and_models_that_are_not_measured_keep_their_rows(tmp_path):

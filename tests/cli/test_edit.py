@@ -95,6 +95,19 @@ def test_outputs_are_guarded(ecdc, coded, tmp_path, one_line):
     assert (tmp_path / "b.ecdc").read_bytes() == b"mine"
 
 
+def test_of_several_files_the_one_at_fault_is_named(ecdc, coded, tmp_path, one_line):
+    whole, cut, text, other = coded / "a.ecdc", *(tmp_path / f"{name}.ecdc" for name in ("cut", "text", "other"))
+    cut.write_bytes(whole.read_bytes()[:-30])
+    text.write_bytes(b"mine")
+    ecdc("encode", coded / "a.wav", "--model", "nano-24k", "-o", other, check=True)
+    for bad, message in [(cut, "needs"), (text, "not an .ecdc stream"), (other, "the codes are of nano-24k")]:
+        for inputs in ((whole, bad), (whole, "-")):
+            said = one_line(ecdc("cat", *inputs, "-o", tmp_path / "b.ecdc", stdin=bad.read_bytes()))
+            name = bad if inputs[1] == bad else "standard input"
+            assert said.startswith(f"ecdc: {name}: byte ") and message in said, said
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.ecdc", "other.ecdc", "text.ecdc"]
+
+
 def test_editing_needs_no_torch(imports, coded, tmp_path):
     for args in (["peel", "--kbps", "3"], ["cut", "--start", "1"], ["cat"], ["tag", "--set", "a=b"], ["repair"]):
         target = tmp_path / f"{args[0]}.ecdc"

@@ -50,6 +50,7 @@ def test_fold_channels(noise):
         ("none.wav", None, "no such file"),
         ("empty.wav", b"", "is empty"),
         ("text.wav", b"this is not audio at all", "is text, not audio"),
+        ("tokens.wav", b"ECDC" + bytes(range(256)), "is a token file, not audio; `ecdc decode` makes audio of it"),
         ("random.wav", bytes(range(256)) * 8, "not audio that can be read"),
     ],
 )

@@ -90,8 +90,9 @@ def test_what_cannot_be_is_one_line_and_no_file(generate, codec, tmp_path):
     write(other, codec, np.zeros((4, 9), np.uint16), space=bytes(32))
     write(few, codec, np.zeros((2, 9), np.uint16))
     write(long, codec, np.zeros((4, 99), np.uint16))
-    short, out = tmp_path / "short.wav", tmp_path / "out.ecdc"
+    short, empty, out = tmp_path / "short.wav", tmp_path / "empty.wav", tmp_path / "out.ecdc"
     soundfile.write(short, np.zeros(240), RATE)
+    soundfile.write(empty, np.zeros(0), RATE)
     cases = [
         ((), ("",), "the prompt is empty"),
         ((), ("a " * 5_001,), "10000 characters at most, got 10002"),
@@ -101,12 +102,18 @@ def test_what_cannot_be_is_one_line_and_no_file(generate, codec, tmp_path):
         (("--continue", few), (), "4 codebooks or more, got [2]"),
         (("--continue", long), (), "leaves nothing to add"),
         (("--melody", short), (), "a melody must last 0.085 s or more, got 0.010 s"),
+        (("--melody", empty), (), f"ecdc: {empty}: holds no samples"),
+        (("--continue", empty), (), f"ecdc: {empty}: holds no samples"),
         (("--guidance", "2", "--model", tmp_path), (), "holds none of"),
     ]
     for options, prompt, message in cases:
         text = generate(*prompt, *options, "--seconds", 0.5, "-o", out, code=1, stdin=other.read_bytes())
         assert message in text and len(text.strip().splitlines()) == 1, text
         assert not out.exists()
+    for sound in (empty.read_bytes(), b"this is not audio at all"):
+        for option in ("--melody", "--continue"):
+            text = generate(option, "-", "--seconds", 0.5, "-o", out, code=1, stdin=sound)
+            assert text.startswith("ecdc: standard input: ") and len(text.strip().splitlines()) == 1, text
     for seconds in ("0", "10000", "-1"):
         assert "--seconds" in generate("piano", "--seconds", seconds, "-o", out, code=2)
     generate("a " * 5_000, "--seconds", 0.1, "-o", out)  # a long one is read as far as the text encoder reads
