@@ -1,6 +1,7 @@
 """Measure speech over networks that lose packets: live packets of ours beside Opus with its redundancy, at equal losses.
 
     ecdc bench loss --packed runs/audio/packed48 --model nano-24k --json FILE
+    ecdc bench loss --packed runs/audio/packed48 --frames 1 --ours-only --json OTHER
     ecdc bench loss --rows FILE --rows OTHER --plot FILE.png
 
 Rates count all bytes of the packets, without the headers of the network. Every codec loses the same stretches of time. Opus
@@ -95,12 +96,27 @@ def measure(
                 audio, kbps = through(clip, system, loss, lost_ticks(clip.seconds, loss, burst, 1000 * seed + len(clip.name)))
                 scores = {key: score(key, clip.audio, audio, clip.sample_rate, "speech")[0] for key in keys}
                 found.append({"kbps": kbps, **scores})
-            means = {key: float(np.mean([row[key] for row in found if row[key] is not None])) for key in found[0]}
+            means = {key: mean([row[key] for row in found]) for key in found[0]}
             rows.append({"clip": clip.name, "system": system.name, "loss": loss, "burst": burst, **means})
     return rows
 
 
-def default_systems(model: str, kbps: float, frames: int) -> list[System]:
+def mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the known values; None if there are none."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def check_metrics(keys: Sequence[str]) -> None:
+    """Raise ClickException for a metric whose package is not installed, before anything is measured."""
+    noise = np.random.default_rng(0).standard_normal(24_000).astype(np.float32) / 10
+    for key in keys:
+        _, problem = score(key, noise, noise, 24_000, "speech")
+        if problem.startswith("needs "):
+            raise click.ClickException(f"{key}: {problem}; install it, or choose others with --metric")
+
+
+def default_systems(model: str, kbps: float, frames: int, ours_only: bool = False) -> list[System]:
     """Return ours with and without copies and concealment, and Opus at about the same bytes and at twice as many."""
     name, config = Path(model).name, shared(model).config
     best = "learned" if isinstance(config.architecture, SplitConfig) else "likely"
@@ -109,7 +125,7 @@ def default_systems(model: str, kbps: float, frames: int) -> list[System]:
     copies = System(f"{name}, copies", kbps, model, frames, copies=2 * frames)
     more = System(f"{name}, more copies", kbps, model, frames, copies=4 * frames, copied_codebooks=3)
     theirs = [System("opus", 1.2 * kbps), System("opus, twice the bytes", 2.4 * kbps), System("opus, 16 kbps", 16.0)]
-    return [*ours, copies, more, *theirs]
+    return [*ours, copies, more, *([] if ours_only else theirs)]
 
 
 def markdown(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
@@ -122,7 +138,8 @@ def markdown(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
         channel = "none" if not loss else f"{loss:.0%}" + (f", {burst:g} in a row" if burst > 1 else "")
         for system in dict.fromkeys(row["system"] for row in rows):
             own = [row for row in rows if (row["loss"], row["burst"], row["system"]) == (loss, burst, system)]
-            cells = [f"{np.mean([row[key] for row in own]):.2f}" for key in ("kbps", *keys)]
+            means = [mean([row[key] for row in own]) for key in ("kbps", *keys)]
+            cells = ["-" if value is None else f"{value:.2f}" for value in means]
             lines.append(f"| {channel} | {system} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -181,16 +198,19 @@ def speech_clips(folder: Path | None, n: int, seconds: float) -> list[Clip]:
 @click.option("--seconds", default=6.0, show_default=True, help="Of each validation clip.")
 @click.option("--seeds", default=2, show_default=True, help="Patterns of losses for each clip.")
 @click.option("--metric", "keys", multiple=True, default=tuple(NAMES), show_default=True)
+@click.option("--ours-only", is_flag=True, help="Leave Opus out, whose rows another run has.")
 @click.option("--rows", "files", type=click.Path(path_type=Path), multiple=True, help="Show these rows; measure nothing.")
 @jobs_option
 @json_option
 @click.option("--plot", "picture", type=click.Path(path_type=Path), help="Draw the scores here.")
 def main(
     model: str, kbps: float, frames: int, folder: Path | None, clips: int, seconds: float, seeds: int, keys: tuple[str, ...],
-    files: tuple[Path, ...], jobs: int, target: Path | None, picture: Path | None,
+    ours_only: bool, files: tuple[Path, ...], jobs: int, target: Path | None, picture: Path | None,
 ) -> None:  # fmt: skip
     """Send speech through packets that get lost, beside Opus."""
-    rows = merged(files) or measure_all(model, kbps, frames, speech_clips(folder, clips, seconds), seeds, keys, jobs)
+    rows = merged(files) or measure_all(
+        default_systems(model, kbps, frames, ours_only), speech_clips(folder, clips, seconds), seeds, keys, jobs
+    )
     click.echo(markdown(rows, keys))
     if not files:
         click.echo(f"\n{clips} clips of speech, {seeds} patterns of losses each, scored at 24 kHz; {processor_name()}.")
@@ -200,13 +220,14 @@ def main(
 
 
 def measure_all(
-    model: str, kbps: float, frames: int, speech: Sequence[Clip], seeds: int, keys: Sequence[str], jobs: int
+    systems: Sequence[System], speech: Sequence[Clip], seeds: int, keys: Sequence[str], jobs: int
 ) -> list[dict[str, Any]]:
     """Return the rows of all clips and systems; raises ClickException if there are no clips."""
     channels = [(0.0, 1.0), (0.05, 1.0), (0.1, 1.0), (0.2, 1.0), (0.1, 3.0)]
-    work = partial(measure, systems=default_systems(model, kbps, frames), channels=channels, seeds=seeds, keys=keys)
+    work = partial(measure, systems=systems, channels=channels, seeds=seeds, keys=keys)
     if not speech:
         raise click.ClickException("there are no clips of speech")
+    check_metrics(keys)
     return rows_of_clips(work, speech, jobs)
 
 

@@ -90,9 +90,9 @@ class Progress:
 
     def lines(self, summary: dict[str, Any], output: str) -> list[str]:
         """Return the summary as lines for people."""
-        counts = summary["counts"]
+        counts, made = summary["counts"], summary["shards_made"]
         found = [
-            f"ecdc: {summary['shards_made']} shards made, {summary['shards_kept']} kept: "
+            f"ecdc: {made} shard{'s' * (made != 1)} made, {summary['shards_kept']} kept: "
             f"{summary['seconds_read'] / 3600:.2f} h in {summary['wall_seconds']:.0f} s, "
             f"{summary['x_real_time']:.0f}x real time"
         ]
