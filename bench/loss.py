@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,12 +56,23 @@ def lost_ticks(seconds: float, loss: float, burst: float, seed: int) -> np.ndarr
     return np.array([faults.loses() for _ in range(int(seconds / TICK) + 100)])
 
 
-def through_ours(clip: Clip, system: System, loss: float, lost: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the clip after our codec and the losses, and the kbps sent."""
+def encoder_and_packets(clip: Clip, system: System, copies: int) -> tuple[Encoder, list[bytes]]:
+    """Return the packets of a clip, and the encoder that made them."""
     codec = shared(system.model)
     wav = resample_all(clip.audio[None], clip.sample_rate, codec.sample_rate)
-    encoder = Encoder(codec, system.kbps, system.frames, 1, system.copies if loss else 0, system.copied_codebooks)
-    packets = encoder.push(wav, last=True)
+    encoder = Encoder(codec, system.kbps, system.frames, 1, copies, system.copied_codebooks)
+    return encoder, encoder.push(wav, last=True)
+
+
+def through_ours(
+    clip: Clip, system: System, loss: float, lost: np.ndarray, sent: dict[System, Any]
+) -> tuple[np.ndarray, float]:
+    """Return the clip after our codec and the losses, and the kbps sent. `sent` keeps what was encoded for the clip."""
+    codec, copies = shared(system.model), system.copies if loss else 0
+    alike = replace(system, name="", copies=copies, copied_codebooks=system.copied_codebooks if copies else 0, concealment="")
+    if alike not in sent:
+        sent[alike] = encoder_and_packets(clip, system, copies)
+    encoder, packets = sent[alike]
     decoder, parts = Decoder(codec, encoder.header, system.concealment), []
     seconds = system.frames * codec.config.hop_length / codec.sample_rate
     for i, packet in enumerate(packets):
@@ -75,7 +86,9 @@ def through_ours(clip: Clip, system: System, loss: float, lost: np.ndarray) -> t
     return audio, 8 * sum(map(len, packets)) / 1000 / clip.seconds
 
 
-def through_opus(clip: Clip, system: System, loss: float, lost: np.ndarray) -> tuple[np.ndarray, float]:
+def through_opus(
+    clip: Clip, system: System, loss: float, lost: np.ndarray, sent: dict[System, Any]
+) -> tuple[np.ndarray, float]:
     """Return the clip after Opus and the losses, and the kbps sent."""
     packets, delay = opus_packets.encode(clip.audio, clip.sample_rate, system.kbps, loss)
     kept = [None if lost[int(i * opus_packets.FRAME_SECONDS / TICK)] else packet for i, packet in enumerate(packets)]
@@ -87,13 +100,15 @@ def measure(
     clip: Clip, systems: Sequence[System], channels: Sequence[tuple[float, float]], seeds: int, keys: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Send a clip by every system through every channel (loss, burst); one row for each, averaged over seeds."""
-    rows = []
+    rows: list[dict[str, Any]] = []
+    sent: dict[System, Any] = {}
     for system in systems:
         through: Callable[..., tuple[np.ndarray, float]] = through_ours if system.model else through_opus
         for loss, burst in channels:
             found = []
             for seed in range(seeds if loss else 1):
-                audio, kbps = through(clip, system, loss, lost_ticks(clip.seconds, loss, burst, 1000 * seed + len(clip.name)))
+                lost = lost_ticks(clip.seconds, loss, burst, 1000 * seed + len(clip.name))
+                audio, kbps = through(clip, system, loss, lost, sent)
                 scores = {key: score(key, clip.audio, audio, clip.sample_rate, "speech")[0] for key in keys}
                 found.append({"kbps": kbps, **scores})
             means = {key: mean([row[key] for row in found]) for key in found[0]}

@@ -179,6 +179,7 @@ def guard(where: str | None = None) -> Iterator[None]:
 
     A closed output pipe gives exit code 1 without a message. `where` names the input in messages that name no file.
     """
+    where = shown(where or "")
     try:
         yield
     except BrokenPipeError:
@@ -197,7 +198,7 @@ def guard(where: str | None = None) -> Iterator[None]:
         if os.environ.get(DEBUG):
             traceback.print_exc()
         text = describe(error)
-        is_named = (where or "") in text or getattr(error, "filename", None)
+        is_named = where in text or getattr(error, "filename", None)
         prefix = "" if is_named else f"{where}: "
         echo(printable(f"ecdc: {prefix}{text}"), err=True)
         raise SystemExit(EXIT_FAILED) from None

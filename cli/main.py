@@ -56,8 +56,14 @@ class LazyGroup(click.Group):
         return command
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Make the context as click does, but escape control characters in usage errors, which quote the command line."""
+        """Make the context as click does, but escape control characters in usage errors, which quote the command line.
+
+        Raises UsageError for an empty argument. It comes from a shell variable without a value, and as a name it would mean
+        the current folder.
+        """
         with _printable_errors():
+            if "" in (kwargs["args"] if "args" in kwargs else args[1]):
+                raise click.UsageError("an argument is empty; if it is a shell variable, the variable has no value")
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:

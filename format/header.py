@@ -161,7 +161,9 @@ def major_version(head: bytes) -> int:
     if head[:4] != MAGIC[: len(head)]:
         raise NotEcdc(0, f"not an .ecdc stream: it starts with {head[:4]!r}")
     if len(head) < 5:
-        raise Truncated(0, f"the magic and the version need 5 bytes, {len(head)} are here")
+        error = Truncated(0, f"the magic and the version need 5 bytes, {len(head)} are here" if head else "the stream is empty")
+        error.advice = ""  # there is nothing to repair
+        raise error
     return head[4]
 
 

@@ -231,3 +231,29 @@ def test_debug_shows_where_an_error_comes_from(tmp_path):
             [sys.executable, "-m", "ecdc.cli", *options, "info", "a.ecdc"], cwd=tmp_path, capture_output=True, text=True
         )
         assert done.returncode == 1 and ("Traceback" in done.stderr) == shown and "a.ecdc" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", ["decode", "cut", "peel", "tag", "info", "verify", "repair"])
+def test_standard_input_is_named(ecdc, tone, command, one_line, tmp_path):
+    """As a file is, whether it is cut off, foreign or empty."""
+    data = ecdc("encode", tone, "-o", "-", check=True).stdout
+    options = {"peel": ["--kbps", "3"], "tag": ["--set", "a=b"]}.get(command, [])
+    output = [] if command in ("info", "verify") else ["-o", tmp_path / "out.wav"]
+    for bad in (data[:-40], data[:3], b"RIFF and more", b""):
+        if command in ("info", "repair") and bad == data[:-40]:
+            continue  # these take what is there
+        line = one_line(ecdc(command, "-", *options, *output, stdin=bad))
+        assert line.startswith("ecdc: standard input: byte "), line
+        assert ("--partial" in line) is (len(bad) > 100) and ("is empty" in line) is (not bad), line
+    assert not (tmp_path / "out.wav").exists()
+
+
+@pytest.mark.parametrize("command", ["encode", "decode", "info", "verify", "cut", "corpus", "generate"])
+def test_an_empty_argument_does_not_mean_this_folder(ecdc, tone, command, monkeypatch):
+    """As `ecdc encode "$NAME"` has without a variable of this name."""
+    monkeypatch.chdir(tone.parent)
+    before = files(tone.parent)
+    for args in ([""], [tone, "-o", ""], ["encode", "", "--output", tone.parent / "tokens"]):
+        done = ecdc(command, *args)
+        assert done.returncode == 2 and b"an argument is empty" in done.stderr, done.stderr
+    assert files(tone.parent) == before

@@ -94,7 +94,7 @@ def test_what_cannot_be_is_one_line_and_no_file(generate, codec, tmp_path):
     soundfile.write(short, np.zeros(240), RATE)
     soundfile.write(empty, np.zeros(0), RATE)
     cases = [
-        ((), ("",), "the prompt is empty"),
+        ((), (" ",), "the prompt is empty"),
         ((), ("a " * 5_001,), "10000 characters at most, got 10002"),
         (("--continue", "-"), (), "the codes are of random-24k (0000"),
         (("--continue", side, "--stereo"), (), "left and right (ecdc encode --stereo left_right), got mid_side"),
