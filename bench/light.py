@@ -210,7 +210,8 @@ def size_rows() -> Iterator[Row]:
         parts = {path.name: disk_mb(path) for path in packages.iterdir() if path.is_dir() and not path.name.startswith("pip")}
         largest = dict(sorted(parts.items(), key=lambda item: -item[1])[:8])
         mb = disk_mb(Path(folder)) - before
-        yield {"part": "size", "what": "pip install .", "runtime": "onnx", "mb": mb, "largest": largest}
+        shown = ", ".join(f"{name} {size:.0f}" for name, size in largest.items())
+        yield {"part": "size", "what": "pip install .", "runtime": "onnx", "mb": mb, "largest": f"the largest: {shown}"}
 
 
 def disk_mb(folder: Path) -> float:
