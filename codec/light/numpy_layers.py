@@ -14,6 +14,7 @@ from ...format.errors import ArgumentError
 
 EPSILON = 1e-5  # of norms, as in modules/convnext.py
 GELU_STEPS, GELU_RANGE = 512, 9  # as in filterbanks.py
+TILE = 12_288
 
 Array = NDArray[np.float64]
 Shapes = dict[str, tuple[int, ...]]
@@ -33,12 +34,10 @@ def exact_weights(tensors: Mapping[str, NDArray[Any]], shapes: Shapes) -> dict[s
 
 @dataclass(frozen=True)
 class _Block:
-    """The weights of one CausalBlock; `down` and its bias include the block's scale."""
+    """The weights of one CausalBlock; `up` includes the norm's gain and offset, `down` the block's scale."""
 
     taps: Array  # [kernel, W]
     bias: Array
-    gain: Array  # of the norm
-    offset: Array
     up: Array  # [W, E]
     up_bias: Array
     down: Array  # [E, W]
@@ -50,7 +49,7 @@ class Stack:
 
     def __init__(self, own: dict[str, Array], depth: int) -> None:
         self._blocks = [_block(own, f"stack.blocks.{i}.") for i in range(depth)]
-        self._tables = _normal_tables()
+        self._gelu = Gelu()
 
     @staticmethod
     def shapes(width: int, inner: int, depth: int, kernel_size: int) -> Shapes:
@@ -66,64 +65,94 @@ class Stack:
         return shapes
 
     def __call__(self, h: Array, past: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-        """Run all blocks; `past.i` of every block is [B, kernel - 1, W]."""
+        """Run all blocks; `past.i` of every block is [B, kernel - 1, W]. Overwrites `h`."""
         _, n_frames, width = h.shape
         rows, after = h.reshape(-1, width), {}
+        inner = np.empty((len(rows), self._blocks[0].up.shape[1])) if self._blocks else rows
         for (name, before), block in zip(past.items(), self._blocks, strict=True):
             padded = np.concatenate([before, rows.reshape(h.shape)], axis=1)
             after[name] = padded[:, n_frames:]
-            rows = rows + self._perceptron(_convolved(padded, n_frames, block), block)
+            x = _normalized(_convolved(padded, n_frames, block))
+            np.matmul(x, block.up, out=inner)
+            self._gelu(inner, block.up_bias)
+            np.matmul(inner, block.down, out=x)
+            x += block.down_bias
+            rows += x
         return rows, after
 
-    def _perceptron(self, h: Array, block: _Block) -> Array:
-        h = h - h.mean(axis=1, keepdims=True)
-        variance = np.einsum("mw,mw->m", h, h)[:, None] / h.shape[1]
-        h *= block.gain / np.sqrt(variance + EPSILON)
-        h += block.offset
-        h = h @ block.up
-        h += block.up_bias
-        result: Array = self._gelu(h) @ block.down + block.down_bias
-        return result
 
-    def _gelu(self, x: Array) -> Array:
-        """x times the normal distribution function, as in hybrid_graphs.py."""
-        h = np.clip(x, -GELU_RANGE, GELU_RANGE)
-        product = np.rint(h * GELU_STEPS)
-        index = product.astype(np.intp)
-        index += GELU_RANGE * GELU_STEPS
+class Gelu:
+    """x + bias times the normal distribution function there, in place; computed as in hybrid_graphs.py."""
+
+    def __init__(self) -> None:
+        self._below, self._density = _normal_tables()
+
+    def __call__(self, rows: Array, bias: Array) -> None:
+        """Replace rows [M, E], a few at a time: what they need then stays in the processor's cache."""
+        size = min(len(rows), max(1, TILE // rows.shape[1]))
+        room, places = np.empty((3, size, rows.shape[1])), np.empty((size, rows.shape[1]), np.intp)
+        for first in range(0, len(rows), size):
+            tile = rows[first : first + size]
+            tile += bias
+            self._replace(tile, room[:, : len(tile)], places[: len(tile)])
+
+    def _replace(self, x: Array, room: Array, places: NDArray[np.intp]) -> None:
+        h, product, series = room
+        np.minimum(x, GELU_RANGE, out=h)
+        np.maximum(h, -GELU_RANGE, out=h)
+        np.multiply(h, GELU_STEPS, out=product)
+        np.rint(product, out=product)
+        np.copyto(places, product, casting="unsafe")
+        places += GELU_RANGE * GELU_STEPS
         product *= 1 / GELU_STEPS  # the table's place
         h -= product
         product *= h
-        series = product * product  # h + h * ((product^2 - h^2) / 6 - product / 2), without temporary arrays
-        series -= h * h
-        series *= 1 / 6
-        product *= 0.5
+        np.multiply(product, product, out=series)  # h + h * ((product^2 - h^2) / 6 - product / 2)
+        product *= 3
         series -= product
+        np.multiply(h, h, out=product)
+        series -= product
+        series *= 1 / 6
         series *= h
         series += h
-        series *= self._tables[1].take(index)
-        series += self._tables[0].take(index)
-        series *= x
-        return series
+        series *= self._density.take(places, out=product, mode="clip")
+        series += self._below.take(places, out=product, mode="clip")
+        x *= series
+
+
+def _normalized(x: Array) -> Array:
+    """LayerNorm without gain and offset, in place: x [M, W]."""
+    x -= np.add.reduce(x, axis=1, keepdims=True) / x.shape[1]
+    variance = np.einsum("mw,mw->m", x, x)[:, None] / x.shape[1]
+    x /= np.sqrt(variance + EPSILON)
+    return x
 
 
 def _convolved(padded: Array, n_frames: int, block: _Block) -> Array:
+    """Depthwise convolution: [B, kernel - 1 + T, W] -> [B * T, W]."""
+    batch_size, _, width = padded.shape
     if n_frames == 1:  # a step of many streams
         one: Array = np.einsum("bkw,kw->bw", padded, block.taps)
         one += block.bias
         return one
-    total = block.bias + padded[:, :n_frames] * block.taps[0]
-    for i in range(1, len(block.taps)):
-        total += padded[:, i : i + n_frames] * block.taps[i]
-    return total.reshape(-1, total.shape[-1])
+    total = np.empty((batch_size, n_frames, width))
+    size = max(1, TILE // (batch_size * width))
+    for first in range(0, n_frames, size):
+        tile = total[:, first : first + size]
+        stop = first + tile.shape[1]
+        np.multiply(padded[:, first:stop], block.taps[0], out=tile)
+        tile += block.bias
+        room = np.empty_like(tile)
+        for i in range(1, len(block.taps)):
+            tile += np.multiply(padded[:, first + i : stop + i], block.taps[i], out=room)
+    return total.reshape(-1, width)
 
 
 def _block(own: dict[str, Array], prefix: str) -> _Block:
-    scale = own[f"{prefix}scale"]
+    scale, up = own[f"{prefix}scale"], own[f"{prefix}up.weight"]
     return _Block(
         own[f"{prefix}depthwise.weight"][:, 0].T.copy(), own[f"{prefix}depthwise.bias"],
-        own[f"{prefix}norm.weight"], own[f"{prefix}norm.bias"],
-        own[f"{prefix}up.weight"].T.copy(), own[f"{prefix}up.bias"],
+        (up * own[f"{prefix}norm.weight"]).T.copy(), own[f"{prefix}up.bias"] + up @ own[f"{prefix}norm.bias"],
         (own[f"{prefix}down.weight"] * scale[:, None]).T.copy(), own[f"{prefix}down.bias"] * scale,
     )  # fmt: skip
 

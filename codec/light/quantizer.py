@@ -48,7 +48,10 @@ class Quantizer:
         """Return the latents that codes stand for, summed in codebook order: [B, k, T] -> [B, T, D]."""
         batch_size, n_codebooks, n_frames = codes.shape
         total = np.zeros((batch_size, n_frames, self.codebooks.shape[2]), np.float32)
+        scale = None if self.scales is None or not n_codebooks else self.scales[codes[:, 0], None]
         for k in range(n_codebooks):
-            entry = self.codebooks[k][codes[:, k]]
-            total += entry if self.scales is None or k == 0 else entry * self.scales[codes[:, 0], None]
+            entry = self.codebooks[k].take(codes[:, k], axis=0)
+            if scale is not None and k > 0:
+                entry *= scale
+            total += entry
         return total

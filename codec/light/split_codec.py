@@ -21,8 +21,9 @@ from .split_states import GraphEncoder, SplitDecoderState, SplitEncoderState, fi
 if TYPE_CHECKING:
     from .batch import StreamBatch
 
-# Frames that are computed at once: enough to use each weight often, few enough for the processor's cache.
-ENCODED_FRAMES, DECODED_FRAMES = 100, 100
+# Frames that are computed at once: enough to use each weight often, few enough to need little memory.
+ENCODED_FRAMES = 400  # of all batch items together
+DECODED_FRAMES = 200
 OpenNamed = Callable[[str], Any]  # returns the session of a graph
 
 
@@ -88,8 +89,9 @@ def run_encoder(
         samples = np.pad(samples, ((0, 0), (0, -(samples.shape[1] - hop // 2) % hop + hop // 2)))
     n_frames = max(0, (samples.shape[1] - hop) // hop)
     levels_quantizer: LevelQuantizer = codec.quantizer.levels
-    for first in range(0, n_frames, ENCODED_FRAMES):
-        stop = min(first + ENCODED_FRAMES, n_frames)
+    size = max(1, ENCODED_FRAMES // max(1, len(samples)))
+    for first in range(0, n_frames, size):
+        stop = min(first + size, n_frames)
         taken = np.ascontiguousarray(samples[:, first * hop : (stop + 1) * hop])
         encoder: NumpySplitEncoder | GraphEncoder = codec.numpy_encoder or GraphEncoder(codec)
         levels = encoder.levels(taken)

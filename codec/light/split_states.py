@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import SplitConfig
-from ..modules.bands import FLOOR_DB
-from ..modules.noise_hash import noise_of
+from ..modules.bands import FLOOR_DB, band_edges
+from ..modules.noise_hash import noise_at
 from .names import ENCODER, LEVELS
 from .split_sizes import hiss_bins, unfinished_windows
 from .states import Arrays
@@ -94,9 +94,15 @@ def hiss(config: SplitConfig, first_window: int, n_windows: int) -> Arrays:
 
 
 def hiss_of(config: SplitConfig, windows: NDArray[np.int64]) -> Arrays:
-    """Return the noise of the bands above the core [n, 2 * bins] for windows by their numbers [n], or nothing."""
+    """Return the noise of the bands above the core [n, 2 * bins] for windows by their numbers [n], or nothing.
+
+    It is zero above the highest band, where nobody hears it.
+    """
     if config.core_factor == 1:
         return {}
     n_above, n_bins = hiss_bins(config), config.core_window * config.core_factor // 2 + 1
-    noise = noise_of(windows, 2 * n_bins, stream=1).reshape(-1, 2, n_bins)
-    return {"hiss": np.ascontiguousarray(noise[:, :, -n_above:].reshape(-1, 2 * n_above))}
+    noise = np.zeros((len(windows), 2, n_above), np.float32)
+    top = band_edges(config.level_bin_hz, config.bands, config.top_bands)[-1]  # no bin from here on is used
+    bins = np.arange(n_bins - n_above, top)
+    noise[:, :, : len(bins)] = noise_at(windows, np.concatenate([bins, n_bins + bins]), stream=1).reshape(-1, 2, len(bins))
+    return {"hiss": noise.reshape(-1, 2 * n_above)}

@@ -19,18 +19,27 @@ def frame_noise(first: int, n_frames: int, size: int, stream: int = 0) -> NDArra
 
 def noise_of(numbers: NDArray[np.int64], size: int, stream: int = 0) -> NDArray[np.float32]:
     """Return the noise [n, size] of frames by their numbers [n]; see `frame_noise`."""
+    return noise_at(numbers, np.arange(size), stream)
+
+
+def noise_at(numbers: NDArray[np.int64], positions: NDArray[np.int64], stream: int = 0) -> NDArray[np.float32]:
+    """Return the noise [n, m] of frames by their numbers [n], at positions [m]; see `frame_noise`."""
     frames = (numbers & 0xFFFFFFFF).astype(np.uint32)[:, None]
     with np.errstate(over="ignore"):
         h = mixed(frames * np.uint32(0x9E3779B1) + np.uint32((stream * 0x85EBCA77) & 0xFFFFFFFF))
-        h = mixed(h + np.arange(size, dtype=np.uint32)[None])
-    unit: NDArray[np.float32] = h.astype(np.float32) * np.float32(2.0**-31) - np.float32(1.0)
-    return unit * np.float32(3.0**0.5)
+        h = mixed(h + positions.astype(np.uint32))
+    unit = h.astype(np.float32)
+    unit *= np.float32(2.0**-31)
+    unit -= np.float32(1.0)
+    unit *= np.float32(3.0**0.5)
+    return unit
 
 
 def mixed(h: np.ndarray) -> np.ndarray:
     """A bijection of 32-bit integers in which every output bit depends on every input bit (found by C. Wellons' search)."""
     h = h ^ (h >> np.uint32(16))
-    h = h * np.uint32(0x7FEB352D)
-    h = h ^ (h >> np.uint32(15))
-    h = h * np.uint32(0x846CA68B)
-    return h ^ (h >> np.uint32(16))
+    h *= np.uint32(0x7FEB352D)
+    h ^= h >> np.uint32(15)
+    h *= np.uint32(0x846CA68B)
+    h ^= h >> np.uint32(16)
+    return h
