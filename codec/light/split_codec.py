@@ -21,9 +21,8 @@ from .split_states import GraphEncoder, SplitDecoderState, SplitEncoderState, fi
 if TYPE_CHECKING:
     from .batch import StreamBatch
 
-# Frames that are computed at once: enough to use each weight often, few enough to need little memory.
-ENCODED_FRAMES = 400  # of all batch items together
-DECODED_FRAMES = 200
+# Frames of all batch items together that are computed at once: many use each weight often, few need little memory.
+ENCODED_FRAMES, DECODED_FRAMES = 400, 200
 OpenNamed = Callable[[str], Any]  # returns the session of a graph
 
 
@@ -106,8 +105,9 @@ def run_decoder(
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the samples [B, 1, n] that no frame after these latents [B, T, D] changes; with `last`, all that are left."""
     n_early = unfinished_windows(config)
-    for first in range(0, latents.shape[1], DECODED_FRAMES):
-        block = np.ascontiguousarray(latents[:, first : first + DECODED_FRAMES])
+    size = max(1, DECODED_FRAMES // max(1, len(latents)))
+    for first in range(0, latents.shape[1], size):
+        block = np.ascontiguousarray(latents[:, first : first + size])
         n, frame = block.shape[1], state.first_frame + state.n_frames
         noise = frame_noise(frame, n, 2 * config.core_hop)[None]
         feeds = {"latents": block, "noise": noise, **state.past}

@@ -26,16 +26,17 @@ def forward(graph: Graph, length: int, n_bins: int, gain: float, rounded: bool) 
     return graph.Mul(cosine, window), graph.slice(graph.Mul(graph.Neg(sine), window), 1, 1, half)
 
 
-def inverse(graph: Graph, length: int, gain: float) -> tuple[str, str]:
+def inverse(graph: Graph, length: int, gain: float, n_bins: int) -> tuple[str, str]:
     """Return the inverse transform, under a Hann window times `gain`: factors of real and imaginary parts, in float32.
 
-    The real parts give the even part of a frame, [length / 2 + 1, length / 2 + 1], the imaginary parts the odd one,
-    [length / 2 + 1, length / 2 - 1].
+    The real parts of the first bins give the even part of a frame, [n_bins, length / 2 + 1], the imaginary parts the odd one,
+    [n_bins, length / 2 - 1].
     """
     half = length // 2
-    cosine, sine = _waves(graph, np.arange(half + 1), half)
-    weight = np.full((half + 1, 1), 2.0 * gain / length)
-    weight[[0, half]] /= 2
+    cosine, sine = _waves(graph, np.arange(n_bins), half)
+    weight = np.full((n_bins, 1), 2.0 * gain / length)
+    weight[0] /= 2
+    weight[half:] /= 2
     window = graph.Mul(graph.constant(weight, "float64"), _hann(graph, half, rounded=False))
     even, odd = graph.Mul(cosine, window), graph.slice(graph.Mul(graph.Neg(sine), window), 1, 1, half)
     return _float32(graph, even), _float32(graph, odd)

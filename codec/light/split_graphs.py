@@ -239,40 +239,43 @@ def _core(net: Network, config: SplitConfig, values: tuple[str, str, str], gains
     short = fine_synthesis(graph, graph.reshape(fine, -1, hop), hop, config.fine_blocks)
     windows = [graph.Reshape(short, graph.Concat(batch, graph.constant([-1, 2 * hop]), axis=0))]
     windows += [graph.MatMul(graph.slice(long, 2, *group), graph.slice(basis, 0, *group)) for group in groups]
-    curve, last_gain = _gain_curve(net, config, batch, gains) if gains else ("", "")
-    totals: tuple[str, str] | None = None
-    tails = []
-    for i, window in enumerate(windows):
-        lack = missing if i else np.zeros_like(missing)  # short blocks need no mending
-        samples, after, rest = _overlapped(net, window, graph.slice(tail, 1, i, i + 1), first, lack)
-        tails.append(after)
-        if curve and i:
-            factor, last = graph.slice(curve, 2, i - 1, i), graph.Exp(graph.slice(last_gain, 2, i - 1, i))
-            samples = graph.Mul(samples, graph.Squeeze(factor, graph.constant([2])))
-            rest = graph.Mul(rest, graph.Squeeze(last, graph.constant([2])))
-        totals = (graph.Add(totals[0], samples), graph.Add(totals[1], rest)) if totals else (samples, rest)
-    assert totals is not None
-    graph.output("tail.out", graph.Concat(*tails, axis=1), "float32", ["batch", len(windows), hop])
+    together = graph.Concat(*(graph.Unsqueeze(window, graph.constant([2])) for window in windows), axis=2)
+    lack = np.concatenate([np.zeros((1, half)), np.tile(missing, (len(groups), 1))]).astype(np.float32)  # none for short blocks
+    samples, rest = _overlapped(net, together, tail, first, lack)
+    if gains:
+        curve, last_gain = _gain_curve(net, config, batch, gains)
+        samples, rest = _with_gains(net, samples, curve), _with_gains(net, rest, graph.Exp(last_gain))
+    else:
+        samples, rest = (graph.ReduceSum(value, graph.constant([2]), keepdims=0) for value in (samples, rest))
     graph.output("first.out", graph.Mul(first, net.number(0.0)), "float32", ["batch", 1])
-    graph.output("ending", graph.Squeeze(totals[1], one), "float32", ["batch", half])
-    return graph.reshape(totals[0], 0, -1)
+    graph.output("ending", graph.Squeeze(rest, one), "float32", ["batch", half])
+    return graph.reshape(samples, 0, -1)
 
 
-def _overlapped(net: Network, windows: str, tail: str, first: str, lack: np.ndarray) -> tuple[str, str, str]:
-    """Overlap-add windows [B, T, 2 * hop] to samples [B, T, hop]; also return the new tail [B, 1, hop], and what ends a signal.
+def _with_gains(net: Network, values: str, gains: str) -> str:
+    """Add up values [B, T, 1 + G, n] of short blocks and of G groups of long ones, which have gains [B, T, G, n]: [B, T, n]."""
+    graph, two = net.graph, net.graph.constant([2])
+    long = graph.ReduceSum(graph.Mul(graph.slice(values, 2, 1, END), gains), two, keepdims=0)
+    return graph.Add(graph.Squeeze(graph.slice(values, 2, 0, 1), two), long)  # type: ignore[no-any-return]
 
-    `lack` [half a hop] is the gain that the windows at the ends of a signal lack, minus one.
+
+def _overlapped(net: Network, windows: str, tail: str, first: str, lack: np.ndarray) -> tuple[str, str]:
+    """Overlap-add windows [B, T, G, 2 * hop] to samples [B, T, G, hop]; also return what ends a signal, [B, 1, G, hop / 2].
+
+    `lack` [G, hop / 2] is the gain that the windows at the ends of a signal lack, minus one. Adds the output `tail.out`.
     """
-    graph, half = net.graph, len(lack)
-    hop = 2 * half
-    start = graph.slice(graph.slice(windows, 1, 0, 1), 2, 0, hop)
-    lost, lacking = graph.Neg(graph.slice(start, 2, 0, half)), graph.Mul(graph.slice(start, 2, half, hop), net.number(lack))
-    change = graph.Mul(graph.Concat(lost, lacking, axis=2), graph.Unsqueeze(first, graph.constant([1])))
-    second = graph.slice(windows, 2, hop, END)
-    before = graph.Concat(graph.Add(tail, change), graph.slice(second, 1, 0, -1), axis=1)
+    graph, (n_groups, half) = net.graph, lack.shape
+    hop, one = 2 * half, graph.constant([1])
+    start = graph.slice(graph.slice(windows, 1, 0, 1), 3, 0, hop)
+    edge = np.concatenate([-np.ones_like(lack), lack], axis=1)  # the first half comes before the signal, and is silent
+    change = graph.Mul(graph.Mul(start, net.number(edge)), graph.Unsqueeze(first, graph.constant([1, 2])))
+    second = graph.slice(windows, 3, hop, END)
+    earliest = graph.Add(graph.Unsqueeze(tail, one), change)
+    before = graph.Concat(earliest, graph.slice(second, 1, 0, -1), axis=1)
     after = graph.slice(second, 1, -1, END)
-    rest = graph.Mul(graph.slice(after, 2, 0, half), net.number((1 + lack[::-1]).astype(np.float32)))
-    return graph.Add(graph.slice(windows, 2, 0, hop), before), after, rest
+    graph.output("tail.out", graph.Squeeze(after, one), "float32", ["batch", n_groups, hop])
+    rest = graph.Mul(graph.slice(after, 3, 0, half), net.number((1 + lack[:, ::-1]).astype(np.float32)))
+    return graph.Add(graph.slice(windows, 3, 0, hop), before), rest
 
 
 def _gain_curve(net: Network, config: SplitConfig, batch: str, gains: str) -> tuple[str, str]:

@@ -36,7 +36,7 @@ def correct(net: Network, config: SplitConfig, samples: str, targets: str) -> No
         real, imaginary = (graph.Concat(part, noise, axis=2) for part, noise in zip((real, imaginary), zeros, strict=True))
     else:
         n_out = n_fft
-    even_factor, odd_factor = inverse(graph, n_out, 1 / WINDOW_POWER)
+    even_factor, odd_factor = inverse(graph, n_out, 1 / WINDOW_POWER, _top(config))
     even, odd = graph.MatMul(real, even_factor), graph.MatMul(imaginary, odd_factor)
     inner = graph.slice(even, 2, 1, -1)
     backwards = (graph.constant([n]) for n in (-1, -END, 2, -1))
@@ -79,11 +79,15 @@ def _corrected(net: Network, config: SplitConfig, windows: str, targets: str) ->
 
 
 def _hiss(net: Network, config: SplitConfig, targets: str) -> tuple[str, str]:
-    """Return real and imaginary parts [B, m, bins] of noise in the bands above the core; zero where levels mean silence."""
+    """Return real and imaginary parts [B, m, bins] of noise in the bands above the core; zero where levels mean silence.
+
+    There are no bins above the highest band.
+    """
     graph, n_above, n_bins = net.graph, hiss_bins(config), config.core_window // 2 + 1
     noise = graph.input("hiss", "float32", ["noise_batch", "windows", 2 * n_above])
     edges = band_edges(config.level_bin_hz, config.bands, config.top_bands)[config.bands :]
-    bands = np.zeros((config.top_bands, n_above), np.float32)
+    n_used = _top(config) - n_bins + 1
+    bands = np.zeros((config.top_bands, n_used), np.float32)
     for row, start, stop in zip(bands, edges, edges[1:], strict=False):
         row[start - n_bins + 1 : stop - n_bins + 1] = 1.0
     gain = config.core_window * config.core_factor * math.sqrt(WINDOW_POWER / 1.5) * math.sqrt(0.5)
@@ -94,9 +98,16 @@ def _hiss(net: Network, config: SplitConfig, targets: str) -> tuple[str, str]:
     audible = net.cast(graph.Greater(levels, silent))
     amplitude = graph.Mul(graph.Exp(graph.Mul(levels, net.number(DECIBEL / 2))), graph.Mul(audible, net.number(gain)))
     scaled = graph.MatMul(amplitude, net.number(bands))
-    parts = (graph.slice(noise, 2, 0, n_above), graph.slice(noise, 2, n_above, END))
+    parts = (graph.slice(noise, 2, start, start + n_used) for start in (0, n_above))
     real, imaginary = (graph.Mul(part, scaled) for part in parts)
     return real, imaginary
+
+
+def _top(config: SplitConfig) -> int:
+    """Return the number of bins of the whole spectrum that are not always zero."""
+    if config.core_factor == 1:
+        return config.core_window // 2 + 1
+    return band_edges(config.level_bin_hz, config.bands, config.top_bands)[-1]
 
 
 def _overlap_add(graph: Graph, batch: str, frames: str, step: int) -> None:
