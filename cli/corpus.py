@@ -10,7 +10,7 @@ import click
 from ..codec.default_model import DEFAULT_MODEL
 from .common import EXIT_FAILED, guard
 from .device_options import compute_options
-from .number_types import Finite
+from .number_types import Finite, Number
 from .terminal_text import counted, dumps, echo, printable
 
 
@@ -38,7 +38,7 @@ def corpus_group() -> None:
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--output", required=True, metavar="DIR", help="Folder or URL of the corpus; made if missing.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Bundled model, or a folder or file with a checkpoint.")
-@click.option("--kbps", type=Finite(), default=6.0, show_default=True, help="Bitrate of each recording.")
+@click.option("--kbps", type=Number(), default=6.0, show_default=True, help="Bitrate of each recording.")
 @click.option(
     "--channels", type=click.Choice(["mono", "stereo", "keep"]), default="mono", show_default=True, help="Channels to encode."
 )

@@ -32,7 +32,7 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
     "form",
     metavar="NAME",
     help="wav, flac, ogg (Vorbis), opus, mp3, m4a (AAC), aiff or au. Default: by the output's suffix, else wav. "
-    "A rate that it lacks becomes the next one that it has.",
+    "A format that lacks the rate gets its next higher one.",
 )
 @click.option(
     "--rate", type=click.IntRange(1_000, 768_000), metavar="HZ", help="Sample rate of the output. Default: the original's."

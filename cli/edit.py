@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from .common import TIME, InputError, NamedError, check_output, describe, guard, naming, shown
-from .number_types import Finite
+from .number_types import Number
 from .terminal_text import echo, printable
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def opened(names: tuple[str, ...], output: str, force: bool) -> Iterator[tuple[l
 
 @click.command("peel")
 @click.argument("input", metavar="INPUT")
-@click.option("--kbps", type=Finite(), required=True, help="Bitrate of the whole result, at most.")
+@click.option("--kbps", type=Number(), required=True, help="Bitrate of the whole result, at most.")
 @output_options
 def peel_command(input: str, kbps: float, output: str, force: bool) -> None:
     """Drop codebooks. The result equals encoding at the lower bitrate."""

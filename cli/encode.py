@@ -14,7 +14,7 @@ from ..codec.default_model import DEFAULT_MODEL
 from .common import guard, speaker
 from .device_options import compute_options, settle_threads
 from .jobs import Work, jobs_option, plan_all, run_found
-from .number_types import Finite
+from .number_types import Finite, Number
 
 CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 
@@ -25,7 +25,7 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 @click.option("--output-dir", metavar="DIR", help="Folder for the outputs; made if missing.")
 @click.option(
     "--kbps",
-    type=Finite(),
+    type=Number(),
     default=6.0,
     show_default=True,
     help="Bitrate of the whole file; the largest legal one not above it is used.",
@@ -33,7 +33,7 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 @click.option(
     "--vbr",
     is_flag=True,
-    help="Give each half second the codebooks that it needs; --kbps is then the file's real mean. Quality stays the same.",
+    help="Give each half second the codebooks that it needs; --kbps is then the file's real mean. It does not sound better.",
 )
 @click.option(
     "--quality",

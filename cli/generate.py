@@ -15,7 +15,7 @@ import click
 
 from .common import InputError, NamedError, check_output, guard, naming, progress_bar, shown
 from .device_options import settle_threads, threads_option
-from .number_types import Finite
+from .number_types import Finite, Number
 from .terminal_text import echo, printable
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ GENERATOR, MODEL = "musicgen", "musicgen-nano"
     help="Follow the melody without drums and bass. Default: if demucs is installed.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
-@click.option("--guidance", type=Finite(), help="How closely to follow prompt and melody. Default: the model's.")
+@click.option("--guidance", type=Number(), help="How closely to follow prompt and melody. Default: the model's.")
 @click.option("--temperature", type=Finite(0), help="0 takes the likeliest token each time.")
 @click.option("--top-k", type=click.IntRange(0), help="Draw from this many of the likeliest tokens.")
 @click.option("--top-p", type=Finite(0, 1), help="Draw from the likeliest tokens that together have this probability.")

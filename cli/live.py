@@ -99,7 +99,8 @@ def send_command(
 @click.option(
     "--timeout", type=Finite(0, min_open=True), default=10.0, show_default=True, help="Seconds of silence that end it."
 )
-@click.option("--concealment", type=click.Choice(["auto", "learned", "likely", "repeat", "silence"]), default="auto")
+@click.option("--concealment", type=click.Choice(["auto", "learned", "likely", "repeat", "silence"]), default="auto",
+              help="What fills gaps. Default: learned if the model is trained for it, else repeat.")  # fmt: skip
 @click.option("--speed", type=Finite(0, min_open=True), default=1.0, show_default=True, help="That of the sender, for tests.")
 @click.option("--stats", is_flag=True, help="Write a line of JSON per second to standard error.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")

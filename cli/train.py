@@ -129,7 +129,7 @@ def synthesize_command(
 def codec_command(
     recipe: str, data: Path, output: Path | None, max_seconds: float, init: str | None, export: Path | None, device: str
 ) -> None:  # fmt: skip
-    """Train a codec by RECIPE: a bundled one by name (nano-24k), or a TOML file.
+    """Train a codec by RECIPE: a bundled one by name (nano-48k), or a TOML file.
 
     Resumes the run in --output if there is one; Ctrl-C saves a checkpoint and ends. For
     one process per core: OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 -m ecdc.cli train codec ...

@@ -19,6 +19,7 @@ Exact = NDArray[np.float64]
 Codes = NDArray[np.int64]
 SEARCHED_PATHS = 1024  # at once, so that their scores stay in the processor's cache
 GROUP = 32  # entries of a codebook; the best of each group give a lower bound for the best ones of all
+LOUDEST = 1e6  # of a coordinate, which no sound reaches: beyond it, squares leave no digits for what paths differ in
 MOST_CANDIDATES = 64  # of a vector, per path that is kept; for more, scores are computed for all entries
 
 
@@ -48,6 +49,7 @@ class BeamSearch:
     def __call__(self, vectors: Exact, n_codebooks: int, n_paths: int) -> Codes:
         """Return the codes [N, n_codebooks] of vectors [N, D]: those of the path with the smallest squared error at the end."""
         size = max(1, SEARCHED_PATHS // n_paths)
+        vectors = np.clip(vectors, -LOUDEST, LOUDEST)
         parts = [self._search(vectors[i : i + size], n_codebooks, n_paths) for i in range(0, len(vectors), size)]
         return np.concatenate([np.zeros((0, n_codebooks), np.int64), *parts])
 

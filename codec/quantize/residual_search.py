@@ -22,6 +22,7 @@ MOST_CANDIDATES = 32  # of a vector; for more, a product with all entries is fas
 SAMPLED = 8  # every so many-th entry decides on the basis
 TAIL_SHARE = 0.0025  # of the energy of each codebook, at most
 SEARCHED = 200  # vectors at once
+LOUDEST = 1e15  # of a coordinate; beyond it, float32 may overflow
 
 
 class ResidualSearch:
@@ -49,6 +50,11 @@ class ResidualSearch:
     def __call__(self, vectors: Exact, n_codebooks: int) -> Codes:
         """Return the codes [n_codebooks, M] of vectors [M, D]."""
         codes = np.empty((n_codebooks, len(vectors)), np.int64)
+        is_loud = np.abs(vectors).max(axis=1) > LOUDEST
+        if np.count_nonzero(is_loud):
+            codes[:, ~is_loud] = self(vectors[~is_loud], n_codebooks)
+            codes[:, is_loud] = self._in_float64(vectors[is_loud], n_codebooks)
+            return codes
         n_rows = min(len(vectors), SEARCHED)
         padded = np.ones((n_rows, self._bounds.shape[1]), np.float32)
         scores = np.empty((n_rows, self._bounds.shape[2]), np.float32)
@@ -61,6 +67,17 @@ class ResidualSearch:
                 rest -= self._codebooks[k].take(index, axis=0)
                 if self._scales is not None and k == 0:
                     rest /= self._scales[index, None]
+        return codes
+
+    def _in_float64(self, vectors: Exact, n_codebooks: int) -> Codes:
+        """Do the same with all entries in float64: for vectors so long that float32 overflows, which no sound has."""
+        rest, codes = vectors.copy(), np.empty((n_codebooks, len(vectors)), np.int64)
+        for k in range(n_codebooks):
+            entries = self._codebooks[k].astype(np.float64)
+            codes[k] = (np.einsum("md,vd->mv", rest, entries) - self._half_norms[k]).argmax(axis=1)
+            rest -= entries[codes[k]]
+            if self._scales is not None and k == 0:
+                rest /= self._scales[codes[k], None]
         return codes
 
     def _nearest(self, k: int, x: Exact, padded: Floats, scores: Floats) -> Codes:

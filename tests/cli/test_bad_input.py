@@ -50,6 +50,17 @@ def test_odd_but_legal_audio(ecdc, tmp_path, rate, n_samples):
     assert (info.frames, info.samplerate) == (n_samples, rate)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("effort", [0, 4])
+def test_samples_far_beyond_full_scale_are_coded_without_a_word(ecdc, tmp_path, effort):
+    audio = 0.1 * np.random.default_rng(0).standard_normal(9600)
+    audio[[3000, 7000]] = 1e15, -1e30
+    write(tmp_path / "in.wav", audio, 48_000, subtype="FLOAT")
+    ecdc("encode", tmp_path / "in.wav", "--effort", effort, "--quiet", check=True)
+    ecdc("decode", tmp_path / "in.ecdc", "-o", tmp_path / "out.wav", check=True)
+    assert np.abs(soundfile.read(tmp_path / "out.wav")[0][:960]).max() < 1  # the sound before them is as it was
+
+
 def test_existing_output_is_kept(ecdc, tone, one_line):
     target = tone.with_suffix(".ecdc")
     target.write_bytes(b"precious")
@@ -257,3 +268,9 @@ def test_an_empty_argument_does_not_mean_this_folder(ecdc, tone, command, monkey
         done = ecdc(command, *args)
         assert done.returncode == 2 and b"an argument is empty" in done.stderr, done.stderr
     assert files(tone.parent) == before
+
+
+@pytest.mark.parametrize("command", ["encode", "decode", "peel", "generate", "corpus encode", "live send"])
+def test_help_shows_no_bound_that_is_not_there(ecdc, command):
+    text = ecdc(*command.split(), "--help", check=True).stdout
+    assert b"FLOAT" in text and b"None]" not in text and b"None;" not in text

@@ -99,6 +99,18 @@ def test_a_vector_has_the_same_codes_in_any_company(n_rows):
     np.testing.assert_array_equal(search(vectors[:n_rows], 4, 3), search(vectors, 4, 3)[:n_rows])
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("loudest", [1e7, 1e15, 1e30, 1e45])
+def test_vectors_far_beyond_the_codebooks_have_codes_too(loudest):
+    """As samples far beyond full scale make them; their squares leave no digits for what the paths differ in."""
+    search, vectors = BeamSearch(random_books(4, 64, 9)), np.random.default_rng(1).standard_normal((30, 9))
+    quiet = search(vectors, 4, 3)
+    vectors[::2] *= loudest
+    codes = search(vectors, 4, 3)
+    np.testing.assert_array_equal(codes[1::2], quiet[1::2])
+    np.testing.assert_array_equal(np.concatenate([search(one[None], 4, 3) for one in vectors]), codes)
+
+
 @pytest.mark.parametrize("k", range(1, K + 1))
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_codes_are_the_same_in_both_runtimes_batches_and_streams(split, light, wav, effort, k):

@@ -55,6 +55,20 @@ def test_equal_entries_and_untrained_codebooks_give_the_lowest_index():
         assert ResidualSearch(np.zeros((2, 64, 8), np.float32))(rng.standard_normal((n, 8)), 2).max() == 0
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("is_scaled", [False, True])
+def test_vectors_too_long_for_float32_are_decided_alike_and_change_no_others(is_scaled):
+    """As samples far beyond full scale make them; float32 overflows for their squares."""
+    rng = np.random.default_rng(2)
+    codebooks = low_rank(rng, 3, 64, 24)
+    scales = rng.uniform(0.3, 2, 64).astype(np.float32) if is_scaled else None
+    vectors = low_rank(rng, 30, 24).astype(np.float64)
+    vectors[::3] *= 10.0 ** rng.uniform(15, 45, (10, 1))
+    search, want = ResidualSearch(codebooks, scales), plain_residual(codebooks, scales, vectors, 3)
+    np.testing.assert_array_equal(search(vectors, 3), want)
+    np.testing.assert_array_equal(np.concatenate([search(one[None], 3) for one in vectors], axis=1), want)
+
+
 def level_quantizer(rng, rest):
     codebooks = 5 * low_rank(rng, 3, 32, 12, rest=rest)
     taps = 0.2 * np.eye(12) + 0.02 * rng.standard_normal((3, 4, 12, 12))
