@@ -29,8 +29,9 @@ def device_of(name: str, recipe: Recipe) -> torch.device:
         raise ArgumentError("--device cuda: this machine has no GPU that torch can use; leave --device out")
     if name != "cpu" and not isinstance(recipe.codec.architecture, SplitConfig):
         raise ArgumentError(f"--device {name}: only split codecs (nano-48k) train on a GPU; leave --device out")
-    if name != "cpu" and (recipe.adversary or recipe.frozen_tokens):
-        raise ArgumentError(f"--device {name}: an adversary and frozen tokens are for the CPU trainer; leave --device out")
+    if name != "cpu" and (recipe.adversary or recipe.frozen_tokens or recipe.losses.recode):
+        parts = "an adversary, frozen tokens and the recode loss"
+        raise ArgumentError(f"--device {name}: {parts} are for the CPU trainer; leave --device out")
     return torch.device(name)
 
 

@@ -21,6 +21,7 @@ from ...codec.quantize.split import SplitVQ
 from ..engine.hardware import on_host
 from . import gpu_codebooks
 from .codebooks import Assigner, CodebookTrainer, kmeans
+from .recode import recode_loss
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -218,14 +219,16 @@ class Forward:
     latents: Tensor  # [B, D, T]
     shape_codes: Tensor  # [B, K - L, T]
     commitment: Tensor
+    recode: Tensor | None = None  # how much more is lost if the estimate is coded again; see recode.py
 
 
 def forward(
-    codec: Codec, books: SplitCodebooks, audio: Tensor, n_books: Tensor, lost: Tensor, generator: torch.Generator | None
-) -> Forward:
+    codec: Codec, books: SplitCodebooks, audio: Tensor, n_books: Tensor, lost: Tensor,
+    generator: torch.Generator | None, recodes: bool = False,
+) -> Forward:  # fmt: skip
     """Run audio [B, 1, (T + 1) * hop] through the codec, with n_books [B, 2] level and shape codebooks per item.
 
-    `lost` [B, T], bool, marks frames whose codes the decoder does not receive.
+    `lost` [B, T], bool, marks frames whose codes the decoder does not receive. With `recodes`, the result has the recode loss.
     """
     encoder, decoder, quantizer = parts_of(codec)
     frames = frames_of(audio, encoder.hop)
@@ -241,7 +244,11 @@ def forward(
     estimate = core_audio(decoder, heard, noise)
     target = core_target(audio, decoder.config)
     cut = slice(SKIP_START * decoder.hop, -SKIP_END * decoder.hop)
-    return Forward(estimate[..., cut], target[..., cut], coded, latents, shape_codes, commitment)
+    recode = None
+    if recodes:
+        first, second = (frames, exact, base, latents), (heard.levels, quantized)
+        recode = recode_loss(encoder, first, second, estimate, n_books * ~lost.any(1, keepdim=True))
+    return Forward(estimate[..., cut], target[..., cut], coded, latents, shape_codes, commitment, recode)
 
 
 def coded_shape(

@@ -10,6 +10,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
+from ...codec.config import SplitConfig
 from ...codec.model import Codec
 from ...codec.modules.convnext import CausalStack
 from ...codec.quantize.residual import ResidualVQ
@@ -44,6 +45,8 @@ class Run:
     @classmethod
     def new(cls, recipe: Recipe) -> Run:
         """Create an untrained run; its weights depend only on the recipe's seed."""
+        if recipe.losses.recode and not isinstance(recipe.codec.architecture, SplitConfig):
+            raise ArgumentError("losses.recode: only split codecs have this loss; delete the line")
         torch.manual_seed(recipe.seed)
         codec = Codec(recipe.codec)
         for module in codec.modules():

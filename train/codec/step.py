@@ -100,6 +100,7 @@ class Coded:
     target: Tensor  # [B, 1, N]
     inner: dict[str, Tensor]  # losses that do not depend on the estimate, by name
     lesson: tuple[Tensor, ...]  # what the codebooks learn from, batch item first
+    recode: Tensor | None = None  # a loss of the estimate's second coding
 
 
 def encode_and_decode(run: Run, audio: Tensor, n_codebooks: Tensor, generator: torch.Generator) -> Coded:
@@ -108,10 +109,10 @@ def encode_and_decode(run: Run, audio: Tensor, n_codebooks: Tensor, generator: t
     if isinstance(run.codebooks, SplitCodebooks):
         n_frames = audio.shape[-1] // codec.config.hop_length - 1
         lost = draw_lost_frames(len(audio), n_frames, run.recipe.lost_share, generator)
-        found = forward(codec, run.codebooks, audio, n_codebooks, lost, generator)
+        found = forward(codec, run.codebooks, audio, n_codebooks, lost, generator, run.recipe.losses.recode > 0)
         inner = {"commitment": found.commitment, "level_code": level_losses(found.coded)}
         lesson = found.latents.detach(), found.shape_codes, found.coded.wanted, found.coded.codes
-        return Coded(found.estimate, found.target, inner, lesson)
+        return Coded(found.estimate, found.target, inner, lesson, found.recode)
     with torch.set_grad_enabled(not run.recipe.frozen_tokens):
         latents = codec.encoder(audio)
         quantized, commitment, codes = run.codebooks(latents, n_codebooks)
@@ -144,6 +145,8 @@ def backward(
     losses = reconstruction_losses(coded.estimate, coded.target, rate, *compared)
     if weights.tile:
         losses["tile"] = tile_loss(coded.estimate, coded.target, rate)
+    if coded.recode is not None:
+        losses["recode"] = coded.recode
     total = sum((getattr(weights, name) * value for name, value in losses.items()), torch.zeros(()))
     inner = torch.zeros(())
     if not recipe.frozen_tokens:
