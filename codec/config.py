@@ -228,6 +228,7 @@ class SplitConfig(Strict):
     corrects: bool = True  # whether the last layer moves levels towards the coded ones
     gain_points: int = 0  # per frame, of the gain over time that the decoder gives its long blocks; 0: no such gain
     gain_edges: tuple[int, ...] = (12, 44)  # MDCT bins at which the next group starts, each with a gain of its own
+    random_signs: bool = False  # whether noise decides the signs above `low_bins`, where no code describes the waveform
     encoder_width: int = 256
     encoder_depth: int = 4
     decoder_width: int = 320

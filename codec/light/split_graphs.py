@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from ..config import SplitConfig
-from ..modules.bands import FLOOR_DB, RANGE_DB, band_edges, between_points
+from ..modules.bands import FLOOR_DB, RANGE_DB, band_edges, between_points, free_bins
 from .filterbanks import fine_synthesis, mdct_basis
 from .graph import END, Graph
 from .hybrid_graphs import Network, Weight, cut_frames, log_power
@@ -208,7 +208,12 @@ def _coefficients(net: Network, config: SplitConfig, values: tuple[str, str, str
         tones = graph.Mul(_limited(net, level, 2.5, offset), graph.Tanh(shape))
         gain = spread(net, _limited(net, hiss, 1.5, 1.5), places, n_gains)
         own = graph.slice(noise, 2, number * hop, (number + 1) * hop)
-        return graph.Add(by_item(tones, hop), graph.Mul(by_item(gain, hop), own))  # type: ignore[no-any-return]
+        tones = by_item(tones, hop)
+        if config.random_signs:
+            free = free_bins(n_low, hop, config.fine_blocks)[number * hop : (number + 1) * hop]
+            turned = graph.And(graph.Less(own, net.number(0.0)), graph.constant(free, "bool"))
+            tones = graph.Where(turned, graph.Neg(tones), tones)
+        return graph.Add(tones, graph.Mul(by_item(gain, hop), own))  # type: ignore[no-any-return]
 
     bins = graph.Mul(block(level, shape, hiss, 0, 1.0), by_item(long_envelope(net, config, levels, 1.0, hop), hop))
     fine = block(fine_level, fine_shape, fine_hiss, 1, 2.0)

@@ -32,3 +32,10 @@ def between_points(n_points: int, hop: int) -> np.ndarray:
     """Return the matrix [n_points + 1, hop] from gains at the start and at the ends of a frame's parts to its samples."""
     place = (np.arange(hop) + 0.5) * n_points / hop
     return np.clip(1 - np.abs(place - np.arange(n_points + 1)[:, None]), 0, None).astype(np.float32)
+
+
+def free_bins(low_bins: int, hop: int, fine_blocks: int) -> np.ndarray:
+    """Return which bins no code describes, bool [2 * hop]: those of a long block, then those of the short ones."""
+    size = hop // fine_blocks
+    fine = np.arange(hop) % size >= -(-low_bins // fine_blocks)
+    return np.concatenate([np.arange(hop) >= low_bins, fine])

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import SplitConfig
-from .bands import between_points
+from .bands import between_points, free_bins
 from .convnext import CausalStack
 from .levels import FLOOR_DB, RANGE_DB, SILENT_MARGIN_DB, LevelVQ, band_edges, band_means
 from .linear_latents import LinearLatentDecoder
@@ -71,6 +71,7 @@ class SplitDecoder(LinearLatentDecoder):
     basis: Tensor
     fine_basis: Tensor
     edge: Tensor
+    free: Tensor
 
     def __init__(self, config: SplitConfig, dimension: int, levels: LevelVQ) -> None:
         super().__init__()
@@ -83,6 +84,8 @@ class SplitDecoder(LinearLatentDecoder):
         edge = sine_window(self.hop).float()[self.hop // 2 : self.hop].square().reciprocal()
         self.register_buffer("edge", edge, persistent=False)  # [hop/2], from the end of the signal inwards
         low, width = config.low_bins, config.decoder_width
+        free = torch.from_numpy(free_bins(low, self.hop, config.fine_blocks))
+        self.register_buffer("free", free, persistent=False)
         self.skip = nn.Linear(dimension, low, bias=False)
         self.inp = nn.Linear(dimension + low + 2 * config.n_levels + 2, width)
         self.stack = CausalStack(width, config.decoder_depth, config.expand, config.kernel_size)
@@ -147,15 +150,26 @@ class SplitDecoder(LinearLatentDecoder):
         level, shape, hiss, gate, fine_level, fine_shape, fine_hiss, share = parts
         noise_long, noise_fine = noise.split(self.hop, dim=-1)
         hiss, fine_hiss = (torch.exp(x.clamp(max=1.5) - 1.5).repeat_interleave(HISS_BINS, dim=-1) for x in (hiss, fine_hiss))
-        bins = torch.exp(level.clamp(max=2.5) - 1) * torch.tanh(shape) + hiss * noise_long
+        sign, fine_sign = self.signs(noise).split(self.hop, dim=-1)
+        bins = torch.exp(level.clamp(max=2.5) - 1) * torch.tanh(shape) * sign + hiss * noise_long
         bins = bins * self.envelope.long(heard.levels)
-        fine = torch.exp(fine_level.clamp(max=2.5) - 2) * torch.tanh(fine_shape) + fine_hiss * noise_fine
+        fine = torch.exp(fine_level.clamp(max=2.5) - 2) * torch.tanh(fine_shape) * fine_sign + fine_hiss * noise_fine
         fine = fine * self.envelope.fine(heard.levels)
         low = low * (1.2 * torch.sigmoid(gate + 2.0))
         long = torch.cat([bins[..., : config.low_bins] + low, bins[..., config.low_bins :]], dim=-1)
         share = torch.sigmoid(share) if config.corrects else torch.zeros_like(share)
         gains = self.gain.points(h.float()) if self.gain else None
         return Coefficients(long, fine, share.unflatten(-1, (config.steps, config.bands)), gains)
+
+    def signs(self, noise: Tensor) -> Tensor:
+        """Return factors [B, T, 2 * hop] of the network's coefficients: where no code describes a bin, the sign of the noise.
+
+        With signs of its own, the network writes nearly the same waveform in every frame there, which is heard as a buzz at
+        the frame rate. No measure of levels or magnitudes notices it.
+        """
+        if not self.config.random_signs:
+            return torch.ones_like(noise)
+        return torch.where((noise < 0) & self.free, -1.0, 1.0)
 
     def synthesize(self, found: Coefficients, state: DecoderState, last: bool) -> Tensor:
         """Return the final samples [B, n] of the core."""
