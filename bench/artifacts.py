@@ -51,6 +51,23 @@ def hum_db(audio: np.ndarray, sample_rate: int, frame_rate: float = FRAME_RATE) 
     return float(10 * np.log10(max(np.mean(found), 1e-9)))
 
 
+def buzz_db(audio: np.ndarray, sample_rate: int, frame_rate: float = FRAME_RATE) -> float:
+    """Return how much of the waveform above 3 kHz repeats from frame to frame, in dB over chance; near 0 for natural sound.
+
+    A decoder that fills bands with the same waveform in every frame has the right levels, but is heard as a buzz at the frame
+    rate. The mean of n frames of equal power that have nothing in common has 1/n of their power. Frames below -80 dBFS do not
+    count. Raises Undefined if fewer than 50 frames are left.
+    """
+    hop = round(sample_rate / frame_rate)
+    band = sosfiltfilt(butter(4, 3000, "highpass", fs=sample_rate, output="sos"), audio)
+    frames = band[: len(band) // hop * hop].reshape(-1, hop)
+    power = np.square(frames).mean(1)
+    if (power > 1e-8).sum() < 50:
+        raise Undefined("fewer than 50 frames have sound above 3 kHz")
+    frames = frames[power > 1e-8] / np.sqrt(power[power > 1e-8, None])
+    return float(10 * np.log10(np.square(frames.mean(0)).mean() * len(frames)))
+
+
 def pre_echo_db(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) -> float:
     """Return the energy in the 10 ms before attacks, in dB over that of the reference.
 
@@ -99,7 +116,7 @@ def high_band_db(reference: np.ndarray, degraded: np.ndarray, sample_rate: int) 
     return float(10 * np.log10(max(two / one, 1e-9)))
 
 
-NAMES = ("hum (dB)", "pre-echo (dB)", "clicks (dB)", "silence (dBFS)", "above 8 kHz (dB)")
+NAMES = ("hum (dB)", "buzz (dB)", "pre-echo (dB)", "clicks (dB)", "silence (dBFS)", "above 8 kHz (dB)")
 
 
 def measure(
@@ -111,6 +128,7 @@ def measure(
     hop = round(sample_rate / frame_rate)
     figures: Sequence[Callable[[], float]] = (
         lambda: hum_db(two, sample_rate, frame_rate) - hum_db(one, sample_rate, frame_rate),
+        lambda: buzz_db(two, sample_rate, frame_rate) - buzz_db(one, sample_rate, frame_rate),
         lambda: pre_echo_db(one, two, sample_rate),
         lambda: clicks_db(two, hop) - clicks_db(one, hop),
         lambda: silence_dbfs(degraded, sample_rate),

@@ -21,7 +21,7 @@ from ..codec.audio import resample_all
 from ..codec.checkpoints import load
 from ..codec.model import Codec
 from ..train.codec.losses import tile_loss
-from .artifacts import hum_db, pre_echo_db
+from .artifacts import buzz_db, hum_db, pre_echo_db
 from .codecs.base import fit_length
 from .corpus import Clip, packed
 from .metrics import Undefined, score
@@ -31,7 +31,7 @@ from .rows import clip_options, describe_clips, jobs_option, json_option, rows_o
 CORE_RATE = 24_000  # Hz, at which levels are compared
 NAMES = {
     "zimtohrli": "Zimtohrli", "visqol": "ViSQOL", "pesq": "PESQ", "mel": "mel", "si_sdr": "SI-SDR (dB)",
-    "level": "level error (dB)", "hum": "hum (dB)", "pre_echo": "pre-echo (dB)", "time": "encode time",
+    "level": "level error (dB)", "hum": "hum (dB)", "buzz": "buzz (dB)", "pre_echo": "pre-echo (dB)", "time": "encode time",
 }  # fmt: skip
 
 
@@ -50,6 +50,7 @@ def measures(clip: Clip, audio: np.ndarray, frame_rate: float, keys: Sequence[st
     found["level"] = float(tile_loss(estimate, target, CORE_RATE))
     figures = {
         "hum": lambda: hum_db(audio, rate, frame_rate) - hum_db(clip.audio, rate, frame_rate),
+        "buzz": lambda: buzz_db(audio, rate, frame_rate) - buzz_db(clip.audio, rate, frame_rate),
         "pre_echo": lambda: pre_echo_db(clip.audio, audio, rate),
     }
     for key, figure in figures.items():

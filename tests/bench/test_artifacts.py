@@ -29,6 +29,21 @@ def test_too_short_for_hum():
         artifacts.hum_db(noise(seconds=1), RATE)
 
 
+@pytest.mark.parametrize("frame_rate", [50, 75])
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_buzz_is_what_repeats_in_every_frame(share, frame_rate):
+    hop = RATE // frame_rate
+    n_frames = 4 * frame_rate
+    repeated = np.tile(noise(seed=1)[:hop], n_frames)
+    mixed = np.sqrt(1 - share) * noise() + np.sqrt(share) * repeated
+    assert abs(artifacts.buzz_db(noise(), RATE, frame_rate)) < 1
+    assert artifacts.buzz_db(mixed, RATE, frame_rate) == pytest.approx(10 * np.log10(share * n_frames + 1 - share), abs=1.5)
+    other = np.sqrt(1 - share) * noise() + np.sqrt(share) * np.tile(noise(seed=1)[: hop + 7], n_frames)[: 4 * RATE]
+    assert artifacts.buzz_db(other, RATE, frame_rate) < 2  # a pattern at another rate is the sound's own
+    with pytest.raises(Undefined, match="50 frames"):
+        artifacts.buzz_db(np.zeros(4 * RATE), RATE, frame_rate)
+
+
 def drum(level_before):
     """Hits every half second, with a whisper of noise in the 10 ms before each."""
     audio = np.zeros(2 * RATE)

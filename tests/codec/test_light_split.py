@@ -21,7 +21,7 @@ KINDS = {
     "48k": {},
     "24k": {"core_factor": 1, "hop_length": 480, "top_bands": 0},
     "no correction": {"corrects": False, "slow_bands": 0},
-    "gains": {"gain_points": 8},
+    "gains": {"gain_points": 8, "random_signs": True},
     "other steps": {"steps": 2, "fine_blocks": 4, "hop_length": 640, "slow_bands": 24},
 }
 

@@ -11,15 +11,15 @@ from ecdc.codec.checkpoints import load, save
 from ecdc.codec.config import CodecConfig, ConfigError, SplitConfig
 from ecdc.codec.modules.levels import FLOOR_DB, RANGE_DB, LevelAnalysis, LevelVQ, band_edges
 from ecdc.codec.modules.noise import frame_noise, mixed
-from ecdc.codec.modules.split_decoder import LevelCorrection, add_windows
+from ecdc.codec.modules.split_decoder import HISS_BINS, LevelCorrection, add_windows
 from ecdc.codec.pipeline import decode_file, encode_file
 from split_models import SMALL, K, build
 
 
 @pytest.fixture(scope="module", params=["48k", "24k", "gains"])
 def codec(request):
-    options = {"48k": {}, "24k": {"core_factor": 1, "hop_length": 480, "top_bands": 0}, "gains": {"gain_points": 8}}
-    return build(**options[request.param])
+    options = {"24k": {"core_factor": 1, "hop_length": 480, "top_bands": 0}, "gains": {"gain_points": 8, "random_signs": True}}
+    return build(**options.get(request.param, {}))
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,25 @@ def test_spans_equal_the_whole(codec):
         part = stream.decode(codes[..., first - before : first + n + after])
     start = before * hop
     assert torch.allclose(part[..., start : start + n * hop], whole[..., first * hop : (first + n) * hop], atol=1e-5)
+
+
+def test_nothing_repeats_where_no_code_describes_the_waveform():
+    """Codes that are the same in every frame give the same levels, but with random signs not the same waveform."""
+    codes = torch.randint(32, (1, K, 1), generator=torch.Generator().manual_seed(1)).expand(-1, -1, 80)
+    repeating = {}
+    for random_signs in (False, True):
+        codec = build(random_signs=random_signs)
+        with torch.no_grad():
+            codec.decoder.out.bias[2 * codec.decoder.hop :][: codec.decoder.hop // HISS_BINS] = -9  # little noise of its own
+        frames = codec.decode(codes)[0, 0].unflatten(0, (-1, 960))[20:]
+        spectrum = torch.fft.rfft(frames)
+        above, below = slice(150, 220), slice(4, 20)  # bins of 50 Hz: the coded ones end at 600 Hz, those of the core at 12 kHz
+        repeating[random_signs] = [
+            float(part.mean(0).abs().square().sum() / part.abs().square().mean(0).sum())
+            for part in (spectrum[:, above], spectrum[:, below])
+        ]
+    assert repeating[False][0] > 0.3 and repeating[True][0] < 0.1
+    assert repeating[True][1] == pytest.approx(repeating[False][1], abs=0.2)
 
 
 def test_latency_is_at_most_60_ms(codec):

@@ -14,7 +14,7 @@ from split_models import build
 
 SMALL = {
     "split without gains": {},
-    "split at 24 kHz": {"core_factor": 1, "hop_length": 480, "top_bands": 0, "gain_points": 8},
+    "split at 24 kHz": {"core_factor": 1, "hop_length": 480, "top_bands": 0, "gain_points": 8, "random_signs": True},
 }
 MODELS = [*bundled_names(), *SMALL]
 
