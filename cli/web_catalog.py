@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..codec.bundled import BUNDLED, CONFIG, WEIGHTS, bundled_names
+from ..codec.default_model import DEFAULT_MODEL
 from ..codec.light.load import is_light, load_light
-from ..codec.light.names import DECODER, ENCODER, ENDING
+from ..codec.light.names import DECODER, ENCODER, ENDING, LEVELS
 from ..format.entropy.installed_priors import known_priors
 
 Address = Callable[[Path], str]  # returns where the browser finds a file
@@ -23,8 +24,11 @@ def catalog(address: Address, folders: list[Path] | None = None) -> dict[str, An
     found = [BUNDLED / name for name in bundled_names()] if folders is None else folders
     priors = [(path, prior) for path, prior in known_priors()]
     by_space = {prior.token_space.hex(): prior.hash.hex() for _, prior in reversed(priors)}
+    models = [_model(folder, address, by_space) for folder in found if is_light(folder)]
+    default = {"default": DEFAULT_MODEL} if any(model["name"] == DEFAULT_MODEL for model in models) else {}
     return {
-        "models": [_model(folder, address, by_space) for folder in found if is_light(folder)],
+        "models": models,
+        **default,
         "priors": [{"hash": prior.hash.hex(), "file": address(path), "size": path.stat().st_size} for path, prior in priors],
     }
 
@@ -32,14 +36,15 @@ def catalog(address: Address, folders: list[Path] | None = None) -> dict[str, An
 def _model(folder: Path, address: Address, priors: dict[str, str]) -> dict[str, Any]:
     codec = load_light(folder)
     space = codec.token_space.hex()
-    ending = {"end": address(folder / ENDING)} if (folder / ENDING).is_file() else {}
+    own = {"levels": LEVELS, "end": ENDING}  # graphs that only split codecs have
+    more = {name: address(folder / file) for name, file in own.items() if (folder / file).is_file()}
     return {
         "name": codec.config.name,
         "tokenSpace": space,
         "config": json.loads((folder / CONFIG).read_text()),
         "encoder": address(folder / ENCODER),
         "decoder": address(folder / DECODER),
-        **ending,
+        **more,
         "weights": address(folder / WEIGHTS),
         "weightsName": WEIGHTS,
         "weightsSize": (folder / WEIGHTS).stat().st_size,

@@ -12,6 +12,7 @@ import { PriorModel, PriorWeights, type PriorEngine, type ReadRange } from "./pr
 /** What catalog.json holds. Addresses are relative to the catalog. */
 export interface Catalog {
   models: CatalogModel[];
+  default?: string; // name of the model that encodes where none is named; without it, the first one
   priors: { hash: string; file: string; size: number }[];
 }
 
@@ -21,7 +22,8 @@ export interface CatalogModel {
   config: unknown;
   encoder: string; // graphs
   decoder: string;
-  end?: string; // of split codecs
+  levels?: string; // of split codecs, as the next one
+  end?: string;
   weights: string;
   weightsName: string; // as the graphs call it
   weightsSize: number;
@@ -54,11 +56,11 @@ export class Library implements Resources {
     throw new WrongModel(60, `it needs the model ${JSON.stringify(header.codec.slice(0, 80))}, here is ${here || "none"}`);
   };
 
-  /** The model of that name; without a name, the first one that encodes. */
+  /** The model of that name; without a name, the default. */
   async named(name?: string): Promise<Model> {
-    const isWanted = (entry: CatalogModel) => (name === undefined ? parseConfig(entry.name, entry.config).kind === "hybrid" : entry.name === name);
-    const entry = this.catalog.models.find(isWanted);
-    if (!entry) throw new Unavailable(name === undefined ? "No model here encodes." : `There is no model ${JSON.stringify(name)} here.`);
+    const { models, default: usual = models[0]?.name } = this.catalog;
+    const entry = models.find((model) => model.name === (name ?? usual));
+    if (!entry) throw new Unavailable(`There is no model ${name === undefined ? "" : `${JSON.stringify(name)} `}here.`);
     return this.model(entry);
   }
 

@@ -10,6 +10,8 @@ interface CommonConfig {
   nCodebooks: number;
   codebookSize: number; // V
   kbps: number[]; // legal bitrates of one stream
+  encoderWidth: number;
+  encoderDepth: number;
   decoderWidth: number;
   decoderDepth: number;
   kernelSize: number; // frames
@@ -18,8 +20,6 @@ interface CommonConfig {
 /** Codecs of nano-24k's kind. */
 export interface HybridConfig extends CommonConfig {
   kind: "hybrid";
-  encoderWidth: number;
-  encoderDepth: number;
   encoderWindow: number; // hops
   lookahead: number; // frames
 }
@@ -31,6 +31,8 @@ export interface SplitConfig extends CommonConfig {
   steps: number; // of levels per frame
   bands: number; // of the core
   topBands: number; // above the core
+  slowBands: number; // lowest ones, with one level per frame
+  slowWeight: number; // of an error in a slow band, relative to one in another band, squared
   levelTaps: number; // past frames that predict levels
   levelPlaces: number[]; // positions of the level codebooks among all, ascending
   gainPoints: number; // per frame; 0: the decoder has no gain over time
@@ -61,19 +63,19 @@ export function parseConfig(name: string, raw: unknown): Config {
   const common: CommonConfig = {
     sampleRate: count(whole, "sample_rate"), dimension: count(whole, "dimension"), nCodebooks: count(whole, "n_codebooks"),
     codebookSize: count(whole, "codebook_size"), kbps: whole.bitrates_kbps as number[],
-    hopLength: count(own, "hop_length"), decoderWidth: count(own, "decoder_width"), decoderDepth: count(own, "decoder_depth"),
+    hopLength: count(own, "hop_length"), encoderWidth: count(own, "encoder_width"), encoderDepth: count(own, "encoder_depth"),
+    decoderWidth: count(own, "decoder_width"), decoderDepth: count(own, "decoder_depth"),
     kernelSize: count(own, "kernel_size"),
   };
   if (own.kind === "hybrid") {
-    return {
-      ...common, kind: "hybrid", encoderWidth: count(own, "encoder_width"), encoderDepth: count(own, "encoder_depth"),
-      encoderWindow: count(own, "encoder_window"), lookahead: count(own, "lookahead"),
-    };
+    return { ...common, kind: "hybrid", encoderWindow: count(own, "encoder_window"), lookahead: count(own, "lookahead") };
   }
   const gainPoints = count(own, "gain_points");
+  const slowWeight = own.slow_weight;
+  if (typeof slowWeight !== "number" || !(slowWeight > 0 && slowWeight <= 1)) throw lacks("slow_weight");
   return {
     ...common, kind: "split", coreFactor: count(own, "core_factor"), steps: count(own, "steps"), bands: count(own, "bands"),
-    topBands: count(own, "top_bands"), levelTaps: count(own, "level_taps"), levelPlaces: counts("level_places"), gainPoints,
+    topBands: count(own, "top_bands"), slowBands: count(own, "slow_bands"), slowWeight, levelTaps: count(own, "level_taps"), levelPlaces: counts("level_places"), gainPoints,
     nGroups: gainPoints ? counts("gain_edges").length + 1 : 1,
   };
 }
@@ -87,4 +89,10 @@ export function reachOf(config: Config): [number, number] {
 /** Number of levels per frame, F. */
 export function levelsOf(config: SplitConfig): number {
   return config.steps * (config.bands + config.topBands);
+}
+
+/** The weight of each level in the search for its code [F]. */
+export function levelWeight(config: SplitConfig): Float32Array {
+  const each = config.bands + config.topBands;
+  return new Float32Array(levelsOf(config)).map((_, i) => (i % each < config.slowBands ? Math.sqrt(config.slowWeight) : 1));
 }

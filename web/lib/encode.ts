@@ -1,15 +1,14 @@
 /** Audio -> .ecdc: resampling, encoder, quantizer, prior and writer together, block by block. */
 
 import { sum } from "./chunk.js";
-import type { Config, HybridConfig } from "./config.js";
+import type { Config } from "./config.js";
 import { joinSamples } from "./decoder.js";
-import { EncoderStream } from "./encoder.js";
-import { ArgumentError, Unavailable } from "./errors.js";
+import type { Encoder } from "./encoder.js";
+import { ArgumentError } from "./errors.js";
 import type { Header } from "./header.js";
 import type { EncodeOptions } from "./messages.js";
 import type { Model } from "./model.js";
 import type { PriorModel } from "./prior.js";
-import { Quantizer } from "./quantizer.js";
 import { Resampler } from "./resample.js";
 import { MAX_RATE, MID_SIDE, MONO } from "./schema.js";
 import { Writer } from "./writer.js";
@@ -33,27 +32,17 @@ export function codebooksFor(config: Config, nStreams: number, kbps: number): nu
   return [total - side, side];
 }
 
-/** The configuration of a model that encodes here; throws Unavailable for the others, which only decode. */
-function encoding({ config, files }: Model): HybridConfig {
-  if (config.kind === "hybrid") return config;
-  throw new Unavailable(`${files.name} does not encode in browsers yet: use ecdc encode.`);
-}
-
-async function quantizerOf(model: Model, nCodebooks: number[]): Promise<Quantizer> {
-  return (await model.quantizer(Math.max(...nCodebooks))) as Quantizer; // those of hybrid codecs are
-}
-
 /** Encodes one file. */
 export class Encoding {
   private readonly resamplers: Resampler[];
   private readonly writer: Writer;
-  private readonly encoder: Promise<EncoderStream>;
+  private readonly encoder: Promise<Encoder>;
   private readonly original: Float32Array[][]; // at the codec's rate, if it is kept
   private nOriginal = 0;
   private nSamples = 0;
 
   private constructor(
-    private readonly model: Model,
+    model: Model,
     private readonly header: Header,
     private readonly nCodebooks: number[],
     prior: PriorModel | null,
@@ -62,7 +51,7 @@ export class Encoding {
     const n = header.nStreams;
     this.resamplers = Array.from({ length: n }, () => new Resampler(header.originalSampleRate, header.sampleRate));
     this.writer = new Writer(header, nCodebooks, prior);
-    this.encoder = model.session("encoder").then((session) => new EncoderStream(model, encoding(model), session, n));
+    this.encoder = model.encoder(nCodebooks);
     this.encoder.catch(() => undefined); // `push` tells
     this.original = Array.from({ length: n }, () => []);
   }
@@ -74,10 +63,9 @@ export class Encoding {
   ): Promise<Encoding> {
     if (nChannels !== 1 && nChannels !== 2) throw new ArgumentError(`The sound has ${nChannels} channels: mix it to stereo first.`);
     if (!Number.isInteger(sampleRate) || sampleRate < 1 || sampleRate > MAX_RATE) throw new ArgumentError(`${sampleRate} Hz is no sample rate.`);
-    const { files } = model;
-    const config = encoding(model);
+    const { files, config } = model;
     const nCodebooks = codebooksFor(config, nChannels, options.kbps ?? 6);
-    await Promise.all([quantizerOf(model, nCodebooks), prior?.prior.ensure(Math.max(...nCodebooks))]);
+    await Promise.all([model.quantizer(Math.max(...nCodebooks)), prior?.prior.ensure(Math.max(...nCodebooks))]);
     const bytes = (text: string) => Uint8Array.from(text.match(/../g) ?? [], (pair) => parseInt(pair, 16));
     const header: Header = {
       codec: files.name, tokenSpace: bytes(files.tokenSpace), sampleRate: config.sampleRate, originalSampleRate: sampleRate,
@@ -105,10 +93,7 @@ export class Encoding {
     const wav = channels.map((samples, c) => this.resamplers[c].push(samples, isLast));
     this.nSamples += wav[0].length;
     if (this.keeps) wav.forEach((samples, c) => this.original[c].push(samples.slice()));
-    const latents = await (await this.encoder).push(this.split(wav), isLast);
-    const quantizer = await quantizerOf(this.model, this.nCodebooks);
-    const streams = latents.map((z, s) => quantizer.encode(z, this.nCodebooks[s]));
-    this.writer.append(this.interleaved(streams));
+    this.writer.append(this.interleaved(await (await this.encoder).push(this.split(wav), isLast)));
     return this.writer.size;
   }
 

@@ -1,18 +1,21 @@
 /** A codec: its configuration, its codebooks, and the sessions of its graphs, each loaded when it is needed. */
 
 import type * as Ort from "onnxruntime-web";
-import { levelsOf, reachOf, type Config } from "./config.js";
+import { levelsOf, levelWeight, reachOf, type Config, type SplitConfig } from "./config.js";
 import { HybridDecoder, type Decoder } from "./decoder.js";
+import { HybridEncoder, type Encoder } from "./encoder.js";
 import { ArgumentError, Unavailable } from "./errors.js";
+import { LevelSearch, type Prediction } from "./level_search.js";
 import type { ReadRange } from "./prior.js";
 import { Books, Quantizer, type Dequantizer } from "./quantizer.js";
 import { contentsSize, floats, parseContents, type Contents, type Entry } from "./safetensors.js";
 import { SplitDecoder } from "./split_decoder.js";
+import { SplitEncoder } from "./split_encoder.js";
 import { SplitQuantizer } from "./split_quantizer.js";
 
 export type OnnxRuntime = typeof Ort;
-/** The graphs of a codec; "end" ends a signal, and only split codecs have it. */
-export type GraphName = "encoder" | "decoder" | "end";
+/** The graphs of a codec. "levels" measures levels and "end" ends a signal: only split codecs have them. */
+export type GraphName = "encoder" | "decoder" | "levels" | "end";
 
 /** Where the parts of a model are. */
 export interface ModelFiles {
@@ -25,7 +28,10 @@ export interface ModelFiles {
   readGraph(name: GraphName): Promise<Uint8Array>;
 }
 
+const WITHOUT_WEIGHTS: GraphName[] = ["levels", "end"];
 const PREDICTION = ["quantizer.levels.mean", "quantizer.levels.taps"]; // the decoder's graph of split codecs predicts levels
+
+let creating: Promise<unknown> = Promise.resolve(); // the session that was asked for last
 
 export class Model {
   private sessions = new Map<string, Promise<Ort.InferenceSession>>();
@@ -60,6 +66,22 @@ export class Model {
     const session = await this.session("decoder");
     if (config.kind === "split") return new SplitDecoder(this, config, session, nStreams, firstFrame);
     return new HybridDecoder(this, config, session, nStreams);
+  }
+
+  /** An encoder of as many streams as `nCodebooks` has numbers: the K of each. */
+  async encoder(nCodebooks: readonly number[]): Promise<Encoder> {
+    const { config } = this;
+    const own = Promise.all([this.session("encoder"), this.quantizer(Math.max(...nCodebooks))]);
+    if (config.kind === "hybrid") {
+      const [session, quantizer] = await own;
+      return new HybridEncoder(this, config, session, quantizer as Quantizer, nCodebooks); // as `openQuantizer` makes it
+    }
+    const nBooks = nCodebooks.map((k) => config.levelPlaces.filter((place) => place < k).length);
+    const predicted = this.prediction(config, Math.max(...nBooks));
+    const [[encoder, found], levels, prediction] = await Promise.all([own, this.session("levels"), predicted]);
+    const quantizer = found as SplitQuantizer;
+    const searches = nBooks.map((n) => new LevelSearch(quantizer.levels, prediction, n, config.levelTaps));
+    return new SplitEncoder(this, config, { encoder, levels }, quantizer, searches, nCodebooks);
   }
 
   private last: Promise<unknown> = Promise.resolve();
@@ -100,6 +122,17 @@ export class Model {
     return new SplitQuantizer(config, levels, shape);
   }
 
+  /** What predicts the levels that the first `n` level codebooks code. */
+  private async prediction(config: SplitConfig, n: number): Promise<Prediction> {
+    const [size, most] = [levelsOf(config), config.levelPlaces.length];
+    const [mean, taps] = await Promise.all([
+      this.entry("quantizer.levels.mean", [size]), this.entry("quantizer.levels.taps", [most, config.levelTaps, size, size]),
+    ]);
+    const end = taps.start + (n * (taps.stop - taps.start)) / most;
+    const [means, values] = await Promise.all([this.read(mean, mean.start, mean.stop), this.read(taps, taps.start, end)]);
+    return { taps: values, mean: means, weight: levelWeight(config) };
+  }
+
   private async residual(name: string, n: number): Promise<Quantizer> {
     const { codebookSize, dimension } = this.config;
     const scales = await this.entry(`${name}.scales`, [codebookSize]);
@@ -129,7 +162,7 @@ export class Model {
    * the file. Null for a graph without weights.
    */
   private async weights(name: GraphName): Promise<Uint8Array | null> {
-    if (name === "end") return null;
+    if (WITHOUT_WEIGHTS.includes(name)) return null;
     const { entries } = await this.readContents();
     const isSplit = this.config.kind === "split";
     const isOwn = (key: string) => key.startsWith(`${name}.`) || (isSplit && name === "decoder" && PREDICTION.includes(key));
@@ -146,10 +179,11 @@ export class Model {
   private async open(name: GraphName): Promise<Ort.InferenceSession> {
     const [graph, data] = await Promise.all([this.files.readGraph(name), this.weights(name)]);
     const externalData = data ? [{ path: this.files.weightsName, data }] : [];
+    const create = () => this.ort.InferenceSession.create(graph, { executionProviders: ["wasm"], externalData });
+    const created = creating.then(create); // one at a time: onnxruntime-web forgets the data of all when one is made
+    creating = created.catch(() => undefined);
     try {
-      return await this.ort.InferenceSession.create(graph, {
-        executionProviders: ["wasm"], externalData,
-      });
+      return await created;
     } catch (error) {
       throw new Unavailable(`The ${name} of ${this.files.name} cannot start here: ${String(error).split("\n")[0].slice(0, 200)}.`);
     }

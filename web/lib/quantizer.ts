@@ -19,13 +19,18 @@ export interface Dequantizer {
 /** Codebooks [V, D], loaded as they are needed. */
 export class Books {
   private readonly books: Float32Array[] = [];
+  private readonly halfNorms: Float64Array[] = []; // each [V]: only for encoding, as the next two
+  private readonly columns: Float32Array[] = []; // each [D, V]
+  private readonly scores: Float64Array; // [V]
 
   constructor(
     readonly dimension: number,
     readonly size: number,
     readonly most: number,
     private readonly read: ReadBooks,
-  ) {}
+  ) {
+    this.scores = new Float64Array(size);
+  }
 
   /** Load the first `n` codebooks, unless they are here. */
   async ensure(n: number): Promise<void> {
@@ -47,12 +52,44 @@ export class Books {
     if (code >= this.size) throw new ArgumentError(`codes must be below ${this.size}, got ${code}`);
     return this.books[b].subarray(code * this.dimension, (code + 1) * this.dimension);
   }
+
+  /** Return the nearest entry of codebook `b` to x [D], computed in float64. Ties: the lowest. */
+  nearest(b: number, x: Float64Array): number {
+    if (!this.columns[b]) this.prepare(b);
+    const { dimension: d, size, scores } = this;
+    const columns = this.columns[b];
+    const norms = this.halfNorms[b];
+    for (let v = 0; v < size; v++) scores[v] = -norms[v];
+    for (let i = 0; i < d; i++) {
+      const value = x[i];
+      for (let v = 0, at = i * size; v < size; v++, at++) scores[v] += value * columns[at];
+    }
+    let best = 0;
+    for (let v = 1; v < size; v++) if (scores[v] > scores[best]) best = v;
+    return best;
+  }
+
+  private prepare(b: number): void {
+    const { dimension: d, size } = this;
+    const book = this.books[b];
+    const columns = new Float32Array(d * size);
+    const norms = new Float64Array(size);
+    for (let v = 0; v < size; v++) {
+      let sum = 0;
+      for (let i = 0; i < d; i++) {
+        const value = book[v * d + i];
+        columns[i * size + v] = value;
+        sum += value * value;
+      }
+      norms[v] = 0.5 * sum;
+    }
+    this.columns[b] = columns;
+    this.halfNorms[b] = norms;
+  }
 }
 
 export class Quantizer implements Dequantizer {
   readonly width: number;
-  private readonly halfNorms: Float64Array[] = []; // each [V]
-  private readonly columns: Float32Array[] = []; // each [D, V]: only for encoding
 
   constructor(
     private readonly books: Books,
@@ -90,11 +127,10 @@ export class Quantizer implements Dequantizer {
     const nFrames = latents.length / d;
     const codes = new Uint16Array(nFrames * k);
     const rest = new Float64Array(d);
-    for (let b = 0; b < k; b++) this.prepare(b);
     for (let t = 0; t < nFrames; t++) {
       rest.set(latents.subarray(t * d, (t + 1) * d));
       for (let b = 0; b < k; b++) {
-        const code = this.nearest(b, rest);
+        const code = this.books.nearest(b, rest);
         codes[t * k + b] = code;
         const book = this.books.book(b);
         const scale = b ? 1 : this.scales[code];
@@ -102,42 +138,5 @@ export class Quantizer implements Dequantizer {
       }
     }
     return codes;
-  }
-
-  private prepare(b: number): void {
-    if (this.columns[b]) return;
-    const { dimension: d, size } = this.books;
-    const book = this.books.book(b);
-    const columns = new Float32Array(d * size);
-    const norms = new Float64Array(size);
-    for (let v = 0; v < size; v++) {
-      let sum = 0;
-      for (let i = 0; i < d; i++) {
-        const value = book[v * d + i];
-        columns[i * size + v] = value;
-        sum += value * value;
-      }
-      norms[v] = 0.5 * sum;
-    }
-    this.columns[b] = columns;
-    this.halfNorms[b] = norms;
-  }
-
-  private readonly scores = new Float64Array(65536);
-
-  /** Return the nearest entry of codebook `b`, computed in float64. Ties: the lowest. */
-  private nearest(b: number, x: Float64Array): number {
-    const { scores } = this;
-    const { dimension: d, size } = this.books;
-    const columns = this.columns[b];
-    const norms = this.halfNorms[b];
-    for (let v = 0; v < size; v++) scores[v] = -norms[v];
-    for (let i = 0; i < d; i++) {
-      const value = x[i];
-      for (let v = 0, at = i * size; v < size; v++, at++) scores[v] += value * columns[at];
-    }
-    let best = 0;
-    for (let v = 1; v < size; v++) if (scores[v] > scores[best]) best = v;
-    return best;
   }
 }

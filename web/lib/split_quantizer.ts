@@ -1,4 +1,4 @@
-/** The quantizer of split codecs: codes -> the decoder's latents. Some codebooks are for levels, the others for the shape. */
+/** The quantizer of split codecs: codes <-> latents. Some codebooks are for levels, the others for the shape. */
 
 import { levelsOf, type SplitConfig } from "./config.js";
 import { type Books, type Dequantizer, Quantizer } from "./quantizer.js";
@@ -8,7 +8,7 @@ export class SplitQuantizer implements Dequantizer {
 
   constructor(
     private readonly config: SplitConfig,
-    private readonly levels: Books,
+    readonly levels: Books,
     private readonly shape: Quantizer,
   ) {
     this.width = config.dimension + config.levelPlaces.length * levelsOf(config) + 2;
@@ -16,8 +16,27 @@ export class SplitQuantizer implements Dequantizer {
 
   /** Load the codebooks that codes of the first `n` need. */
   async ensure(n: number): Promise<void> {
-    const nLevels = this.config.levelPlaces.filter((place) => place < n).length;
-    await Promise.all([this.levels.ensure(nLevels), this.shape.ensure(n - nLevels)]);
+    const { places, others } = this.split(n);
+    await Promise.all([this.levels.ensure(places.length), this.shape.ensure(others.length)]);
+  }
+
+  /** The positions of level codebooks among the first `n` codebooks, and those of the shape. */
+  split(n: number): { places: number[]; others: number[] } {
+    const places = this.config.levelPlaces.filter((place) => place < n);
+    return { places, others: Array.from({ length: n }, (_, place) => place).filter((place) => !places.includes(place)) };
+  }
+
+  /** Return codes frame by frame [T * k] of shapes [T, D] in float64, and of the codes of their levels [T * L]. */
+  encode(latents: Float64Array, levels: Uint16Array, k: number): Uint16Array {
+    const { places, others } = this.split(k);
+    const shape = this.shape.encode(latents, others.length);
+    const nFrames = levels.length / places.length;
+    const codes = new Uint16Array(nFrames * k);
+    for (let t = 0; t < nFrames; t++) {
+      places.forEach((place, b) => (codes[t * k + place] = levels[t * places.length + b]));
+      others.forEach((place, b) => (codes[t * k + place] = shape[t * others.length + b]));
+    }
+    return codes;
   }
 
   /**
@@ -27,8 +46,7 @@ export class SplitQuantizer implements Dequantizer {
   decode(codes: Uint16Array, rows: number, first: number, k: number, nFrames: number, out: Float32Array, at: number): void {
     const { levels, shape, width } = this;
     const { dimension, nCodebooks, levelPlaces } = this.config;
-    const places = levelPlaces.filter((place) => place < k);
-    const others = Array.from({ length: k }, (_, place) => place).filter((place) => !places.includes(place));
+    const { places, others } = this.split(k);
     const target = out.subarray(at, at + nFrames * width).fill(0);
     shape.add(codes, rows, others.map((place) => first + place), target, width);
     for (let t = 0; t < nFrames; t++) {
