@@ -10,8 +10,11 @@ const run = (tool, ...options) => execFileSync(process.execPath, [`${here}node_m
 rmSync(`${here}dist`, { recursive: true, force: true });
 mkdirSync(`${here}dist/ort`, { recursive: true });
 run("typescript/bin/tsc", "-p", ".");
-for (const [name, options] of [["prior", ["--enable", "simd"]], ["prior_scalar", ["--disable", "simd"]]]) {
-  run("assemblyscript/bin/asc.js", "prior/prior.ts", "-O3", "--noAssert", "--runtime", "stub", ...options, "-o", `dist/${name}.wasm`);
+for (const source of ["prior/prior", "search/nearest"]) {
+  for (const [suffix, option] of [["", "--enable"], ["_scalar", "--disable"]]) {
+    const out = `dist/${source.split("/")[1]}${suffix}.wasm`;
+    run("assemblyscript/bin/asc.js", `${source}.ts`, "-O3", "--noAssert", "--runtime", "stub", option, "simd", "-o", out);
+  }
 }
 const ort = `${here}node_modules/onnxruntime-web/dist/`;
 for (const name of ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"]) copyFileSync(ort + name, `${here}dist/ort/${name}`);

@@ -3,7 +3,7 @@
 import { Engine } from "../lib/engine.js";
 import { sentence, Unavailable } from "../lib/errors.js";
 import type { Facts } from "../lib/file.js";
-import type { Sound } from "../lib/messages.js";
+import type { EncodeOptions, Sound } from "../lib/messages.js";
 import { capture, openMicrophone } from "../lib/microphone.js";
 import { Player } from "../lib/player.js";
 import { MAX_SOUND, readWav } from "../lib/wav.js";
@@ -155,7 +155,7 @@ async function openFile(file: File): Promise<void> {
   return attempt(`Reading ${file.name} …`, async (isLatest) => {
     const sound = await soundOf(file);
     busy(`Encoding ${file.name} …`, 0);
-    const made = await engine.call("encode", [sound, { kbps: chosenKbps() }], sound.channels.map((samples) => samples.buffer as ArrayBuffer));
+    const made = await engine.call("encode", [sound, chosen()], sound.channels.map((samples) => samples.buffer as ArrayBuffer));
     if (isLatest()) await use(made.id, made.facts, file.name, made.bytes, file.size);
   });
 }
@@ -178,8 +178,10 @@ async function soundOf(file: File): Promise<Sound> {
   }
 }
 
-function chosenKbps(): number {
-  return Number(element<HTMLSelectElement>("kbps").value);
+/** How new files are made. */
+function chosen(): EncodeOptions {
+  const value = (id: string) => element<HTMLSelectElement>(id).value;
+  return { kbps: Number(value("kbps")), model: value("model") || undefined };
 }
 
 async function record(): Promise<void> {
@@ -193,7 +195,7 @@ async function record(): Promise<void> {
       button.textContent = "Stop";
       player.pause();
       busy("Recording …");
-      const made = await capture(engine, stream, { kbps: chosenKbps() }, signal, (seconds, bytes, peak) => {
+      const made = await capture(engine, stream, chosen(), signal, (seconds, bytes, peak) => {
         busy(`Recording ${clock(seconds)}, ${amount(bytes)}`, Math.min(1, peak));
       });
       const samples = (made.facts.nSamples ?? 0) * (made.facts.originalSampleRate / made.facts.sampleRate);
@@ -336,6 +338,7 @@ async function start(): Promise<void> {
   void loadFolder();
   if ("serviceWorker" in navigator) navigator.serviceWorker.register("sw.js").catch(() => undefined);
   try {
+    element("model").append(...(await engine.call("models", [])).map((name) => new Option(name, name)));
     await engine.call("warm", []);
     isReady = true;
     element("state").textContent = "Ready";

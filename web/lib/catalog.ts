@@ -7,6 +7,7 @@ import { MissingPrior, Unavailable, WrongModel } from "./errors.js";
 import type { Resources } from "./file.js";
 import type { Header } from "./header.js";
 import { Model, type GraphName, type OnnxRuntime } from "./model.js";
+import type { Nearest } from "./nearest.js";
 import { PriorModel, PriorWeights, type PriorEngine, type ReadRange } from "./prior.js";
 
 /** What catalog.json holds. Addresses are relative to the catalog. */
@@ -46,6 +47,7 @@ export class Library implements Resources {
     private readonly store: Store,
     private readonly ort: () => Promise<OnnxRuntime>,
     private readonly engine: (weights: PriorWeights) => Promise<PriorEngine>,
+    private readonly search?: () => Promise<Nearest>,
   ) {}
 
   findModel = async (header: Header): Promise<Model> => {
@@ -56,10 +58,16 @@ export class Library implements Resources {
     throw new WrongModel(60, `it needs the model ${JSON.stringify(header.codec.slice(0, 80))}, here is ${here || "none"}`);
   };
 
+  /** The names of all models, the default first. */
+  get names(): string[] {
+    const { models, default: usual } = this.catalog;
+    return [...new Set([...models.filter(({ name }) => name === usual), ...models].map(({ name }) => name))];
+  }
+
   /** The model of that name; without a name, the default. */
   async named(name?: string): Promise<Model> {
-    const { models, default: usual = models[0]?.name } = this.catalog;
-    const entry = models.find((model) => model.name === (name ?? usual));
+    const wanted = name ?? this.names[0];
+    const entry = this.catalog.models.find((model) => model.name === wanted);
     if (!entry) throw new Unavailable(`There is no model ${name === undefined ? "" : `${JSON.stringify(name)} `}here.`);
     return this.model(entry);
   }
@@ -92,7 +100,7 @@ export class Library implements Resources {
     };
     const config = parseConfig(entry.name, entry.config);
     const ort = await this.ort();
-    const model = this.models.get(entry.tokenSpace) ?? new Model(files, config, ort);
+    const model = this.models.get(entry.tokenSpace) ?? new Model(files, config, ort, this.search);
     this.models.set(entry.tokenSpace, model);
     return model;
   }

@@ -16,6 +16,7 @@ import { Writer } from "./writer.js";
 const SIDE_SHARE = 4; // the side stream gets one of this many codebooks
 const EPSILON = 1e-9;
 export const MAX_SECONDS = 3600; // of audio in one file that is encoded here
+const MAX_KEPT = 2 ** 28; // bytes of an original that is kept to compare
 
 /** Return the K of each stream for a bitrate of the whole file. */
 export function codebooksFor(config: Config, nStreams: number, kbps: number): number[] {
@@ -37,7 +38,7 @@ export class Encoding {
   private readonly resamplers: Resampler[];
   private readonly writer: Writer;
   private readonly encoder: Promise<Encoder>;
-  private readonly original: Float32Array[][]; // at the codec's rate, if it is kept
+  private original: Float32Array[][] | null; // at the codec's rate, if it is kept
   private nOriginal = 0;
   private nSamples = 0;
 
@@ -46,17 +47,17 @@ export class Encoding {
     private readonly header: Header,
     private readonly nCodebooks: number[],
     prior: PriorModel | null,
-    private readonly keeps: boolean,
+    keeps: boolean,
   ) {
     const n = header.nStreams;
     this.resamplers = Array.from({ length: n }, () => new Resampler(header.originalSampleRate, header.sampleRate));
     this.writer = new Writer(header, nCodebooks, prior);
     this.encoder = model.encoder(nCodebooks);
     this.encoder.catch(() => undefined); // `push` tells
-    this.original = Array.from({ length: n }, () => []);
+    this.original = keeps ? Array.from({ length: n }, () => []) : null;
   }
 
-  /** Start a file of one or two channels. With `keeps`, the original is kept at the codec's rate, to compare. */
+  /** Start a file of one or two channels. With `keeps`, the original is kept at the codec's rate, up to MAX_KEPT bytes. */
   static async start(
     model: Model, prior: { prior: PriorModel; hash: string } | null, nChannels: number, sampleRate: number, options: EncodeOptions,
     keeps = false,
@@ -92,17 +93,18 @@ export class Encoding {
     if (this.nOriginal > MAX_SECONDS * this.header.originalSampleRate) throw new ArgumentError("The sound is longer than an hour.");
     const wav = channels.map((samples, c) => this.resamplers[c].push(samples, isLast));
     this.nSamples += wav[0].length;
-    if (this.keeps) wav.forEach((samples, c) => this.original[c].push(samples.slice()));
+    if (4 * wav.length * this.nSamples > MAX_KEPT) this.original = null;
+    this.original?.forEach((parts, c) => parts.push(wav[c].slice()));
     this.writer.append(this.interleaved(await (await this.encoder).push(this.split(wav), isLast)));
     return this.writer.size;
   }
 
-  /** Encode what is left; returns the file, and the original if it was kept. */
-  async finish(): Promise<{ bytes: Uint8Array; original: Float32Array[] }> {
+  /** Encode what is left; returns the file, and the original or null. */
+  async finish(): Promise<{ bytes: Uint8Array; original: Float32Array[] | null }> {
     await this.last;
     if (!this.nOriginal) throw new ArgumentError("The sound holds no samples.");
     await this.push(this.resamplers.map(() => new Float32Array(0)), true);
-    return { bytes: this.writer.close(this.nSamples, this.nOriginal), original: this.original.map((parts) => joinSamples(parts)) };
+    return { bytes: this.writer.close(this.nSamples, this.nOriginal), original: this.original?.map((parts) => joinSamples(parts)) ?? null };
   }
 
   private split(wav: Float32Array[]): Float32Array[] {

@@ -4,6 +4,7 @@ import type { InferenceSession, Tensor } from "onnxruntime-web";
 import type { Config, HybridConfig } from "./config.js";
 import { MOST_FRAMES } from "./decoder.js";
 import type { Model } from "./model.js";
+import type { Nearest } from "./nearest.js";
 import type { Quantizer } from "./quantizer.js";
 
 /** Encodes S streams of a file together. */
@@ -23,6 +24,7 @@ export class HybridEncoder implements Encoder {
     private readonly session: InferenceSession,
     private readonly quantizer: Quantizer,
     private readonly nCodebooks: readonly number[],
+    private readonly nearest: Nearest,
   ) {
     this.cutter = new FrameCutter(nCodebooks.length, config.hopLength, config.encoderWindow * config.hopLength);
     this.state = firstState(model, config, nCodebooks.length);
@@ -38,7 +40,7 @@ export class HybridEncoder implements Encoder {
     const found = await this.model.run(this.session, { ...this.state, ...samplesOf(this.model, block) });
     for (const name of Object.keys(this.state)) this.state[name] = found[`${name}.out`] as Tensor;
     const latents = found.latents.data as Float64Array;
-    return this.nCodebooks.map((k, s) => this.quantizer.encode(ofStream(latents, s, block.length), k));
+    return this.nCodebooks.map((k, s) => this.quantizer.encode(ofStream(latents, s, block.length), k, this.nearest));
   }
 }
 

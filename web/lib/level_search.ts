@@ -4,6 +4,7 @@
  * A codebook predicts a frame from its own entries of the frames before, and codes what the codebook before it left over.
  */
 
+import type { Nearest } from "./nearest.js";
 import type { Books } from "./quantizer.js";
 
 /** What predicts levels: taps [L, nTaps, F, F], the latest frame first, and mean and weight [F]. */
@@ -23,6 +24,7 @@ export class LevelSearch {
     private readonly prediction: Prediction,
     private readonly nBooks: number,
     private readonly nTaps: number,
+    private readonly nearest: Nearest,
   ) {
     this.past = Array.from({ length: nBooks }, () => new Array<null>(nTaps).fill(null));
     this.predicted = new Float64Array(books.dimension);
@@ -35,15 +37,15 @@ export class LevelSearch {
     const nFrames = levels.length / n;
     const codes = new Uint16Array(nFrames * nBooks);
     const base = new Float64Array(levels.length);
-    const rest = new Float64Array(n);
-    for (let t = 0; t < nFrames; t++) {
-      for (let i = 0; i < n; i++) rest[i] = (levels[t * n + i] - mean[i]) * weight[i];
-      for (let b = 0; b < nBooks; b++) {
+    const rest = levels.map((level, at) => (level - mean[at % n]) * weight[at % n]); // what is to be coded
+    for (let b = 0; b < nBooks; b++) {
+      for (let t = 0; t < nFrames; t++) {
+        const own = rest.subarray(t * n, (t + 1) * n);
         this.predict(b);
-        for (let i = 0; i < n; i++) rest[i] -= predicted[i];
-        const code = books.nearest(b, rest);
+        for (let i = 0; i < n; i++) own[i] -= predicted[i];
+        const code = this.nearest(books.book(b), own);
         const entry = books.entry(b, code);
-        for (let i = 0; i < n; i++) rest[i] -= entry[i];
+        for (let i = 0; i < n; i++) own[i] -= entry[i];
         if (b === 0) for (let i = 0; i < n; i++) base[t * n + i] = (predicted[i] + entry[i]) / weight[i] + mean[i];
         codes[t * nBooks + b] = code;
         this.past[b].shift();

@@ -30,13 +30,14 @@ export interface Sound {
 
 export interface EncodeOptions {
   kbps?: number;
-  model?: string;
+  model?: string; // name; default: the catalog's default
   tags?: [string, string][];
 }
 
 /** What the Worker can be asked: name -> arguments and result. */
 export interface Calls {
   warm: { arguments: [model?: string]; result: void };
+  models: { arguments: []; result: string[] }; // names, the default first
   open: { arguments: [from: Blob | ArrayBuffer | string]; result: { id: number; facts: Facts } };
   generate: { arguments: [url: string, body: string]; result: { id: number; facts: Facts } };
   facts: { arguments: [id: number]; result: Facts };

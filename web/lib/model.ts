@@ -6,6 +6,7 @@ import { HybridDecoder, type Decoder } from "./decoder.js";
 import { HybridEncoder, type Encoder } from "./encoder.js";
 import { ArgumentError, Unavailable } from "./errors.js";
 import { LevelSearch, type Prediction } from "./level_search.js";
+import { plainNearest, type Nearest } from "./nearest.js";
 import type { ReadRange } from "./prior.js";
 import { Books, Quantizer, type Dequantizer } from "./quantizer.js";
 import { contentsSize, floats, parseContents, type Contents, type Entry } from "./safetensors.js";
@@ -42,6 +43,7 @@ export class Model {
     readonly files: ModelFiles,
     readonly config: Config,
     readonly ort: OnnxRuntime,
+    private readonly search: () => Promise<Nearest> = async () => plainNearest,
   ) {}
 
   /** How many frames before and after its own frame a decoded sample depends on. */
@@ -71,17 +73,17 @@ export class Model {
   /** An encoder of as many streams as `nCodebooks` has numbers: the K of each. */
   async encoder(nCodebooks: readonly number[]): Promise<Encoder> {
     const { config } = this;
-    const own = Promise.all([this.session("encoder"), this.quantizer(Math.max(...nCodebooks))]);
+    const own = Promise.all([this.session("encoder"), this.quantizer(Math.max(...nCodebooks)), this.search()]);
     if (config.kind === "hybrid") {
-      const [session, quantizer] = await own;
-      return new HybridEncoder(this, config, session, quantizer as Quantizer, nCodebooks); // as `openQuantizer` makes it
+      const [session, quantizer, nearest] = await own;
+      return new HybridEncoder(this, config, session, quantizer as Quantizer, nCodebooks, nearest); // as `openQuantizer` makes it
     }
     const nBooks = nCodebooks.map((k) => config.levelPlaces.filter((place) => place < k).length);
     const predicted = this.prediction(config, Math.max(...nBooks));
-    const [[encoder, found], levels, prediction] = await Promise.all([own, this.session("levels"), predicted]);
+    const [[encoder, found, nearest], levels, prediction] = await Promise.all([own, this.session("levels"), predicted]);
     const quantizer = found as SplitQuantizer;
-    const searches = nBooks.map((n) => new LevelSearch(quantizer.levels, prediction, n, config.levelTaps));
-    return new SplitEncoder(this, config, { encoder, levels }, quantizer, searches, nCodebooks);
+    const searches = nBooks.map((n) => new LevelSearch(quantizer.levels, prediction, n, config.levelTaps, nearest));
+    return new SplitEncoder(this, config, { encoder, levels }, quantizer, searches, nCodebooks, nearest);
   }
 
   private last: Promise<unknown> = Promise.resolve();

@@ -1,6 +1,7 @@
 /** The residual vector quantizer: codes <-> latents. The first code also sets the scale of what the others code. */
 
 import { ArgumentError } from "./errors.js";
+import { plainNearest, type Nearest } from "./nearest.js";
 
 type ReadBooks = (from: number, to: number) => Promise<Float32Array>;
 
@@ -19,18 +20,13 @@ export interface Dequantizer {
 /** Codebooks [V, D], loaded as they are needed. */
 export class Books {
   private readonly books: Float32Array[] = [];
-  private readonly halfNorms: Float64Array[] = []; // each [V]: only for encoding, as the next two
-  private readonly columns: Float32Array[] = []; // each [D, V]
-  private readonly scores: Float64Array; // [V]
 
   constructor(
     readonly dimension: number,
     readonly size: number,
     readonly most: number,
     private readonly read: ReadBooks,
-  ) {
-    this.scores = new Float64Array(size);
-  }
+  ) {}
 
   /** Load the first `n` codebooks, unless they are here. */
   async ensure(n: number): Promise<void> {
@@ -51,40 +47,6 @@ export class Books {
   entry(b: number, code: number): Float32Array {
     if (code >= this.size) throw new ArgumentError(`codes must be below ${this.size}, got ${code}`);
     return this.books[b].subarray(code * this.dimension, (code + 1) * this.dimension);
-  }
-
-  /** Return the nearest entry of codebook `b` to x [D], computed in float64. Ties: the lowest. */
-  nearest(b: number, x: Float64Array): number {
-    if (!this.columns[b]) this.prepare(b);
-    const { dimension: d, size, scores } = this;
-    const columns = this.columns[b];
-    const norms = this.halfNorms[b];
-    for (let v = 0; v < size; v++) scores[v] = -norms[v];
-    for (let i = 0; i < d; i++) {
-      const value = x[i];
-      for (let v = 0, at = i * size; v < size; v++, at++) scores[v] += value * columns[at];
-    }
-    let best = 0;
-    for (let v = 1; v < size; v++) if (scores[v] > scores[best]) best = v;
-    return best;
-  }
-
-  private prepare(b: number): void {
-    const { dimension: d, size } = this;
-    const book = this.books[b];
-    const columns = new Float32Array(d * size);
-    const norms = new Float64Array(size);
-    for (let v = 0; v < size; v++) {
-      let sum = 0;
-      for (let i = 0; i < d; i++) {
-        const value = book[v * d + i];
-        columns[i * size + v] = value;
-        sum += value * value;
-      }
-      norms[v] = 0.5 * sum;
-    }
-    this.columns[b] = columns;
-    this.halfNorms[b] = norms;
   }
 }
 
@@ -122,19 +84,19 @@ export class Quantizer implements Dequantizer {
   }
 
   /** Quantize latents [T, D] in float64 with k codebooks -> codes frame by frame [T * k]. */
-  encode(latents: Float64Array, k: number): Uint16Array {
+  encode(latents: Float64Array, k: number, nearest: Nearest = plainNearest): Uint16Array {
     const d = this.books.dimension;
     const nFrames = latents.length / d;
     const codes = new Uint16Array(nFrames * k);
-    const rest = new Float64Array(d);
-    for (let t = 0; t < nFrames; t++) {
-      rest.set(latents.subarray(t * d, (t + 1) * d));
-      for (let b = 0; b < k; b++) {
-        const code = this.books.nearest(b, rest);
+    const rest = latents.slice();
+    for (let b = 0; b < k; b++) { // one codebook after the other: it stays in the processor's cache
+      const book = this.books.book(b);
+      for (let t = 0; t < nFrames; t++) {
+        const own = rest.subarray(t * d, (t + 1) * d);
+        const code = nearest(book, own);
         codes[t * k + b] = code;
-        const book = this.books.book(b);
         const scale = b ? 1 : this.scales[code];
-        for (let i = 0, j = code * d; i < d; i++, j++) rest[i] = (rest[i] - book[j]) / scale;
+        for (let i = 0, j = code * d; i < d; i++, j++) own[i] = (own[i] - book[j]) / scale;
       }
     }
     return codes;

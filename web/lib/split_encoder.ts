@@ -5,6 +5,7 @@ import { levelsOf, type SplitConfig } from "./config.js";
 import { firstState, FrameCutter, joinCodes, ofStream, samplesOf, type Encoder } from "./encoder.js";
 import type { LevelSearch } from "./level_search.js";
 import type { Model } from "./model.js";
+import type { Nearest } from "./nearest.js";
 import type { SplitQuantizer } from "./split_quantizer.js";
 
 /** The two graphs of the encoder. */
@@ -25,6 +26,7 @@ export class SplitEncoder implements Encoder {
     private readonly quantizer: SplitQuantizer,
     private readonly searches: readonly LevelSearch[],
     private readonly nCodebooks: readonly number[],
+    private readonly nearest: Nearest,
   ) {
     this.cutter = new FrameCutter(nCodebooks.length, config.hopLength, 2 * config.hopLength);
     this.state = firstState(model, config, nCodebooks.length);
@@ -49,6 +51,6 @@ export class SplitEncoder implements Encoder {
     const found = await this.model.run(this.sessions.encoder, feeds);
     for (const name of Object.keys(this.state)) this.state[name] = found[`${name}.out`] as Tensor;
     const latents = found.latents.data as Float64Array;
-    return this.nCodebooks.map((k, s) => this.quantizer.encode(ofStream(latents, s, block.length), searched[s].codes, k));
+    return this.nCodebooks.map((k, s) => this.quantizer.encode(ofStream(latents, s, block.length), searched[s].codes, k, this.nearest));
   }
 }

@@ -1,6 +1,7 @@
 /** The quantizer of split codecs: codes <-> latents. Some codebooks are for levels, the others for the shape. */
 
 import { levelsOf, type SplitConfig } from "./config.js";
+import type { Nearest } from "./nearest.js";
 import { type Books, type Dequantizer, Quantizer } from "./quantizer.js";
 
 export class SplitQuantizer implements Dequantizer {
@@ -27,9 +28,9 @@ export class SplitQuantizer implements Dequantizer {
   }
 
   /** Return codes frame by frame [T * k] of shapes [T, D] in float64, and of the codes of their levels [T * L]. */
-  encode(latents: Float64Array, levels: Uint16Array, k: number): Uint16Array {
+  encode(latents: Float64Array, levels: Uint16Array, k: number, nearest: Nearest): Uint16Array {
     const { places, others } = this.split(k);
-    const shape = this.shape.encode(latents, others.length);
+    const shape = this.shape.encode(latents, others.length, nearest);
     const nFrames = levels.length / places.length;
     const codes = new Uint16Array(nFrames * k);
     for (let t = 0; t < nFrames; t++) {

@@ -7,6 +7,8 @@ import { CodedFile, type Block } from "./file.js";
 import type { Answer, CallName, Calls, EncodeOptions, FromWorklet, Request, Sound, ToWorklet } from "./messages.js";
 import { measure } from "./measure.js";
 import type { OnnxRuntime } from "./model.js";
+import { plainNearest, type Nearest } from "./nearest.js";
+import { wasmNearest } from "./nearest_wasm.js";
 import { PlainEngine } from "./prior_plain.js";
 import { hasSimd, WasmEngine } from "./prior_wasm.js";
 import { get, GrowingSource, openSource } from "./sources.js";
@@ -18,7 +20,7 @@ const COLUMNS = 960; // of a survey
 const SPARSE_SECONDS = 1200; // files longer than this are surveyed at a few places
 const SPARSE_COLUMNS = 160;
 const MAX_OPEN = 8; // files; the oldest ones are closed
-const BLOCK = 24000; // samples that are encoded at a time
+const BLOCK_SECONDS = 2; // encoded at a time
 
 interface Opened {
   file: CodedFile;
@@ -69,10 +71,17 @@ async function loadLibrary(): Promise<Library> {
   const catalogUrl = new URL(settings.get("catalog") ?? "catalog.json", base).href;
   const catalog = (await (await get(catalogUrl, {})).json()) as Catalog;
   const store = new WebStore(catalogUrl, (loaded, wanted) => answer({ kind: "loading", loaded, wanted }));
-  const wasm = async () => (await get(new URL(hasSimd() ? "prior.wasm" : "prior_scalar.wasm", base).href, {})).arrayBuffer();
+  const wasm = async (name: string) => (await get(new URL(hasSimd() ? `${name}.wasm` : `${name}_scalar.wasm`, base).href, {})).arrayBuffer();
+  const isPlain = settings.has("plain");
+  let search: Promise<Nearest> | null = null;
   return new Library(
     catalog, store, runtime,
-    async (weights) => (settings.has("plain") ? new PlainEngine(weights) : WasmEngine.create(await wasm(), weights)),
+    async (weights) => (isPlain ? new PlainEngine(weights) : WasmEngine.create(await wasm("prior"), weights)),
+    () => {
+      search ??= isPlain ? Promise.resolve(plainNearest) : wasm("nearest").then(wasmNearest);
+      search.catch(() => (search = null));
+      return search;
+    },
   );
 }
 
@@ -199,10 +208,10 @@ function joined(a: Float32Array, b: Float32Array): Float32Array {
   return out;
 }
 
-async function beginEncoding(nChannels: number, sampleRate: number, options: EncodeOptions, keeps: boolean): Promise<Encoding> {
+async function beginEncoding(nChannels: number, sampleRate: number, options: EncodeOptions): Promise<Encoding> {
   const own = await library();
   const model = await own.named(options.model);
-  return Encoding.start(model, await own.priorOf(model), nChannels, sampleRate, options, keeps);
+  return Encoding.start(model, await own.priorOf(model), nChannels, sampleRate, options, true);
 }
 
 async function finished(encoding: Encoding) {
@@ -210,8 +219,6 @@ async function finished(encoding: Encoding) {
   const file = await CodedFile.open(await openSource(bytes), await library());
   return { ...(await keep(file, original)), bytes };
 }
-
-const KEPT_SECONDS = 1200; // originals up to this length are kept to compare
 
 const calls: { [Name in CallName]: (...args: Calls[Name]["arguments"]) => Promise<Calls[Name]["result"]> } = {
   async warm(name) {
@@ -222,6 +229,7 @@ const calls: { [Name in CallName]: (...args: Calls[Name]["arguments"]) => Promis
     const prior = own.priorOf(model).then((found) => found?.prior.ensure(nCodebooks));
     await Promise.all([model.decoder(1, 0), model.quantizer(nCodebooks), prior]);
   },
+  models: async () => (await library()).names,
   async open(from) {
     const own = await library();
     return keep(await CodedFile.open(await openSource(from), own));
@@ -270,16 +278,17 @@ const calls: { [Name in CallName]: (...args: Calls[Name]["arguments"]) => Promis
   measure: async (from, repeats) => measure(await openSource(from), await library(), repeats),
   async encode(sound: Sound, options: EncodeOptions) {
     const n = sound.channels[0]?.length ?? 0;
-    const encoding = await beginEncoding(sound.channels.length, sound.sampleRate, options, n <= KEPT_SECONDS * sound.sampleRate);
-    for (let at = 0; at < n; at += BLOCK) {
-      await encoding.push(sound.channels.map((samples) => samples.subarray(at, at + BLOCK)));
-      answer({ kind: "progress", done: Math.min(1, (at + BLOCK) / n) });
+    const encoding = await beginEncoding(sound.channels.length, sound.sampleRate, options);
+    const block = Math.ceil(BLOCK_SECONDS * sound.sampleRate);
+    for (let at = 0; at < n; at += block) {
+      await encoding.push(sound.channels.map((samples) => samples.subarray(at, at + block)));
+      answer({ kind: "progress", done: Math.min(1, (at + block) / n) });
     }
     return finished(encoding);
   },
   async record(nChannels, sampleRate, options) {
     const id = nextId++;
-    recordings.set(id, await beginEncoding(nChannels, sampleRate, options, true));
+    recordings.set(id, await beginEncoding(nChannels, sampleRate, options));
     return id;
   },
   async push(recording, channels) {
