@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 from ecdc.cli.web_server import Server, Site
-from ecdc.codec.bundled import bundled_names
+from ecdc.codec.bundled import BUNDLED, bundled_names, read_config
 from ecdc.codec.decoding import decode_blocks
+from ecdc.codec.default_model import DEFAULT_MODEL
 from ecdc.codec.encoding import encode_file
 from ecdc.codec.runtime import shared_bundled
 from ecdc.format import Reader
@@ -29,7 +30,8 @@ FLAGS = (
     "use-fake-device-for-media-stream"
 )
 MODELS = bundled_names()
-RATE, MODEL = 24_000, "nano-24k"  # the first bundled model that encodes in the browser
+RATES = {name: read_config(BUNDLED / name).sample_rate for name in MODELS}
+MODEL = MODELS[0]  # of the files where any model does
 # Whatever is connected to a loudspeaker is also connected to an analyser of ours.
 TAP = """
 const connect = AudioNode.prototype.connect;
@@ -91,6 +93,9 @@ class Page:
         """Choose a file, as if with the button."""
         self.driver.find_element("id", "file").send_keys(str(path))
 
+    def choose_model(self, name):
+        self.run("document.getElementById('model').value = arguments[0]", name)
+
     def press(self, key):
         self.run("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: arguments[0], bubbles: true}))", key)
 
@@ -116,9 +121,9 @@ class Page:
         return text
 
 
-def tones(seconds=12.0):
+def tones(rate, seconds=12.0):
     """LOW, then HIGH, each with a little noise [n]."""
-    time_ = np.arange(int(seconds * RATE)) / RATE
+    time_ = np.arange(int(seconds * rate)) / rate
     noise = 0.01 * np.random.default_rng(0).standard_normal(len(time_))
     return (noise + 0.4 * np.sin(2 * np.pi * np.where(time_ < seconds / 2, LOW, HIGH) * time_)).astype(np.float32)
 
@@ -127,9 +132,9 @@ def tones(seconds=12.0):
 def folder(web, tmp_path_factory):
     """Files of a folder that is served: tones, and many that are none."""
     root = tmp_path_factory.mktemp("served")
-    soundfile.write(root / "tones.wav", tones(), RATE, "PCM_16")
-    for name in MODELS:
-        encode_file(root / "tones.wav", root / f"{name}.ecdc", name, kbps=6)
+    for name, rate in RATES.items():
+        soundfile.write(root / f"{name}.wav", tones(rate), rate, "PCM_16")
+        encode_file(root / f"{name}.wav", root / f"{name}.ecdc", name, kbps=6)
     shutil.copy(root / f"{MODEL}.ecdc", root / "tones.ecdc")
     data = (root / "tones.ecdc").read_bytes()
     (root / "cut.ecdc").write_bytes(data[: len(data) // 2])
@@ -197,7 +202,7 @@ def test_a_file_of_the_folder_is_heard_from_any_place(page, model):
     page.hears(LOW)
     page.press(" ")
     assert page.text("play") == "Play"
-    assert f"{model} · 24 kHz · mono" in page.text("facts") and page.run("return crossOriginIsolated")
+    assert f"{model} · {RATES[model] // 1000} kHz · mono" in page.text("facts") and page.run("return crossOriginIsolated")
 
 
 def test_it_ends_at_its_end_and_begins_again(opened):
@@ -246,10 +251,18 @@ def test_samples_in_the_browser_are_those_of_the_light_runtime(page, folder, mod
     assert model in folders and folders <= {model, "priors"}, "of other models, nothing is loaded"
 
 
-def test_a_wav_becomes_a_file_that_python_reads_and_both_are_compared(page, folder):
-    page.give(folder / "tones.wav")
+def test_the_page_encodes_with_the_default_model_unless_another_one_is_chosen(page):
+    names = page.run("return [...document.getElementById('model').options].map((option) => option.value)")
+    assert names[0] == DEFAULT_MODEL == page.run("return document.getElementById('model').value")
+    assert sorted(names) == MODELS
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_wav_becomes_a_file_that_python_reads_and_both_are_compared(page, folder, model):
+    page.choose_model(model)
+    page.give(folder / f"{model}.wav")
     page.until(
-        "return document.getElementById('title').textContent === 'tones.wav' && document.getElementById('work').hidden", 120
+        f"return document.getElementById('title').textContent === '{model}.wav' && document.getElementById('work').hidden", 120
     )
     assert "times smaller" in page.text("sizes")
     text = page.wait(
@@ -260,9 +273,9 @@ def test_a_wav_becomes_a_file_that_python_reads_and_both_are_compared(page, fold
         return [link.download, btoa(text)];
         """
     )
-    assert text[0] == "tones.ecdc"
+    assert text[0] == f"{model}.ecdc" and text[0].removesuffix(".ecdc") in page.text("facts")
     found = Reader(io.BytesIO(base64.b64decode(text[1]))).codes()
-    with (folder / "tones.ecdc").open("rb") as stream:
+    with (folder / f"{model}.ecdc").open("rb") as stream:
         assert (found == Reader(stream).codes()).mean() >= 0.999
     page.press(" ")
     page.hears(LOW)
@@ -281,7 +294,9 @@ def test_what_is_generated_is_heard_while_it_arrives(page):
     page.press(" ")
 
 
-def test_the_microphone_is_recorded_or_denied(page, driver):
+@pytest.mark.parametrize("model", MODELS)
+def test_the_microphone_is_recorded_or_denied(page, driver, model):
+    page.choose_model(model)
     origin = page.url.rstrip("/")
     setting = {"permission": {"name": "microphone"}, "origin": origin}
     driver.execute_cdp_cmd("Browser.setPermission", setting | {"setting": "denied"})
@@ -294,7 +309,7 @@ def test_the_microphone_is_recorded_or_denied(page, driver):
     page.until(
         "return document.getElementById('title').textContent === 'recording' && document.getElementById('work').hidden", 60
     )
-    assert "kbps" in page.text("facts") and not page.run("return document.getElementById('download').hidden")
+    assert f"{model} · " in page.text("facts") and not page.run("return document.getElementById('download').hidden")
 
 
 def test_bad_files_are_one_sentence_each_and_nothing_hangs(page, folder, tmp_path):
@@ -342,7 +357,7 @@ def test_everything_can_be_reached_with_the_keyboard(opened):
     for _ in range(25):
         webdriver.ActionChains(opened.driver).send_keys("\ue004").perform()
         reached.append(opened.run("const e = document.activeElement; return e.id || e.closest('[id]')?.id"))
-    assert {"choose", "record", "kbps", "scene", "play", "back", "ahead", "volume", "list"} <= set(reached)
+    assert {"choose", "record", "model", "kbps", "scene", "play", "back", "ahead", "volume", "list"} <= set(reached)
     slider = opened.run("const s = document.getElementById('scene'); return [s.role, s.ariaValueMax, s.ariaValueText]")
     assert slider == ["slider", "12", "0:00"]
 
