@@ -1,8 +1,8 @@
-"""Measure the browser's decoder: speed in Node and Chromium, start to first sound, bytes of a page, memory.
+"""Measure the browser's decoder and encoder: speed in Node and Chromium, start to first sound, bytes of a page, memory.
 
     ecdc bench web                      # or --model nano-24k
 
-Needs the page that `make web` builds, Node, and Chromium with chromedriver and selenium. The decoder runs on one thread.
+Needs the page that `make web` builds, Node, and Chromium with chromedriver and selenium. Both run on one thread.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .processor_name import processor_name
 from .seek import long_file
 
 WEB = Path(__file__).parents[1] / "web"
+PARTS = "prior", "decoder", "both", "encoder"
 FLAGS = "headless=new no-sandbox disable-gpu disable-dev-shm-usage autoplay-policy=no-user-gesture-required"
 FIRST_SOUND = """
 const done = arguments[arguments.length - 1];
@@ -108,51 +109,70 @@ def in_chromium(url: str, file: str, repeats: int, model: str) -> dict[str, Any]
 
 
 def speeds(times: dict[str, Any]) -> dict[str, float]:
-    """Return times real time of prior, decoder and both: the best of the repeats, which other work disturbs least."""
-    return {name: round(times["seconds"] / min(times[name]), 1) for name in ("prior", "decoder", "both")}
+    """Return times real time of each part: the best of the repeats, which other work disturbs least."""
+    return {name: round(times["seconds"] / min(times[name]), 1) for name in PARTS}
 
 
-def measure(repeats: int, folder: Path, model: str) -> dict[str, Any]:
-    """Measure everything and return it as JSON-compatible values."""
-    encode_file(CLIPS / "speech_it.flac", folder / "clip.ecdc", model, kbps=6)
-    long_file(folder / "clip.ecdc", folder / "minute.ecdc", 1 / 60)
-    long_file(folder / "clip.ecdc", folder / "hour.ecdc", 1)
-    with served(folder) as url:
-        node = in_node(url, folder / "minute.ecdc", repeats)
-        memory = {name: round(in_node(url, folder / f"{name}.ecdc") / 1e6) for name in ("minute", "hour")}
-        page = in_chromium(url, "/files/minute.ecdc", repeats, model)
+def measure_node(url: str, folder: Path, repeats: int) -> dict[str, Any]:
+    """Return speed and memory in Node, and what the encoder needs."""
+    node = in_node(url, folder / "minute.ecdc", repeats)
+    memory = {name: round(in_node(url, folder / f"{name}.ecdc", "decode") / 1e6) for name in ("minute", "hour")}
+    encoder = in_node(url, folder / "clip.ecdc", "encode")
+    return {
+        "node": speeds(node),
+        "node_peak_mb": memory,
+        "encoder_ready_seconds": round(node["ready"], 2),
+        "encoder_loaded_mb": round(encoder["loaded"] / 1e6, 1),
+        "encoder_node_peak_mb": round(encoder["peak"] / 1e6),
+    }
+
+
+def measure_page(url: str, repeats: int, model: str) -> dict[str, Any]:
+    """Return speed in Chromium, seconds to the first sound, and the bytes of a page."""
+    page = in_chromium(url, "/files/minute.ecdc", repeats, model)
     loaded: dict[str, int] = {}
     for address, size in page["loaded"]:
         if "/files/" not in address:
             kind = "runtime" if "/ort/" in address else "models" if "/models/" in address else "page"
             loaded[kind] = loaded.get(kind, 0) + size
     return {
-        "processor": processor_name(),
-        "node": speeds(node),
         "chromium": speeds(page["speed"]),
         "first_sound_seconds": [round(value, 2) for value in page["times"]],
         "loaded_mb": {kind: round(size / 1e6, 2) for kind, size in sorted(loaded.items())},
-        "node_peak_mb": memory,
     }
+
+
+def measure(repeats: int, folder: Path, model: str, is_node_only: bool) -> dict[str, Any]:
+    """Measure everything and return it as JSON-compatible values."""
+    encode_file(CLIPS / "speech_it.flac", folder / "clip.ecdc", model, kbps=6)
+    long_file(folder / "clip.ecdc", folder / "minute.ecdc", 1 / 60)
+    long_file(folder / "clip.ecdc", folder / "hour.ecdc", 1)
+    with served(folder) as url:
+        page = {} if is_node_only else measure_page(url, repeats, model)
+        return {"processor": processor_name(), **measure_node(url, folder, repeats), **page}
 
 
 @click.command("web")
 @click.option("--repeats", type=click.IntRange(1, 100), default=3, show_default=True)
 @click.option("--model", type=click.Choice(bundled_names()), default=DEFAULT_MODEL, show_default=True)
+@click.option("--node-only", is_flag=True, help="Leave out what needs Chromium.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def main(repeats: int, model: str, as_json: bool) -> None:
-    """Measure the browser's decoder: speed, start to first sound, bytes of a page, memory."""
+def main(repeats: int, model: str, node_only: bool, as_json: bool) -> None:
+    """Measure the browser's decoder and encoder: speed, start to first sound, bytes of a page, memory."""
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(repeats, Path(folder), model)
+        found = measure(repeats, Path(folder), model, node_only)
     if as_json:
         return click.echo(json.dumps(found))
     click.echo(f"{found['processor']}, {model}, one thread, mono at 6 kbps, times real time (best of {repeats};")
     click.echo("Node in processor time, Chromium by the clock):")
-    click.echo(f"{'':10} {'prior':>8} {'decoder':>8} {'both':>8}")
-    for where in ("node", "chromium"):
-        click.echo(f"{where:10} " + " ".join(f"{found[where][name]:8g}" for name in ("prior", "decoder", "both")))
-    click.echo(f"start to first sound, a minute, decoder loaded: {median(found['first_sound_seconds']):g} s (median of 5)")
-    total = sum(found["loaded_mb"].values())
-    click.echo(f"loaded: {total:.1f} MB ({', '.join(f'{kind} {size:g}' for kind, size in found['loaded_mb'].items())})")
+    click.echo(f"{'':10} " + " ".join(f"{name:>8}" for name in PARTS))
+    for where in [where for where in ("node", "chromium") if where in found]:
+        click.echo(f"{where:10} " + " ".join(f"{found[where][name]:8g}" for name in PARTS))
+    if not node_only:
+        click.echo(f"start to first sound, a minute, decoder loaded: {median(found['first_sound_seconds']):g} s (median of 5)")
+        total = sum(found["loaded_mb"].values())
+        click.echo(f"loaded: {total:.1f} MB ({', '.join(f'{kind} {size:g}' for kind, size in found['loaded_mb'].items())})")
     peaks = found["node_peak_mb"]
     click.echo(f"peak memory in Node: {peaks['minute']} MB for a minute, {peaks['hour']} MB for an hour")
+    click.echo(f"encoder: {found['encoder_loaded_mb']:g} MB loaded, peak memory in Node {found['encoder_node_peak_mb']} MB,")
+    click.echo(f"ready after {found['encoder_ready_seconds']:g} s of processor time, when the decoder runs already")

@@ -153,7 +153,7 @@ BENCHES = {
     "music": ("music", "Measure whether musicgen-nano does what it is asked."),
     "light": ("light", "Compare the runtime without PyTorch with PyTorch."),
     "corpus": ("corpus_speed", "Measure the tokenising of a corpus, and reading its tokens for training."),
-    "web": ("web", "The browser's decoder: speed, first sound, bytes, memory."),
+    "web": ("web", "The browser's decoder and encoder: speed, first sound, bytes, memory."),
     "demo": ("demo", "Encode and decode two clips, with a picture."),
     "figures": ("figures", "Write the results into the documents."),
 }
