@@ -10,7 +10,7 @@ from typing import Any
 from ..codec.bundled import BUNDLED, CONFIG, WEIGHTS, bundled_names
 from ..codec.default_model import DEFAULT_MODEL
 from ..codec.light.load import is_light, load_light
-from ..codec.light.names import DECODER, ENCODER, ENDING, LEVELS
+from ..codec.light.names import DECODER, ENCODER, ENDING
 from ..format.entropy.installed_priors import known_priors
 
 Address = Callable[[Path], str]  # returns where the browser finds a file
@@ -36,15 +36,14 @@ def catalog(address: Address, folders: list[Path] | None = None) -> dict[str, An
 def _model(folder: Path, address: Address, priors: dict[str, str]) -> dict[str, Any]:
     codec = load_light(folder)
     space = codec.token_space.hex()
-    own = {"levels": LEVELS, "end": ENDING}  # graphs that only split codecs have
-    more = {name: address(folder / file) for name, file in own.items() if (folder / file).is_file()}
+    ending = {"end": address(folder / ENDING)} if (folder / ENDING).is_file() else {}
     return {
         "name": codec.config.name,
         "tokenSpace": space,
         "config": json.loads((folder / CONFIG).read_text()),
         "encoder": address(folder / ENCODER),
         "decoder": address(folder / DECODER),
-        **more,
+        **ending,
         "weights": address(folder / WEIGHTS),
         "weightsName": WEIGHTS,
         "weightsSize": (folder / WEIGHTS).stat().st_size,

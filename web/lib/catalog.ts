@@ -6,8 +6,7 @@ import { parseConfig } from "./config.js";
 import { MissingPrior, Unavailable, WrongModel } from "./errors.js";
 import type { Resources } from "./file.js";
 import type { Header } from "./header.js";
-import { Model, type GraphName, type OnnxRuntime } from "./model.js";
-import type { Nearest } from "./nearest.js";
+import { Model, type GraphName, type Kernels, type OnnxRuntime } from "./model.js";
 import { PriorModel, PriorWeights, type PriorEngine, type ReadRange } from "./prior.js";
 
 /** What catalog.json holds. Addresses are relative to the catalog. */
@@ -23,8 +22,7 @@ export interface CatalogModel {
   config: unknown;
   encoder: string; // graphs
   decoder: string;
-  levels?: string; // of split codecs, as the next one
-  end?: string;
+  end?: string; // of split codecs
   weights: string;
   weightsName: string; // as the graphs call it
   weightsSize: number;
@@ -47,7 +45,7 @@ export class Library implements Resources {
     private readonly store: Store,
     private readonly ort: () => Promise<OnnxRuntime>,
     private readonly engine: (weights: PriorWeights) => Promise<PriorEngine>,
-    private readonly search?: () => Promise<Nearest>,
+    private readonly kernels: Kernels,
   ) {}
 
   findModel = async (header: Header): Promise<Model> => {
@@ -100,7 +98,7 @@ export class Library implements Resources {
     };
     const config = parseConfig(entry.name, entry.config);
     const ort = await this.ort();
-    const model = this.models.get(entry.tokenSpace) ?? new Model(files, config, ort, this.search);
+    const model = this.models.get(entry.tokenSpace) ?? new Model(files, config, ort, this.kernels);
     this.models.set(entry.tokenSpace, model);
     return model;
   }

@@ -31,6 +31,9 @@ export interface SplitConfig extends CommonConfig {
   steps: number; // of levels per frame
   bands: number; // of the core
   topBands: number; // above the core
+  lowBins: number; // MDCT bins of the core that enter the latent directly
+  exponent: number; // of the level that the shape is divided by
+  expand: number; // inner width of a block relative to its outer width
   slowBands: number; // lowest ones, with one level per frame
   slowWeight: number; // of an error in a slow band, relative to one in another band, squared
   levelTaps: number; // past frames that predict levels
@@ -71,11 +74,15 @@ export function parseConfig(name: string, raw: unknown): Config {
     return { ...common, kind: "hybrid", encoderWindow: count(own, "encoder_window"), lookahead: count(own, "lookahead") };
   }
   const gainPoints = count(own, "gain_points");
-  const slowWeight = own.slow_weight;
-  if (typeof slowWeight !== "number" || !(slowWeight > 0 && slowWeight <= 1)) throw lacks("slow_weight");
+  const share = (key: string): number => {
+    const value = own[key];
+    if (typeof value !== "number" || !(value >= 0 && value <= 1)) throw lacks(key);
+    return value;
+  };
   return {
     ...common, kind: "split", coreFactor: count(own, "core_factor"), steps: count(own, "steps"), bands: count(own, "bands"),
-    topBands: count(own, "top_bands"), slowBands: count(own, "slow_bands"), slowWeight, levelTaps: count(own, "level_taps"), levelPlaces: counts("level_places"), gainPoints,
+    topBands: count(own, "top_bands"), slowBands: count(own, "slow_bands"), slowWeight: share("slow_weight"),
+    lowBins: count(own, "low_bins"), exponent: share("exponent"), expand: count(own, "expand"), levelTaps: count(own, "level_taps"), levelPlaces: counts("level_places"), gainPoints,
     nGroups: gainPoints ? counts("gain_edges").length + 1 : 1,
   };
 }

@@ -1,7 +1,7 @@
 /** Samples -> codes, block by block, with the state that the encoder's graph keeps between two calls. Computes in float64. */
 
 import type { InferenceSession, Tensor } from "onnxruntime-web";
-import type { Config, HybridConfig } from "./config.js";
+import type { HybridConfig } from "./config.js";
 import { MOST_FRAMES } from "./decoder.js";
 import type { Model } from "./model.js";
 import type { Nearest } from "./nearest.js";
@@ -78,14 +78,14 @@ export class FrameCutter {
 }
 
 /** The state of an encoder's graph before the first frame. */
-export function firstState({ ort }: Model, { kernelSize, encoderWidth, encoderDepth }: Config, nStreams: number): Record<string, Tensor> {
+function firstState({ ort }: Model, { kernelSize, encoderWidth, encoderDepth }: HybridConfig, nStreams: number): Record<string, Tensor> {
   const dims = [nStreams, kernelSize - 1, encoderWidth];
   const zeros = () => new ort.Tensor("float64", new Float64Array(dims[0] * dims[1] * dims[2]), dims);
   return Object.fromEntries(Array.from({ length: encoderDepth }, (_, i) => [`past.${i}`, zeros()]));
 }
 
 /** The samples of each stream as inputs of an encoder's graph. */
-export function samplesOf({ ort }: Model, block: Float32Array[]): Record<string, Tensor> {
+function samplesOf({ ort }: Model, block: Float32Array[]): Record<string, Tensor> {
   const n = block[0].length;
   const wav = new Float32Array(n * block.length);
   block.forEach((samples, s) => wav.set(samples, s * n));
@@ -96,7 +96,7 @@ export function samplesOf({ ort }: Model, block: Float32Array[]): Record<string,
 }
 
 /** The part of values [S, ...] that belongs to a stream. */
-export function ofStream(values: Float64Array, stream: number, nStreams: number): Float64Array {
+function ofStream(values: Float64Array, stream: number, nStreams: number): Float64Array {
   const each = values.length / nStreams;
   return values.subarray(stream * each, (stream + 1) * each);
 }

@@ -6,17 +6,25 @@ import { HybridDecoder, type Decoder } from "./decoder.js";
 import { HybridEncoder, type Encoder } from "./encoder.js";
 import { ArgumentError, Unavailable } from "./errors.js";
 import { LevelSearch, type Prediction } from "./level_search.js";
-import { plainNearest, type Nearest } from "./nearest.js";
+import type { Nearest } from "./nearest.js";
+import type { Products } from "./product_wasm.js";
 import type { ReadRange } from "./prior.js";
 import { Books, Quantizer, type Dequantizer } from "./quantizer.js";
 import { contentsSize, floats, parseContents, type Contents, type Entry } from "./safetensors.js";
 import { SplitDecoder } from "./split_decoder.js";
 import { SplitEncoder } from "./split_encoder.js";
+import { SplitNetwork } from "./split_network.js";
 import { SplitQuantizer } from "./split_quantizer.js";
 
 export type OnnxRuntime = typeof Ort;
-/** The graphs of a codec. "levels" measures levels and "end" ends a signal: only split codecs have them. */
-export type GraphName = "encoder" | "decoder" | "levels" | "end";
+/** The graphs of a codec; "end" ends a signal, and only split codecs have it. Their encoder runs without a graph. */
+export type GraphName = "encoder" | "decoder" | "end";
+
+/** What encoders compute with. */
+export interface Kernels {
+  nearest(): Promise<Nearest>;
+  products(): Promise<Products>;
+}
 
 /** Where the parts of a model are. */
 export interface ModelFiles {
@@ -29,7 +37,6 @@ export interface ModelFiles {
   readGraph(name: GraphName): Promise<Uint8Array>;
 }
 
-const WITHOUT_WEIGHTS: GraphName[] = ["levels", "end"];
 const PREDICTION = ["quantizer.levels.mean", "quantizer.levels.taps"]; // the decoder's graph of split codecs predicts levels
 
 let creating: Promise<unknown> = Promise.resolve(); // the session that was asked for last
@@ -43,7 +50,7 @@ export class Model {
     readonly files: ModelFiles,
     readonly config: Config,
     readonly ort: OnnxRuntime,
-    private readonly search: () => Promise<Nearest> = async () => plainNearest,
+    private readonly kernels: Kernels,
   ) {}
 
   /** How many frames before and after its own frame a decoded sample depends on. */
@@ -73,17 +80,53 @@ export class Model {
   /** An encoder of as many streams as `nCodebooks` has numbers: the K of each. */
   async encoder(nCodebooks: readonly number[]): Promise<Encoder> {
     const { config } = this;
-    const own = Promise.all([this.session("encoder"), this.quantizer(Math.max(...nCodebooks)), this.search()]);
+    const shared = Promise.all([this.quantizer(Math.max(...nCodebooks)), this.search()]);
     if (config.kind === "hybrid") {
-      const [session, quantizer, nearest] = await own;
+      const [session, [quantizer, nearest]] = await Promise.all([this.session("encoder"), shared]);
       return new HybridEncoder(this, config, session, quantizer as Quantizer, nCodebooks, nearest); // as `openQuantizer` makes it
     }
     const nBooks = nCodebooks.map((k) => config.levelPlaces.filter((place) => place < k).length);
     const predicted = this.prediction(config, Math.max(...nBooks));
-    const [[encoder, found, nearest], levels, prediction] = await Promise.all([own, this.session("levels"), predicted]);
+    const [[found, nearest], network, prediction] = await Promise.all([shared, this.splitNetwork(config), predicted]);
     const quantizer = found as SplitQuantizer;
-    const searches = nBooks.map((n) => new LevelSearch(quantizer.levels, prediction, n, config.levelTaps, nearest));
-    return new SplitEncoder(this, config, { encoder, levels }, quantizer, searches, nCodebooks, nearest);
+    const streams = nCodebooks.map((k, s) => {
+      const search = new LevelSearch(quantizer.levels, prediction, nBooks[s], config.levelTaps, nearest);
+      return { nCodebooks: k, search, past: network.firstPast() };
+    });
+    return new SplitEncoder(config, network, quantizer, streams, nearest);
+  }
+
+  private nearest: Promise<Nearest> | null = null;
+  private network: Promise<SplitNetwork> | null = null;
+
+  private search(): Promise<Nearest> {
+    this.nearest ??= this.kernels.nearest();
+    this.nearest.catch(() => (this.nearest = null));
+    return this.nearest;
+  }
+
+  private splitNetwork(config: SplitConfig): Promise<SplitNetwork> {
+    this.network ??= (async () => {
+      const [weights, products] = await Promise.all([this.tensors("encoder."), this.kernels.products()]);
+      return new SplitNetwork(config, products, weights);
+    })();
+    this.network.catch(() => (this.network = null));
+    return this.network;
+  }
+
+  /** The arrays whose names begin with `prefix`, which is left out. */
+  private async tensors(prefix: string): Promise<Map<string, Float32Array>> {
+    const { entries } = await this.readContents();
+    const own = [...entries].filter(([name]) => name.startsWith(prefix));
+    const found = new Map<string, Float32Array>();
+    await Promise.all(joined(own.map(([, entry]) => entry)).map(async ({ start, stop }) => {
+      const bytes = await this.files.readWeights(start, stop);
+      for (const [name, entry] of own) {
+        const isHere = entry.start >= start && entry.stop <= stop;
+        if (isHere) found.set(name.slice(prefix.length), floats(bytes.subarray(entry.start - start, entry.stop - start), entry.dtype));
+      }
+    }));
+    return found;
   }
 
   private last: Promise<unknown> = Promise.resolve();
@@ -164,7 +207,7 @@ export class Model {
    * the file. Null for a graph without weights.
    */
   private async weights(name: GraphName): Promise<Uint8Array | null> {
-    if (WITHOUT_WEIGHTS.includes(name)) return null;
+    if (name === "end") return null;
     const { entries } = await this.readContents();
     const isSplit = this.config.kind === "split";
     const isOwn = (key: string) => key.startsWith(`${name}.`) || (isSplit && name === "decoder" && PREDICTION.includes(key));

@@ -7,10 +7,11 @@ import { CodedFile, type Block } from "./file.js";
 import type { Answer, CallName, Calls, EncodeOptions, FromWorklet, Request, Sound, ToWorklet } from "./messages.js";
 import { measure } from "./measure.js";
 import type { OnnxRuntime } from "./model.js";
-import { plainNearest, type Nearest } from "./nearest.js";
+import { plainNearest } from "./nearest.js";
 import { wasmNearest } from "./nearest_wasm.js";
 import { PlainEngine } from "./prior_plain.js";
 import { hasSimd, WasmEngine } from "./prior_wasm.js";
+import { Products } from "./product_wasm.js";
 import { get, GrowingSource, openSource } from "./sources.js";
 import { WebStore } from "./store.js";
 import { BANDS, Picture } from "./survey.js";
@@ -73,15 +74,14 @@ async function loadLibrary(): Promise<Library> {
   const store = new WebStore(catalogUrl, (loaded, wanted) => answer({ kind: "loading", loaded, wanted }));
   const wasm = async (name: string) => (await get(new URL(hasSimd() ? `${name}.wasm` : `${name}_scalar.wasm`, base).href, {})).arrayBuffer();
   const isPlain = settings.has("plain");
-  let search: Promise<Nearest> | null = null;
+  const kernels = {
+    nearest: async () => (isPlain ? plainNearest : wasmNearest(await wasm("nearest"))),
+    products: async () => Products.create(await wasm("product")),
+  };
   return new Library(
     catalog, store, runtime,
     async (weights) => (isPlain ? new PlainEngine(weights) : WasmEngine.create(await wasm("prior"), weights)),
-    () => {
-      search ??= isPlain ? Promise.resolve(plainNearest) : wasm("nearest").then(wasmNearest);
-      search.catch(() => (search = null));
-      return search;
-    },
+    kernels,
   );
 }
 

@@ -5,16 +5,20 @@ import { Library } from "../dist/lib/catalog.js";
 import { plainNearest } from "../dist/lib/nearest.js";
 import { wasmNearest } from "../dist/lib/nearest_wasm.js";
 import { PlainEngine } from "../dist/lib/prior_plain.js";
+import { Products } from "../dist/lib/product_wasm.js";
 import { WasmEngine } from "../dist/lib/prior_wasm.js";
 import { root } from "./engines.mjs";
 
 ort.env.wasm.numThreads = 1;
 ort.env.logLevel = "error";
 
-/** The search for nearest entries: "plain", "simd" or "scalar". */
-export async function openSearch(engine) {
-  if (engine === "plain") return plainNearest;
-  return wasmNearest(readFileSync(new URL(engine === "simd" ? "dist/nearest.wasm" : "dist/nearest_scalar.wasm", root)));
+/** What encoders compute with: "plain", "simd" or "scalar". */
+export function openKernels(engine) {
+  const wasm = (name) => readFileSync(new URL(`dist/${name}${engine === "simd" ? "" : "_scalar"}.wasm`, root));
+  return {
+    nearest: async () => (engine === "plain" ? plainNearest : wasmNearest(wasm("nearest"))),
+    products: async () => Products.create(wasm("product")),
+  };
 }
 
 /** Open the catalog in a file; its addresses are paths. `loaded` is told how many bytes of each file are read. */
@@ -39,5 +43,5 @@ export function openLibrary(catalog, engine = "simd", loaded = new Map()) {
     engine === "plain"
       ? new PlainEngine(weights)
       : WasmEngine.create(readFileSync(new URL(engine === "simd" ? "dist/prior.wasm" : "dist/prior_scalar.wasm", root)), weights);
-  return new Library(JSON.parse(readFileSync(catalog, "utf8")), store, async () => ort, make, () => openSearch(engine));
+  return new Library(JSON.parse(readFileSync(catalog, "utf8")), store, async () => ort, make, openKernels(engine));
 }

@@ -13,7 +13,7 @@ import { WasmEngine } from "../dist/lib/prior_wasm.js";
 import { BytesSource } from "../dist/lib/sources.js";
 import { WebStore } from "../dist/lib/store.js";
 import { root } from "./engines.mjs";
-import { openSearch } from "./library.mjs";
+import { openKernels } from "./library.mjs";
 
 ort.env.wasm.numThreads = 1;
 ort.env.logLevel = "error";
@@ -22,8 +22,7 @@ const catalog = await (await fetch(`${url}catalog.json`)).json();
 const engine = (weights) => WasmEngine.create(readFileSync(new URL("dist/prior.wasm", root)), weights);
 let loaded = 0;
 const store = new WebStore(`${url}catalog.json`, (bytes) => (loaded = bytes));
-const search = openSearch("simd");
-const library = new Library(catalog, store, async () => ort, engine, () => search);
+const library = new Library(catalog, store, async () => ort, engine, openKernels("simd"));
 const file = await CodedFile.open(new BytesSource(new Uint8Array(readFileSync(path))), library);
 const processor = () => {
   const { user, system } = process.cpuUsage(); // microseconds
