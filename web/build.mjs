@@ -10,7 +10,7 @@ const run = (tool, ...options) => execFileSync(process.execPath, [`${here}node_m
 rmSync(`${here}dist`, { recursive: true, force: true });
 mkdirSync(`${here}dist/ort`, { recursive: true });
 run("typescript/bin/tsc", "-p", ".");
-for (const source of ["prior/prior", "search/nearest", "search/product"]) {
+for (const source of ["prior/prior", "kernels/nearest", "kernels/product"]) {
   for (const [suffix, option] of [["", "--enable"], ["_scalar", "--disable"]]) {
     const out = `dist/${source.split("/")[1]}${suffix}.wasm`;
     run("assemblyscript/bin/asc.js", `${source}.ts`, "-O3", "--noAssert", "--runtime", "stub", option, "simd", "-o", out);

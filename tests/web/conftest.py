@@ -31,7 +31,7 @@ def web() -> Path:
     """The folder web/ with what is built from its sources."""
     if shutil.which("node") is None or not (WEB / "node_modules").is_dir():
         pytest.skip("needs Node 20 and the packages that `make web` installs")
-    sources = [p for part in ("lib", "demo", "prior", "search") for p in (WEB / part).rglob("*")]
+    sources = [p for part in ("lib", "demo", "prior", "kernels") for p in (WEB / part).rglob("*")]
     stamp = WEB / "dist" / ".built"
     with open(WEB / "node_modules" / ".build.lock", "w") as lock:  # several processes may run tests
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-/** The nearest entry in WebAssembly (search/nearest.ts): places codebooks in its memory when they are first searched. */
+/** The nearest entry in WebAssembly (kernels/nearest.ts): places codebooks in its memory when they are first searched. */
 
 import { halfNorms, type Nearest } from "./nearest.js";
 

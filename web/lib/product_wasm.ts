@@ -1,4 +1,4 @@
-/** Products of matrices in WebAssembly (search/product.ts), in float64. */
+/** Products of matrices in WebAssembly (kernels/product.ts), in float64. */
 
 interface Exports {
   memory: WebAssembly.Memory;
