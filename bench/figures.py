@@ -13,7 +13,8 @@ Each block stands between two comments, `<!-- figures: NAME -->` and `<!-- end -
     ecdc bench pairs --before ... --json bench/results/pairs.json
     ecdc bench live --json bench/results/live.json
     ecdc bench loss --model nano-24k --packed runs/audio/packed48 --clips 4 --seconds 4 --json bench/results/loss_nano24k.json
-    ecdc bench loss --frames 1 --packed runs/audio/packed48 --clips 4 --seconds 4 --json bench/results/loss_nano48k.json
+    ecdc bench loss --frames 1 --ours-only --packed runs/audio/packed48 --clips 4 --seconds 4 --json \\
+        bench/results/loss_nano48k.json
     ecdc bench loss --rows bench/results/loss_nano24k.json --rows bench/results/loss_nano48k.json --plot docs/images/loss.png
     ecdc bench light --json bench/results/light.json
     ecdc bench streams nano-24k nano-48k --json bench/results/streams.json
