@@ -167,10 +167,11 @@ def rows(clips: Sequence[Clip], coders: Sequence[Coder]) -> list[dict[str, float
 
 
 def markdown(found: Sequence[dict[str, float | str | None]]) -> str:
-    """Return a table with one line per codec."""
-    lines = ["| codec | " + " | ".join(NAMES) + " |", "|---" * (len(NAMES) + 1) + "|"]
+    """Return a table with one line per codec, of the figures that were measured."""
+    names = [name for name in NAMES if any(name in row for row in found)]
+    lines = ["| codec | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     lines += [
-        "| " + " | ".join("-" if row[key] is None else str(row[key]) for key in ("codec", *NAMES)) + " |" for row in found
+        "| " + " | ".join("-" if row.get(key) is None else str(row[key]) for key in ("codec", *names)) + " |" for row in found
     ]
     return "\n".join(lines)
 

@@ -99,3 +99,11 @@ def test_every_codec_is_measured_at_its_own_frame_rate():
     wanted = {"nano-24k": [75], "nano-48k": [50], "opus": [50]}
     rates = {name: [artifacts.frame_rate_of(coder) for coder in parse(f"{name}:6")] for name in wanted}
     assert rates == wanted
+
+
+def test_a_table_has_the_figures_that_were_measured():
+    """Results that are older than a figure stay readable."""
+    first, second, *_ = artifacts.NAMES
+    lines = artifacts.markdown([{"codec": "one", first: 1.5}, {"codec": "two", first: None}]).splitlines()
+    assert lines == [f"| codec | {first} |", "|---|---|", "| one | 1.5 |", "| two | - |"]
+    assert second in artifacts.markdown([{"codec": "one", first: 1.5}, {"codec": "two", second: 2.0}])
