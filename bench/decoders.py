@@ -24,7 +24,7 @@ from .metrics import metric, score
 from .report import interval
 from .rows import jobs_option, json_option, rows_of_clips, write_json
 
-MODEL = "nano-24k"
+MODEL = "nano-24k"  # the diffusion decoder is for its tokens
 METRICS = "visqol", "zimtohrli", "mel", "si_sdr"
 KINDS = "conv", "mbd"
 BANDS = (0, 1500, 3000, 6000, 12_000)  # Hz: the bands of the diffusion decoder

@@ -141,12 +141,9 @@ def markdown(found: dict[str, Any]) -> str:
         lines.append(f"| {row['kind']} | {row['kbps']:g} | " + " | ".join(cells) + " |")
     lines += ["", "| seconds per chunk | saved at 6 kbps | added by framing |", "|---:|---:|---:|"]
     lines += [f"| {r['seconds']:g} | {100 * r['saved']:.1f} % | {100 * r['framing']:.1f} % |" for r in found["chunks"]]
-    lines += [
-        "",
-        f"{found['model']}, {found['clips']} clips of at most {found['seconds']:g} s; {found['processor']}, "
-        "one thread where it is timed.",
-    ]
-    if found.get("speed"):
+    timed = f"; {found['processor']}, one thread where it is timed" if found.get("speed") else ""
+    lines += ["", f"{found['model']}, {found['clips']} clips of at most {found['seconds']:g} s{timed}."]
+    if timed:
         from .entropy_speed import markdown as speed_markdown
 
         lines += ["", speed_markdown(found["speed"])]

@@ -126,6 +126,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "memory": lambda: memory.markdown([_json(f"memory_{name}.json") for name in ("files", "mbd", "pipes")]),
     "seek": lambda: seek.markdown(_json("seek.json")),
     "entropy": lambda: entropy.markdown(_json("entropy.json")),
+    "entropy-nano48k": lambda: entropy.markdown(_json("entropy_nano48k.json")),
     "vbr": lambda: vbr.markdown(_json("vbr.json")),
     "vbr-nano48k": lambda: vbr.markdown(_json("vbr_nano48k.json")),
     "mbd-peer": lambda: mbd_peer.markdown(_json("mbd_peer.json")),

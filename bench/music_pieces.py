@@ -27,7 +27,7 @@ from ..train.musicgen.music_theory import INSTRUMENTS
 from ..train.musicgen.render import Renderer
 from .codecs.ours import loaded
 
-CODEC, N_CODEBOOKS = "nano-24k", 4
+CODEC, N_CODEBOOKS = "nano-24k", 4  # the generator writes its tokens
 FAMILIES = tuple(sorted({instrument.family for instrument in INSTRUMENTS.values()} - {"bass"}))  # a bass never plays alone
 
 
