@@ -55,14 +55,16 @@ def speech(seconds: float, sample_rate: int) -> np.ndarray:
     return np.resize(clip, round(sample_rate * seconds)).astype(np.float32)
 
 
-def timed(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+def timed(
+    calls: Mapping[str, Callable[[], object]], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
     """Run every call `repeats` times, in turns; returns the seconds of each."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
-            began = time.perf_counter()
+            began = clock()
             call()
-            times[name].append(time.perf_counter() - began)
+            times[name].append(clock() - began)
     return times
 
 
@@ -103,15 +105,17 @@ def step_rows(codecs: dict[str, Any], n_streams: int, repeats: int) -> Iterator[
 
 
 def block_rows(codecs: dict[str, Any], repeats: int) -> Iterator[Row]:
-    """Time ten seconds at once."""
+    """Time ten seconds at once; then again in processor time, which other programs disturb less."""
     wav = speech(10, codecs["onnx"].sample_rate)[None, None]
     codes = codecs["onnx"].encode(wav, KBPS)
     encoding = {name: partial(codec.encode, wav, KBPS) for name, codec in codecs.items()}
     decoding = {name: partial(codec.decode, codes) for name, codec in codecs.items()}
     for what, calls in (("encode 10 s", encoding), ("decode 10 s", decoding)):
         timed(calls, 1)
-        for row in rows_of("block", what, timed(calls, repeats)):
-            yield row | {"x_real_time": 10 / row["seconds"]}
+        rows = list(rows_of("block", what, timed(calls, repeats)))
+        busy = timed(calls, repeats, time.process_time)
+        for row in rows:
+            yield row | {"x_real_time": 10 / row["seconds"], "processor_ms": 1000 * median(busy[row["runtime"]])}
 
 
 def encodec_rows(repeats: int) -> Iterator[Row]:

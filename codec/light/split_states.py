@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -100,9 +101,17 @@ def hiss_of(config: SplitConfig, windows: NDArray[np.int64]) -> Arrays:
     """
     if config.core_factor == 1:
         return {}
-    n_above, n_bins = hiss_bins(config), config.core_window * config.core_factor // 2 + 1
+    n_above, positions = hiss_bins(config), _hiss_positions(config)
+    n_used = len(positions) // 2
     noise = np.zeros((len(windows), 2, n_above), np.float32)
-    top = band_edges(config.level_bin_hz, config.bands, config.top_bands)[-1]  # no bin from here on is used
-    bins = np.arange(n_bins - n_above, top)
-    noise[:, :, : len(bins)] = noise_at(windows, np.concatenate([bins, n_bins + bins]), stream=1).reshape(-1, 2, len(bins))
+    noise[:, :, :n_used] = noise_at(windows, positions, stream=1).reshape(-1, 2, n_used)
     return {"hiss": noise.reshape(-1, 2 * n_above)}
+
+
+@functools.lru_cache(maxsize=8)
+def _hiss_positions(config: SplitConfig) -> NDArray[np.int64]:
+    """Return the positions in a window's noise of the bins above the core that are used: real parts, then imaginary parts."""
+    n_bins = config.core_window * config.core_factor // 2 + 1
+    top = band_edges(config.level_bin_hz, config.bands, config.top_bands)[-1]
+    bins = np.arange(n_bins - hiss_bins(config), top)
+    return np.concatenate([bins, n_bins + bins])
