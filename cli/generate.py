@@ -94,8 +94,7 @@ def generate_command(
         ):
             write(source, stream, progress, ends=ends)
     if not quiet:
-        tags = ", ".join(f"{key} {value}" for key, value in header.tags)
-        echo(printable(f"{output}: tokens of {header.codec}, {tags}"), err=True)
+        echo(printable(f"{output}: tokens of {header.codec}, {', '.join(map(' '.join, header.tags))}"), err=True)
 
 
 def _settle_torch(threads: int | None) -> None:

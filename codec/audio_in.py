@@ -1,7 +1,6 @@
 """Open audio for reading: a path or a pipe, in any format that FFmpeg or libsndfile can read.
 
-Plain WAV is read here. Everything else goes to FFmpeg, and to libsndfile if FFmpeg cannot read
-it. The format is recognized by the bytes, never by the name.
+Plain WAV is read here, everything else by FFmpeg, and by libsndfile if FFmpeg cannot. Bytes tell the format, never the name.
 """
 
 from __future__ import annotations
@@ -392,8 +391,7 @@ def is_text(head: bytes) -> bool:
         return True
     if head.startswith(b"NIST_1A") or any(byte < 0x20 and byte not in b"\t\n\f\r\x1b" for byte in head):
         return False
-    ascii_share = sum(byte < 0x7F for byte in head) / max(len(head), 1)
-    if ascii_share > 0.85:
+    if sum(byte < 0x7F for byte in head) > 0.85 * len(head):
         return True
     try:
         head[:-4].decode() if len(head) > 4 else head.decode()
