@@ -193,7 +193,7 @@ def test_unlike_streams_are_not_joined():
         edit.cat([Reader(io.BytesIO(one)), Reader(io.BytesIO(other))], io.BytesIO())
     assert bytes(32).hex() in str(caught.value) and bytes(range(32)).hex() in str(caught.value)
     stereo = written(header(ChannelCoding.LEFT_RIGHT), codes_of(10, 4), (2, 2))
-    with pytest.raises(ValueError, match="differ in channels: 1 and 2"):
+    with pytest.raises(ValueError, match="differs from the first file in channels: 2, not 1"):
         edit.cat([Reader(io.BytesIO(one)), Reader(io.BytesIO(stereo))], io.BytesIO())
 
 

@@ -108,7 +108,7 @@ def test_a_codec_decodes_through_a_flow_and_its_tokens_stay(codec, flow, tmp_pat
     assert torch.equal(other.encode(wav, n_codebooks=2), codes) and other.token_space == codec.token_space
     with torch.no_grad():
         wanted = FlowDecoder(codec.decoder, flow, seed=5)(codec.quantizer.decode(codes))
-    assert torch.equal(other.decode(codes), wanted) and not torch.equal(codec.decode(codes), wanted)
+    assert torch.allclose(other.decode(codes), wanted, atol=1e-6) and not torch.allclose(codec.decode(codes), wanted, atol=1e-3)
     with other.streaming() as stream:
         parts = [stream.decode(codes[..., :10]), stream.decode(codes[..., 10:], last=True)]
     assert torch.allclose(torch.cat(parts, dim=2), wanted, atol=1e-5)
