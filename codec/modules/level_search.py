@@ -25,7 +25,7 @@ Floats = NDArray[np.float32]
 Codes = NDArray[np.int64]
 LONGEST = 2.0, 6.0  # vector that the first codebook codes, and each other one, relative to its longest entry
 LARGEST_TAIL = 5e-4  # of an entry in the last coordinates, relative to the longest entry
-SAMPLED = 8  # every so many-th entry decides how many coordinates are the last ones
+SAMPLED = 8  # every eighth entry is looked at to decide how many coordinates are the last ones
 
 
 class _Tables:
