@@ -229,6 +229,7 @@ class SplitConfig(Strict):
     gain_points: int = 0  # per frame, of the gain over time that the decoder gives its long blocks; 0: no such gain
     gain_edges: tuple[int, ...] = (12, 44)  # MDCT bins at which the next group starts, each with a gain of its own
     random_signs: bool = False  # whether noise decides the signs above `low_bins`, where no code describes the waveform
+    treble_db: tuple[float, ...] = ()  # added to decoded treble, for 1, 2, ... level codebooks; empty: nothing (see bands.py)
     encoder_width: int = 256
     encoder_depth: int = 4
     decoder_width: int = 320
@@ -249,6 +250,8 @@ class SplitConfig(Strict):
             raise ConfigError("SplitConfig.gain_edges: must ascend, and lie inside the core's bins")
         if not 0 <= self.slow_bands <= self.bands or not 0 < self.slow_weight <= 1:
             raise ConfigError("SplitConfig: slow_bands is 0 to bands, slow_weight above 0 and at most 1")
+        if self.treble_db and (len(self.treble_db) != len(self.level_places) or not all(0 <= x <= 6 for x in self.treble_db)):
+            raise ConfigError("SplitConfig.treble_db: one value from 0 to 6 for each of level_places, or none")
         if not self.level_places or self.level_places[0] != 0 or list(self.level_places) != sorted(set(self.level_places)):
             raise ConfigError("SplitConfig.level_places: must ascend from 0")
 

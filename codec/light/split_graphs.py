@@ -11,12 +11,12 @@ import math
 import numpy as np
 
 from ..config import SplitConfig
-from ..modules.bands import FLOOR_DB, RANGE_DB, band_edges, between_points, free_bins
+from ..modules.bands import FLOOR_DB, RANGE_DB, band_edges, between_points, free_bins, treble_raise
 from .filterbanks import fine_synthesis, mdct_basis
 from .graph import END, Graph
 from .hybrid_graphs import Network, Weight, cut_frames, log_power
 from .split_filterbanks import band_means, forward
-from .split_layer import correct
+from .split_layer import correct, silent_below
 from .split_parts import DECIBEL, decibels, transform
 from .split_sizes import bands_of_bins, level_weight, reference_amplitude, unfinished_windows
 
@@ -113,7 +113,7 @@ def decoder_graph(config: SplitConfig, dimension: int, weight: Weight) -> Graph:
     core = _core(net, config, (batch, long, fine), gains)
     n = config.bands + config.top_bands
     steps = graph.Concat(batch, graph.constant([-1, config.steps, n]), axis=0)
-    targets = graph.Concat(graph.Reshape(levels, steps), share, axis=3)
+    targets = graph.Concat(graph.Reshape(_raised(net, config, levels, flags), steps), share, axis=3)
     targets = graph.Reshape(targets, graph.Concat(batch, graph.constant([-1, n + config.bands]), axis=0))
     _last_layer(net, config, core, targets)
     return graph
@@ -223,6 +223,19 @@ def _coefficients(net: Network, config: SplitConfig, values: tuple[str, str, str
     long = graph.Concat(mixed, graph.slice(bins, 2, n_low, END), axis=2)
     share = graph.Mul(graph.Sigmoid(share), net.number(1.0 if config.corrects else 0.0))
     return long, fine, by_item(share, config.steps, config.bands)
+
+
+def _raised(net: Network, config: SplitConfig, levels: str, flags: str) -> str:
+    """Return levels [M, F] with audible treble raised, by the number of level codebooks that flags [M, 2] tell: [M, steps, bands]."""
+    graph, n = net.graph, config.bands + config.top_bands
+    levels = graph.reshape(levels, -1, config.steps, n)
+    if not config.treble_db:
+        return levels
+    count = graph.Round(graph.Mul(graph.slice(flags, 1, 0, 1), net.number(float(len(config.level_places)))))
+    chosen = net.cast(graph.Equal(count, net.number(np.arange(len(config.treble_db) + 1, dtype=np.float32))))
+    table = treble_raise(config.treble_db, config.level_bin_hz, config.bands, config.top_bands)
+    more = graph.Unsqueeze(graph.MatMul(chosen, net.number(table)), graph.constant([1]))  # [M, 1, bands]
+    return graph.Where(graph.Greater(levels, silent_below(net, levels)), graph.Add(levels, more), levels)  # type: ignore[no-any-return]
 
 
 def _limited(net: Network, value: str, most: float, offset: float) -> str:

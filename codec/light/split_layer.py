@@ -92,15 +92,20 @@ def _hiss(net: Network, config: SplitConfig, targets: str) -> tuple[str, str]:
         row[start - n_bins + 1 : stop - n_bins + 1] = 1.0
     gain = config.core_window * config.core_factor * math.sqrt(WINDOW_POWER / 1.5) * math.sqrt(0.5)
     every = graph.slice(targets, 2, 0, config.bands + config.top_bands)
-    loudest = graph.Sub(graph.ReduceMax(every, axes=[2]), net.number(RANGE_DB))
-    silent = graph.Add(graph.Max(loudest, net.number(FLOOR_DB)), net.number(SILENT_MARGIN_DB))
     levels = graph.slice(every, 2, config.bands, END)
-    audible = net.cast(graph.Greater(levels, silent))
+    audible = net.cast(graph.Greater(levels, silent_below(net, every)))
     amplitude = graph.Mul(graph.Exp(graph.Mul(levels, net.number(DECIBEL / 2))), graph.Mul(audible, net.number(gain)))
     scaled = graph.MatMul(amplitude, net.number(bands))
     parts = (graph.slice(noise, 2, start, start + n_used) for start in (0, n_above))
     real, imaginary = (graph.Mul(part, scaled) for part in parts)
     return real, imaginary
+
+
+def silent_below(net: Network, levels: str) -> str:
+    """Return the level up to which decoded levels mean silence: levels [B, m, bands] of steps -> [B, m, 1]."""
+    graph = net.graph
+    loudest = graph.Sub(graph.ReduceMax(levels, axes=[2]), net.number(RANGE_DB))
+    return graph.Add(graph.Max(loudest, net.number(FLOOR_DB)), net.number(SILENT_MARGIN_DB))  # type: ignore[no-any-return]
 
 
 def _top(config: SplitConfig) -> int:

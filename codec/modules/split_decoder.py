@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import SplitConfig
-from .bands import between_points, free_bins
+from .bands import between_points, free_bins, treble_raise
 from .convnext import CausalStack
 from .levels import FLOOR_DB, RANGE_DB, SILENT_MARGIN_DB, LevelVQ, band_edges, band_means
 from .linear_latents import LinearLatentDecoder
@@ -72,6 +72,7 @@ class SplitDecoder(LinearLatentDecoder):
     fine_basis: Tensor
     edge: Tensor
     free: Tensor
+    raises: Tensor
 
     def __init__(self, config: SplitConfig, dimension: int, levels: LevelVQ) -> None:
         super().__init__()
@@ -86,6 +87,8 @@ class SplitDecoder(LinearLatentDecoder):
         low, width = config.low_bins, config.decoder_width
         free = torch.from_numpy(free_bins(low, self.hop, config.fine_blocks))
         self.register_buffer("free", free, persistent=False)
+        raises = treble_raise(config.treble_db, config.level_bin_hz, config.bands, config.top_bands)
+        self.register_buffer("raises", torch.from_numpy(raises), persistent=False)  # [L + 1, bands]
         self.skip = nn.Linear(dimension, low, bias=False)
         self.inp = nn.Linear(dimension + low + 2 * config.n_levels + 2, width)
         self.stack = CausalStack(width, config.decoder_depth, config.expand, config.kernel_size)
@@ -123,7 +126,7 @@ class SplitDecoder(LinearLatentDecoder):
         noise = frame_noise(state.frame + state.n_frames, latents.shape[2], 2 * self.hop, latents)
         found = self.coefficients(heard, noise, state)
         core = self.synthesize(found, state, last)
-        targets = torch.cat([heard.levels.unflatten(-1, (self.config.steps, -1)), found.share], dim=-1).flatten(1, 2)
+        targets = torch.cat([self.raised(heard), found.share], dim=-1).flatten(1, 2)
         return self._finish(core, targets, state, last)[:, None]
 
     def hear(self, latents: Tensor, state: DecoderState) -> DecoderInputs:
@@ -170,6 +173,17 @@ class SplitDecoder(LinearLatentDecoder):
         if not self.config.random_signs:
             return torch.ones_like(noise)
         return torch.where((noise < 0) & self.free, -1.0, 1.0)
+
+    def raised(self, heard: DecoderInputs) -> Tensor:
+        """Return the levels that the last layer aims at [B, T, steps, bands]: the decoded ones, with audible treble raised.
+
+        Training does without: its losses compare logarithms, and would lower the treble again.
+        """
+        levels = heard.levels.unflatten(-1, (self.config.steps, -1))
+        if not self.config.treble_db:
+            return levels
+        more = self.raises[(heard.flags[..., 0] * self.n_level_books).round().long()]  # [B, T, bands]
+        return torch.where(levels > silent_below(levels), levels + more[:, :, None], levels)
 
     def synthesize(self, found: Coefficients, state: DecoderState, last: bool) -> Tensor:
         """Return the final samples [B, n] of the core."""
@@ -310,12 +324,16 @@ class LevelCorrection(nn.Module):
     def hiss(self, targets: Tensor, first_window: int) -> Tensor:
         """Return noise spectra [B, n, bins] for the bands above the core, at their levels; zero where levels mean silence."""
         every = targets[..., : self.n_bands + len(self.top)]
-        silent = (every.amax(-1, keepdim=True) - RANGE_DB).clamp(min=FLOOR_DB) + SILENT_MARGIN_DB
         levels = every[..., self.n_bands :]
-        amplitude = torch.where(levels > silent, torch.exp(levels * (math.log(10) / 20)) * self.noise_gain, 0.0)
+        amplitude = torch.where(levels > silent_below(every), torch.exp(levels * (math.log(10) / 20)) * self.noise_gain, 0.0)
         n_bins = self.top.shape[1]
         noise = frame_noise(first_window, levels.shape[1], 2 * n_bins, levels, stream=1) * math.sqrt(0.5)
         return torch.complex(noise[..., :n_bins], noise[..., n_bins:]) * (amplitude @ self.top)
+
+
+def silent_below(levels: Tensor) -> Tensor:
+    """Return the level up to which decoded levels mean silence: levels [..., bands] of a step -> [..., 1]."""
+    return (levels.amax(-1, keepdim=True) - RANGE_DB).clamp(min=FLOOR_DB) + SILENT_MARGIN_DB
 
 
 def between_centres(bands: list[tuple[int, int]], n_bins: int) -> Tensor:

@@ -13,7 +13,7 @@ from ecdc.codec.light.split_codec import SplitLightCodec
 from ecdc.codec.modules.noise import frame_noise
 from ecdc.codec.modules.noise_hash import frame_noise as frame_noise_array
 from ecdc.codec.pipeline import decode_file, encode_file
-from split_models import K, build
+from split_models import LATER, K, build
 from stream_parts import parts
 
 ROUNDING = 2e-5  # of float32 audio near full scale
@@ -21,7 +21,7 @@ KINDS = {
     "48k": {},
     "24k": {"core_factor": 1, "hop_length": 480, "top_bands": 0},
     "no correction": {"corrects": False, "slow_bands": 0},
-    "gains": {"gain_points": 8, "random_signs": True},
+    "gains": LATER,
     "other steps": {"steps": 2, "fine_blocks": 4, "hop_length": 640, "slow_bands": 24},
 }
 

@@ -11,14 +11,14 @@ from ecdc.codec.checkpoints import load, save
 from ecdc.codec.config import CodecConfig, ConfigError, SplitConfig
 from ecdc.codec.modules.levels import FLOOR_DB, RANGE_DB, LevelAnalysis, LevelVQ, band_edges
 from ecdc.codec.modules.noise import frame_noise, mixed
-from ecdc.codec.modules.split_decoder import HISS_BINS, LevelCorrection, add_windows
+from ecdc.codec.modules.split_decoder import HISS_BINS, DecoderInputs, LevelCorrection, add_windows
 from ecdc.codec.pipeline import decode_file, encode_file
-from split_models import SMALL, K, build
+from split_models import LATER, SMALL, K, build
 
 
 @pytest.fixture(scope="module", params=["48k", "24k", "gains"])
 def codec(request):
-    options = {"24k": {"core_factor": 1, "hop_length": 480, "top_bands": 0}, "gains": {"gain_points": 8, "random_signs": True}}
+    options = {"24k": {"core_factor": 1, "hop_length": 480, "top_bands": 0}, "gains": LATER}
     return build(**options.get(request.param, {}))
 
 
@@ -92,6 +92,30 @@ def test_nothing_repeats_where_no_code_describes_the_waveform():
         ]
     assert repeating[False][0] > 0.3 and repeating[True][0] < 0.1
     assert repeating[True][1] == pytest.approx(repeating[False][1], abs=0.2)
+
+
+def test_audible_treble_is_raised_by_the_number_of_level_codebooks():
+    plain, raised = (build(treble_db=values).decoder for values in ((), (3.0, 2.0, 1.0)))
+    levels = torch.full((1, 5, 3, 27), -60.0)
+    levels[..., 25] = FLOOR_DB + 2.0  # a decoded level that means silence
+    heard = DecoderInputs(torch.zeros(1, 5, 24), levels.flatten(2), levels.flatten(2), torch.zeros(1, 5, 2))
+    heard.flags[0, :, 0] = torch.tensor([1 / 3, 2 / 3, 1.0, 0.0, 1.0])
+    assert torch.equal(plain.raised(heard), levels)
+    more = (raised.raised(heard) - levels)[0]  # [T, steps, bands]
+    expected = torch.tensor([3.0, 2.0, 1.0, 0.0, 1.0])[:, None, None].expand(-1, 3, 3)
+    assert torch.allclose(more[..., [21, 23, 26]], expected) and not more[..., :21].any() and not more[..., 25].any()
+
+
+def test_raised_treble_is_louder_and_the_rest_stays():
+    codes = torch.randint(32, (1, 1, 200), generator=torch.Generator().manual_seed(1))
+    power = []
+    for values in ((), (4.0, 0.0, 0.0)):
+        codec = build(treble_db=values)
+        codec.quantizer.levels.codebooks.mul_(0.2)
+        power.append(torch.fft.rfft(codec.decode(codes)[0, 0].unflatten(0, (-1, 960))).abs().square().mean(0))
+    change = 10 * (power[1] / power[0]).log10()
+    assert change[260:390].mean() == pytest.approx(4.0, abs=0.2)  # 13 to 19.5 kHz: noise at the coded levels
+    assert change[10:110].abs().max() < 0.1
 
 
 def test_latency_is_at_most_60_ms(codec):

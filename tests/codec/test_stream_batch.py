@@ -9,7 +9,7 @@ from ecdc.codec.light.export import write_structures
 from ecdc.codec.light.load import load_light
 from ecdc.codec.model import Codec
 from seanet_models import small_codec
-from split_models import build
+from split_models import LATER, build
 
 ROUNDING = 2e-5  # of float32 audio near full scale
 N_STEPS = 30
@@ -29,7 +29,7 @@ KINDS = {
     "hybrid, long windows": lambda codec: hybrid(codec, 4),
     "split at 48 kHz": lambda codec: build(),
     "split at 24 kHz": lambda codec: build(core_factor=1, hop_length=480, top_bands=0),
-    "split with gains": lambda codec: build(gain_points=8, random_signs=True),
+    "split with gains": lambda codec: build(**LATER),
     "split with other steps": lambda codec: build(steps=2, fine_blocks=4, hop_length=640, slow_bands=24),
     "EnCodec": lambda codec: small_codec("as at 24 kHz"),
     "EnCodec, zeros at the ends": lambda codec: small_codec("zeros at the ends"),

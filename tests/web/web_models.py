@@ -10,11 +10,11 @@ from ecdc.codec.checkpoints import save
 from ecdc.codec.light.export import write_structures
 from ecdc.codec.light.load import load_light
 from ecdc.format.entropy.prior import Prior
-from split_models import build
+from split_models import LATER, build
 
 SMALL = {
     "split without gains": {},
-    "split at 24 kHz": {"core_factor": 1, "hop_length": 480, "top_bands": 0, "gain_points": 8, "random_signs": True},
+    "split at 24 kHz": {"core_factor": 1, "hop_length": 480, "top_bands": 0, **LATER},
 }
 MODELS = [*bundled_names(), *SMALL]
 
