@@ -11,6 +11,7 @@ from ecdc.codec.modules.levels import LevelVQ
 from ecdc.codec.modules.noise import frame_noise
 from ecdc.train.codec import codebooks, latent_basis, loop, split_step
 from ecdc.train.codec.losses import tile_loss
+from ecdc.train.codec.loudness import loudness_loss
 from ecdc.train.codec.recipe import LossRecipe, Recipe
 from ecdc.train.codec.step import draw_audio, row_samples, start_codebooks
 from ecdc.train.data.packed_audio import PackedAudio
@@ -128,6 +129,26 @@ def test_the_core_of_training_is_that_of_decoding(split_recipe):
         heard = decoder.hear(codec.quantizer.decode(codes), decoder.initial_state(2))
         found = split_step.core_audio(decoder, heard, frame_noise(0, 12, 2 * decoder.hop, heard.shape))
     assert torch.allclose(found, wanted, atol=1e-5)
+
+
+def test_loudness_loss_depends_neither_on_volume_nor_on_what_nobody_hears():
+    torch.manual_seed(0)
+    target = 0.1 * torch.randn(2, 1, 12_000)
+    estimate = target + 0.03 * torch.randn_like(target)
+    loss = float(loudness_loss(estimate, target, 24_000))
+    assert loss > 0.02 and float(loudness_loss(target, target, 24_000)) < 0.01
+    assert float(loudness_loss(0.1 * estimate, 0.1 * target, 24_000)) == pytest.approx(loss, rel=1e-3)
+    whisper = target + 1e-6 * torch.randn_like(target)
+    assert float(loudness_loss(whisper, target, 24_000)) < 0.01
+
+
+def test_loudness_loss_counts_the_worst_moments_most():
+    """Ten times the attenuation (dB) in a tenth of the time has the same mean in dB, and costs more."""
+    torch.manual_seed(0)
+    target = 0.1 * torch.randn(2, 1, 24_000)
+    even, burst = 10 ** (-1 / 20) * target, target.clone()
+    burst[..., 10_000:12_400] *= 10 ** (-10 / 20)
+    assert float(loudness_loss(burst, target, 24_000)) > 1.5 * float(loudness_loss(even, target, 24_000))
 
 
 def test_tile_loss_is_in_decibels():

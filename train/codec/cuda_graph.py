@@ -17,6 +17,7 @@ from torch import Tensor
 from ..data.packed_audio import MIN_RMS, augment
 from ..engine.averaging import average_share, move_averages
 from .losses import reconstruction_losses, tile_loss
+from .loudness import loudness_loss
 from .recipe import Recipe
 from .split_step import SplitCodebooks, draw_counts, draw_lost_frames, forward, level_losses, parts_of
 from .state import Run, trained_parameters
@@ -154,6 +155,8 @@ class GraphStep:
         compared = weights.windows, weights.complex_windows, hop, weights.waveform_hz
         losses = reconstruction_losses(coded.estimate, coded.target, rate, *compared)
         losses["tile"] = tile_loss(coded.estimate, coded.target, rate)
+        if weights.loudness:
+            losses["loudness"] = loudness_loss(coded.estimate, coded.target, rate)
         losses |= {"commitment": coded.commitment, "level_code": level_losses(coded.coded)}
         total = torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
         total.backward()

@@ -20,6 +20,7 @@ class LossRecipe(Strict):
     commitment: float = 0.25
     tile: float = 0.0  # levels of auditory bands in short tiles, per dB
     level_code: float = 0.0  # squared error of coded levels, per dB^2; only affects the taps of a split codec
+    loudness: float = 0.0  # of ear bands, relative to that of the item; the worst moments count most
     recode: float = 0.0  # error of coding decoded audio again, relative to that of the first coding (split codecs)
     windows_per_step: int = 0  # number of `windows` drawn for each step; 0: all
     windows: tuple[int, ...] = (128, 256, 512, 1024, 2048)

@@ -15,6 +15,7 @@ from ..data.packed_audio import PackedAudio, augment, generator_for
 from ..engine import parallel
 from ..engine.schedule import rate_share
 from .losses import reconstruction_losses, tile_loss
+from .loudness import loudness_loss
 from .recipe import Recipe
 from .split_step import SplitCodebooks, draw_counts, draw_lost_frames, forward, level_losses
 from .state import Run
@@ -145,6 +146,8 @@ def backward(
     losses = reconstruction_losses(coded.estimate, coded.target, rate, *compared)
     if weights.tile:
         losses["tile"] = tile_loss(coded.estimate, coded.target, rate)
+    if weights.loudness:
+        losses["loudness"] = loudness_loss(coded.estimate, coded.target, rate)
     if coded.recode is not None:
         losses["recode"] = coded.recode
     total = sum((getattr(weights, name) * value for name, value in losses.items()), torch.zeros(()))
