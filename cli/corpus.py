@@ -50,6 +50,13 @@ def corpus_group() -> None:
     help="How a mono model codes two channels. With auto, rows of different recordings differ in meaning.",
 )
 @click.option(
+    "--effort",
+    type=click.IntRange(0, 10),
+    default=0,
+    show_default=True,
+    help="Search longer for codes closer to the audio, at the same bitrate: 0 is fastest, 10 is best.",
+)
+@click.option(
     "--entropy",
     type=click.Choice(["auto", "none"]),
     default="none",
@@ -133,7 +140,7 @@ def settings_and_engine(given: dict[str, Any]) -> tuple[Any, Any]:
     from ..corpus.run import Engine
     from ..corpus.settings import Settings
 
-    names = ("model", "kbps", "channels", "stereo", "entropy", "partial", "shard_items", "shard_mb")
+    names = ("model", "kbps", "channels", "stereo", "effort", "entropy", "partial", "shard_items", "shard_mb")
     settings = Settings(**{name: given[name] for name in names}, format=given["form"])
     rest = ("workers", "batch_seconds", "device", "runtime", "threads", "address", "part")
     return settings, Engine(given["engine"], **{name: given[name] for name in rest})

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..codec.channel_layout import Layout, codebooks_per_stream
-from ..codec.config import HybridConfig
+from ..codec.config import HybridConfig, SplitConfig
 from ..codec.encoding import encode_blocks, header_for
 from ..codec.pipeline_parts import to_array
 from ..codec.prepare import Prepared
@@ -62,7 +62,7 @@ class Encoder:
         self._opener = Opener()
         # Silence after the end of a signal changes none of its tokens, and float64 makes them independent of the batch.
         exact = codec.config.exact_dtype == "float64"
-        self.can_batch = exact and isinstance(codec.config.architecture, HybridConfig)
+        self.can_batch = exact and isinstance(codec.config.architecture, HybridConfig | SplitConfig)
 
     def __call__(self, items: Sequence[Item], begin: Callable[[int], None], tell: Tell) -> Iterator[tuple[int, Result]]:
         """Yield (index, tokens or failure) for every item, in any order. `begin` is called before an item is read."""
@@ -120,7 +120,8 @@ class Encoder:
     ) -> tuple[NDArray[np.uint16], tuple[tuple[int, float | None], ...]]:
         """Encode blocks [C, n] as `ecdc encode` does; returns codes [R, T], and the segments of codecs that have them."""
         if not self.codec.config.segment_length:
-            return np.concatenate(list(encode_blocks(self.codec, blocks, layout, codebooks)), axis=1), ()
+            parts = list(encode_blocks(self.codec, blocks, layout, codebooks, effort=self.settings.effort))
+            return np.concatenate(parts, axis=1), ()
         segmented: Any = self.codec
         wavs = (layout.split(block, self.codec.config.channels) for block in blocks)
         parts, segments = [], []
@@ -135,7 +136,7 @@ class Encoder:
         for sound in sorted(pool, key=lambda s: (s.layout.n_streams, s.wav.shape[1])):
             longer = [*batch, sound]
             padded = len(longer) * sound.wav.shape[1]
-            is_alike = not batch or batch[0].layout.n_streams == sound.layout.n_streams
+            is_alike = not batch or self._fits(batch[0], sound)
             is_full = padded > self.batch_seconds * self.codec.sample_rate
             if batch and (not is_alike or is_full or padded > WASTE * sum(s.wav.shape[1] for s in longer)):
                 yield from self._encode_batch(batch)
@@ -143,10 +144,20 @@ class Encoder:
             batch = longer
         yield from self._encode_batch(batch)
 
+    def _fits(self, one: Sound, other: Sound) -> bool:
+        """Return True if two sounds can share a batch. With effort, all streams need the same number of codebooks."""
+        is_free = not self.settings.effort or (one.codebooks == other.codebooks and len(set(one.codebooks)) == 1)
+        return one.layout.n_streams == other.layout.n_streams and is_free
+
     def _encode_batch(self, batch: list[Sound]) -> Iterator[tuple[int, Tokens]]:
         if not batch:
             return
-        config = self.codec.config
+        config, effort = self.codec.config, self.settings.effort
+        if effort and len(set(batch[0].codebooks)) > 1:
+            (sound,) = batch
+            rows = self._stream(iter([sound.wav]), sound.layout, sound.codebooks)[0]
+            yield sound.index, Tokens(sound.header, rows, sound.codebooks, sound.wav.shape[1], sound.n_original)
+            return
         n_streams, length = batch[0].layout.n_streams, max(sound.wav.shape[1] for sound in batch)
         wav = np.zeros((len(batch) * n_streams, config.channels, length), np.float32)
         for i, sound in enumerate(batch):
@@ -154,7 +165,7 @@ class Encoder:
             wav[i * n_streams : (i + 1) * n_streams, :, : signals.shape[-1]] = signals
         with self.codec.streaming(batch_size=len(wav)) as stream:
             most = max(max(sound.codebooks) for sound in batch)
-            codes = to_array(stream.encode(wav, n_codebooks=most, last=True)).astype(np.uint16)
+            codes = to_array(stream.encode(wav, n_codebooks=most, last=True, effort=effort)).astype(np.uint16)
         for i, sound in enumerate(batch):
             n_frames = frames_for(sound.wav.shape[1], config.hop_length)
             own = codes[i * n_streams : (i + 1) * n_streams, :, :n_frames]

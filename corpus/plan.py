@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 
 from .. import __version__
 from ..codec.channel_layout import codebooks_per_stream, layout_for
+from ..codec.effort import paths_of
 from ..codec.protocols import Model
 from ..codec.stereo_choice import possible_stereo
 from ..format.timing import frame_rate
@@ -66,8 +68,12 @@ def cut_shards(items: Sequence[Item], most_items: int, most_bytes: float) -> lis
 
 
 def model_facts(codec: Model, settings: Settings) -> dict[str, Any]:
-    """Return what a reader must know about the codes. Raises ValueError for a bitrate or channels that the model lacks."""
+    """Return what a reader must know about the codes.
+
+    Raises ValueError for a bitrate, channels or an effort that the model lacks.
+    """
     config = codec.config
+    paths_of(config, settings.effort)
     channels = CHANNELS[settings.channels]
     codebooks = {}
     for n in (1, 2) if channels is None else (channels,):
@@ -145,12 +151,11 @@ def check_same(store: Store, plan: Plan) -> None:
     if any(old.get(name) != new[name] for name in MODEL_FIELDS):
         one, other = (f"{about['model']} ({about['token_space'][:12]})" for about in (old, new))
         raise CorpusError(f"{store}: holds tokens of {one}, not of {other}; give another --output")
+    added = {field.name: field.default for field in dataclasses.fields(Settings)}  # what an older version's plan lacks
     for name, value in new["settings"].items():
-        if old["settings"].get(name) != value:
-            raise CorpusError(
-                f"{store}: was begun with {name} {old['settings'].get(name)!r}, not {value!r}; "
-                "give the same, or another --output"
-            )
+        before = old["settings"].get(name, added[name])
+        if before != value:
+            raise CorpusError(f"{store}: was begun with {name} {before!r}, not {value!r}; give the same, or another --output")
     if old["source"] != new["source"]:
         raise CorpusError(
             f"{store}: was begun with other sources ({old['items']} items, now {new['items']}, or their names, sizes or "

@@ -23,6 +23,7 @@ class Settings:
     kbps: float = 6.0  # of each recording; the largest legal rate not above it is used
     channels: str = "mono"  # mono, stereo, or keep
     stereo: str = "mid_side"  # how a mono model codes two channels: mid_side, left_right, narrow, or auto
+    effort: int = 0  # 0 to 10: how long codes are searched for
     entropy: str = "none"  # "auto" entropy codes with the model's prior: smaller, but much slower to write and read
     partial: bool = False  # code the readable part of damaged recordings
     format: str = "webdataset"

@@ -1,6 +1,7 @@
 """The laws of a corpus: the tokens of `ecdc encode`, whatever the workers; every recording is there once, or named."""
 
 import contextlib
+import dataclasses
 import errno
 import io
 import json
@@ -16,10 +17,14 @@ import time
 from pathlib import Path
 
 import ecdc
+import numpy as np
 import pytest
+import split_models
+from ecdc.codec.checkpoints import save
 from ecdc.codec.encoding import encode_file
 from ecdc.codec.runtime import open_codec
 from ecdc.corpus import local, work
+from ecdc.corpus.encode import Encoder
 from ecdc.corpus.errors import CorpusError
 from ecdc.corpus.items import Item, key_for, with_unique_keys
 from ecdc.corpus.run import Engine, encode_corpus, plan_corpus
@@ -45,6 +50,24 @@ def test_shards_hold_what_encode_writes(recordings, corpus, settings):
         with ecdc.open(io.BytesIO(alone.getvalue())) as file:
             assert (facts["frames"], facts["token_space"]) == (file.frames, codec.token_space.hex())
             assert facts["seconds"] == pytest.approx(file.seconds, abs=1e-3)
+
+
+@pytest.mark.parametrize("effort", [0, 4])
+def test_split_codecs_share_batches_with_the_same_bytes(recordings, tmp_path, monkeypatch, effort):
+    save(codec := split_models.build(), tmp_path / "tiny")
+    batches = []
+    once = Encoder._encode_batch
+    monkeypatch.setattr(Encoder, "_encode_batch", lambda self, batch: (batches.append(len(batch)), once(self, batch))[1])
+    settings = Settings(model=str(tmp_path / "tiny"), kbps=2, channels="keep", effort=effort)
+    encoder = Encoder(open_codec(settings.model), settings)
+    broken = ("5-damaged.wav", "8-short.wav", "notes.txt")
+    whole = [path for path in sorted(recordings.rglob("*.*")) if path.is_file() and path.name not in broken]
+    found = list(encoder([Item(path.stem, str(path)) for path in whole], lambda i: None, lambda i, seconds: None))
+    for i, tokens in found:
+        encode_file(whole[i], alone := io.BytesIO(), codec, kbps=2, entropy="none", stereo="mid_side", effort=effort)
+        with ecdc.open(io.BytesIO(alone.getvalue())) as file:
+            assert np.array_equal(file.codes(), tokens.array)
+    assert len(found) == 10 and max(batches) > 1
 
 
 def test_damaged_recordings_are_named_and_cost_nothing_else(corpus):
@@ -77,8 +100,6 @@ def test_long_recordings_are_coded_in_blocks_to_the_same_bytes(recordings, corpu
 
 
 def test_two_channels(recordings, settings, tmp_path):
-    import dataclasses
-
     settings = dataclasses.replace(settings, channels="keep", kbps=1.8)
     encode_corpus([recordings / "4-one.wav", recordings / "0-one.wav"], tmp_path / "out", settings, Engine(workers=1))
     with tarfile.open(tmp_path / "out" / "shard-000000.tar") as tar:
@@ -253,6 +274,20 @@ def test_bad_input_is_one_line(recordings, corpus, settings, tmp_path):
     with pytest.raises(CorpusError, match=r"holds tokens of random-24k .*, not of nano-24k"):
         plan_corpus([recordings], corpus, Settings(model="nano-24k", shard_items=4, kbps=1.5))
     assert not (tmp_path / "o").exists()
+
+
+def test_plans_of_versions_without_a_setting_go_on(recordings, corpus, settings, tmp_path):
+    """A setting that an older version did not have has its default there."""
+    shutil.copytree(corpus, tmp_path / "out")
+    plan = tmp_path / "out" / "plan.json"
+    about = json.loads(plan.read_text())
+    del about["settings"]["effort"]
+    plan.write_text(json.dumps(about))
+    assert not plan_corpus([recordings], tmp_path / "out", settings).todo
+    with pytest.raises(CorpusError, match="was begun with effort 0, not 4"):
+        plan_corpus([recordings], tmp_path / "out", dataclasses.replace(settings, effort=4))
+    with pytest.raises(ValueError, match="effort must be 0 to 10, got 11"):
+        plan_corpus([recordings], tmp_path / "new", dataclasses.replace(settings, effort=11))
 
 
 def test_verify_finds_every_kind_of_damage(corpus, tmp_path):
