@@ -226,7 +226,7 @@ def _coefficients(net: Network, config: SplitConfig, values: tuple[str, str, str
 
 
 def _raised(net: Network, config: SplitConfig, levels: str, flags: str) -> str:
-    """Return levels [M, F] with audible treble raised, by the number of level codebooks that flags [M, 2] tell: [M, steps, bands]."""
+    """Return levels [M, F] with audible treble raised, by the number of level codebooks in flags [M, 2]: [M, steps, bands]."""
     graph, n = net.graph, config.bands + config.top_bands
     levels = graph.reshape(levels, -1, config.steps, n)
     if not config.treble_db:
