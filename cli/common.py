@@ -27,9 +27,9 @@ class Time(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
         """Parse `value`; a usage error says what is expected."""
-        found = re.fullmatch(r"(?:(?:(\d{1,6}):)?([0-5]?\d):(?=\d\d(?:\.|$)))?(\d{1,12}(?:\.\d{1,12})?)", str(value))
+        found = re.fullmatch(r"(?:(?:(\d{1,6}):)?([0-5]?\d):(?=\d\d(?:\.|$)))?(\d{1,12}(?:\.\d{1,30})?)", str(value))
         if found is None or (found[2] and Fraction(found[3]) >= 60):
-            self.fail(f"{value!r} is no time: give seconds, m:ss or h:mm:ss, such as 83.5 or 1:23.5", param, ctx)
+            self.fail(f"{value!r} is not a time: give seconds, m:ss or h:mm:ss, such as 83.5 or 1:23.5", param, ctx)
         return int(found[1] or 0) * 3600 + int(found[2] or 0) * 60 + Fraction(found[3])
 
 

@@ -30,6 +30,7 @@ ROUGH = frozenset({"caf", "flv"})  # headers give samples or time, but may inclu
 SLACK = 0.15  # seconds by which ROUGH claims may be too long; at least three frames
 TIMED = frozenset({"asf", "mpeg", "mpegts"})  # a jump in timestamps is a loss that FFmpeg does not report
 MAX_JUMP = 0.05  # seconds
+NO_STREAM = -1
 
 av.logging.set_level(av.logging.WARNING)  # FFmpeg hides damage, and reports it only here
 av.logging.set_skip_repeated(False)
@@ -225,7 +226,8 @@ class _Decoding:
                 result, error = call(), None
             except av.error.FFmpegError as raised:
                 result, error = None, raised
-        said = complaints(logs, self._stream.index)
+        # a WAV's last packet is short, because FFmpeg is told no length; `Wave` finds what is missing at the end
+        said = complaints(logs, NO_STREAM if self._format == "wav" else self._stream.index)
         if (error is None and not said) or data.startswith(MARKS):
             return result
         reason = f"FFmpeg: {said[0]}" if said else "the data is corrupt"
@@ -269,7 +271,7 @@ def to_array(frame: av.AudioFrame) -> np.ndarray:
     return array.astype(np.float32) * np.float32(2.0 ** (1 - 8 * array.dtype.itemsize))
 
 
-def complaints(logs: list[tuple[int, str, str]], stream: int = -1) -> list[str]:
+def complaints(logs: list[tuple[int, str, str]], stream: int = NO_STREAM) -> list[str]:
     """Return FFmpeg's reports of damage: its errors, and its warnings about broken packets of a stream."""
     broken = f"Packet corrupt (stream = {stream},"
     return [text.strip() for level, _, text in logs if level <= av.logging.ERROR or text.startswith(broken)]

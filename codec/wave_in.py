@@ -180,6 +180,9 @@ class Wave:
         if not part and self._limit == self._claimed and self._claimed is not None:
             seconds = self._claimed / max(self.format.block_align, 1) / max(self.format.sample_rate, 1)
             self.problem = f"the header promises {seconds:.3f} s" if self.format.dtype else "cut off"
+        elif not part and self._claimed is None and self.format.dtype is None:
+            if self._n_read % max(self.format.block_align, 1) > 1:  # one byte may be padding
+                self.problem = "cut off in the middle of a block"
         return part
 
 

@@ -55,6 +55,30 @@ def test_wav_of_every_kind_is_what_libsndfile_reads(tmp_path, subtype, form, end
     np.testing.assert_array_equal(read_stdin(path.read_bytes()), wanted.T)
 
 
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "GSM610"])
+@pytest.mark.parametrize("n_samples", [40_000, 40_001, 40_960])
+def test_telephone_wavs_are_read_to_a_last_packet_of_any_length(tmp_path, subtype, n_samples):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(n_samples)[0], 8000, subtype)
+    wanted, _ = soundfile.read(path, dtype="float32")
+    for audio in (read(path), read_stdin(path.read_bytes())):
+        assert n_samples <= audio.shape[1] <= len(wanted)  # libsndfile fills the last block of GSM 06.10
+        assert np.abs(audio[0] - wanted[: audio.shape[1]]).max() < 2e-3
+
+
+def test_a_telephone_wav_that_was_cut_off_says_so(tmp_path):
+    path = tmp_path / "a.wav"
+    for subtype, claim, n_lost in (("ULAW", None, 5000), ("GSM610", 0xFFFFFFFF, 5000), ("GSM610", None, 1)):
+        soundfile.write(path, tone(40_000)[0], 8000, subtype)
+        data = bytearray(path.read_bytes()[: -n_lost - 1])
+        if claim is not None:
+            at = data.index(b"data") + 4
+            data[at : at + 4] = claim.to_bytes(4, "little")
+        path.write_bytes(data)
+        with pytest.raises(AudioError, match=r"damaged at \d\.\d+ s \(cut off"):
+            read(path)
+
+
 def test_joined_files_are_read_to_the_end(tmp_path):
     """MP3, AAC, FLAC and both kinds of Ogg; of the Ogg ones, exactly the sum."""
     for name in ("a.mp3", "a.aac", "a.flac", "a.opus", "a.ogg", "a.oga", "a.ac3"):
