@@ -180,10 +180,13 @@ class Wave:
         if not part and self._limit == self._claimed and self._claimed is not None:
             seconds = self._claimed / max(self.format.block_align, 1) / max(self.format.sample_rate, 1)
             self.problem = f"the header promises {seconds:.3f} s" if self.format.dtype else "cut off"
-        elif not part and self._claimed is None and self.format.dtype is None:
-            if self._n_read % max(self.format.block_align, 1) > 1:  # one byte may be padding
-                self.problem = "cut off in the middle of a block"
+        elif not part and self._claimed is None and self._has_part_of_a_block():
+            self.problem = "cut off in the middle of a block"
         return part
+
+    def _has_part_of_a_block(self) -> bool:
+        """Return True if compressed samples end within a block. One byte more than whole blocks may be padding."""
+        return self.format.dtype is None and self._n_read % max(self.format.block_align, 1) > 1
 
 
 class WaveFile:
