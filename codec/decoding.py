@@ -16,7 +16,7 @@ import numpy as np
 from ..format import Chunk, Header, Reader, read_v0
 from ..format.bytestream import look_ahead
 from ..format.errors import ArgumentError
-from ..format.files import input_stream, seekable
+from ..format.files import input_stream, refuse_to_replace, seekable
 from ..format.header import major_version
 from ..format.parts import chunks_within, decodable_samples
 from ..format.salvage import Salvage
@@ -108,6 +108,7 @@ def decode_file(
     """
     output = target if isinstance(target, Output) else Output(target, format)
     output.check()
+    refuse_to_replace(source, output.target)
 
     def codec_of(name: str) -> Model:
         codec = shared(model) if isinstance(model, str) else model or bundled(name)

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..format import Entropy, Header, Writer
 from ..format.entropy.installed_priors import find_prior
-from ..format.files import output_stream
+from ..format.files import output_stream, refuse_to_replace
 from .audio import AudioError, AudioSource
 from .channel_layout import Layout, codebooks_per_stream
 from .default_model import DEFAULT_MODEL
@@ -114,9 +114,11 @@ def encode_file(
     `entropy` is as in `header_for`. With `verify` every chunk is decoded before it is written. Chunks last `chunk_seconds`,
     or the format's default. `effort`, 0 to 10, searches longer for codes closer to the audio.
     Without `overwrite`, raises FileExistsError if the target exists when the file is complete. Raises AudioError or
-    ValueError with one line that says what is wrong; the target then does not exist, or is unchanged.
+    ValueError with one line that says what is wrong; the target then does not exist, or is unchanged. A target that is the
+    source itself is refused.
     """
     codec = shared(model) if isinstance(model, str) else model
+    refuse_to_replace(source, target)
     paths_of(codec.config, effort)  # refuses a wrong one before anything is read
     with AudioSource(source, track, lost) as audio:
         layout = layout_of(audio, codec.config, channels, stereo)

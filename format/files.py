@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeAlias, cast
 
+from .errors import ArgumentError
+
 FileLike: TypeAlias = "str | os.PathLike[str] | BinaryIO"  # a path, or a binary file object
 STANDARD_STREAMS = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 OS_ERROR = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust report an error of the system
@@ -152,6 +154,16 @@ def is_special(file: str | os.PathLike[str]) -> bool:
         return True
     path = Path(file)
     return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def refuse_to_replace(source: object, target: object) -> None:
+    """Raise ArgumentError if two paths are one file: the result would replace its own input. Pipes and file objects pass."""
+    if not isinstance(source, str | os.PathLike) or not isinstance(target, str | os.PathLike):
+        return
+    if "-" in (os.fspath(source), os.fspath(target)) or is_special(target):
+        return
+    if os.path.exists(source) and os.path.exists(target) and os.path.samefile(source, target):
+        raise ArgumentError(f"{os.fspath(target)}: is the input itself; give another output")
 
 
 @contextlib.contextmanager

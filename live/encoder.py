@@ -100,10 +100,13 @@ class Encoder:
     def push(self, samples: NDArray[np.floating[Any]], last: bool = False) -> list[bytes]:
         """Take the next samples, [n] or [C, n] at the codec's rate, of any length; return the packets that they complete.
 
-        With `last`, the rest is padded with silence and sent. Raises ValueError for a wrong shape and for samples that are
-        not finite.
+        With `last`, the rest is padded with silence and sent. Raises ValueError for a wrong shape, for integers, and for
+        samples that are not finite.
         """
-        block = np.atleast_2d(np.asarray(samples, np.float32))
+        given = np.asarray(samples)
+        if given.dtype.kind != "f":
+            raise ArgumentError(f"samples must be floats with full scale at 1, got {given.dtype}")
+        block = np.atleast_2d(given.astype(np.float32, copy=False))
         if block.shape[0] != self._layout.channels or block.ndim != 2:
             raise ArgumentError(f"samples must be [{self._layout.channels}, n], got {list(np.shape(samples))}")
         self.n_samples += block.shape[1]

@@ -36,6 +36,21 @@ def test_length_rate_and_channels_come_back(tmp_path, codec, noise, rate, n_samp
     assert (info.frames, info.samplerate, info.channels) == (n_samples, rate, 2)
 
 
+def test_a_file_never_replaces_its_own_input(tmp_path, codec, stereo):
+    """Neither by its name nor by a link to it."""
+    encode_file(stereo, tmp_path / "a.ecdc", codec, kbps=1.8)
+    (tmp_path / "link").symlink_to(stereo)
+    (tmp_path / "link.wav").symlink_to(tmp_path / "a.ecdc")
+    for work, source, target in (
+        (encode_file, stereo, stereo), (encode_file, stereo, tmp_path / "link"),
+        (decode_file, tmp_path / "a.ecdc", tmp_path / "link.wav"),
+    ):  # fmt: skip
+        before = source.read_bytes()
+        with pytest.raises(ValueError, match="is the input itself"):
+            work(source, target, codec)
+        assert source.read_bytes() == before
+
+
 def test_codes_equal_those_of_the_whole_signal(tmp_path, codec, noise, stereo, monkeypatch):
     """Blocks of the pipeline are an implementation detail."""
     mid = torch.from_numpy(resample_all(noise, 44_100, 24_000).mean(0))[None, None]

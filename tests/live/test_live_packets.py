@@ -171,6 +171,13 @@ def test_before_the_first_packet_there_is_silence():
     assert decoder.finish().shape == (1, 0)
 
 
+@pytest.mark.parametrize("samples", [np.full(960, 9000, np.int16), [1, 2, 3], np.zeros(960, bool)])
+def test_integers_are_no_samples(samples):
+    """Sixteen-bit samples taken as floats would be coded as noise far beyond full scale."""
+    with pytest.raises(ArgumentError, match="floats with full scale at 1"):
+        Encoder("nano-24k").push(samples)
+
+
 def test_bad_arguments_are_one_line():
     for settings in ({"frames_per_packet": 7}, {"copied_frames": 65}, {"copied_codebooks": 0}, {"entropy": "best"},
                      {"kbps": 0.1}, {"channels": 3}):  # fmt: skip
