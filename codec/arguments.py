@@ -25,6 +25,8 @@ def checked_wav(wav: Audio, channels: int, like: Tensor) -> Tensor:
     tensor = _tensor(wav, wanted)
     if not tensor.is_floating_point() or tensor.dim() != 3 or tensor.shape[1] != channels:
         raise ArgumentError(f"{wanted}, got {_described(tensor)}")
+    if not tensor.shape[0]:
+        raise ArgumentError(f"wav has no items: it is {_described(tensor)}")
     # A compiler cannot check values; the caller of a compiled encoder is responsible for its input.
     if not torch.compiler.is_compiling() and not bool(torch.isfinite(tensor).all()):
         n_bad = int((~torch.isfinite(tensor)).sum())
@@ -39,6 +41,8 @@ def checked_codes(codes: Codes, max_codebooks: int, codebook_size: int, device: 
     is_integer = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype is torch.bool)
     if not is_integer or tensor.dim() != 3 or tensor.shape[1] > max_codebooks:
         raise ArgumentError(f"{wanted}, got {_described(tensor)}")
+    if not tensor.shape[0]:
+        raise ArgumentError(f"codes have no items: they are {_described(tensor)}")
     tensor = tensor.to(device, torch.int64)
     if not torch.compiler.is_compiling() and tensor.numel():
         low, high = (int(end) for end in tensor.aminmax())

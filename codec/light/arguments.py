@@ -16,6 +16,8 @@ def checked_wav(wav: Any, channels: int) -> NDArray[np.float32]:
     array = _array(wav, wanted)
     if array.dtype.kind != "f" or array.ndim != 3 or array.shape[1] != channels:
         raise ArgumentError(f"{wanted}, got {array.dtype} {list(array.shape)}")
+    if not len(array):
+        raise ArgumentError(f"wav has no items: it is {array.dtype} {list(array.shape)}")
     n_bad = array.size - int(np.isfinite(array).sum())
     if n_bad:
         raise ArgumentError(f"{wanted}, got {array.dtype} {list(array.shape)} with {n_bad} NaN or infinite samples")
@@ -28,6 +30,8 @@ def checked_codes(codes: Any, max_codebooks: int, codebook_size: int) -> NDArray
     array = _array(codes, wanted)
     if array.dtype.kind not in "iu" or array.ndim != 3 or array.shape[1] > max_codebooks:
         raise ArgumentError(f"{wanted}, got {array.dtype} {list(array.shape)}")
+    if not len(array):
+        raise ArgumentError(f"codes have no items: they are {array.dtype} {list(array.shape)}")
     if array.size and not 0 <= int(array.min()) <= int(array.max()) < codebook_size:
         raise ArgumentError(f"codes must lie in [0, {codebook_size}), got {array.min()}..{array.max()}")
     return array.astype(np.int64)

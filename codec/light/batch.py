@@ -63,6 +63,8 @@ class StreamBatch(ABC):
         `first_frame` is the number of the first frame to decode, by which a split codec picks its noise: for the second stream
         of a stereo signal it is STREAM_FRAMES (noise_hash.py).
         """
+        if n < 0:
+            raise ArgumentError(f"the number of streams must be 0 or more, got {n}")
         before = len(self)
         for state, new in zip((self._encoding, self._decoding), self._first(n), strict=True):
             state.update({name: np.concatenate([array, new[name]]) for name, array in state.items()})
@@ -70,15 +72,20 @@ class StreamBatch(ABC):
         return range(before, before + n)
 
     def leave(self, rows: Rows) -> None:
-        """Remove streams. Those after them move up, in their order."""
+        """Remove streams. Those after them move up, in their order. Raises ValueError for a stream that there is not."""
+        places = _places(rows, len(self))
         for state in (self._encoding, self._decoding):
-            state.update({name: np.delete(array, _places(rows), axis=0) for name, array in state.items()})
+            state.update({name: np.delete(array, places, axis=0) for name, array in state.items()})
 
     def reset(self, rows: Rows, first_frame: int = 0) -> None:
-        """Start streams anew: their next block is the first of a signal. `first_frame` is as in `join`."""
+        """Start streams anew: their next block is the first of a signal. `first_frame` is as in `join`.
+
+        Raises ValueError for a stream that there is not.
+        """
+        places = _places(rows, len(self))
         for state, new in zip((self._encoding, self._decoding), self._first(1), strict=True):
-            _restart(state, new, _places(rows))
-        self._number(_places(rows), first_frame)
+            _restart(state, new, places)
+        self._number(places, first_frame)
 
     def _number(self, rows: slice | NDArray[Any], first_frame: int) -> None:
         if "number" in self._decoding:  # otherwise the codec has no noise
@@ -109,11 +116,11 @@ class StreamBatch(ABC):
         A stream begins with as many zeros. Raises ValueError for another shape, and for codes out of range.
         """
         config = self._config
+        if not len(self) and np.ndim(codes) == 3 and codes.shape[::2] == (0, 1):
+            return np.zeros((0, config.channels, config.hop_length), np.float32)
         checked = checked_codes(codes, config.n_codebooks, config.codebook_size)
         if checked.shape[::2] != (len(self), 1):
             raise ArgumentError(f"codes must be [{len(self)}, k, 1], got {list(checked.shape)}")
-        if not len(self):
-            return np.zeros((0, config.channels, config.hop_length), np.float32)
         wav = self._audio(self._codec.quantizer.decode(checked))
         self._decoding["age"] = self._decoding["age"] + 1
         return wav
@@ -154,10 +161,16 @@ class WindowBatch(StreamBatch):
             _restart(state, {name: first[name] for name in after}, is_early)
 
 
-def _places(rows: Rows) -> NDArray[Any]:
-    """Return rows as an index: integers, or bool [B]."""
+def _places(rows: Rows, n: int) -> NDArray[Any]:
+    """Return rows of n streams as an index: integers, or bool [n]."""
     array = np.asarray(rows)
-    return array if array.dtype == bool else array.astype(np.intp)
+    if array.dtype == bool:
+        if array.shape != (n,):
+            raise ArgumentError(f"streams as bool must have shape [{n}], got {list(array.shape)}")
+        return array
+    if array.size and (array.dtype.kind not in "iu" or not 0 <= int(array.min()) <= int(array.max()) < n):
+        raise ArgumentError(f"there are {n} streams, numbered from 0, got {rows!r}")
+    return array.astype(np.intp)
 
 
 def _restart(state: Arrays, first: Arrays, rows: NDArray[Any]) -> None:

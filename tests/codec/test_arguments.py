@@ -91,6 +91,17 @@ def test_anything_else_is_no_codes(codec, wav, make, came):
             assert came in str(caught.value)
 
 
+def test_a_batch_has_items(codec, wav):
+    codes = codec.encode(wav)
+    with codec.streaming(batch_size=2) as stream:
+        for call in (codec.encode, codec.encode_segments, stream.encode):
+            with pytest.raises(ValueError, match=r"wav has no items: it is float32 \[0, 1, 4000\]"):
+                call(wav[:0])
+        for call in (codec.decode, stream.decode):
+            with pytest.raises(ValueError, match=r"codes have no items: they are int64 \[0, "):
+                call(codes[:0])
+
+
 def test_numbers_of_calls(codec, wav):
     for kbps in (float("nan"), float("inf"), 0.0, -1.0):
         with pytest.raises(ValueError, match="kbps"):

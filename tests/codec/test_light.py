@@ -205,6 +205,13 @@ def test_bad_audio_is_refused(small, bad):
         small.encode(bad)
 
 
+def test_a_batch_has_items(small):
+    with pytest.raises(ValueError, match=r"wav has no items: it is float32 \[0, 1, 9\]"):
+        small.encode(np.zeros((0, 1, 9), np.float32))
+    with pytest.raises(ValueError, match=r"codes have no items: they are int64 \[0, 2, 3\]"):
+        small.decode(np.zeros((0, 2, 3), np.int64))
+
+
 @pytest.mark.parametrize("bad", [np.zeros((1, 5, 3), int), np.zeros((1, 2, 3)), np.full((1, 1, 2), 64), np.full((1, 1, 2), -1)])
 def test_bad_codes_are_refused(small, bad):
     with pytest.raises(ValueError, match="codes must"):

@@ -119,6 +119,21 @@ def test_a_batch_may_be_empty_and_refuses_other_shapes(light):
         batch.encode(wav, n_codebooks=config.n_codebooks + 1)
 
 
+def test_streams_that_do_not_exist_are_refused(light):
+    batch = light.batch(2)
+    for rows in ([2], [-1], [0, 7], ["a"], [0.0]):
+        for call in (batch.reset, batch.leave):
+            with pytest.raises(ValueError, match="there are 2 streams, numbered from 0, got"):
+                call(rows)
+    with pytest.raises(ValueError, match=r"streams as bool must have shape \[2\], got \[3\]"):
+        batch.leave(np.zeros(3, bool))
+    with pytest.raises(ValueError, match="the number of streams must be 0 or more, got -1"):
+        light.batch(-1)
+    batch.leave([])
+    batch.leave(np.array([True, False]))
+    assert len(batch) == 1
+
+
 @pytest.mark.parametrize("kind", ["as at 32 kHz", "not causal, odd strides"])
 def test_what_is_not_causal_has_no_batches(kind, tmp_path):
     save(small_codec(kind), tmp_path / "m")
