@@ -178,6 +178,12 @@ def test_nothing_is_unpickled():
             imported(data, form, **NUMBERED)
 
 
+def moved_directory(archive):
+    """A zip file whose end says that the directory is two bytes later than it is, so members begin before the file."""
+    (offset,) = struct.unpack("<I", archive[-6:-2])
+    return archive[:-6] + struct.pack("<I", offset + 2) + archive[-2:]
+
+
 def test_sizes_are_not_believed():
     huge = npy(make_codes(4, 100)).replace(b"(4, 100), }        ", b"(4, 99999999999), }")
     assert b"99999" in huge
@@ -186,6 +192,7 @@ def test_sizes_are_not_believed():
         (npy(np.zeros((4, 0), np.int64)).replace(b"(4, 0)", b"(4,-1)"), "npy"),
         (huge, "npy"),
         (npz(codes=npy(make_codes(4, 100)), header=bytes(2**24 + 1)), "npz"),
+        (moved_directory(npz(codes=npy(make_codes(4, 100)))), "npz"),
         (struct.pack("<Q", 2**60) + b"{}", "safetensors"),
         (b"", "safetensors"),
         (save_safetensors({"other": np.zeros(3)}), "safetensors"),
