@@ -110,12 +110,10 @@ def encode_file(
     the source's, but more than two are mixed to stereo. `stereo` is how a mono codec codes two channels: one of STEREO, or
     auto, which reads the recording twice to choose by its width (stereo_choice.py). `track` chooses one of several sound
     tracks, from 1. If `lost` is a list, damage is not an error: a line about it is appended there, and the readable audio is
-    coded. `note` receives lines for the user. With `vbr` the number of codebooks follows the sound, and `kbps` is ignored.
-    `entropy` is as in `header_for`. With `verify` every chunk is decoded before it is written. Chunks last `chunk_seconds`,
-    or the format's default. `effort`, 0 to 10, searches longer for codes closer to the audio.
-    Without `overwrite`, raises FileExistsError if the target exists when the file is complete. Raises AudioError or
-    ValueError with one line that says what is wrong; the target then does not exist, or is unchanged. A target that is the
-    source itself is refused.
+    coded. `note` receives lines for the user. With `vbr` the number of codebooks follows the sound, not `kbps`. `entropy` is as
+    in `header_for`. With `verify` every chunk is decoded before it is written. Chunks last `chunk_seconds`, or the format's
+    default. `effort`, 0 to 10: search longer for better codes. Without `overwrite`, raises FileExistsError if the target exists
+    at the end. Raises AudioError or ValueError with one line, also if the target is the source; it then stays as it was.
     """
     codec = shared(model) if isinstance(model, str) else model
     refuse_to_replace(source, target)
