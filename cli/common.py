@@ -53,6 +53,15 @@ class NamedError(InputError):
         return f"{self.filename}: {self.text}"
 
 
+effort_option = click.option(
+    "--effort",
+    type=click.IntRange(0, 10),
+    default=0,
+    show_default=True,
+    help="Search longer for codes closer to the audio, at the same bitrate: 0 is fastest, 10 is best.",
+)
+
+
 def shown(name: str) -> str:
     """Return an input's name for messages."""
     return "standard input" if name == "-" else name

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..codec.default_model import DEFAULT_MODEL
-from .common import EXIT_FAILED, guard
+from .common import EXIT_FAILED, effort_option, guard
 from .device_options import compute_options
 from .number_types import Finite, Number
 from .terminal_text import counted, dumps, echo, printable
@@ -49,13 +49,7 @@ def corpus_group() -> None:
     show_default=True,
     help="How a mono model codes two channels. With auto, rows of different recordings differ in meaning.",
 )
-@click.option(
-    "--effort",
-    type=click.IntRange(0, 10),
-    default=0,
-    show_default=True,
-    help="Search longer for codes closer to the audio, at the same bitrate: 0 is fastest, 10 is best.",
-)
+@effort_option
 @click.option(
     "--entropy",
     type=click.Choice(["auto", "none"]),

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ..codec.default_model import DEFAULT_MODEL
-from .common import guard, speaker
+from .common import effort_option, guard, speaker
 from .device_options import compute_options, settle_threads
 from .jobs import Work, jobs_option, plan_all, run_found
 from .number_types import Finite, Number
@@ -52,13 +52,7 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
     type=Finite(0.05, 60),
     help="Length of a chunk: what a listener at the end of a pipe waits for, and what damage costs at most. Default: 5.",
 )
-@click.option(
-    "--effort",
-    type=click.IntRange(0, 10),
-    default=0,
-    show_default=True,
-    help="Search longer for codes closer to the audio, at the same bitrate: 0 is fastest, 10 is best.",
-)
+@effort_option
 @click.option("--verify", is_flag=True, help="Decode every chunk's tokens again before it is written.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Bundled model, or a folder or file with a checkpoint.")
 @click.option("--channels", type=click.Choice(list(CHANNELS)), default="keep", show_default=True, help="Channels to encode.")

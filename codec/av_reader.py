@@ -226,7 +226,7 @@ class _Decoding:
                 result, error = call(), None
             except av.error.FFmpegError as raised:
                 result, error = None, raised
-        # a WAV's last packet is short, because FFmpeg is told no length; `Wave` finds what is missing at the end
+        # FFmpeg is not told how long a WAV is, and complains about a short last packet. `Wave` finds what is missing.
         said = complaints(logs, NO_STREAM if self._format == "wav" else self._stream.index)
         if (error is None and not said) or data.startswith(MARKS):
             return result
