@@ -132,7 +132,8 @@ def single_row(source: Path, seconds: float) -> Row:
         "import sys, io, os, ecdc\nfrom ecdc.codec.threads import settle\nsettle(1)\n"
         "codec = ecdc.open_codec(sys.argv[1])\n"
         "for name in sorted(os.listdir(sys.argv[2])):\n"
-        "    ecdc.encode_file(os.path.join(sys.argv[2], name), io.BytesIO(), codec, kbps=6, channels=1, entropy='none')\n"
+        "    source = os.path.join(sys.argv[2], name)\n"
+        "    ecdc.encode_file(source, io.BytesIO(), codec, kbps=6, channels=1, entropy='none', effort=0)\n"
     )
     words = [sys.executable, "-c", script, MODEL, str(source)]
     with single_thread():

@@ -27,7 +27,7 @@ from .corpus import Clip, packed
 from .designs import markdown, measures
 from .rows import clip_options, describe_clips, json_option, write_json
 
-KEYS = "zimtohrli", "pesq", "si_sdr"
+KEYS = "zimtohrli", "visqol", "pesq", "si_sdr"
 DISTINCT = tuple(effort for effort, paths in enumerate(PATHS) if paths not in PATHS[:effort])  # the first effort of each search
 Rows = list[dict[str, Any]]
 

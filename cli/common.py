@@ -53,13 +53,15 @@ class NamedError(InputError):
         return f"{self.filename}: {self.text}"
 
 
-effort_option = click.option(
-    "--effort",
-    type=click.IntRange(0, 10),
-    default=0,
-    show_default=True,
-    help="Search longer for codes closer to the audio, at the same bitrate: 0 is fastest, 10 is best.",
-)
+def effort_option(default: int | None, shown_default: str | None = None) -> Callable[[Any], Any]:
+    """Return the option --effort; with a default of None, help shows `shown_default`."""
+    return click.option(
+        "--effort",
+        type=click.IntRange(0, 10),
+        default=default,
+        show_default=shown_default or True,
+        help="How long to search for codes close to the audio, at the same bitrate: 0 is fastest, 10 is best.",
+    )
 
 
 def shown(name: str) -> str:

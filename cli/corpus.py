@@ -49,7 +49,7 @@ def corpus_group() -> None:
     show_default=True,
     help="How a mono model codes two channels. With auto, rows of different recordings differ in meaning.",
 )
-@effort_option
+@effort_option(0)
 @click.option(
     "--entropy",
     type=click.Choice(["auto", "none"]),

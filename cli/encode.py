@@ -52,7 +52,7 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
     type=Finite(0.05, 60),
     help="Length of a chunk: what a listener at the end of a pipe waits for, and what damage costs at most. Default: 5.",
 )
-@effort_option
+@effort_option(None, "4, or 0 for models without others")
 @click.option("--verify", is_flag=True, help="Decode every chunk's tokens again before it is written.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Bundled model, or a folder or file with a checkpoint.")
 @click.option("--channels", type=click.Choice(list(CHANNELS)), default="keep", show_default=True, help="Channels to encode.")
@@ -107,7 +107,7 @@ class Encoding:
     quality: float | None
     entropy: str
     chunk_seconds: float | None
-    effort: int
+    effort: int | None
     verify: bool
     model: str
     channels: str

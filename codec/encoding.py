@@ -20,7 +20,7 @@ from ..format.files import output_stream, refuse_to_replace
 from .audio import AudioError, AudioSource
 from .channel_layout import Layout, codebooks_per_stream
 from .default_model import DEFAULT_MODEL
-from .effort import paths_of
+from .effort import file_effort
 from .live import Pace, is_pipe, pace_for, paced_blocks, warm_up
 from .pipeline_parts import BLOCK_FRAMES, Result, to_array
 from .prepare import Prepared, Progress, fixed_blocks
@@ -101,7 +101,7 @@ def encode_file(
     source: str | os.PathLike[str], target: str | os.PathLike[str], model: Model | str = DEFAULT_MODEL, *, kbps: float = 6.0,
     channels: int | None = None, stereo: str = AUTO, progress: Progress = lambda seconds: None,
     vbr: Target | None = None, entropy: str = "auto", verify: bool = False, chunk_seconds: float | None = None,
-    overwrite: bool = True, track: int | None = None, lost: list[str] | None = None, effort: int = 0,
+    overwrite: bool = True, track: int | None = None, lost: list[str] | None = None, effort: int | None = None,
     note: Callable[[str], None] = lambda line: None,
 ) -> Result:  # fmt: skip
     """Encode audio into an `.ecdc` file; '-' is standard input or output.
@@ -112,12 +112,13 @@ def encode_file(
     tracks, from 1. If `lost` is a list, damage is not an error: a line about it is appended there, and the readable audio is
     coded. `note` receives lines for the user. With `vbr` the number of codebooks follows the sound, not `kbps`. `entropy` is as
     in `header_for`. With `verify` every chunk is decoded before it is written. Chunks last `chunk_seconds`, or the format's
-    default. `effort`, 0 to 10: search longer for better codes. Without `overwrite`, raises FileExistsError if the target exists
-    at the end. Raises AudioError or ValueError with one line, also if the target is the source; it then stays as it was.
+    default. `effort`, 0 to 10, is how long codes are searched for; None is as in `file_effort`. Without `overwrite`, raises
+    FileExistsError if the target exists at the end. Raises AudioError or ValueError with one line, also if the target is the
+    source; it then stays as it was.
     """
     codec = shared(model) if isinstance(model, str) else model
     refuse_to_replace(source, target)
-    paths_of(codec.config, effort)  # refuses a wrong one before anything is read
+    effort = file_effort(codec.config, effort)  # refuses a wrong one before anything is read
     with AudioSource(source, track, lost) as audio:
         layout = layout_of(audio, codec.config, channels, stereo)
         codebooks = () if vbr else codebooks_per_stream(codec.config, layout, kbps)

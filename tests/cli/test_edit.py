@@ -14,8 +14,8 @@ def coded(ecdc, default, tmp_path_factory):
     """Six seconds of speech and its decoding."""
     folder = tmp_path_factory.mktemp("edit")
     clip = Path(__file__).parents[2] / "bench" / "clips" / "speech_it.flac"
-    ecdc("encode", clip, "-o", folder / "a.ecdc", check=True)
-    ecdc("encode", clip, "-o", folder / "low.ecdc", "--kbps", 3, check=True)
+    ecdc("encode", clip, "-o", folder / "a.ecdc", "--effort", 0, check=True)
+    ecdc("encode", clip, "-o", folder / "low.ecdc", "--effort", 0, "--kbps", 3, check=True)
     ecdc("decode", folder / "a.ecdc", "--rate", default.sample_rate, check=True)  # resamplers start at some phase
     return folder
 

@@ -24,7 +24,7 @@ def files(ecdc, speech, model, tmp_path_factory):
     for entropy in ("auto", "none"):
         for kbps in (3, 6):
             target = folder / f"{entropy}{kbps}.ecdc"
-            options = ("--kbps", kbps, "--entropy", entropy, "--verify", "--quiet")
+            options = ("--kbps", kbps, "--entropy", entropy, "--effort", 0, "--verify", "--quiet")
             ecdc("encode", speech, "--model", model, "-o", target, *options, check=True)
     return folder
 
@@ -87,7 +87,7 @@ def test_more_quality_takes_more_bits(ecdc, speech, tmp_path):
 
 
 def test_short_chunks_hold_the_same_codes(ecdc, files, model, speech, tmp_path):
-    options = ("--model", model, "--chunk-seconds", 0.5, "--quiet")
+    options = ("--model", model, "--chunk-seconds", 0.5, "--effort", 0, "--quiet")
     ecdc("encode", speech, "-o", tmp_path / "a.ecdc", *options, check=True)
     with package.open(tmp_path / "a.ecdc") as short, package.open(files / "auto6.ecdc") as long:
         assert (short.codes() == long.codes()).all()

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 from ecdc.codec.checkpoints import save
-from ecdc.codec.effort import MOST_EFFORT, PATHS
+from ecdc.codec.effort import FILE_EFFORT, MOST_EFFORT, PATHS, file_effort
 from ecdc.codec.encoding import encode_file
 from ecdc.codec.light.export import write_structures
 from ecdc.codec.light.load import load_light
@@ -179,6 +179,14 @@ def test_a_file_gives_each_channel_the_search_for_its_own_codebooks(split, wav, 
         np.testing.assert_array_equal(found, wanted.numpy())
 
 
+def test_files_are_searched_longer_unless_the_caller_chooses(split, wav, tmp_path):
+    soundfile.write(tmp_path / "a.wav", wav[0, 0], 48_000, subtype="FLOAT")
+    for given, used in ((None, FILE_EFFORT), (0, 0), (MOST_EFFORT, MOST_EFFORT)):
+        encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", split, kbps=2.5, effort=given)
+        with open(tmp_path / "a.ecdc", "rb") as file:
+            np.testing.assert_array_equal(Reader(file).codes(), split.encode(wav[:1], kbps=2.5, effort=used)[0].numpy())
+
+
 def test_a_variable_bitrate_keeps_prefixes_of_codes_with_effort(split, wav, tmp_path):
     soundfile.write(tmp_path / "a.wav", wav[0, 0], 48_000, subtype="FLOAT")
     encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", split, vbr=Target(1.5), effort=MOST_EFFORT)
@@ -201,3 +209,6 @@ def test_encodec_has_no_effort():
     assert codec.encode(np.zeros((1, 1, 800), np.float32), effort=0).shape[1] == 4
     with pytest.raises(ArgumentError, match="effort 0 only"):
         codec.encode(np.zeros((1, 1, 800), np.float32), effort=1)
+    assert file_effort(codec.config) == 0
+    with pytest.raises(ArgumentError, match="effort 0 only"):
+        file_effort(codec.config, 4)

@@ -56,7 +56,7 @@ def test_codes_equal_those_of_the_whole_signal(tmp_path, codec, noise, stereo, m
     mid = torch.from_numpy(resample_all(noise, 44_100, 24_000).mean(0))[None, None]
     for frames in (750, 40, 7):
         monkeypatch.setattr(encoding, "BLOCK_FRAMES", frames)
-        result = encode_file(stereo, tmp_path / "a.ecdc", codec, kbps=1.8)
+        result = encode_file(stereo, tmp_path / "a.ecdc", codec, kbps=1.8, effort=0)
         codes = codes_of(tmp_path / "a.ecdc")
         assert result.codebooks == (3, 1)
         np.testing.assert_array_equal(codes[:3], codec.encode(mid, n_codebooks=3)[0].numpy())
@@ -66,7 +66,7 @@ def test_decoded_file_equals_decoded_codes(tmp_path, codec, noise):
     mono = noise[:1, :30_001]
     source = tmp_path / "in.wav"
     soundfile.write(source, mono.T, 24_000, subtype="FLOAT")
-    encode_file(source, tmp_path / "a.ecdc", codec, kbps=1.8)
+    encode_file(source, tmp_path / "a.ecdc", codec, kbps=1.8, effort=0)
     decode_file(tmp_path / "a.ecdc", tmp_path / "out.wav", codec)
     want = codec.decode(codec.encode(torch.from_numpy(mono)[None]), mono.shape[1])[0, 0].clamp(-1, 1)
     audio, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")

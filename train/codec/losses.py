@@ -14,6 +14,7 @@ from ...codec.modules.mel import mel_filterbank
 MEL_BANDS = {32: 5, 64: 10, 128: 20, 256: 40, 512: 80, 1024: 160, 2048: 320}  # window (samples): bands, as DAC pairs them
 FLOOR = 1e-5  # smallest mel magnitude, before the logarithm
 PULSE_WINDOW = 32  # samples, of the pulse loss: shorter than any block of a decoder
+PULSE_ITEMS = 8  # of a batch, whose mean the pulse loss takes: a fixed number, so that it does not depend on the processes
 LEVEL_WINDOW = 512  # samples, of the level loss
 LEVEL_SPANS = (4, 16, 64)  # averaging lengths of the level loss, in hops (a quarter of its window)
 TILE_WINDOW, TILE_BANDS = 512, 24  # samples, of the tile loss
@@ -115,8 +116,9 @@ def _pulse(estimate: Tensor, target: Tensor, sample_rate: int, hop_length: int) 
     for audio in (estimate, target):
         _, log = _views(audio, sample_rate, PULSE_WINDOW, with_complex=False)  # [B, T, M]
         folded = log[:, : log.shape[1] // period * period].unflatten(1, (-1, period)).mean(1)  # [B, period, M]
-        profiles.append(folded - folded.mean(1, keepdim=True))
-    return _compare(*profiles)
+        profiles.append(20 * (folded - folded.mean(1, keepdim=True)))
+    groups = (profiles[0] - profiles[1]).split(PULSE_ITEMS)
+    return torch.stack([len(group) * group.mean(0).square().mean() for group in groups]).sum() / len(estimate)
 
 
 def level_loss(estimate: Tensor, target: Tensor, sample_rate: int) -> Tensor:
@@ -169,9 +171,11 @@ def reconstruction_losses(
     Shapes: estimate and target [B, 1, N].
     mel_log: L1 of log10 mel magnitudes. mel_linear: L1 of mel magnitudes. complex: L1 of spectra
     with magnitudes raised to 1/2, which keeps the phase. wave: L1 of samples. pulse, computed if the
-    codec's `hop_length` is given: L1 between the profiles of log mel magnitudes within a frame,
-    averaged over all frames of an item, minus their mean. It prevents a decoder from writing the same
-    noise in every frame, which no other loss penalizes, but which is heard as a hum at the frame rate.
+    codec's `hop_length` is given: squared difference of the profiles of mel levels in dB within a frame,
+    averaged over all frames of eight items, minus their mean. It prevents a decoder from being louder at one
+    place of every frame than at another, which no other loss penalizes, but which is heard as a hum at the
+    frame rate. Profiles of single items are mostly chance: from the mean of eight, the share of the gradient
+    that is not chance is 1.8 times as large.
 
     `complex` and `wave` compare phases. Where no code describes the waveform, nothing but silence is close to the target in
     phase: there, these losses make a decoder too quiet. With `waveform_hz` they only count below that frequency.
