@@ -19,6 +19,7 @@ import torch
 
 from ..codec.audio import resample_all
 from ..codec.checkpoints import load
+from ..codec.effort import file_effort
 from ..codec.model import Codec
 from ..train.codec.losses import tile_loss
 from .artifacts import buzz_db, hum_db, pre_echo_db
@@ -62,14 +63,14 @@ def measures(clip: Clip, audio: np.ndarray, frame_rate: float, keys: Sequence[st
 
 
 def compare(clip: Clip, names: Sequence[str], rates: Sequence[float], keys: Sequence[str]) -> list[dict[str, Any]]:
-    """Code a clip with every codec at every bitrate; return one row for each."""
+    """Code a clip with every codec at every bitrate, as files are coded; return one row for each."""
     rows = []
     for name in names:
         codec = codec_of(name)
-        wav = resample_all(clip.audio[None], clip.sample_rate, codec.sample_rate)
-        codes = codec.encode(torch.from_numpy(wav)[None])
+        wav = torch.from_numpy(resample_all(clip.audio[None], clip.sample_rate, codec.sample_rate))[None]
         for kbps in rates:
-            decoded = codec.decode(codes[:, : codec.config.codebooks_for(kbps)], wav.shape[1])[0].numpy()
+            codes = codec.encode(wav, kbps, effort=file_effort(codec.config))
+            decoded = codec.decode(codes, wav.shape[2])[0].numpy()
             audio = resample_all(decoded, codec.sample_rate, clip.sample_rate)[0]
             audio = fit_length(audio, len(clip.audio))
             found = measures(clip, audio, float(codec.config.frame_rate), keys)

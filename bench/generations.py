@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ..codec.audio import resample_all
+from ..codec.effort import file_effort
 from ..codec.model import Codec
 from .codecs.base import fit_length
 from .corpus import Clip, packed
@@ -29,10 +30,13 @@ NAMES = {"zimtohrli": "Zimtohrli", "visqol": "ViSQOL", "pesq": "PESQ", "mel": "m
 
 
 def recode(codec: Codec, wav: np.ndarray, n_codebooks: int, n_generations: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Code audio [1, N] again and again; return the codes [K, T] and the decoded audio [1, N] of each generation."""
-    found = []
+    """Code audio [1, N] again and again, as files are coded.
+
+    Returns the codes [K, T] and the decoded audio [1, N] of each generation.
+    """
+    found, effort = [], file_effort(codec.config)
     for _ in range(n_generations):
-        codes = codec.encode(torch.from_numpy(np.ascontiguousarray(wav))[None], n_codebooks=n_codebooks)
+        codes = codec.encode(torch.from_numpy(np.ascontiguousarray(wav))[None], n_codebooks=n_codebooks, effort=effort)
         wav = codec.decode(codes, wav.shape[1])[0].numpy()
         found.append((codes[0].numpy(), wav))
     return found
