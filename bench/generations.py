@@ -29,14 +29,11 @@ GENERATIONS = (1, 3, 5)
 NAMES = {"zimtohrli": "Zimtohrli", "visqol": "ViSQOL", "pesq": "PESQ", "mel": "mel"}
 
 
-def recode(codec: Codec, wav: np.ndarray, n_codebooks: int, n_generations: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Code audio [1, N] again and again, as files are coded.
-
-    Returns the codes [K, T] and the decoded audio [1, N] of each generation.
-    """
-    found, effort = [], file_effort(codec.config)
+def recode(codec: Codec, wav: np.ndarray, n_codebooks: int, n_generations: int, **how: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Code audio [1, N] again and again; return the codes [K, T] and the decoded audio [1, N] of each generation."""
+    found = []
     for _ in range(n_generations):
-        codes = codec.encode(torch.from_numpy(np.ascontiguousarray(wav))[None], n_codebooks=n_codebooks, effort=effort)
+        codes = codec.encode(torch.from_numpy(np.ascontiguousarray(wav))[None], n_codebooks=n_codebooks, **how)
         wav = codec.decode(codes, wav.shape[1])[0].numpy()
         found.append((codes[0].numpy(), wav))
     return found
@@ -49,7 +46,8 @@ def rows_of(clip: Clip, names: Sequence[str], rates: Sequence[float], keys: Sequ
         codec = codec_of(name)
         wav = resample_all(clip.audio[None], clip.sample_rate, codec.sample_rate)
         for kbps in rates:
-            found = recode(codec, wav, codec.config.codebooks_for(kbps), max(GENERATIONS))
+            books, effort = codec.config.codebooks_for(kbps), file_effort(codec.config)  # as files are coded
+            found = recode(codec, wav, books, max(GENERATIONS), effort=effort)
             for generation in GENERATIONS:
                 codes, decoded = found[generation - 1]
                 audio = resample_all(decoded, codec.sample_rate, clip.sample_rate)[0]

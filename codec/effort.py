@@ -15,9 +15,9 @@ FILE_EFFORT = 4  # of files, unless the caller chooses: it gains in every score,
 
 
 def file_effort(config: CodecConfig, effort: int | None = None) -> int:
-    """Return the effort for encoding a file, 0 to 10. None chooses FILE_EFFORT, or 0 for a codec that has no other.
+    """Return the effort for encoding a file, 0 to 10: how long codes are searched for.
 
-    Raises ValueError for one that the codec does not have.
+    None chooses FILE_EFFORT, or 0 for a codec that has no other. Raises ValueError for one that the codec does not have.
     """
     if effort is None:
         return FILE_EFFORT if config.exact_dtype == "float64" else 0
