@@ -29,7 +29,9 @@ GENERATIONS = (1, 3, 5)
 NAMES = {"zimtohrli": "Zimtohrli", "visqol": "ViSQOL", "pesq": "PESQ", "mel": "mel"}
 
 
-def recode(codec: Codec, wav: np.ndarray, n_codebooks: int, n_generations: int, **how: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def recode(
+    codec: Codec, wav: np.ndarray, n_codebooks: int, n_generations: int, **how: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Code audio [1, N] again and again; return the codes [K, T] and the decoded audio [1, N] of each generation."""
     found = []
     for _ in range(n_generations):
