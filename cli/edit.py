@@ -46,7 +46,7 @@ def opened(names: tuple[str, ...], output: str, force: bool) -> Iterator[tuple[l
 @click.option("--kbps", type=Number(), required=True, help="Bitrate of the whole result, at most.")
 @output_options
 def peel_command(input: str, kbps: float, output: str, force: bool) -> None:
-    """Drop codebooks. The result equals encoding at the lower bitrate, both without --effort."""
+    """Drop codebooks. Of a file encoded with --effort 0, the result equals encoding at the lower bitrate."""
     from ..format.edit import peel_to
 
     with opened((input,), output, force) as ((reader,), stream):

@@ -183,6 +183,7 @@ def _write_variable(
 ) -> None:  # fmt: skip
     """Write codes of variable bitrate: encode with all codebooks, and keep those that `allocator` grants each stretch."""
     heard: list[np.ndarray] = []
+    nothing = np.zeros((layout.channels, 0), np.float32)  # heard since the last codes, if one block of audio gave several
 
     def listened() -> Iterator[np.ndarray]:
         for block in audio:
@@ -191,7 +192,7 @@ def _write_variable(
 
     def coded() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for codes in encode_blocks(codec, listened(), layout, allocator.codebooks, pace, effort):
-            yield codes, np.concatenate(heard, axis=1)
+            yield codes, np.concatenate([nothing, *heard], axis=1)
             heard.clear()
 
     size = round(WINDOW_SECONDS * codec.config.frame_rate)

@@ -45,8 +45,9 @@ def codebooks_within(header: Header, kbps: float) -> int:
 
 
 def peel(reader: Reader, output: BinaryIO, n_codebooks: Sequence[int]) -> Writer:
-    """Keep the first `n_codebooks` of each stream. The result equals encoding with that many, byte for byte.
+    """Keep the first `n_codebooks` of each stream.
 
+    Of greedy codes (effort 0), the result equals encoding with that many, byte for byte.
     Raises MissingPrior, before anything is written, if the codes need an entropy prior that is not installed.
     """
     if len(n_codebooks) != reader.header.n_streams or min(n_codebooks) < 1:
@@ -55,10 +56,10 @@ def peel(reader: Reader, output: BinaryIO, n_codebooks: Sequence[int]) -> Writer
 
 
 def peel_to(reader: Reader, output: BinaryIO, kbps: float) -> Writer:
-    """Keep the first codebooks of each stream, for a nominal bitrate in kbps. The result equals encoding at that bitrate.
+    """Keep the first codebooks of each stream, for a nominal bitrate in kbps.
 
-    Codebooks are divided among the streams as the encoder divided them. Raises ValueError for a bitrate that is too low, and
-    what `peel` raises.
+    Codebooks are divided among the streams as the encoder divided them. Of greedy codes (effort 0), the result equals encoding
+    at that bitrate. Raises ValueError for a bitrate that is too low, and what `peel` raises.
     """
     header = reader.header
     total = codebooks_within(header, kbps)

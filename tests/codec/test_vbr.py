@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 from ecdc.codec import codebook_allocation as allocation
-from ecdc.codec.pipeline import decode_file, encode_file
+from ecdc.codec.pipeline import BLOCK_FRAMES, decode_file, encode_file
 from ecdc.codec.vbr import Target, regroup_windows
+from ecdc.format import Reader
+from seanet_models import small_codec
 
 CHOICE = allocation.LevelCosts(((1,), (2,), (4,)), np.array([10.0, 20.0, 40.0]), head_bits=100.0, chunk_frames=60)
 
@@ -91,3 +93,20 @@ def test_too_low_a_rate_and_other_codecs_are_refused(model, clip, tmp_path):
     with pytest.raises(ValueError, match=r"starts at 0.75 kbps"):
         encode_file(clip, tmp_path / "a.ecdc", model, channels=1, vbr=Target(0.5))
     assert not (tmp_path / "a.ecdc").exists()
+
+
+def test_frames_so_short_that_one_read_gives_several_blocks_of_codes(tmp_path):
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(9000), 24_000)
+    codec = small_codec("as at 24 kHz")
+    assert len(list(soundfile.blocks(tmp_path / "a.wav", BLOCK_FRAMES * codec.config.hop_length))) > 2
+    encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", codec, vbr=Target(distance_db=1.0))
+    encode_file(tmp_path / "a.wav", tmp_path / "whole.ecdc", codec, kbps=codec.config.bitrates_kbps[-1])
+    with ecdc.open(tmp_path / "whole.ecdc") as file:
+        whole = file.codes()
+    n_frames = 0
+    with open(tmp_path / "a.ecdc", "rb") as file:
+        for chunk in Reader(file):
+            stop = chunk.first_frame + chunk.n_frames
+            np.testing.assert_array_equal(chunk.codes, whole[: len(chunk.codes), chunk.first_frame : stop])
+            n_frames += chunk.n_frames
+    assert n_frames == whole.shape[1]
