@@ -67,7 +67,9 @@ def corpus_group() -> None:
     help="Kind of shards.",
 )
 @click.option("--shard-items", type=click.IntRange(1), default=1000, show_default=True, help="Most recordings in a shard.")
-@click.option("--shard-mb", type=Finite(1e-6), default=256.0, show_default=True, help="A shard ends after as much audio.")
+@click.option(
+    "--shard-mb", type=Finite(1e-6), default=256.0, show_default=True, help="MB of audio files after which a shard ends."
+)
 @click.option(
     "--source-kind",
     type=click.Choice(["auto", "folder", "manifest", "webdataset", "table", "lhotse"]),

@@ -46,7 +46,10 @@ def opened(names: tuple[str, ...], output: str, force: bool) -> Iterator[tuple[l
 @click.option("--kbps", type=Number(), required=True, help="Bitrate of the whole result, at most.")
 @output_options
 def peel_command(input: str, kbps: float, output: str, force: bool) -> None:
-    """Drop codebooks. Of a file encoded with --effort 0, the result equals encoding at the lower bitrate."""
+    """Drop codebooks: a lower bitrate without encoding again.
+
+    For a file made by `ecdc encode --effort 0`, the result equals encoding at the lower bitrate with --effort 0.
+    """
     from ..format.edit import peel_to
 
     with opened((input,), output, force) as ((reader,), stream):
@@ -88,7 +91,7 @@ def cat_command(inputs: tuple[str, ...], output: str, force: bool) -> None:
 
 @click.command("tag")
 @click.argument("input", metavar="INPUT")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a tag, in place of all of that key.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a tag; it replaces all tags of that key.")
 @click.option("--remove", multiple=True, metavar="KEY", help="Remove all tags of that key.")
 @click.option("-o", "--output", metavar="FILE", help="Output file, or '-'.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")

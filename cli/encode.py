@@ -33,7 +33,8 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 @click.option(
     "--vbr",
     is_flag=True,
-    help="Give each half second the codebooks that it needs; --kbps is then the file's real mean. It does not sound better.",
+    help="Give each half second the codebooks that it needs; --kbps is then the file's real mean. It does not sound better "
+    "than a fixed bitrate.",
 )
 @click.option(
     "--quality",
@@ -45,14 +46,14 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
     type=click.Choice(["auto", "none"]),
     default="auto",
     show_default=True,
-    help="Entropy code the tokens with the prior of the model, if it has one; or do not.",
+    help="auto: entropy code the tokens with the prior of the model, if it has one.",
 )
 @click.option(
     "--chunk-seconds",
     type=Finite(0.05, 60),
     help="Length of a chunk: what a listener at the end of a pipe waits for, and what damage costs at most. Default: 5.",
 )
-@effort_option(None, "4, or 0 for models without others")
+@effort_option(None, "4; 0 for EnCodec models, which have no other")
 @click.option("--verify", is_flag=True, help="Decode every chunk's tokens again before it is written.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Bundled model, or a folder or file with a checkpoint.")
 @click.option("--channels", type=click.Choice(list(CHANNELS)), default="keep", show_default=True, help="Channels to encode.")

@@ -34,7 +34,13 @@ GENERATOR, MODEL = "musicgen", "musicgen-nano"
     "--model",
     help="Its model: a folder, a file, or a published name such as musicgen-small. Default: musicgen-nano, which is bundled.",
 )
-@click.option("--seconds", type=Finite(0, 3600, min_open=True), default=10.0, show_default=True, help="Length.")
+@click.option(
+    "--seconds",
+    type=Finite(0, 3600, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Length of the result, including --continue.",
+)
 @click.option(
     "--stereo/--mono", "is_stereo", default=None, help="Channels, if the model makes both. Default: as --continue, or mono."
 )
@@ -45,7 +51,9 @@ GENERATOR, MODEL = "musicgen", "musicgen-nano"
     default=None,
     help="Follow the melody without drums and bass. Default: if demucs is installed.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="The same seed gives the same tokens."
+)
 @click.option("--guidance", type=Number(), help="How closely to follow prompt and melody. Default: the model's.")
 @click.option("--temperature", type=Finite(0), help="0 takes the likeliest token each time.")
 @click.option("--top-k", type=click.IntRange(0), help="Draw from this many of the likeliest tokens.")

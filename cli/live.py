@@ -45,11 +45,15 @@ def address_of(text: str, default_host: str) -> tuple[str, int]:
 @click.argument("source", metavar="INPUT")
 @click.option("--to", "target", default="127.0.0.1:5004", show_default=True, metavar="HOST:PORT", help="Where packets go.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or folder of a codec.")
-@click.option("--kbps", type=Finite(0, min_open=True), default=6.0, show_default=True, help="Of the codes.")
+@click.option("--kbps", type=Finite(0, min_open=True), default=6.0, show_default=True, help="Bitrate of the codes.")
 @click.option("--frames", type=click.IntRange(1, 6), default=2, show_default=True, help="Frames in a packet.")
 @click.option("--channels", type=click.IntRange(1, 2), default=1, show_default=True)
-@click.option("--copies", type=click.IntRange(0, 64), default=0, show_default=True, help="Earlier frames in each packet.")
-@click.option("--copied-codebooks", type=click.IntRange(1, 255), default=2, show_default=True, help="Of each repeated frame.")
+@click.option(
+    "--copies", type=click.IntRange(0, 64), default=0, show_default=True, help="Earlier frames repeated in each packet."
+)
+@click.option(
+    "--copied-codebooks", type=click.IntRange(1, 255), default=2, show_default=True, help="Codebooks of each repeated frame."
+)
 @click.option("--loss", type=Finite(0, 1), default=0.0, show_default=True, help="Share of packets not sent, for tests.")
 @click.option("--burst", type=Finite(1), default=1.0, show_default=True, help="Mean number of packets lost in a row.")
 @click.option(
@@ -57,7 +61,7 @@ def address_of(text: str, default_host: str) -> tuple[str, int]:
 )
 @click.option("--duplicates", type=Finite(0, 1), default=0.0, show_default=True, help="Share of packets sent twice.")
 @click.option("--first-frame", type=click.IntRange(0, 65535), default=0, show_default=True, help="Number of the first frame.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of losses and jitter.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of losses and jitter.")
 @click.option(
     "--speed", type=Finite(0, min_open=True), default=1.0, show_default=True, help="Relative to real time, for tests."
 )

@@ -12,7 +12,7 @@ from .edit import output_options
 FORMS = {f".{form}": form for form in ("npy", "npz", "safetensors")}
 
 form_option = click.option(
-    "--format", "form", type=click.Choice(list(FORMS.values())), help="Of the tokens. Default: by the suffix of their file."
+    "--format", "form", type=click.Choice(list(FORMS.values())), help="Format of the array. Default: by its file's suffix."
 )
 
 

@@ -156,7 +156,7 @@ def codec_command(
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Run folder; its checkpoint is resumed.")
 @click.option("--steps", type=click.IntRange(1), default=1500, show_default=True, help="Updates.")
 @click.option("--hours", type=click.FloatRange(0.01), default=4.0, show_default=True, help="Hours of audio to learn from.")
-@click.option("--width", type=click.IntRange(8, 256), default=128, show_default=True, help="Of layers; the size grows with it.")
+@click.option("--width", type=click.IntRange(8, 256), default=128, show_default=True, help="Width of the layers.")
 @limit_option
 @click.option("--export", type=click.Path(path_type=Path), help="Write the prior to this file (NAME.prior).")
 def prior_command(

@@ -112,8 +112,9 @@ def encode_file(
     tracks, from 1. If `lost` is a list, damage is not an error: a line about it is appended there, and the readable audio is
     coded. `note` receives lines for the user. With `vbr` the number of codebooks follows the sound, not `kbps`. `entropy` is as
     in `header_for`. With `verify` every chunk is decoded before it is written. Chunks last `chunk_seconds`, or the format's
-    default. `effort`: see `file_effort`. Without `overwrite`, raises FileExistsError if the target exists at the end. Raises
-    AudioError or ValueError with one line, also if the target is the source; it then stays as it was.
+    default. `effort`, 0 to 10, is how long codes are searched for: 4 by default, or 0 for EnCodec models, which have no other.
+    Without `overwrite`, raises FileExistsError if the target exists at the end. Raises AudioError or ValueError with one line,
+    also if the target is the source; it then stays as it was.
     """
     codec = shared(model) if isinstance(model, str) else model
     refuse_to_replace(source, target)
