@@ -108,13 +108,12 @@ def encode_file(
 
     `model` is a codec, or what `ecdc.load` takes; a model named again is not read again. `channels` is 1, 2 or None to keep
     the source's, but more than two are mixed to stereo. `stereo` is how a mono codec codes two channels: one of STEREO, or
-    auto, which reads the recording twice to choose by its width (stereo_choice.py). `track` chooses one of several sound
-    tracks, from 1. If `lost` is a list, damage is not an error: a line about it is appended there, and the readable audio is
-    coded. `note` receives lines for the user. With `vbr` the number of codebooks follows the sound, not `kbps`. `entropy` is as
-    in `header_for`. With `verify` every chunk is decoded before it is written. Chunks last `chunk_seconds`, or the format's
-    default. `effort`, 0 to 10, is how long codes are searched for: 4 by default, or 0 for EnCodec models, which have no other.
-    Without `overwrite`, raises FileExistsError if the target exists at the end. Raises AudioError or ValueError with one line,
-    also if the target is the source; it then stays as it was.
+    auto, which reads the recording twice to choose by its width. `track` chooses one of several sound tracks, from 1. If
+    `lost` is a list, damage is not an error: a line is appended there, and the readable audio is coded. `note` receives lines
+    for the user. With `vbr` the number of codebooks follows the sound, not `kbps`. `entropy` is as in `header_for`. With
+    `verify` every chunk is decoded before it is written. Chunks last `chunk_seconds`, or the format's default. `effort` is how
+    long to search for codes, 0 to 10; 4 by default, 0 for EnCodec. Without `overwrite`, raises FileExistsError if the target
+    exists at the end. Raises AudioError or ValueError with one line, also if the target is the source, which stays as it was.
     """
     codec = shared(model) if isinstance(model, str) else model
     refuse_to_replace(source, target)
