@@ -20,6 +20,7 @@ Codes = NDArray[np.int64]
 SEARCHED_PATHS = 1024  # at once, so that their scores stay in the processor's cache
 GROUP = 32  # entries of a codebook; the best of each group give a lower bound for the best ones of all
 LOUDEST = 1e6  # of a coordinate, which no sound reaches: beyond it, squares leave no digits for what paths differ in
+ROUNDING = 2.0**-48  # of half a squared length in float64, many times over; more than a score if a codebook is next to nothing
 MOST_CANDIDATES = 64  # of a vector, per path that is kept; for more, scores are computed for all entries
 
 
@@ -85,7 +86,8 @@ class BeamSearch:
         group = math.gcd(n_entries, GROUP)
         group = group if n_paths * n_entries // group >= n_kept else 1
         tops = scores.reshape(n, n_paths, group, -1).max(axis=2) - half[..., None]
-        slack = SCREEN_TOLERANCE * self._reach[k] * (np.sqrt(2 * half.max(axis=1)) + self._reach[k])
+        longest = half.max(axis=1)
+        slack = SCREEN_TOLERANCE * self._reach[k] * (np.sqrt(2 * longest) + self._reach[k]) + ROUNDING * longest
         if paths.weight is not None:
             tops *= paths.weight[..., None]
             slack *= paths.weight.max(axis=1)
@@ -94,12 +96,17 @@ class BeamSearch:
         return self._decide(k, paths, half, n_kept, scores >= limits.astype(np.float32)[..., None])
 
     def _decide(self, k: int, paths: Paths, half: Exact, n_kept: int, is_close: NDArray[np.bool_]) -> tuple[Codes, Codes]:
-        """Return the best extensions among candidates [N, M, V] in float64."""
+        """Return the best extensions among candidates [N, M, V] in float64.
+
+        Both ways sum in the same order, so it does not matter for a vector how many candidates others have.
+        """
         n, _, n_entries = is_close.shape
         found = is_close.ravel().nonzero()[0]
         if len(found) > MOST_CANDIDATES * n_kept * n:  # codebooks that were never trained
-            scores = paths.rest @ self._exact[k].T - self._half_norms[k] - half[..., None]
-            exact = scores if paths.weight is None else scores * paths.weight[..., None]
+            exact = np.einsum("nmd,vd->nmv", paths.rest, self._exact[k])
+            exact -= self._half_norms[k] + half[..., None]
+            if paths.weight is not None:
+                exact *= paths.weight[..., None]
             places = np.argsort(-exact.reshape(n, -1), axis=1, kind="stable")[:, :n_kept]
             return places // n_entries, places % n_entries
         row, entry = np.divmod(found, n_entries)

@@ -93,6 +93,30 @@ def test_entries_that_are_equally_good():
     assert not BeamSearch(np.zeros((3, 256, 6), np.float32))(vectors, 3, 2).any()
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("factor", [0, 1e-30, 1e-12])
+@pytest.mark.parametrize("n_paths", [2, 16])
+@pytest.mark.parametrize("size", [7, 256])
+def test_a_codebook_that_is_next_to_nothing_beside_the_vectors(size, n_paths, factor, scaled):
+    """Such as one that was never trained. Its entries differ by less than the rounding of the vectors' squares."""
+    books, vectors = random_books(3, size, 4), 100 * np.random.default_rng(1).standard_normal((50, 4))
+    scales = np.logspace(-2, 2, size).astype(np.float32) if scaled else None
+    books[1] *= np.float32(factor)
+    search = BeamSearch(books, scales)
+    codes = search(vectors, 3, n_paths)
+    np.testing.assert_array_equal(np.concatenate([search(one[None], 3, n_paths) for one in vectors]), codes)
+    greedy = errors(books, scales, vectors, search(vectors, 3, 1))
+    assert errors(books, scales, vectors, codes).sum() <= greedy.sum() * (1 + 1e-9)
+
+
+def test_many_candidates_of_one_vector_change_no_codes_of_others():
+    books = random_books(2, 256, 9)
+    books[1] *= np.float32(1e-13)
+    vectors = np.random.default_rng(1).standard_normal((40, 9)) * np.logspace(-12, 3, 40)[:, None]
+    search = BeamSearch(books)
+    np.testing.assert_array_equal(np.concatenate([search(one[None], 2, 4) for one in vectors]), search(vectors, 2, 4))
+
+
 @pytest.mark.parametrize("n_rows", [0, 1, 1500])
 def test_a_vector_has_the_same_codes_in_any_company(n_rows):
     search, vectors = BeamSearch(random_books(4, 64, 9)), np.random.default_rng(1).standard_normal((1500, 9))
