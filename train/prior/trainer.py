@@ -39,7 +39,7 @@ class PriorRecipe:
     steps: int = 1500
     batch_size: int = 16
     seconds: float = 5.0  # of audio per item: a chunk
-    n_books: int = 3  # number of codebooks whose codes a step predicts
+    n_books: int = 6  # number of codebooks whose codes a step predicts
     width: int = 128
     learning_rate: float = 3e-3
     own_learning_rate: float = 2e-3  # of what tables hold beside projections of the codebooks' entries
