@@ -1,4 +1,4 @@
-"""The token space of a shipped model is a contract: its codebooks stay as they are, and so do the codes of a recording."""
+"""What files depend on is a contract: codebooks stay as they are, and so do the codes of a recording and the priors."""
 
 import hashlib
 from pathlib import Path
@@ -10,6 +10,7 @@ import soundfile
 from ecdc.codec.audio import resample_all
 from ecdc.codec.bundled import bundled_names
 from ecdc.codec.runtime import open_codec
+from ecdc.format.entropy.installed_priors import find_prior, known_priors
 
 CLIP = Path(__file__).parents[2] / "bench" / "clips" / "speech_it.flac"
 TOKEN_SPACES = {
@@ -21,6 +22,14 @@ CODES = {  # SHA-256 of a second of speech in all codebooks, uint16, little-endi
     "nano-48k": "6b2bee97c08072cb04176fdfd659cc4ecb178bb1f0c48923f6828c905af8e469",
 }
 
+PRIORS = {  # hashes; files are written with the first one, and read with all
+    "nano-24k": ["26944e140e6a5ccf6ba7f7960873844b8f355021bf373797108cf7960564f8ff"],
+    "nano-48k": [
+        "c348e0b864fcd96621157a14809c0ce7fbf7bb63d8afd48c6ab9f68cb0778c08",
+        "d06fcd3650e8e090919d5226e466b6a1bb538b59aa4031003e5c29ffba918b19",
+    ],
+}
+
 
 def codes_of(name, runtime):
     codec = open_codec(name, runtime)
@@ -30,7 +39,7 @@ def codes_of(name, runtime):
 
 
 def test_every_model_is_frozen():
-    assert sorted(TOKEN_SPACES) == sorted(CODES) == bundled_names()
+    assert sorted(TOKEN_SPACES) == sorted(CODES) == sorted(PRIORS) == bundled_names()
 
 
 @pytest.mark.parametrize("name", TOKEN_SPACES)
@@ -42,3 +51,11 @@ def test_codebooks_stay(name):
 @pytest.mark.parametrize("name", CODES)
 def test_codes_of_a_recording_stay(name, runtime):
     assert codes_of(name, runtime) == CODES[name]
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_priors_stay_and_the_latest_is_used(name, monkeypatch):
+    monkeypatch.delenv("ECDC_PRIORS", raising=False)
+    token_space = bytes.fromhex(TOKEN_SPACES[name])
+    assert [prior.hash.hex() for _, prior in known_priors() if prior.token_space == token_space] == PRIORS[name]
+    assert find_prior(token_space).hash.hex() == PRIORS[name][0]
