@@ -25,11 +25,13 @@ def test_an_installed_wheel_codes_a_clip(tmp_path):
     commands = (
         ["-c", "import ecdc, sys; sys.exit('site' not in ecdc.__file__)"],
         ["-m", "ecdc.cli", "encode", "a.wav"],
-        ["-m", "ecdc.cli", "decode", "a.ecdc", "--decoder", "mbd", "-o", "b.wav"],
+        ["-m", "ecdc.cli", "decode", "a.ecdc", "-o", "b.wav"],
+        ["-m", "ecdc.cli", "encode", "a.wav", "--model", "nano-24k", "-o", "d.ecdc"],
+        ["-m", "ecdc.cli", "decode", "d.ecdc", "--decoder", "mbd", "-o", "d.wav"],
         ["-m", "ecdc.cli", "generate", "piano", "--seconds", "0.2", "-o", "c.ecdc"],
         ["-c", "import ecdc.train.codec.loop, ecdc.bench.runner, ecdc.train.musicgen.dataset"],
     )
     for command in commands:
         done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, (command, done.stderr)
-    assert soundfile.info(tmp_path / "b.wav").frames == rate
+    assert soundfile.info(tmp_path / "b.wav").frames == soundfile.info(tmp_path / "d.wav").frames == rate
