@@ -29,7 +29,7 @@ def test_an_installed_wheel_codes_a_clip(tmp_path):
         ["-m", "ecdc.cli", "encode", "a.wav", "--model", "nano-24k", "-o", "d.ecdc"],
         ["-m", "ecdc.cli", "decode", "d.ecdc", "--decoder", "mbd", "-o", "d.wav"],
         ["-m", "ecdc.cli", "generate", "piano", "--seconds", "0.2", "-o", "c.ecdc"],
-        ["-c", "import ecdc.train.codec.loop, ecdc.bench.runner, ecdc.train.musicgen.dataset"],
+        ["-c", "import ecdc.train.codec.loop, ecdc.bench.runner, ecdc.train.musicgen.trainer"],
     )
     for command in commands:
         done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True)
