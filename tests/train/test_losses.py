@@ -60,6 +60,18 @@ def test_the_pulse_loss_hears_a_hum_at_the_frame_rate_alone(period, hums):
     assert "pulse" not in reconstruction_losses(estimate, target, 24_000, (128,), ())
 
 
+def test_the_pulse_loss_is_that_of_groups_of_eight_whatever_the_processes():
+    generator = torch.Generator().manual_seed(0)
+    target, estimate = (0.1 * torch.randn(16, 1, 12_000, generator=generator) for _ in range(2))
+
+    def pulse(rows):
+        return float(reconstruction_losses(estimate[rows], target[rows], 24_000, (128,), (), hop_length=320)["pulse"])
+
+    whole, halves = pulse(slice(None)), [pulse(slice(0, 8)), pulse(slice(8, 16))]
+    assert whole == pytest.approx(sum(halves) / 2, rel=1e-4)
+    assert whole < 0.3 * pulse(slice(0, 1))  # the chance of single items averages out
+
+
 def test_the_level_loss_hears_levels_and_not_where_sounds_lie():
     torch.manual_seed(0)
     noise = torch.randn(1, 1, 24_000)
