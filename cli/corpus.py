@@ -10,6 +10,7 @@ import click
 from ..codec.default_model import DEFAULT_MODEL
 from .common import EXIT_FAILED, effort_option, guard
 from .device_options import compute_options
+from .help_sections import SectionedCommand
 from .number_types import Finite, Number
 from .terminal_text import counted, dumps, echo, printable
 
@@ -34,7 +35,18 @@ def corpus_group() -> None:
     """Tokenise many hours of audio into shards for training."""
 
 
-@corpus_group.command("encode")
+@corpus_group.command(
+    "encode",
+    cls=SectionedCommand,
+    sections={
+        "Sources": "source_kind audio_column",
+        "Output": "output form shard_items shard_mb as_json quiet",
+        "Quality and size": "kbps effort entropy model",
+        "Sound": "channels stereo partial",
+        "Whole runs": "dry_run retry_failed allow_failures",
+        "Computing": "engine address workers part batch_seconds threads device runtime",
+    },
+)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--output", required=True, metavar="DIR", help="Folder or URL of the corpus; made if missing.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Bundled model, or a folder or file with a checkpoint.")

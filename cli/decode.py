@@ -14,6 +14,7 @@ import click
 
 from .common import TIME, InputError, calls_bar, guard, speaker
 from .device_options import compute_options, settle_threads
+from .help_sections import SectionedCommand
 from .jobs import Work, jobs_option, plan_all, run_found
 from .number_types import Finite
 
@@ -23,7 +24,17 @@ if TYPE_CHECKING:
 ECDC_SUFFIXES = frozenset({".ecdc"})
 
 
-@click.command("decode")
+@click.command(
+    "decode",
+    cls=SectionedCommand,
+    sections={
+        "Output": "output output_dir force skip_existing as_json quiet",
+        "Sound": "form rate bits",
+        "What to decode": "start duration partial max_seconds",
+        "Decoder": "model decoder steps seed",
+        "Computing": "jobs threads device runtime",
+    },
+)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", metavar="FILE", help="Output file, or '-'. Default: the input's name with .wav.")
 @click.option("--output-dir", metavar="DIR", help="Folder for the outputs; made if missing.")

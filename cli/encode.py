@@ -13,13 +13,23 @@ import click
 from ..codec.default_model import DEFAULT_MODEL
 from .common import effort_option, guard, speaker
 from .device_options import compute_options, settle_threads
+from .help_sections import SectionedCommand
 from .jobs import Work, jobs_option, plan_all, run_found
 from .number_types import Finite, Number
 
 CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 
 
-@click.command("encode")
+@click.command(
+    "encode",
+    cls=SectionedCommand,
+    sections={
+        "Output": "output output_dir verify force skip_existing as_json quiet",
+        "Quality and size": "kbps vbr quality effort entropy chunk_seconds model",
+        "Sound": "channels stereo track partial",
+        "Computing": "jobs threads device runtime",
+    },
+)
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", metavar="FILE", help="Output file, or '-'. Default: the input's name with .ecdc.")
 @click.option("--output-dir", metavar="DIR", help="Folder for the outputs; made if missing.")

@@ -15,6 +15,7 @@ import click
 
 from .common import InputError, NamedError, check_output, guard, naming, progress_bar, shown
 from .device_options import settle_threads, threads_option
+from .help_sections import SectionedCommand
 from .number_types import Finite, Number
 from .terminal_text import echo, printable
 
@@ -26,7 +27,17 @@ if TYPE_CHECKING:
 GENERATOR, MODEL = "musicgen", "musicgen-nano"
 
 
-@click.command("generate")
+@click.command(
+    "generate",
+    cls=SectionedCommand,
+    sections={
+        "Output": "output force quiet",
+        "Music": "seconds is_stereo start melody separate guidance",
+        "Sampling": "seed temperature top_k top_p",
+        "Model": "model generator is_list int8",
+        "Computing": "threads",
+    },
+)
 @click.argument("prompt", required=False)
 @click.option("--list", "is_list", is_flag=True, help="List the generators that are installed.")
 @click.option("--generator", default=GENERATOR, show_default=True, help="The plugin that generates.")
