@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import signal
 import sys
@@ -97,12 +98,13 @@ def generate_command(
         raise click.UsageError("standard input can be read once")
     with guard(), contextlib.ExitStack() as stack:
         check_output(inputs, output, force)
+        beginning = _beginning(stack, given["start"], given["seconds"])  # before torch, which takes seconds to import
         _settle_torch(threads)
         from ..format.files import output_stream
         from ..plugins.generators import write
 
         try:
-            source = _source(stack, quiet, **given)
+            source = _source(stack, quiet, beginning, **given)
             header = source.header()
         except RuntimeError as error:  # for example, a model without its codec
             raise InputError(str(error)) from error
@@ -129,13 +131,17 @@ def _settle_torch(threads: int | None) -> None:
 def _source(
     stack: contextlib.ExitStack,
     quiet: bool,
+    beginning: CodeFile | Sound | None,
     generator: str,
     model: str | None,
     start: str | None,
     melody: str | None,
     **given: Any,
 ) -> TokenSource:
-    """Return the plugin's token source for the command's options, and print its notes. `stack` closes the input files."""
+    """Return the plugin's token source for the command's options, and print its notes.
+
+    `beginning` is the opened file named `start`. `stack` closes the melody's file.
+    """
     from ..format.api import CodeFile
     from ..plugins.generators import decoded
     from ..plugins.generators import generator as find
@@ -146,8 +152,8 @@ def _source(
             opened = stack.enter_context(_opened(melody))
             options["melody"] = decoded(opened) if isinstance(opened, CodeFile) else opened
     with naming(start) if start else contextlib.nullcontext():
-        if start:
-            options["start"] = stack.enter_context(_opened(start))
+        if beginning is not None:
+            options["start"] = beginning
         source = find(generator)(model or MODEL, **options)
     for line in () if quiet else getattr(source, "notes", ()):
         echo(printable(line), err=True)
@@ -161,6 +167,22 @@ def _options(given: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def _beginning(stack: contextlib.ExitStack, name: str | None, seconds: float) -> CodeFile | Sound | None:
+    """Open the file to continue; `stack` closes it. Raises InputError if it fills the wanted `seconds`."""
+    if name is None:
+        return None
+    with naming(name):
+        opened = stack.enter_context(_opened(name, seconds))
+    return opened
+
+
+def _check_room(name: str, seconds: float | None, below: float) -> None:
+    """Raise NamedError if a file's `seconds` are known and are not `below` this length."""
+    if seconds is not None and seconds >= below:
+        text = f"lasts {seconds:.2f} s, which leaves nothing to add: the result has {below:g} s, including this file"
+        raise NamedError(shown(name), f"{text}; give more --seconds")
+
+
 def _list() -> None:
     from ..plugins.generators import generators
 
@@ -169,8 +191,11 @@ def _list() -> None:
 
 
 @contextlib.contextmanager
-def _opened(name: str) -> Iterator[CodeFile | Sound]:
-    """Open an .ecdc file or audio, detected by its first bytes; standard input is copied to a temporary file first."""
+def _opened(name: str, below: float = math.inf) -> Iterator[CodeFile | Sound]:
+    """Open an .ecdc file or audio, detected by its first bytes; standard input is copied to a temporary file first.
+
+    Raises NamedError for audio that is not shorter than `below` seconds, and before reading it if its header gives the length.
+    """
     from ..codec.audio import AudioError, AudioSource
     from ..format.api import CodeFile
     from ..plugins.generators import Sound
@@ -185,18 +210,25 @@ def _opened(name: str) -> Iterator[CodeFile | Sound]:
         with path.open("rb") as stream:
             is_ecdc = stream.read(4) == b"ECDC"
         if is_ecdc:
-            yield stack.enter_context(CodeFile(path))
+            file = stack.enter_context(CodeFile(path))
+            if below < math.inf:
+                _check_room(name, file.seconds, below)
+            yield file
             return
         import numpy as np
 
         try:
             with AudioSource(path) as audio:
-                blocks, rate = list(audio.blocks()), audio.info.sample_rate
+                rate, n_samples = audio.info.sample_rate, audio.info.n_samples
+                _check_room(name, None if n_samples is None else n_samples / rate, below)
+                blocks = list(audio.blocks())
         except AudioError as error:
             raise NamedError(shown(name), str(error).removeprefix(f"{path}: ")) from error
         if not blocks:
             raise NamedError(shown(name), "holds no samples")
-        yield Sound(np.concatenate(blocks, axis=1), rate)
+        sound = np.concatenate(blocks, axis=1)
+        _check_room(name, sound.shape[1] / rate, below)
+        yield Sound(sound, rate)
 
 
 @contextlib.contextmanager

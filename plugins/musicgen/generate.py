@@ -40,7 +40,8 @@ class Options:
                 raise ArgumentError(f"{name} must be a finite number above 0, got {value}")
         n_frames, most = c.n_frames(self.seconds), c.n_frames(c.max_seconds)
         if n_prompt >= n_frames:
-            raise ArgumentError(f"a prompt of {n_prompt} frames leaves nothing to add: {n_frames} are wanted")
+            text = f"a prompt of {n_prompt / c.frame_rate:.2f} s leaves nothing to add"
+            raise ArgumentError(f"{text}: {self.seconds:g} s are wanted, prompt included")
         if n_frames > most and not 0 < self.stride(lm) < most:
             raise ArgumentError(f"stride_seconds must lie between 0 and {c.max_seconds:g}, got {self.stride_seconds:g}")
         return n_frames

@@ -82,6 +82,13 @@ def test_from_python(folders):
     assert open_source("musicgen-nano", seconds=0.5).notes == ()
 
 
+def test_from_python_a_prompt_that_fills_the_result_is_refused(folders):
+    with ecdc.open(prompt_of(folders, 1)) as file:  # 27 of the generator's frames
+        source = open_source("musicgen-nano", start=file, seconds=0.36)
+    with pytest.raises(ValueError, match=r"a prompt of 0.36 s leaves nothing to add: 0.36 s are wanted"):
+        list(source.blocks())
+
+
 def test_what_cannot_be_is_one_line_and_no_file(folders, call_generate):
     prompt, out = prompt_of(folders, 1), folders / "out.ecdc"
     data = prompt.read_bytes()
