@@ -106,6 +106,10 @@ def _json(name: str) -> Any:
     return json.loads((RESULTS / name).read_text())
 
 
+def _losses() -> list[dict[str, Any]]:
+    return loss.merged([RESULTS / f"loss_nano{name}.json" for name in ("24k", "48k")])
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "front": lambda: summary_table(RESULTS / "quality.jsonl"),
     "quality": lambda: quality_table(RESULTS / "quality.jsonl"),
@@ -116,9 +120,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "speed": lambda: speed.markdown(_json("speed.json")),
     "pairs": lambda: pairs.markdown(_json("pairs.json")),
     "live": lambda: live.markdown(_json("live.json")),
-    "loss": lambda: loss.markdown(
-        loss.merged([RESULTS / f"loss_nano{name}.json" for name in ("24k", "48k")]), tuple(loss.NAMES)
-    ),
+    "loss": lambda: loss.markdown(_losses(), tuple(loss.NAMES)),
+    "loss-short": lambda: loss.markdown(loss.selected(_losses()), tuple(loss.NAMES)),
     "light": lambda: light.table(_json("light.json")),
     "streams": lambda: streams.markdown(_json("streams.json")),
     "container": lambda: container.markdown(_json("container.json")),

@@ -36,6 +36,14 @@ from .rows import jobs_option, json_option, rows_of_clips, write_json
 TICK = 0.02  # seconds: losses are drawn for the whole network in ticks, and hit the packets sent in them
 NAMES = {"zimtohrli": "Zimtohrli", "visqol": "ViSQOL", "visqol_speech": "ViSQOL, speech", "pesq": "PESQ", "stoi": "STOI"}
 
+OPUS = "opus, twice the bytes", "opus, 16 kbps"
+CHOICES = {  # (loss, burst): systems in the short table
+    (0.0, 1.0): ("nano-48k, learned", *OPUS),
+    (0.1, 1.0): ("nano-48k, learned", "nano-48k, copies", *OPUS),
+    (0.2, 1.0): ("nano-48k, learned", "nano-48k, copies", *OPUS),
+    (0.1, 3.0): ("nano-48k, learned", "nano-48k, copies", "nano-48k, more copies", *OPUS),
+}
+
 
 @dataclass(frozen=True)
 class System:
@@ -153,6 +161,8 @@ def markdown(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
         channel = "none" if not loss else f"{loss:.0%}" + (f", {burst:g} in a row" if burst > 1 else "")
         for system in dict.fromkeys(row["system"] for row in rows):
             own = [row for row in rows if (row["loss"], row["burst"], row["system"]) == (loss, burst, system)]
+            if not own:
+                continue
             means = [mean([row[key] for row in own]) for key in ("kbps", *keys)]
             cells = ["-" if value is None else f"{value:.2f}" for value in means]
             lines.append(f"| {channel} | {system} | " + " | ".join(cells) + " |")
@@ -166,6 +176,11 @@ def merged(files: Sequence[Path]) -> list[dict[str, Any]]:
         for row in json.loads(path.read_text()):
             found.setdefault((row["clip"], row["system"], row["loss"], row["burst"]), row)
     return list(found.values())
+
+
+def selected(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of the short table: what a caller can choose between, at each loss in CHOICES."""
+    return [row for row in rows if row["system"] in CHOICES.get((row["loss"], row["burst"]), ())]
 
 
 def plot(rows: Sequence[dict[str, Any]], keys: Sequence[str], target: Path) -> None:

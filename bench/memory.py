@@ -132,14 +132,14 @@ def markdown(found: Sequence[dict[str, Any]]) -> str:
         minutes = one["minutes"]
         length = f"{minutes / 60:g} h" if minutes >= 60 else f"{minutes:g} min"
         what = f"{length}, {one['sample_rate'] / 1000:g} kHz {kind}, " + (
-            "through pipes" if one["pipes"] else "by way of files"
+            "through pipes" if one["pipes"] else "from file to file"
         )
         for name, cost in one["costs"].items():
             speed = 60 * one["minutes"] / cost["seconds"]
             figures = f"{cost['seconds']:.0f} | {speed:.0f} | {cost['peak_mb']:.0f} MB"
             lines.append(f"| {one['model']} | {what} | {name} | {figures} |")
     devices = list(dict.fromkeys(one["device"] for one in found))
-    lines += ["", f"{found[0]['kbps']:g} kbps, {'; then '.join(devices)}; as many samples out as in."]
+    lines += ["", f"{found[0]['kbps']:g} kbps, {'; then '.join(devices)}; the output always had as many samples as the input."]
     return "\n".join(lines)
 
 

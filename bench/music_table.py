@@ -107,10 +107,10 @@ def _describe(found: Row) -> str:
     a, family = found["about"], found["family"]
     stereo = len(found["levels"]["stereo"])
     return (
-        f"{a['items']} prompts of each part ({stereo} in stereo), {a['seconds']:g} s each, captions of composed pieces that no "
-        f"training saw; ± is half of the bootstrap 95 % interval. The ceiling is those pieces, played and through the codec at "
-        f"4 codebooks. Families: {len(family['classes'])}, told apart by a logistic regression on log-mel statistics of "
-        f"{family['training']} other renders. Fréchet distance on {found['frechet']['embedding']}. Guidance {a['guidance']:g}, "
+        f"{a['items']} prompts of each part ({stereo} in stereo), {a['seconds']:g} s each; they describe composed pieces that "
+        f"were not used for training. ± is half of the bootstrap 95 % interval. The ceiling is these pieces themselves, coded "
+        f"with 4 codebooks. A logistic regression on log-mel statistics of {family['training']} other pieces recognises the "
+        f"{len(family['classes'])} families. Fréchet distance on {found['frechet']['embedding']}. Guidance {a['guidance']:g}, "
         f"top-k {a['top_k']}, temperature {a['temperature']:g}; seed {a['seed']}, "
         f"commit {a['commit'].rstrip('+') or 'unknown'}, {a['device']}, {a['threads']} thread{'s' * (a['threads'] != 1)}."
     )

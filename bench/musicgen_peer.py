@@ -249,9 +249,10 @@ def markdown(found: dict[str, Any]) -> str:
         "",
         f"Random weights of {s['layers']} layers and {s['dimension']} dimensions, guidance {s['guidance']:g}, the best "
         f"{s['top_k']} codes, {s['frames'] + DELAY} steps, medians of {s['turns']} turns (spread: interquartile range). The "
-        f"machine reads {machine['read']:.1f} GB/s and copies {machine['copy']:.1f}. Memory is above the imported libraries; "
-        f"private is that without pages of the weights' file. Logits differ from transformers' by {found['difference']:.0e} of "
-        f"their spread at most; those of int8 from float32's by {drifted['rms']:.1%} (rms), and {drifted['same_argmax']:.1%} "
+        f"machine reads {machine['read']:.1f} GB/s and copies {machine['copy']:.1f}. Memory does not count the imported "
+        f"libraries, and private memory not the pages of the weights' file. Logits differ from transformers' by "
+        f"{found['difference']:.0e} of their "
+        f"spread at most; those of int8 from float32's by {drifted['rms']:.1%} (rms), and {drifted['same_argmax']:.1%} "
         f"of the likeliest codes are the same. {conditions_sentence(found)}",
     ]
     return "\n".join(lines)

@@ -237,7 +237,7 @@ def markdown(found: dict[str, Any]) -> str:
     s, n = found["settings"], found["flips"]
     lines = [
         f"{s['seconds']:g} s at {s['kbps']:g} kbps, float32, {found['device']}, torch {found['torch']}; medians of "
-        f"{s['repeats']} turns in one process (spread: interquartile range); EnCodec has random weights, the same twice.",
+        f"{s['repeats']} turns in one process (spread: interquartile range); both EnCodecs have the same random weights.",
         "",
         "| codec | threads | encode, x real time | ratio | decode, x real time | ratio |",
         "|---|---:|---:|---:|---:|---:|",

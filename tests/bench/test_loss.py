@@ -16,6 +16,12 @@ def test_a_score_that_is_missing_is_shown_as_missing():
     assert lines[2:] == ["| 10% | ours | 6.00 | 2.50 | - |", "| 10% | theirs | 6.00 | - | 0.50 |"]
 
 
+def test_the_short_table_has_what_a_caller_can_choose():
+    rows = [row(name) for name in ("nano-24k, repeat", "nano-48k, copies", "opus", "opus, 16 kbps")]
+    assert [found["system"] for found in loss.selected(rows)] == ["nano-48k, copies", "opus, 16 kbps"]
+    assert not loss.selected([row("nano-48k, copies") | {"loss": 0.05}])
+
+
 def test_a_metric_that_is_not_installed_is_refused_before_the_run(monkeypatch):
     monkeypatch.setattr(loss, "score", lambda key, *_: (None, "needs a package") if key == "pesq" else (1.0, ""))
     loss.check_metrics(["stoi"])
