@@ -2,7 +2,7 @@
 
 The codes of a frame depend on the earlier frames of the same chunk, through causal layers with growing dilations. Each
 code also depends on the coarser codes of its own frame. All weights are 8-bit integers and all sums exact 32-bit integers,
-so every machine computes the same frequencies, which rangecoder.py uses. SPEC.md, section 5, defines the arithmetic.
+so every machine computes the same frequencies, which rangecoder.py uses. SPEC.md, section 9, defines the arithmetic.
 
 The encoder knows all codes of a chunk, so it multiplies float32 matrices. float32 holds every integer below 2**24 exactly,
 and those integers divided by a power of two: the sums equal those of the decoder's integer kernels, in any order of addition.
