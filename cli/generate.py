@@ -75,9 +75,7 @@ GENERATOR, MODEL = "musicgen", "musicgen-nano"
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @threads_option
-def generate_command(
-    is_list: bool, output: str | None, force: bool, quiet: bool, threads: int | None, **given: Any,
-) -> None:  # fmt: skip
+def generate_command(is_list: bool, output: str | None, force: bool, quiet: bool, threads: int | None, **given: Any) -> None:
     """Generate tokens from words (PROMPT), a melody or a beginning, straight into an .ecdc file.
 
     \b
