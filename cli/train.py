@@ -157,10 +157,14 @@ def codec_command(
 @click.option("--steps", type=click.IntRange(1), default=1500, show_default=True, help="Updates.")
 @click.option("--hours", type=click.FloatRange(0.01), default=4.0, show_default=True, help="Hours of audio to learn from.")
 @click.option("--width", type=click.IntRange(8, 256), default=128, show_default=True, help="Width of the layers.")
+@click.option(
+    "--init", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Start from this prior (NAME.prior)."
+)
 @limit_option
 @click.option("--export", type=click.Path(path_type=Path), help="Write the prior to this file (NAME.prior).")
 def prior_command(
-    model: str, data: Path, output: Path, steps: int, hours: float, width: int, max_seconds: float, export: Path | None
+    model: str, data: Path, output: Path, steps: int, hours: float, width: int, init: Path | None, max_seconds: float,
+    export: Path | None,
 ) -> None:  # fmt: skip
     """Train an entropy prior for the tokens of MODEL: a bundled model, a folder or a checkpoint.
 
@@ -169,10 +173,11 @@ def prior_command(
     """
     with guard():
         from ..codec.checkpoints import load
+        from ..format.entropy.prior import read_prior
         from ..train.prior.trainer import PriorRecipe, train_prior
 
-        codec, recipe = load(model), PriorRecipe(steps=steps, token_hours=hours, width=width)
-        run = train_prior(recipe, codec, data, output, max_seconds, lambda line: click.echo(line, err=True))
+        codec, recipe, start = load(model), PriorRecipe(steps=steps, token_hours=hours, width=width), init and read_prior(init)
+        run = train_prior(recipe, codec, data, output, max_seconds, lambda line: click.echo(line, err=True), start)
         if export:
             run.prior.export(codec.token_space).save(export)
         click.echo(f"{output}: step {run.step} of {steps}", err=True)

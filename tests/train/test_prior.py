@@ -56,6 +56,28 @@ def test_codes_with_like_entries_start_alike_and_as_likely_as_they_are():
     assert torch.allclose((model.head_bias[0, 0] - model.head_bias[0, 1]).exp(), torch.tensor(2.0))
 
 
+def test_a_prior_goes_on_from_its_integers_and_new_layers_begin_without_effect():
+    torch.manual_seed(0)
+    books, codes = entries(3, 32, 5), torch.randint(0, 32, (2, 3, 90))
+    first = TrainedPrior(books, width=16, dilations=(1, 4))
+    with torch.no_grad():
+        for name, parameter in first.named_parameters():
+            parameter.normal_(0, 3.0 if "bias" in name else 0.4)
+    prior = first.export(bytes(32))
+    same = TrainedPrior(books, width=16, dilations=(1, 4))
+    same.start_from(prior)
+    assert same.export(bytes(32)).hash == prior.hash
+    deeper = TrainedPrior(books, width=16, dilations=(1, 1, 2, 4, 4))
+    deeper.start_from(prior)
+    assert torch.equal(deeper.contexts(codes), first.contexts(codes))
+    deeper.loss(codes, [0, 1, 2]).sum().backward()
+    assert (deeper.out_weight.grad.flatten(1).abs().amax(1) > 0).all()  # the new layers learn
+    with pytest.raises(ValueError, match="dilations"):
+        TrainedPrior(books, width=16, dilations=(4, 1)).start_from(prior)
+    with pytest.raises(ValueError, match="tables"):
+        TrainedPrior(books, width=24, dilations=(1, 4)).start_from(prior)
+
+
 def test_exponentials_fall_by_the_same_share():
     table = exponentials()
     assert table[0] == 2**16 and abs(table[32] - 2**16 / math.e) < 1 and (np.diff(table) <= 0).all()
@@ -105,6 +127,16 @@ def test_it_learns_and_its_file_codes(codec, packed, tmp_path):
     assert prior.token_space == codec.token_space
     codes = next(iter(clips(codec, packed).values()))[0]
     assert np.array_equal(prior.decode(prior.encode([codes]), (len(codes),), codes.shape[1])[0], codes)
+
+
+def test_a_run_starts_from_a_prior_of_its_own_tokens(codec, packed, tmp_path):
+    prior = run(codec, packed, tmp_path / "first").prior.export(codec.token_space)
+    onwards = run(codec, packed, tmp_path / "second", max_seconds=0.0, init=prior).prior.export(codec.token_space)
+    weights = [(prior.arrays[name].astype(int), onwards.arrays[name]) for name in ("book_embedding", "mix_past", "head_weight")]
+    assert all(abs(before - after).max() <= 1 for before, after in weights)  # one step later
+    codec.quantizer.codebooks += 1
+    with pytest.raises(ValueError, match="other tokens"):
+        run(codec, packed, tmp_path / "third", init=prior)
 
 
 def clips(codec, packed):

@@ -18,12 +18,13 @@ from torch import Tensor
 
 from ...format.entropy.prior import Prior
 from ...format.entropy.prior_scales import EMBEDDING_SHIFT, LARGEST, LIMIT, SHIFT
+from ...format.errors import ArgumentError
 
 WEIGHT_SCALE = 64  # integer weight = WEIGHT_SCALE * parameter
 SUM_SCALE = 1024  # scale of integer sums: WEIGHT_SCALE times 16, the scale of activations
 RESOLUTION = 32  # entries per nat in the table of exponentials
 TABLE_NATS = 16
-DILATIONS = (1, 2, 4, 8, 16, 32, 64)
+DILATIONS = (1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64, 64)  # of the layers, in frames
 
 
 class _Round(torch.autograd.Function):
@@ -73,6 +74,14 @@ class Tables(nn.Module):
         """Return the table [V, H] of a codebook."""
         return self.own[book] + self.entries[book] @ self.projections[book]
 
+    @torch.no_grad()
+    def start_from(self, tables: Tensor) -> None:
+        """Become `tables` [K, V, H]; the projections take as much of them as they can."""
+        for book, (table, entries) in enumerate(zip(tables, self.entries, strict=True)):
+            if entries.shape[1]:
+                self.projections[book].copy_(torch.linalg.lstsq(entries, table).solution)
+            self.own[book].copy_(table - entries @ self.projections[book])
+
 
 class TrainedPrior(nn.Module):
     """The prior in training; parameters are the integers divided by WEIGHT_SCALE, or by SUM_SCALE for biases."""
@@ -113,6 +122,30 @@ class TrainedPrior(nn.Module):
         size = self.head_bias.shape[1]
         counts = np.stack([np.bincount(codes[:, k].ravel(), minlength=size) for k in range(len(self.head_bias))]) + 1.0
         self.head_bias.copy_(torch.from_numpy(np.log(counts / counts.mean(1, keepdims=True))))
+
+    @torch.no_grad()
+    def start_from(self, prior: Prior) -> None:
+        """Continue from a prior for as many codes. Layers that it lacks begin without effect.
+
+        Raises ValueError if it has another number of codebooks or entries, another width, or layers that are missing here.
+        """
+        arrays = {name: torch.from_numpy(array) for name, array in prior.arrays.items()}
+        size, wanted = tuple(arrays["frame_embedding"].shape), tuple(self.frame_embedding.own.shape)
+        if size != wanted:
+            raise ArgumentError(f"the prior has tables {list(size)} (codebooks, entries, width), this run needs {list(wanted)}")
+        places = _places(arrays["dilations"].tolist(), self.dilations)
+        for name, parameter in self.named_parameters(recurse=False):
+            values = arrays[name].float() / (SUM_SCALE if name.endswith("bias") else WEIGHT_SCALE)
+            if name.startswith(("mix_", "out_")):
+                if name.startswith("out_"):
+                    parameter.zero_()
+                parameter[places] = values
+            else:
+                parameter.copy_(values)
+        for name, tables in self.named_children():
+            assert isinstance(tables, Tables)
+            values = arrays[name].float() / WEIGHT_SCALE
+            tables.start_from(values.transpose(1, 2) if name == "head_weight" else values)
 
     def contexts(self, codes: Tensor) -> Tensor:
         """Return the context of each frame from the frames before it: codes [B, K, T] -> sums [B, T, H]."""
@@ -164,6 +197,17 @@ class TrainedPrior(nn.Module):
             whole = torch.stack([tables[book] for book in range(len(tables.own))])
             arrays[name] = _weights(whole.transpose(1, 2) if name == "head_weight" else whole).numpy().astype(np.int8)
         return Prior(arrays, token_space)
+
+
+def _places(found: Sequence[int], dilations: Sequence[int]) -> list[int]:
+    """Return the places in `dilations` of the layers `found`, in order. Raises ValueError if there are none."""
+    places, start = [], 0
+    for dilation in found:
+        if dilation not in dilations[start:]:
+            raise ArgumentError(f"the prior has layers with dilations {list(found)}, which {list(dilations)} does not contain")
+        places.append(dilations.index(dilation, start))
+        start = places[-1] + 1
+    return places
 
 
 def exponentials() -> np.ndarray:

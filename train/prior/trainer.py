@@ -16,6 +16,8 @@ from torch import Tensor
 from ...codec.model import Codec
 from ...codec.quantize.residual import ResidualVQ
 from ...codec.quantize.split import SplitVQ
+from ...format.entropy.prior import Prior
+from ...format.errors import ArgumentError
 from ..data.memory_maps import sample_rate_of
 from ..data.packed_audio import PackedAudio, generator_for, validation_clips
 from ..engine.checkpoints import load_module, save_module
@@ -151,12 +153,16 @@ class PriorRun:
 
 def train_prior(
     recipe: PriorRecipe, codec: Codec, data_folder: Path, output: Path,
-    max_seconds: float = math.inf, report: Callable[[str], object] = print,
+    max_seconds: float = math.inf, report: Callable[[str], object] = print, init: Prior | None = None,
 ) -> PriorRun:  # fmt: skip
     """Train a prior for the tokens of `codec` into `output`, continuing from its last checkpoint if there is one.
 
-    Stops at the recipe's last step, after `max_seconds`, or at the first SIGINT/SIGTERM, always with a checkpoint.
+    A new run starts from `init` if it is given, otherwise from the entries of the codebooks. Stops at the recipe's last step,
+    after `max_seconds`, or at the first SIGINT/SIGTERM, always with a checkpoint. Raises ValueError if `init` is for other
+    tokens, or of another size.
     """
+    if init is not None and init.token_space != codec.token_space:
+        raise ArgumentError("the prior to start from is for other tokens than those of the model")
     output.mkdir(parents=True, exist_ok=True)
     codec.eval()
     data = PackedAudio.open(data_folder, "train", round(WINDOW_SECONDS * sample_rate_of(data_folder)))
@@ -168,8 +174,10 @@ def train_prior(
     run = PriorRun(recipe, codec)
     if run.load(output):
         report(f"resumed at step {run.step}")
-    else:
+    elif init is None:
         run.prior.start_from_counts(tokens)
+    else:
+        run.prior.start_from(init)
 
     def observe(window: list[float], ends: bool) -> None:
         ends = ends or run.step == recipe.steps
