@@ -150,7 +150,8 @@ class _Job:
         def length() -> int | None:
             return length_at(rate, header, known.n_samples, known.original_n_samples)
 
-        decoded = limit_duration(decode_blocks(codec, reader, salvage=salvage), header.sample_rate, self.max_seconds)
+        blocks = decode_blocks(codec, reader, salvage=salvage)
+        decoded = limit_duration(_saved(blocks, salvage), header.sample_rate, self.max_seconds)
         result = self._written(resample_to_length(decoded, header.sample_rate, rate, length), rate, length())
         if lost is not None and salvage:
             lost += [item.describe(header) for item in salvage.lost]
@@ -177,6 +178,13 @@ class _Job:
         channels = self.reader.header.channels
         n_written = write_audio(blocks, self.output, rate, channels, n_samples, self.progress)
         return Result(n_written / rate, self.reader.n_bytes, channels, rate)
+
+
+def _saved(blocks: Iterator[np.ndarray], salvage: Salvage | None) -> Iterator[np.ndarray]:
+    """Yield blocks; then raise FormatError if `salvage` found no intact chunk, before the output is complete."""
+    yield from blocks
+    if salvage is not None:
+        salvage.check_saved()
 
 
 def _with_tags(output: Output, header: Header) -> Output:

@@ -95,6 +95,11 @@ class Salvage:
             return self.trailer.original_n_samples
         return resampled_length(self._decodable, self.header.sample_rate, self.header.original_sample_rate)
 
+    def check_saved(self) -> None:
+        """Raise FormatError if all was read, and all chunks are lost."""
+        if self.lost and not self.n_whole:
+            raise FormatError(self.lost[0].offset, "no chunk of this file is intact, so none of its sound can be saved")
+
     def _end_tells(self) -> bool:
         return self.trailer is not None and self._decodable is not None and self.trailer.n_samples <= self._decodable
 
@@ -210,7 +215,7 @@ def repair(reader: Reader | Headless, output: BinaryIO) -> list[Lost]:
     """Write a valid stream of the intact chunks, with silence in place of lost ones; return the lost ranges.
 
     If the END chunk is missing, or has a larger length than can be restored, the stream is as long as its codes. Raises
-    ValueError if `reader` is Headless and no chunk fits its header.
+    FormatError if all chunks are lost. If `reader` is Headless, this is a ValueError: no chunk fits its header.
     """
     salvage = Salvage(reader)
     header = dataclasses.replace(reader.header, n_samples=None, original_n_samples=None)
@@ -219,5 +224,6 @@ def repair(reader: Reader | Headless, output: BinaryIO) -> list[Lost]:
             writer.append_chunk(chunk)
         if isinstance(reader, Headless) and not salvage.n_whole:
             raise ArgumentError("no chunk of it fits the other file's header")
+        salvage.check_saved()
         writer.close(salvage.n_samples, salvage.original_n_samples)
     return salvage.lost

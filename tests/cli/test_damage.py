@@ -1,5 +1,7 @@
 """Damaged files: refused unless asked for, then silent where chunks were lost and repaired on demand."""
 
+import io
+
 import numpy as np
 import pytest
 import soundfile
@@ -74,3 +76,20 @@ def test_damage_is_an_error_unless_asked_for(ecdc, whole, tmp_path, one_line):
     damaged(whole[0], tmp_path)
     assert "a.ecdc: byte " in one_line(ecdc("decode", tmp_path / "a.ecdc"))
     assert not (tmp_path / "a.wav").exists()
+
+
+@pytest.mark.parametrize("options", [["decode", "--partial"], ["repair"]], ids=" ".join)
+def test_where_nothing_survives_nothing_is_written(ecdc, whole, tmp_path, one_line, options):
+    """Neither an empty file nor one of silence alone."""
+    data, first = whole[0], int(Reader(io.BytesIO(whole[0])).index.offsets[0])
+    every_chunk = bytearray(data)
+    for offset in Reader(io.BytesIO(data)).index.offsets:
+        every_chunk[offset + 20] ^= 1
+    for broken in (data[: first + 99], bytes(every_chunk)):
+        (tmp_path / "a.ecdc").write_bytes(broken)
+        line = one_line(ecdc(*options, tmp_path / "a.ecdc", "-o", tmp_path / "out.wav"))
+        assert (
+            line.startswith(f"ecdc: {tmp_path / 'a.ecdc'}: byte {first}: no chunk of this file is intact")
+            and "; try" not in line
+        )
+        assert [path.name for path in tmp_path.iterdir()] == ["a.ecdc"]
