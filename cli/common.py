@@ -141,7 +141,7 @@ def check_output(sources: Iterable[str], target: str, force: bool) -> None:
     for source in sources:
         if source != "-" and Path(source).exists() and path.exists() and Path(source).samefile(path):
             raise NamedError(target, "is the input itself; give another output with -o")
-    if path.is_dir():
+    if path.is_dir() or target.endswith((os.sep, "/")):
         raise NamedError(target, "is a folder; name a file with -o, or use --output-dir")
     if path.exists() and not force and not is_special(target):
         raise NamedError(target, "exists already; use --force to overwrite it")

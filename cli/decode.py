@@ -42,8 +42,8 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
     "--format",
     "form",
     metavar="NAME",
-    help="wav, flac, ogg (Vorbis), opus, mp3, m4a (AAC), aiff or au. Default: by the output's suffix, else wav. "
-    "A format that lacks the rate gets its next higher one.",
+    help="wav, flac, ogg (Vorbis), opus, mp3, m4a (AAC), aiff or au. Default: by the output's suffix; wav for standard "
+    "output and where no output is named. A format that lacks the rate gets its next higher one.",
 )
 @click.option(
     "--rate", type=click.IntRange(1_000, 768_000), metavar="HZ", help="Sample rate of the output. Default: the original's."

@@ -20,8 +20,14 @@ def info_command(inputs: tuple[str, ...], as_json: bool) -> None:
     """
     from ..format.summary import open_summary
 
+    n_pages = 0
+
     def describe(name: str) -> None:
+        nonlocal n_pages
         row = {"file": name, **open_summary(name)}
+        if n_pages and not as_json:
+            echo("")  # between files
+        n_pages += 1
         echo(dumps(row) if as_json else _page(row))
 
     for_each(inputs, describe)

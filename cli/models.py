@@ -19,7 +19,8 @@ def models_command(as_json: bool) -> None:
             if as_json:
                 echo(dumps(row))
             else:
+                each = " per channel" if row["channels"] == 1 else ""
                 echo(
-                    f"{row['name']:12} {row['sample_rate']} Hz, {row['channels']} channel(s), "
-                    f"{row['kbps'][0]:g} to {row['kbps'][-1]:g} kbps, {row['parameters'] / 1e6:.1f} M parameters"
+                    f"{row['name']:12} {row['sample_rate']} Hz, "
+                    f"{row['kbps'][0]:g} to {row['kbps'][-1]:g} kbps{each}, {row['parameters'] / 1e6:.1f} M parameters"
                 )

@@ -91,6 +91,8 @@ def format_of(path: str | Path, form: str | None = None) -> AudioFormat:
     name = form.lower() if form else Path(path).suffix.lower()[1:]
     if form is None and (str(path) == "-" or (name not in FORMS and is_special(path))):
         return WAV
+    if not name:
+        raise AudioError(f"{path}: its name has no suffix that tells the format; add one, such as .wav, or use --format")
     if name not in FORMS:
         raise AudioError(f"{path}: unknown audio format {name!r} (known: {', '.join(sorted(FORMS))})")
     return FORMS[name]

@@ -77,6 +77,14 @@ def starts_of_streams(config: CodecConfig, n_streams: int, first_frame: int = 0)
     return tuple(first_frame + i * step for i in range(n_streams))
 
 
+def highest_note(config: CodecConfig, layout: Layout, kbps: float | None) -> list[str]:
+    """Return a line for the user if a wanted bitrate is above the highest of a file with this layout."""
+    highest = layout.n_streams * config.bitrates_kbps[-1]
+    if kbps is None or kbps <= highest + 1e-9:
+        return []
+    return [f"{config.name}{' in stereo' if layout.n_streams > 1 else ''} ends at {highest:g} kbps; {kbps:g} is above that"]
+
+
 def codebooks_per_stream(config: CodecConfig, layout: Layout, kbps: float) -> tuple[int, ...]:
     """Return the K of each stream such that the whole file has the largest legal rate not above `kbps`.
 

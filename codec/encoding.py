@@ -18,7 +18,7 @@ from ..format import Entropy, Header, Writer
 from ..format.entropy.installed_priors import find_prior
 from ..format.files import output_stream, refuse_to_replace
 from .audio import AudioError, AudioSource
-from .channel_layout import Layout, codebooks_per_stream
+from .channel_layout import Layout, codebooks_per_stream, highest_note
 from .default_model import DEFAULT_MODEL
 from .effort import file_effort
 from .live import Pace, is_pipe, pace_for, paced_blocks, warm_up
@@ -124,7 +124,8 @@ def encode_file(
         header = header_for(codec, layout, audio, tuple(audio.tags()), entropy)
         chunk_frames = header.default_chunk_frames if chunk_seconds is None else _chunk_frames(header, chunk_seconds)
         allocator = Allocator(codec, layout, header, vbr, chunk_frames) if vbr else None
-        for line in _notes(audio, channels):
+        wanted = vbr.kbps if vbr else kbps
+        for line in [*_notes(audio, channels), *highest_note(codec.config, layout, wanted)]:
             note(line)
         live = is_pipe(source) and not codec.config.segment_length
         if live:

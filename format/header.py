@@ -28,6 +28,7 @@ from .schema import (
 )
 from .streams import stream_count
 
+AUDIO = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS")  # the first bytes of common kinds of audio, beside ID3
 CHUNK_SECONDS = 5  # default: the 36 bytes of framing per chunk are then 3.8 % of the payload at 1.5 kbps, 1 % at 6 kbps
 
 
@@ -159,7 +160,10 @@ def major_version(head: bytes) -> int:
     Raises NotEcdc, or Truncated if there are fewer bytes.
     """
     if head[:4] != MAGIC[: len(head)]:
-        raise NotEcdc(0, f"not an .ecdc stream: it starts with {head[:4]!r}")
+        stranger = NotEcdc(0, f"not an .ecdc stream: it starts with {head[:4]!r}")
+        if head[:4] in AUDIO or head[:3] == b"ID3":
+            stranger.advice = "`ecdc encode` makes one of audio"
+        raise stranger
     if len(head) < 5:
         error = Truncated(0, f"the magic and the version need 5 bytes, {len(head)} are here" if head else "the stream is empty")
         error.advice = ""  # there is nothing to repair

@@ -106,6 +106,26 @@ def test_rate_below_the_lowest(ecdc, tone, default, one_line):
     assert f"starts at {2 * each:g} kbps" in line and "legal" in line
 
 
+@pytest.mark.parametrize(("options", "channels"), [([], 2), (["--channels", "mono"], 1), (["--vbr"], 2)])
+def test_a_rate_above_the_highest_is_told(ecdc, tone, default, options, channels):
+    highest = channels * default.bitrates_kbps[-1]
+    for kbps, told in ((highest, False), (highest + 1, True)):
+        arguments = ("-o", tone.parent / "a.ecdc", "--force", "--effort", 0, *options)
+        done = ecdc("encode", tone, "--kbps", kbps, *arguments, check=True)
+        lines = done.stderr.decode().splitlines()
+        name = default.name + (" in stereo" if channels == 2 else "")
+        assert (lines[0] == f"ecdc: {tone}: {name} ends at {highest:g} kbps; {kbps:g} is above that") is told
+        assert len(lines) == 1 + told
+        assert not ecdc("encode", tone, "--kbps", kbps, *arguments, "--quiet", check=True).stderr
+
+
+def test_audio_given_to_decode_is_told_what_makes_tokens_of_it(ecdc, speech, tone, one_line, tmp_path):
+    (tmp_path / "a.ecdc").write_bytes(b"no audio either")
+    for path, is_audio in ((speech, True), (tone, True), (tmp_path / "a.ecdc", False)):
+        line = one_line(ecdc("decode", path, "-o", tmp_path / "out.wav"))
+        assert "not an .ecdc stream" in line and line.endswith("; `ecdc encode` makes one of audio") is is_audio
+
+
 @pytest.mark.parametrize("option", [["--kbps", "fast"], ["--channels", "5.1"], ["--no-such"], []])
 def test_wrong_usage_exits_2(ecdc, option):
     done = ecdc("encode", *option)

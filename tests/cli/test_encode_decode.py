@@ -87,6 +87,20 @@ def test_models_are_listed(ecdc):
     assert "nano-24k" in [row["name"] for row in rows]
 
 
+def test_the_models_list_says_the_rates_of_one_channel(ecdc, default):
+    lines = ecdc("models", check=True).stdout.decode().splitlines()
+    rates = f"{default.bitrates_kbps[0]:g} to {default.bitrates_kbps[-1]:g} kbps per channel"
+    assert any(line.startswith(default.name) and rates in line for line in lines)
+
+
+def test_info_of_several_files_has_one_paragraph_each(ecdc, tone, tmp_path):
+    ecdc("encode", tone, "-o", tmp_path / "a.ecdc", check=True)
+    one = ecdc("info", tmp_path / "a.ecdc", check=True).stdout.decode()
+    assert "\n\n" not in one
+    assert ecdc("info", tmp_path / "a.ecdc", tmp_path / "a.ecdc", check=True).stdout.decode() == f"{one}\n{one}"
+    assert b"\n\n" not in ecdc("info", tmp_path / "a.ecdc", tmp_path / "a.ecdc", "--json", check=True).stdout
+
+
 def test_help_info_and_verify_never_import_torch(ecdc, imports, tone, tmp_path):
     ecdc("encode", tone, "-o", tmp_path / "a.ecdc", check=True)
     for args in (["--help"], *([name, "--help"] for name in ("encode", "decode", "info", "train")), ["info", "nothing.ecdc"]):

@@ -266,6 +266,8 @@ def test_unknown_format_is_named(tmp_path):
     with pytest.raises(AudioError, match="unknown audio format 'xyz'"):
         format_of(tmp_path / "a.xyz")
     assert format_of(tmp_path / "a.xyz", "flac") is FORMS["flac"]
+    with pytest.raises(AudioError, match=r"its name has no suffix that tells the format; add one, such as \.wav, or use"):
+        format_of(tmp_path / "a")
 
 
 def test_samples_after_the_wanted_ones_are_not_held():
