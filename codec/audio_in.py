@@ -155,7 +155,7 @@ class AudioSource:
 
     def _open_wave(self, stream: LookaheadReader) -> Reader:
         if self._track not in (None, 1):
-            raise AudioError(f"{self.name}: has 1 sound track, and none with the number {self._track}")
+            raise AudioError(f"{self.name}: has 1 sound track; there is no track {self._track}")
         wave = Wave(stream, self.name)
         if wave.format.dtype is not None:
             return PcmReader(wave)

@@ -119,9 +119,9 @@ class AvReader:
         """Return the sound track to decode: the requested one, or FFmpeg's choice."""
         tracks = container.streams.audio
         if not tracks:
-            raise AudioError(f"{self._name}: holds no sound track")
+            raise AudioError(f"{self._name}: has no sound track")
         if self._track is not None and not 1 <= self._track <= len(tracks):
-            raise AudioError(f"{self._name}: has {len(tracks)} sound tracks, and none with the number {self._track}")
+            raise AudioError(f"{self._name}: has {len(tracks)} sound tracks; there is no track {self._track}")
         stream = container.streams.best("audio") if self._track is None else tracks[self._track - 1]
         if stream is None:
             raise AudioError(f"{self._name}: not audio that can be read (FFmpeg finds no sound in it)")

@@ -30,7 +30,7 @@ def on_device(codec: Codec, device: str, encoding: bool) -> Codec:
     if device == "cpu":
         return codec
     if not is_available(device):
-        raise ArgumentError(f"--device {device}: there is none here; use cpu or auto")
+        raise ArgumentError(f"--device {device}: not available on this machine; use cpu or auto")
     return _checked(codec, device) if encoding else moved(codec, device)
 
 
@@ -54,13 +54,13 @@ def _checked(codec: Codec, device: str) -> Codec:
     name, advice = codec.config.name, "encode with --device cpu"
     if codec.config.exact_dtype != "float64":
         raise ArgumentError(
-            f"--device {device}: the tokens of {name} are computed in float32, which a GPU rounds otherwise; {advice}"
+            f"--device {device}: the tokens of {name} are computed in float32, which a GPU rounds differently; {advice}"
         )
     if device == "mps":
-        raise ArgumentError(f"--device mps: has no float64, in which the tokens of {name} are computed; {advice}")
+        raise ArgumentError(f"--device mps: lacks float64, which the tokens of {name} need; {advice}")
     made, wav = moved(codec, device), check_signal(codec)
     if not torch.equal(made.encode(wav.to(device)).cpu(), codec.encode(wav)):
-        raise ArgumentError(f"--device {device}: gives other tokens of {name} than the CPU; {advice}")
+        raise ArgumentError(f"--device {device}: computes other tokens of {name} than the CPU; {advice}")
     return made
 
 

@@ -94,7 +94,7 @@ def _check_archive(path: Path) -> None:
         dtype = torch.uint8 if kind is torch.UntypedStorage else kind.dtype
         n_bytes, entry = n_items * dtype.itemsize, entries.get(f"{folder}/data/{key}")
         if entry is None or not 0 <= n_bytes <= entry.file_size:
-            raise _Refused(f"it says that tensor data {str(key)[:20]!r} has {n_bytes} bytes, which it has not")
+            raise _Refused(f"tensor data {str(key)[:20]!r} is missing or shorter than its {n_bytes} bytes")
         hollow = torch.UntypedStorage(n_bytes, device="meta")
         return torch.storage.TypedStorage(wrap_storage=hollow, dtype=dtype, _internal=True)
 
@@ -125,7 +125,7 @@ class _Plain:
 
     def _checked(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
-            raise _Refused("it holds a tensor that is no plain array")
+            raise _Refused("it holds a tensor that is not a plain array")
         self._bytes_left -= tensor.numel() * tensor.element_size()
         if self._bytes_left < 0:
             raise _Refused("its tensors are larger than the file")

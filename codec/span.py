@@ -42,7 +42,7 @@ class Span:
         begin = round(start * to_rate)
         end = n_out if duration is None else min(n_out, round((start + duration) * to_rate))
         if not 0 <= begin < end:
-            raise ArgumentError(f"the audio lasts {n_out / to_rate:.3f} s: there is no span of it at {float(start):.3f} s")
+            raise ArgumentError(f"the audio lasts {n_out / to_rate:.3f} s: it has nothing to decode at {float(start):.3f} s")
         if from_rate == to_rate:
             return cls(begin, end, begin, min(end, n_samples), 0)
         # Start where samples of both rates coincide, and early enough that the resampler's start has no effect.

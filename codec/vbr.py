@@ -47,7 +47,7 @@ class Allocator:
 
     def __init__(self, codec: Model, layout: Layout, header: Header, target: Target, chunk_frames: int) -> None:
         if not codec.config.any_codebooks or codec.config.segment_length:
-            raise ArgumentError(f"{codec.config.name} has no variable bitrate: it has but some of the numbers of codebooks")
+            raise ArgumentError(f"{codec.config.name} has no variable bitrate: it does not allow every number of codebooks")
         self._codec, self._layout, self._target = codec, layout, target
         self._choice, self._header = _level_costs(codec, layout, header, chunk_frames), header
         self._before: int | None = None  # the level of the previous stretch

@@ -51,7 +51,7 @@ class Playback:
         if stop is not None or self.position <= first:
             rate = self.audio.info.sample_rate
             wanted = f"a section from {first / rate:.3f} s" + ("" if stop is None else f" to {stop / rate:.3f} s")
-            raise AudioError(f"{self.audio.name}: ends at {self.position / rate:.3f} s, {wanted} is wanted")
+            raise AudioError(f"{self.audio.name}: ends at {self.position / rate:.3f} s, but {wanted} was requested")
 
     def rewind(self) -> None:
         """Go back to the start of the recording: open it again."""
@@ -76,7 +76,7 @@ class Section:
         self.first = round(item.start * info.sample_rate)
         self._stop = None if item.seconds is None else self.first + round(item.seconds * info.sample_rate)
         if item.channel is not None and item.channel >= info.channels:
-            raise AudioError(f"{item.source}: has {info.channels} channels, and none with the number {item.channel}")
+            raise AudioError(f"{item.source}: has {info.channels} channels; there is no channel {item.channel}")
         self.info = info if item.channel is None else AudioInfo(info.sample_rate, 1, info.n_samples)
         self._held: list[np.ndarray] | None = None  # of a preview
 

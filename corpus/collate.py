@@ -28,7 +28,7 @@ class Collate:
         """Raises CorpusError if the samples have different numbers of codebooks."""
         rows = {len(sample["codes"]) for sample in samples}
         if len(rows) != 1:
-            raise CorpusError(f"a batch needs samples of as many codebooks, got {sorted(rows)}; encode with --channels mono")
+            raise CorpusError(f"the samples of a batch differ in codebooks: {sorted(rows)}; encode with --channels mono")
         n_frames = max(sample["codes"].shape[1] for sample in samples)
         codes = np.full((len(samples), rows.pop(), n_frames), self.pad, np.int64)
         mask = np.zeros((len(samples), n_frames), bool)

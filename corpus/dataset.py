@@ -81,7 +81,7 @@ class TokenDataset:
     def _check_arguments(self) -> None:
         frames, align = self.frames, self.align
         if self.windows not in WINDOWS or (frames is None) != (self.windows == "whole"):
-            raise CorpusError(f"windows must be random or all with frames, else whole; got {self.windows!r} and {frames}")
+            raise CorpusError(f"with frames, windows must be random or all, else whole; got {self.windows!r} and {frames}")
         if (frames is not None and frames < 1) or align < 1:
             raise CorpusError(f"frames and align must be 1 or more, got {frames} and {align}")
         most = min(sum(ks) for ks in self.about["codebooks"].values())
@@ -115,7 +115,7 @@ class TokenDataset:
     def place(self, index: int) -> Place:
         """Return where a sample is. Raises IndexError."""
         if not -len(self) <= index < len(self):
-            raise IndexError(f"the dataset has {len(self)} samples, number {index} was asked for")
+            raise IndexError(f"index {index} is out of range: the dataset has {len(self)} samples")
         index %= len(self)
         shard = int(np.searchsorted(self._ends, index, side="right"))
         return self.place_in(shard, index - (int(self._ends[shard - 1]) if shard else 0))

@@ -138,7 +138,7 @@ def read_about(store: Store) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError):
         raise CorpusError(f"{store.place(PLAN)}: is damaged; remove it and give the same command again") from None
     if version != VERSION:
-        raise CorpusError(f"{store.place(PLAN)}: has version {version}, this is a program for version {VERSION}")
+        raise CorpusError(f"{store.place(PLAN)}: has version {version}, this program reads version {VERSION}")
     found: dict[str, Any] = about
     return found
 

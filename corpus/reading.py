@@ -93,10 +93,10 @@ class TarShard(Shard):
             with tarfile.open(paths[0]) as tar:
                 spans = [(m.name, slice(m.offset_data, m.offset_data + m.size)) for m in tar]
         except tarfile.TarError as error:
-            raise CorpusError(f"{self.name}: is no tar ({error})") from None
+            raise CorpusError(f"{self.name}: is not a tar ({error})") from None
         for (name, tokens), (_, facts) in zip(spans[::2], spans[1::2], strict=False):
             if not name.endswith(".ecdc"):
-                raise CorpusError(f"{self.name}: {name} is not what a shard of tokens holds")
+                raise CorpusError(f"{self.name}: {name} does not belong into a shard of tokens")
             self._rows.append((tokens, facts))
 
     def __len__(self) -> int:
@@ -145,7 +145,7 @@ class ParquetShard(Shard):
         try:
             self._file = parquet.ParquetFile(io.BytesIO(paths[0].read_bytes()))
         except library("pyarrow", "corpus", "parquet").ArrowException as error:
-            raise CorpusError(f"{self.name}: is no parquet file ({error})") from None
+            raise CorpusError(f"{self.name}: is not a parquet file ({error})") from None
         counts = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
         self._ends = np.cumsum(counts)
         self._group, self._table = -1, None

@@ -32,7 +32,7 @@ def read_records(store: Store) -> dict[int, Record]:
             found = json.loads(store.read(name) or b"")
             return {"shard": int(found["shard"]), **found}
         except (ValueError, TypeError, KeyError):
-            raise CorpusError(f"{store.place(name)}: is damaged; remove it, and the shard is made again") from None
+            raise CorpusError(f"{store.place(name)}: is damaged; remove it, and the next run makes its shard again") from None
 
     if not is_url(store.where):
         found = [read(name) for name in names]

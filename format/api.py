@@ -121,7 +121,7 @@ class CodeFile:
         """
         if self._first_ks is None:
             if self.frames is None:
-                raise io.UnsupportedOperation("a pipe tells the number of codebooks with each chunk only")
+                raise io.UnsupportedOperation("on a pipe, only the chunks say how many codebooks they have")
             first = next(self.chunks(), None)
             self._first_ks = first.n_codebooks if first else (0,) * self.header.n_streams
         return self._first_ks

@@ -45,7 +45,7 @@ def load_arrays(fileobj: BinaryIO, form: str) -> tuple[Arrays, str | None]:
         return {"codes": _parse_npy(data, "codes")}, None
     arrays, text = _load_npz(data) if form == "npz" else _load_safetensors(data)
     if "codes" not in arrays:
-        raise ArgumentError(f"the file holds no array 'codes', but {', '.join(sorted(arrays)) or 'nothing'}")
+        raise ArgumentError(f"the file has no array 'codes' (it has: {', '.join(sorted(arrays)) or 'nothing'})")
     return arrays, text
 
 
@@ -68,7 +68,7 @@ def _parse_npy(data: bytes, name: str) -> NDArray[Any]:
         raise ArgumentError(f"{name}: must be an array of numbers, got {str(dtype)[:40]}")
     size, rest = math.prod(shape) * dtype.itemsize, len(data) - stream.tell()
     if min(shape, default=0) < 0 or size != rest:
-        raise ArgumentError(f"{name}: needs {size} bytes for {list(shape)[:4]}, {rest} are here")
+        raise ArgumentError(f"{name}: needs {size} bytes for {list(shape)[:4]}, the file has {rest}")
     return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran_order else "C")
 
 

@@ -93,7 +93,7 @@ def merge_chunks(chunks: Iterable[Chunk], start_frame: int, stop_frame: int | No
     held = list(chunks)
     end = held[-1].stop_frame if held else start_frame
     if stop_frame is not None and end < stop_frame:
-        raise ArgumentError(f"frames {start_frame} to {stop_frame} were asked for, the stream has none from {end} on")
+        raise ArgumentError(f"frames {start_frame} to {stop_frame} were requested, but the stream ends at frame {end}")
     if not held:
         return Chunk(start_frame, np.empty((0, 0), np.uint16), ())
     ks = tuple(int(k) for k in np.min([chunk.n_codebooks for chunk in held], axis=0))
@@ -228,7 +228,7 @@ def _parse_codes(envelope: Envelope, header: Header) -> Any:
     if sum(fields.n_codebooks) * fields.n_frames > MAX_CHUNK_CODES:
         raise OverLimit(envelope.body_offset, f"a chunk holds at most {MAX_CHUNK_CODES} codes")
     if fields.entropy not in (Entropy.RAW, header.entropy):
-        raise Corrupt(envelope.offset, f"chunk {envelope.sequence} is coded with a prior, the header names none")
+        raise Corrupt(envelope.offset, f"chunk {envelope.sequence} is coded with a prior, but the header names none")
     return fields
 
 

@@ -175,7 +175,7 @@ def _check_part(header: Header, n_samples: int | None, first: int, last: int | N
     ends = [end for end in (n_samples, last) if end is not None]
     if first < 0 or any(end <= first for end in ends):
         lasts = "" if n_samples is None else f"the audio lasts {n_samples / header.sample_rate:.3f} s: "
-        raise ArgumentError(f"{lasts}there is no part of it at {first / header.sample_rate:.3f} s")
+        raise ArgumentError(f"{lasts}there is no audio at {first / header.sample_rate:.3f} s")
 
 
 def _part(reader: Reader, first: int, last: int | None) -> tuple[int, Iterable[Chunk]]:

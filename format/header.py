@@ -147,7 +147,7 @@ class Header:
 
     def _check_lengths_agree(self, n_samples: int, original_n_samples: int) -> None:
         if self.sample_rate == self.original_sample_rate and n_samples != original_n_samples:
-            raise FieldError("original_n_samples", f"must be {n_samples} as the rates are equal, got {original_n_samples}")
+            raise FieldError("original_n_samples", f"must be {n_samples} because the rates are equal, got {original_n_samples}")
         most = timing.resampled_length(n_samples, self.sample_rate, self.original_sample_rate)
         if original_n_samples > most:
             text = f"must be at most {most} for {n_samples} samples at {self.sample_rate} Hz, got {original_n_samples}"
@@ -178,7 +178,7 @@ def read_header(source: Source) -> Header:
     if major == 0:
         raise UnsupportedVersion(4, "version 0 is the original EnCodec container: read it with ecdc.format.v0")
     if major != MAJOR:
-        raise UnsupportedVersion(4, f"version {major} is not one that this version reads (0 and {MAJOR})")
+        raise UnsupportedVersion(4, f"version {major} of the format is not supported (supported: 0 and {MAJOR})")
     try:
         prefix += source.read(PREFIX.sizeof() - len(prefix), "the header's size")
         size = PREFIX.parse(prefix).header_size

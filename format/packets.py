@@ -160,14 +160,14 @@ def _codes(payload: bytes, ks: tuple[int, ...], n_frames: int, is_coded: bool, h
     if not is_coded:
         return unpack_codes(payload, sum(ks) * n_frames, header.bits).reshape(n_frames, sum(ks)).T
     if header.entropy is not Entropy.PRIOR or not sum(ks):
-        raise ArgumentError("the packet is coded with a prior, which its stream or its codes do not have")
+        raise ArgumentError("the packet is coded with a prior, but it has no codes or its stream has no prior")
     return np.concatenate(load_prior(header).decode(_restored(payload), ks, n_frames))
 
 
 def _read_copy(data: bytes, at: int, header: Header) -> tuple[NDArray[np.uint16], int]:
     """Return the copied codes that begin at byte `at`, and where the payload begins."""
     if len(data) < at + 2:
-        raise Corrupt(at, "the packet ends inside of its copy")
+        raise Corrupt(at, "the packet ends inside its copy")
     n_frames, k = data[at], data[at + 1]
     if not 1 <= n_frames <= MAX_COPIED_FRAMES or not 1 <= k <= header.max_codebooks:
         raise Corrupt(at, f"a copy has 1 to {MAX_COPIED_FRAMES} frames of 1 to {header.max_codebooks} codebooks")

@@ -134,7 +134,7 @@ class Reader:
                 self._source.seek(offset)
                 envelope = read_envelope(self._source)
             if envelope.sequence != sequence:
-                raise Corrupt(offset, f"chunk {sequence} must stand here, got chunk {envelope.sequence}")
+                raise Corrupt(offset, f"chunk {sequence} was expected here, got chunk {envelope.sequence}")
             if envelope.kind == Kind.END:
                 self._finish(envelope, frame, seen)
                 return

@@ -136,7 +136,7 @@ class Salvage:
         at_once = self.header.segment_frames or MAX_CHUNK_FRAMES
         most = at_once * ((self._offset - lost.offset) // MIN_CODES_SIZE + 1)
         if lost.n_frames > most:
-            raise Corrupt(lost.offset, f"{lost.n_frames} frames are missing, more than could have stood here")
+            raise Corrupt(lost.offset, f"{lost.n_frames} frames are missing, more than fit here")
         self.lost.append(lost)
         for first in range(lost.first_frame, lost.first_frame + lost.n_frames, at_once):
             n_frames = min(at_once, lost.first_frame + lost.n_frames - first)
@@ -172,7 +172,7 @@ class Salvage:
             return None
         self._n_checked += size
         if self._n_checked > MAX_CHECKED * (self._source.offset + PIECE):
-            raise Corrupt(self._offset, "there are too many beginnings of chunks without their ends")
+            raise Corrupt(self._offset, "too many chunks begin here without an end")
         data = bytes(self._buffer[:size])
         if crc32c(data[:-CRC_SIZE]) != CRC.parse(data[-CRC_SIZE:]):
             return None

@@ -70,4 +70,4 @@ def segment_spans(n_samples: int, length: int, stride: int) -> Iterator[tuple[in
 def check_range(start_frame: int, stop_frame: int | None) -> None:
     """Raise ValueError unless [start_frame, stop_frame) is a valid range of frames; None: to the end."""
     if not 0 <= start_frame <= (start_frame if stop_frame is None else stop_frame):
-        raise ArgumentError(f"frames {start_frame} to {stop_frame} are no range")
+        raise ArgumentError(f"frames {start_frame} to {stop_frame} are not a range")

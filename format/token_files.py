@@ -70,10 +70,10 @@ def collect(file: CodeFile, trim: bool = False) -> Tokens:
     if len(found) > 1 and not trim:
         shown = " and ".join("+".join(map(str, ks)) for ks in sorted(found)[:4])
         raise ArgumentError(
-            f"the number of codebooks varies ({shown}), which an array cannot: trim to those that all frames have"
+            f"the number of codebooks varies ({shown}), but an array needs a fixed number: trim to those that all frames have"
         )
     if min(ks) < 1:
-        raise ArgumentError("some frames have no codes, which an array cannot tell")
+        raise ArgumentError("some frames have no codes, which an array cannot show")
     rows = [np.concatenate([codes[:k] for codes, k in zip(chunk.streams(), ks, strict=True)]) for chunk in chunks]
     codes = np.concatenate([np.empty((sum(ks), 0), np.uint16), *rows], axis=1)
     segments = tuple((chunk.n_frames, chunk.scale) for chunk in chunks) if file.header.segment_length else ()
@@ -152,7 +152,7 @@ def header_from(values: dict[str, Any]) -> Header:
     types = {field.name: str(field.type) for field in dataclasses.fields(Header)}
     unknown = sorted(values.keys() - types.keys())
     if unknown:
-        raise ArgumentError(f"{unknown[0]}: is no field of a header ({', '.join(types)})")
+        raise ArgumentError(f"{unknown[0]}: is not a field of a header ({', '.join(types)})")
     if "sample_rate" in values:
         values = {"original_sample_rate": values["sample_rate"]} | values
     needed = [f.name for f in dataclasses.fields(Header) if f.default is dataclasses.MISSING and f.name not in values]
@@ -191,7 +191,7 @@ def _rows(array: NDArray[Any], header: Header, ks: Any) -> tuple[tuple[int, ...]
     if array.ndim == 3 or ks is None:
         ks = [len(codes) // n_streams] * n_streams
     if not isinstance(ks, list) or len(ks) != n_streams or any(type(k) is not int for k in ks) or sum(ks) != len(codes):
-        raise ArgumentError(f"{len(codes)} rows of codes do not share out over {n_streams} streams as {ks!r:.80}")
+        raise ArgumentError(f"{len(codes)} rows of codes cannot be divided among {n_streams} streams as {ks!r:.80}")
     return tuple(ks), codes
 
 

@@ -87,7 +87,7 @@ def parse_trailer(envelope: Envelope, header: Header, header_size: int | None) -
     fields = parse(END, envelope.body[: max(at, 0)], envelope.body_offset, index_size=INDEX_ENTRY.itemsize * envelope.sequence)
     size = END_SIZE.parse(envelope.body[at:])
     if size != envelope.size:
-        raise Corrupt(envelope.body_offset + at, f"the END chunk says that it has {size} bytes, and has {envelope.size}")
+        raise Corrupt(envelope.body_offset + at, f"the END chunk states a size of {size} bytes, but has {envelope.size}")
     entries = np.frombuffer(fields.index, INDEX_ENTRY)
     if header_size is None:
         header_size = offset - int(entries["size"].sum(dtype=np.int64))

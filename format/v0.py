@@ -196,7 +196,7 @@ def _read_rest(source: Source, about: dict[str, Any], coder: SegmentCoder | None
 def _check_coder(coder: SegmentCoder | None, model_name: str) -> None:
     if coder is not None and coder.n_codebooks != MODELS[model_name].max_codebooks:
         wanted = MODELS[model_name].max_codebooks
-        raise ArgumentError(f"{model_name} has {wanted} codebooks, its language model too; this one has {coder.n_codebooks}")
+        raise ArgumentError(f"{model_name} needs a language model of {wanted} codebooks; this one has {coder.n_codebooks}")
 
 
 def _read_coded(source: Source, about: dict[str, Any], coder: SegmentCoder) -> list[Segment]:

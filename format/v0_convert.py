@@ -15,7 +15,7 @@ from .v0 import MODELS, Segment, SegmentCoder, write_v0
 def to_v1(file: CodeFile, output: BinaryIO, token_space: bytes) -> None:
     """Write a version 0 file as version 1. `token_space` is the SHA-256 of its codebooks, which version 0 does not store."""
     if file.version != 0:
-        raise ArgumentError(f"version 0 is wanted, got version {file.version}")
+        raise ArgumentError(f"expected a version 0 file, got version {file.version}")
     api.write(output, file, token_space=token_space)
 
 
@@ -33,11 +33,11 @@ def to_v0(file: CodeFile, output: BinaryIO, coder: SegmentCoder | None = None) -
         if getattr(header, name) != getattr(model, name):
             raise ArgumentError(f"version 0 has {name} {getattr(model, name)} for this model, got {getattr(header, name)}")
     if header.pre_skip or header.output_gain:
-        raise ArgumentError("version 0 has neither a pre-skip, as parts of files have, nor a gain")
+        raise ArgumentError("version 0 cannot store a gain or a pre-skip, which parts of files have")
     chunks = list(file)
     found = sorted({chunk.n_codebooks for chunk in chunks})
     if len(found) != 1:
-        raise ArgumentError(f"version 0 has one number of codebooks throughout, got {found[:4]}")
+        raise ArgumentError(f"version 0 needs the same number of codebooks in all frames, got {found[:4]}")
     assert file.n_samples is not None  # known, because every chunk was read
     segments: list[Segment] = [(chunk.codes, chunk.scale) for chunk in chunks]
     if not header.segment_length:

@@ -144,7 +144,7 @@ class Writer:
         if n_codebooks is None:
             each, rest = divmod(len(array), self.header.n_streams)
             if rest:
-                raise ArgumentError(f"{len(array)} rows do not share out over {self.header.n_streams} streams")
+                raise ArgumentError(f"{len(array)} rows cannot be divided evenly among {self.header.n_streams} streams")
             n_codebooks = (each,) * self.header.n_streams
         problem = codebooks_problem(tuple(n_codebooks), self.header)
         if problem:

@@ -26,7 +26,7 @@ class JitterBuffer:
         self, frame_seconds: float, delay: float | None = None, least: float = 0.0, most: float = 0.5, start: float = 0.0
     ) -> None:
         if frame_seconds <= 0 or (delay is not None and delay < 0) or not 0 <= least <= most:
-            raise ArgumentError("a jitter buffer needs a frame of some length, and delays that are not negative")
+            raise ArgumentError("frame_seconds must be above 0, delays must not be negative, and least must be at most most")
         self._frame_seconds, self._fixed, self._least, self._most = frame_seconds, delay, least, most
         self._start = start
         self.extra = 0.0  # seconds added to an adaptive delay

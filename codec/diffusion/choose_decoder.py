@@ -55,7 +55,7 @@ def _is_flow(path: Path) -> bool:
 def _flow(codec: Codec, path: Path, steps: int | None, seed: int) -> FlowDecoder:
     flow, config, first = load_flow(path, codec.token_space), codec.config, codec.decoder
     if (flow.config.hop_length, flow.config.dimension) != (config.hop_length, config.dimension) or config.channels != 1:
-        raise CheckpointError(f"{path}: its frames are not those of {config.name}")
+        raise CheckpointError(f"{path}: it is for other frames than those of {config.name}")
     return FlowDecoder(first, flow, steps, seed)  # type: ignore[arg-type]
 
 

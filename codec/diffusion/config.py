@@ -126,7 +126,7 @@ class BandConfig(Strict):
 
     def __post_init__(self) -> None:
         if self.schedule.n_steps > self.unet.n_steps:
-            raise ConfigError(f"BandConfig: {self.schedule.n_steps} steps, of which the network knows {self.unet.n_steps}")
+            raise ConfigError(f"BandConfig: the schedule has {self.schedule.n_steps} steps, the network {self.unet.n_steps}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,13 +225,13 @@ class MultiBandDiffusion(nn.Module):
     def _check_codec(self, codec: Codec) -> None:
         config, unet = codec.config, self.config.bands[0].unet
         if config.normalize or config.segment_length:
-            raise ArgumentError(f"{config.name} codes scaled segments, which this decoder cannot have")
+            raise ArgumentError(f"{config.name} codes scaled segments, which this decoder does not support")
         ours, theirs = (self.sample_rate, self.channels), (config.sample_rate, config.channels)
         if ours != theirs:
             raise ArgumentError(f"this decoder is for {ours[0]} Hz and {ours[1]} channels, {config.name} has {theirs}")
         if unet.condition_dim not in (None, config.dimension):
             raise ArgumentError(
-                f"this decoder needs latents of {unet.condition_dim} numbers, {config.name} has {config.dimension}"
+                f"this decoder needs latents of dimension {unet.condition_dim}, {config.name} has {config.dimension}"
             )
 
     def _check_latents(self, latents: Tensor) -> None:

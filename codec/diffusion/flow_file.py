@@ -40,7 +40,7 @@ def load_flow(path: str | os.PathLike[str], token_space: bytes) -> MultiBandFlow
         config = FlowConfig.from_dict(json.loads(about["flow"]))
         n_held = sum(value.numel() for value in state.values())
         if n_held != config.n_parameters:  # checked before anything larger than the file is allocated
-            raise CheckpointError(f"{path}: its networks have {config.n_parameters} parameters, and it holds {n_held}")
+            raise CheckpointError(f"{path}: its networks need {config.n_parameters} parameters, the file holds {n_held}")
         flow = MultiBandFlow(config)
         fill(flow, state, path)
     except OSError as error:
@@ -48,7 +48,7 @@ def load_flow(path: str | os.PathLike[str], token_space: bytes) -> MultiBandFlow
     except CheckpointError:
         raise
     except (SafetensorError, KeyError, ValueError, ConfigError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: no diffusion decoder of ours: {' '.join(str(error).split())[:200]}") from error
+        raise CheckpointError(f"{path}: not a diffusion decoder of ecdc: {' '.join(str(error).split())[:200]}") from error
     if about.get("token_space") != token_space.hex():
         raise CheckpointError(
             f"{path}: decodes the tokens {about.get('token_space')}, not those of this model ({token_space.hex()})"

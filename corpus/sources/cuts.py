@@ -67,7 +67,7 @@ def _item(where: str, cut: dict[str, Any], folder: str, shar: tuple[str, dict[st
     try:
         cut_id, kind = str(cut["id"]), cut.get("type", "MonoCut")
     except KeyError:
-        raise CorpusError(f"{where}: is no cut (it has no id)") from None
+        raise CorpusError(f"{where}: is not a cut (it has no id)") from None
     texts = [s["text"] for s in cut.get("supervisions") or () if isinstance(s, dict) and s.get("text")]
     columns: dict[str, Any] = {"cut": cut, **({"text": " ".join(texts)} if texts else {})}
     key = key_for(f"{cut_id}.x")

@@ -52,7 +52,7 @@ def read_rows(place: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 reader = csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ",")
                 for row in reader:
                     if None in row or None in row.values():
-                        raise CorpusError(f"{place}, line {reader.line_num}: has not as many columns as the first line")
+                        raise CorpusError(f"{place}, line {reader.line_num}: has more or fewer columns than the first line")
                     yield reader.line_num, {str(key): value for key, value in row.items()}
                 return
             for number, line in enumerate(lines, 1):
@@ -62,9 +62,9 @@ def read_rows(place: str) -> Iterator[tuple[int, dict[str, Any]]]:
                         raise CorpusError(f"{place}, line {number}: must be a JSON object")
                     yield number, row
         except json.JSONDecodeError as error:
-            raise CorpusError(f"{place}, line {number}: is no JSON ({error.msg})") from None
+            raise CorpusError(f"{place}, line {number}: is not JSON ({error.msg})") from None
         except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError) as error:
-            raise CorpusError(f"{place}: is no manifest ({error})") from None
+            raise CorpusError(f"{place}: is not a manifest ({error})") from None
 
 
 def open_text(place: str) -> io.TextIOBase:
@@ -82,7 +82,7 @@ def _item(where: str, row: dict[str, Any], folder: str, column: str | None) -> I
     names = [column] if column else [name for name in PATHS if name in row]
     if not names or names[0] not in row:
         wanted = column or PATHS[0]
-        raise CorpusError(f"{where}: has no column {wanted!r} (but {', '.join(map(str, row)) or 'none'}); see --audio-column")
+        raise CorpusError(f"{where}: has no column {wanted!r} (has: {', '.join(map(str, row)) or 'none'}); see --audio-column")
     given = row[names[0]]
     if not isinstance(given, str) or not given:
         raise CorpusError(f"{where}: {names[0]} must be a path, got {given!r:.80}")

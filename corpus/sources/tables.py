@@ -113,7 +113,7 @@ def open_table(path: str) -> Parquet | Arrow:
     try:
         return Arrow(path) if path.endswith(".arrow") else Parquet(path)
     except (pa.ArrowException, FileNotFoundError) as error:
-        raise CorpusError(f"{path}: is no table that can be read ({str(error).splitlines()[0]})") from None
+        raise CorpusError(f"{path}: is not a table that can be read ({str(error).splitlines()[0]})") from None
 
 
 def find_column(path: str, schema: Any, wanted: str | None) -> str:
@@ -129,10 +129,10 @@ def find_column(path: str, schema: Any, wanted: str | None) -> str:
     if wanted:
         if wanted in names:
             return wanted
-        raise CorpusError(f"{path}: has no column {wanted!r} (but {', '.join(names)})")
+        raise CorpusError(f"{path}: has no column {wanted!r} (has: {', '.join(names)})")
     found = [name for name in names if is_audio(schema.field(name).type)] or [name for name in NAMES if name in names]
     if not found:
-        raise CorpusError(f"{path}: has no column of audio (but {', '.join(names)}); see --audio-column")
+        raise CorpusError(f"{path}: has no column of audio (has: {', '.join(names)}); see --audio-column")
     return found[0]
 
 

@@ -65,7 +65,7 @@ def _by_hash(wanted: bytes, _folders: str) -> Prior:
         here.append(f"{path.name} {prior.hash.hex()}")
     raise MissingPrior(
         offset_of("prior"),
-        f"the codes need the entropy prior {wanted.hex()}, here are {', '.join(here) or 'none'}: "
+        f"the codes need the entropy prior {wanted.hex()}, but the priors here are {', '.join(here) or 'none'}: "
         f"put its file into a folder and name that in {FOLDERS}",
         wanted,
     )

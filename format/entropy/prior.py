@@ -112,7 +112,7 @@ class Prior:
         ValueError as `decode` does, possibly after the first part.
         """
         if max(n_codebooks) > self.n_codebooks:
-            raise ArgumentError(f"the prior knows {self.n_codebooks} codebooks, the codes have {max(n_codebooks)}")
+            raise ArgumentError(f"the prior is for {self.n_codebooks} codebooks, but the codes have {max(n_codebooks)}")
         if sum(n_codebooks) * n_frames > MAX_PRIOR_CODES:
             raise ArgumentError(f"a chunk coded with a prior holds at most {MAX_PRIOR_CODES} codes")
         state, words = rangecoder.read_payload(payload)
@@ -316,6 +316,6 @@ def _check(arrays: Mapping[str, Array]) -> None:
             raise ArgumentError(f"{axis} must be {low} to {high}, got {sizes[axis]}")
     table, dilations = arrays["table"], arrays["dilations"]
     if table.min() < 0 or table.max() > MAX_TABLE_ENTRY or table[0] < 1 or (np.diff(table) > 0).any():
-        raise ArgumentError(f"table must fall, from at least 1 and at most {MAX_TABLE_ENTRY}, to at least 0")
+        raise ArgumentError(f"table must never rise, start with 1 to {MAX_TABLE_ENTRY}, and have no negative entry")
     if sizes["L"] and not 1 <= dilations.min() <= dilations.max() <= MAX_DILATION:
         raise ArgumentError(f"dilations must be 1 to {MAX_DILATION}")

@@ -197,7 +197,7 @@ def test_bad_files_and_wrong_weights_are_refused(coded, ecdc, tmp_path):
         with pytest.raises(Truncated):
             read_v0(io.BytesIO(data[:size]), coder)
     other = LanguageModel(peer(48 - coder.n_codebooks, seed=0).state_dict())
-    with pytest.raises(ValueError, match="its language model too"):
+    with pytest.raises(ValueError, match="needs a language model of"):
         read_v0(io.BytesIO(data), other)
     (tmp_path / "old.ecdc").write_bytes(data)
     for options in ([], ["--lm", tmp_path / "old.ecdc"], ["--lm", tmp_path / "none.th"]):

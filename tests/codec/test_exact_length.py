@@ -61,7 +61,7 @@ def test_a_pipe_gives_exactly_the_length_or_refuses(tmp_path):
             target.unlink()
         else:
             assert not known and done.returncode == 1 and done.stderr.count(b"\n") == 1
-            assert b"samples that the end of the stream tells" in done.stderr and not list(tmp_path.iterdir())
+            assert b"samples that the END chunk states" in done.stderr and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("to_rate", [8_000, 24_000, 48_000, 44_100])

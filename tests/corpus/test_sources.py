@@ -240,10 +240,10 @@ def test_bad_sources_are_one_line(clips, settings, tmp_path):
         (tmp_path / name).write_bytes(text.encode("latin-1"))
     parquet.write_table(pa.table({"text": ["a"]}), tmp_path / "text.parquet")
     wanted = {
-        "no.jsonl": "line 1: has no column 'path'", "list.jsonl": "must be a JSON object", "bad.jsonl": "line 2: is no JSON",
+        "no.jsonl": "line 1: has no column 'path'", "list.jsonl": "must be a JSON object", "bad.jsonl": "line 2: is not JSON",
         "empty.jsonl": "holds no audio", "gone.jsonl": "none of its files exists", "number.jsonl": "path must be a path",
-        "time.jsonl": "start must be seconds", "short.csv": "not as many columns", "binary.csv": "is no manifest",
-        "bad.parquet": "is no table", "cuts.jsonl": "is no cut", "text.parquet": "has no column of audio",
+        "time.jsonl": "start must be seconds", "short.csv": "more or fewer columns", "binary.csv": "is not a manifest",
+        "bad.parquet": "is not a table", "cuts.jsonl": "is not a cut", "text.parquet": "has no column of audio",
         "nothing-{0..3}.tar": "no such file", "unknown://bucket/x": "cannot be opened",
     }  # fmt: skip
     for name, text in wanted.items():

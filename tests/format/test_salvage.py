@@ -102,12 +102,12 @@ def test_claims_that_no_bytes_justify_are_refused():
     writer._written_frames = 2**40
     writer.append(CODES[:, :100])
     writer.append(CODES[:, :1])
-    with pytest.raises(Corrupt, match="more than could have stood here"):
+    with pytest.raises(Corrupt, match="more than fit here"):
         list(Salvage(Reader(io.BytesIO(stream.getvalue()))))
 
 
 def test_stacked_sync_words_end():
     head = DATA[: int(OFFSETS[0])]
     one = bytes.fromhex("ecdc936b 01 00 00000000") + (4000).to_bytes(4, "little")
-    with pytest.raises(Corrupt, match="too many beginnings"):
+    with pytest.raises(Corrupt, match="too many chunks begin here"):
         list(Salvage(Reader(io.BytesIO(head + one * 200_000))))

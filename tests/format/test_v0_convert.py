@@ -54,9 +54,9 @@ def test_long_files_have_many_chunks():
     [
         ({"codec": "nano-24k"}, [4], "encodec_24khz and encodec_48khz only, got nano-24k"),
         ({"hop_length": 640}, [4], "has hop_length 320 for this model, got 640"),
-        ({"pre_skip": 5}, [4], "neither a pre-skip"),
-        ({"output_gain": 5}, [4], "nor a gain"),
-        ({}, [4, 2], "one number of codebooks"),
+        ({"pre_skip": 5}, [4], "cannot store a gain or a pre-skip"),
+        ({"output_gain": 5}, [4], "cannot store a gain"),
+        ({}, [4, 2], "the same number of codebooks"),
     ],
 )
 def test_what_version_0_cannot_hold_is_named(fields, ks, message):

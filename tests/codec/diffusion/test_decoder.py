@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_refused(codec, model):
     options = {"n_filters": 2, "lstm_layers": 0}
     others = [
         (small_codec(32_000), "this decoder is for 24000 Hz and 1 channels, small has \\(32000, 1\\)"),
-        (Codec(CodecConfig("wide", SeanetConfig(**options), dimension=16)).ready(), "needs latents of 8 numbers, wide has 16"),
+        (Codec(CodecConfig("wide", SeanetConfig(**options), dimension=16)).ready(), "latents of dimension 8, wide has 16"),
         (Codec(CodecConfig("scaled", SeanetConfig(**options), dimension=8, normalize=True)).ready(), "scaled segments"),
     ]
     for other, message in others:

@@ -116,7 +116,7 @@ def test_a_codec_decodes_through_a_flow_and_its_tokens_stay(codec, flow, tmp_pat
 
 def test_files_that_are_no_flow_of_this_model(codec, flow, tmp_path):
     path = tmp_path / "a.safetensors"
-    for content, message in ((b"nothing", "no diffusion decoder"), (None, "No such file")):
+    for content, message in ((b"nothing", "not a diffusion decoder"), (None, "No such file")):
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(CheckpointError, match=message):
@@ -126,7 +126,7 @@ def test_files_that_are_no_flow_of_this_model(codec, flow, tmp_path):
         load_flow(path, codec.token_space)
     state = {name: value for name, value in flow.state_dict().items() if name != "bands.0.inp.weight"}
     save_file(state, path, metadata={"flow": json.dumps(CONFIG.to_dict()), "token_space": codec.token_space.hex()})
-    with pytest.raises(CheckpointError, match=r"its networks have \d+ parameters, and it holds \d+"):
+    with pytest.raises(CheckpointError, match=r"its networks need \d+ parameters, the file holds \d+"):
         load_flow(path, codec.token_space)
     state["bands.0.inp.weights"] = flow.state_dict()["bands.0.inp.weight"]
     save_file(state, path, metadata={"flow": json.dumps(CONFIG.to_dict()), "token_space": codec.token_space.hex()})
