@@ -70,7 +70,7 @@ class AvReader:
 
     @property
     def damage(self) -> Damage | None:
-        """What is wrong with the part decoded so far, including damage found by the file objects."""
+        """Damage in the part decoded so far, including damage found by the file objects."""
         if (found := self._damage_below()) is None:
             return self._damage
         reason, n_samples = found

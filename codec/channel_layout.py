@@ -70,8 +70,8 @@ def layout_for(config: CodecConfig, channels: int, stereo: str = "mid_side") -> 
 def starts_of_streams(config: CodecConfig, n_streams: int, first_frame: int = 0) -> tuple[int, ...]:
     """Return the frame number at which to open the decoder of each stream of a file, so that decoding begins at `first_frame`.
 
-    A split codec picks its noise by these numbers, and two streams must not have the same: between mid and side, it would
-    stand on one side.
+    A split codec picks its noise by these numbers, and two streams must not have the same noise: with mid and side, it would
+    be heard on one side only.
     """
     step = STREAM_FRAMES if isinstance(config.architecture, SplitConfig) else 0
     return tuple(first_frame + i * step for i in range(n_streams))

@@ -27,11 +27,11 @@ def threads() -> int:
 
 
 def settle(n: int | None) -> None:
-    """Settle the number of threads of this process; None leaves it to the environment.
+    """Set the number of threads of this process; None leaves it to the environment.
 
     OpenMP threads that wait for each other normally spin. On a busy machine they then take the processor from the thread
-    that they wait for, and everything takes ten times as long as on one thread. Here they sleep instead. The threads of
-    numpy's matrix products cannot sleep, so these get a single one unless a number is given, here or by the environment.
+    that they wait for, and everything takes ten times as long as on one thread. So this makes waiting threads sleep. The
+    threads of numpy's matrix products cannot sleep, so numpy gets one thread unless `n` or the environment says otherwise.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _Settled.n = n

@@ -28,7 +28,7 @@ MEASURED = 5  # numbers of codebooks at which the audio is decoded and compared
 
 @dataclass(frozen=True)
 class Target:
-    """The goal: a mean bitrate for the whole file, or else a largest distance (dB between mel spectra) for every stretch."""
+    """The goal: a mean bitrate for the whole file, or a largest distance (dB between mel spectra) for every stretch."""
 
     kbps: float | None = None
     distance_db: float = 0.0

@@ -76,7 +76,7 @@ def session(n_workers: int | None, address: str | None) -> Iterator[Any]:
 
 
 def check_ray(address: str | None) -> None:
-    """Raise CorpusError if Ray is not installed, or nobody listens at HOST:PORT. Ray itself would wait for minutes."""
+    """Raise CorpusError if Ray is not installed, or nothing answers at HOST:PORT. Ray itself would wait for minutes."""
     if find_spec("ray") is None:
         library("ray", "ray", "--engine ray")
     if address in (None, "auto", "local"):
@@ -92,7 +92,7 @@ def check_ray(address: str | None) -> None:
 
 
 class Actor:
-    """Makes shards in a process of Ray. Ray starts it anew if it dies, and gives it the shard again."""
+    """Makes shards in a process of Ray. If it dies, Ray restarts it and gives it the shard again."""
 
     def __init__(self, task: Task) -> None:
         self.error = ""

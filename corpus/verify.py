@@ -22,7 +22,7 @@ def describe_corpus(where: str | os.PathLike[str]) -> dict[str, Any]:
 def verify_corpus(where: str | os.PathLike[str], progress: Callable[[str], None] = lambda name: None) -> list[str]:
     """Check every byte of a corpus; return a line for everything that is wrong. `progress` receives each file's name.
 
-    Checked are the checksums, that every shard is there and belongs to the corpus, that its rows are those of its record,
+    It checks the checksums, that every shard is there and belongs to the corpus, that its rows are those of its record,
     and that all codes are in range and of the corpus's token space. Raises CorpusError if it is no corpus.
     """
     store = Store(where)

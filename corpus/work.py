@@ -23,7 +23,7 @@ Tell = Callable[[str, Any], None]  # receives ("begin", index of the item) and (
 
 @dataclass(frozen=True)
 class Task:
-    """What every worker is told once."""
+    """What every worker receives once."""
 
     settings: Settings
     about: dict[str, Any]

@@ -1,8 +1,9 @@
 """What a decoder plays where frames are missing.
 
 Codecs that were trained with missing frames fill gaps by themselves ("learned"): they decode frames with no codebooks. For
-others the last frame is repeated. The entropy prior also tells a likely next frame ("likely"), but this scores no better than
-a repetition (`ecdc bench loss`). Whatever fills a gap fades after a while, because nothing is known about the sound by then.
+others the last frame is repeated. The entropy prior also predicts a likely next frame ("likely"), but this scores no better
+than a repetition (`ecdc bench loss`). Whatever fills a gap fades after a while, because
+nothing is known about the sound by then.
 """
 
 from __future__ import annotations

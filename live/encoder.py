@@ -86,7 +86,7 @@ class Encoder:
 
     @property
     def description(self) -> bytes:
-        """The packet that describes the stream. Send it first, and again now and then for those who join late."""
+        """The packet that describes the stream. Send it first, and again now and then for receivers that join late."""
         return encode_description(self.header)
 
     @property

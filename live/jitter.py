@@ -48,7 +48,7 @@ class JitterBuffer:
 
     @property
     def knows_time(self) -> bool:
-        """True if it has met a packet, so that it can tell when others are due."""
+        """True once a packet has arrived, so that it is known when others are due."""
         return bool(self._transit)
 
     def number(self, first_frame: int) -> int:

@@ -124,7 +124,7 @@ class Playout:
             self.decoder.statistics.dropped += 1
 
     def _is_restart(self, packet: Packet, ahead: float, now: float) -> bool:
-        """Count a packet whose number does not fit. After several of them, return True: the sender has started anew."""
+        """Count a packet whose number does not fit. After several of them, return True: the sender has restarted."""
         step = (packet.first_frame - self._astray_last) % FRAME_NUMBERS
         if self._n_astray and step > FRAME_NUMBERS - NEAR:
             return False  # the network has changed their order

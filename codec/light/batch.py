@@ -72,15 +72,15 @@ class StreamBatch(ABC):
         return range(before, before + n)
 
     def leave(self, rows: Rows) -> None:
-        """Remove streams. Those after them move up, in their order. Raises ValueError for a stream that there is not."""
+        """Remove streams. Those after them move up, in their order. Raises ValueError for an unknown stream."""
         places = _places(rows, len(self))
         for state in (self._encoding, self._decoding):
             state.update({name: np.delete(array, places, axis=0) for name, array in state.items()})
 
     def reset(self, rows: Rows, first_frame: int = 0) -> None:
-        """Start streams anew: their next block is the first of a signal. `first_frame` is as in `join`.
+        """Reset streams: their next block is the first of a signal. `first_frame` is as in `join`.
 
-        Raises ValueError for a stream that there is not.
+        Raises ValueError for an unknown stream.
         """
         places = _places(rows, len(self))
         for state, new in zip((self._encoding, self._decoding), self._first(1), strict=True):

@@ -97,7 +97,7 @@ def hiss(config: SplitConfig, first_window: int, n_windows: int) -> Arrays:
 def hiss_of(config: SplitConfig, windows: NDArray[np.int64]) -> Arrays:
     """Return the noise of the bands above the core [n, 2 * bins] for windows by their numbers [n], or nothing.
 
-    It is zero above the highest band, where nobody hears it.
+    It is zero above the highest band, where it is not audible.
     """
     if config.core_factor == 1:
         return {}

@@ -152,7 +152,7 @@ class LevelSearch:
     def _decide(
         self, first: int, x: Exact, scores: Floats, margin: Floats, is_open: NDArray[np.bool_], index: Codes
     ) -> None:
-        """Decide in float64 where it is open, among the entries whose scores are within the margin; writes to `index`."""
+        """Decide in float64 between the entries whose float32 scores are within the margin; write the choices to `index`."""
         for a, b in np.argwhere(is_open):
             book, found = first + a, scores[a, b]
             close = (found >= found.max() - margin[book]).nonzero()[0]

@@ -10,5 +10,5 @@ from .noise_hash import mixed as mixed
 
 
 def frame_noise(first: int, n_frames: int, size: int, like: Tensor, stream: int = 0) -> Tensor:
-    """Uniform noise of unit power [1, n_frames, size], as noise_hash computes it, in the type and on the device of `like`."""
+    """Return uniform noise of unit power [1, n_frames, size], as noise_hash does, in the type and on the device of `like`."""
     return torch.from_numpy(noise_hash.frame_noise(first, n_frames, size, stream))[None].to(like)

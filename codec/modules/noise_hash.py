@@ -9,7 +9,7 @@ STREAM_FRAMES = 1 << 30  # the second stream of a file has the noise of the fram
 
 
 def frame_noise(first: int, n_frames: int, size: int, stream: int = 0) -> NDArray[np.float32]:
-    """Uniform noise of unit power [n_frames, size] for the frames `first`, `first` + 1, ... Each `stream` differs.
+    """Return uniform noise of unit power [n_frames, size] for the frames `first`, `first` + 1, ... Each `stream` differs.
 
     A 32-bit integer hash (two multiplications, three shifts) of the frame's number and the position, which every language
     computes alike: h = frame * 0x9E3779B1 + stream * 0x85EBCA77 + position, mixed, and scaled to [-sqrt(3), sqrt(3)).
@@ -36,7 +36,7 @@ def noise_at(numbers: NDArray[np.int64], positions: NDArray[np.int64], stream: i
 
 
 def mixed(h: np.ndarray) -> np.ndarray:
-    """A bijection of 32-bit integers in which every output bit depends on every input bit (found by C. Wellons' search)."""
+    """Mix 32-bit integers by a bijection in which every output bit depends on every input bit (found by C. Wellons' search)."""
     h = h ^ (h >> np.uint32(16))
     h *= np.uint32(0x7FEB352D)
     h ^= h >> np.uint32(15)

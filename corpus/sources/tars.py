@@ -54,7 +54,7 @@ def expand(place: str, suffix: str) -> list[str]:
 
 
 def _find_in(place: str, found: Found) -> Iterator[Item]:
-    """Yield the recordings of a tar. If it is damaged, the last item stands for what is lost: reading it fails."""
+    """Yield the recordings of a tar. If it is damaged, the last item represents what is lost: reading it fails."""
     file: Any
     if is_url(place):
         fs, path = filesystem(place)

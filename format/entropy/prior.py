@@ -266,9 +266,9 @@ def load_kernels() -> None:
 
 
 def _is_plain(n_codes: int, seconds: float, name: str) -> bool:
-    """Return True if numpy processes these codes, at `seconds` each, because loading the kernel `name` would take longer.
+    """Return True if numpy should process these codes, at `seconds` each, because loading the kernel `name` takes longer.
 
-    Once a process has spent in numpy what the kernels take at their first use, they serve everything that follows.
+    After a process has spent as long in numpy as the kernels take to load, it uses the kernels.
     """
     global _spent
     if f"{__package__}.prior_kernels" in sys.modules:
