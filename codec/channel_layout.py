@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..format import ChannelCoding
+from ..format.arguments import finite_number, whole_number
 from ..format.errors import ArgumentError
 from ..format.streams import share_codebooks, stream_count
 from .config import CodecConfig, SplitConfig
@@ -55,6 +56,7 @@ def layout_for(config: CodecConfig, channels: int, stereo: str = "mid_side") -> 
 
     `stereo` is one of STEREO, for mono codecs. Raises ValueError for another one, and for more than two channels.
     """
+    whole_number("channels", channels, 1)
     if stereo not in STEREO:
         raise ArgumentError(f"stereo must be one of {', '.join(STEREO)}, got {stereo!r}")
     if channels > 2:
@@ -91,6 +93,7 @@ def codebooks_per_stream(config: CodecConfig, layout: Layout, kbps: float) -> tu
     Left and right get equal shares. Mid gets three of four codebooks, because in most recordings the
     side is faint, and all but one if the layout is narrow. Raises ValueError that names the legal rates if `kbps` is too low.
     """
+    kbps = float(finite_number("kbps", kbps))
     if layout.n_streams == 1:
         return (config.codebooks_for(kbps),)
     lowest = 2 * config.bitrates_kbps[0]

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..format.arguments import path_name
 from ..format.files import atomic_path
 from .bundled import (
     BUNDLED,
@@ -58,6 +59,7 @@ def load(
     or "auto"; raises ValueError if the device would give other codes. Raises CheckpointError, with one
     line, if there is no model.
     """
+    path_name(name_or_path)
     if device != "cpu":
         from .device import on_device
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import operator
-
+from ..format.arguments import finite_number, whole_number
 from ..format.errors import ArgumentError
 from .config import CodecConfig
 
@@ -14,10 +12,5 @@ def codebook_count(config: CodecConfig, kbps: float | None, n_codebooks: int | N
     if kbps is not None and n_codebooks is not None:
         raise ArgumentError("give kbps or n_codebooks, not both")
     if kbps is not None:
-        if not math.isfinite(kbps):
-            raise ArgumentError(f"kbps must be a finite number, got {kbps}")
-        return config.codebooks_for(kbps)
-    n_codebooks = config.n_codebooks if n_codebooks is None else operator.index(n_codebooks)
-    if not 1 <= n_codebooks <= config.n_codebooks:
-        raise ArgumentError(f"n_codebooks must be 1..{config.n_codebooks}, got {n_codebooks}")
-    return n_codebooks
+        return config.codebooks_for(float(finite_number("kbps", kbps)))
+    return config.n_codebooks if n_codebooks is None else whole_number("n_codebooks", n_codebooks, 1, config.n_codebooks)

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..format import Chunk, Header, Reader, read_v0
+from ..format.arguments import described, finite_number, whole_number
 from ..format.bytestream import look_ahead
 from ..format.errors import ArgumentError
 from ..format.files import input_stream, refuse_to_replace, seekable
@@ -29,7 +30,7 @@ from .live import Coded, coded_blocks, first_frames, warm_up
 from .pipeline_parts import BLOCK_FRAMES, Result, to_array
 from .prepare import Progress
 from .protocols import Model
-from .runtime import shared, shared_bundled, with_decoder
+from .runtime import codec_of, shared_bundled, with_decoder
 from .segments import segment_of
 from .silence import Silencer
 from .span import Span, clip_samples, frames_of_span
@@ -108,10 +109,11 @@ def decode_file(
     """
     output = target if isinstance(target, Output) else Output(target, format)
     output.check()
+    start, duration, sample_rate = _checked(start, duration, sample_rate, max_seconds, lost)
     refuse_to_replace(source, output.target)
 
-    def codec_of(name: str) -> Model:
-        codec = shared(model) if isinstance(model, str) else model or bundled(name)
+    def named_codec(name: str) -> Model:
+        codec = bundled(name) if model is None else codec_of(model)
         return with_decoder(codec, decoder) if isinstance(decoder, str) else decoder(codec)
 
     with input_stream(source) as stream:
@@ -120,12 +122,29 @@ def decode_file(
         if major_version(start_bytes) == 0:
             if is_span:
                 raise ArgumentError("files of version 0 have no index: decode all of it, or convert the file first")
-            return _decode_v0(stream, output, codec_of, sample_rate, max_seconds)
+            return _decode_v0(stream, output, named_codec, sample_rate, max_seconds)
         reader = Reader(seekable(stream) if is_span else stream)
         output = _with_tags(output, reader.header)
-        job = _Job(reader, output, codec_of, sample_rate, max_seconds, progress)
+        job = _Job(reader, output, named_codec, sample_rate, max_seconds, progress)
         result = job.span(start, duration) if is_span else job.whole(lost)
     return dataclasses.replace(result, lost=tuple(lost or ()))
+
+
+def _checked(
+    start: Any, duration: Any, sample_rate: Any, max_seconds: Any, lost: Any
+) -> tuple[Fraction, Fraction | None, int | None]:
+    """Return start, duration and rate as `decode_file` needs them. Raises ArgumentError for what it does not take."""
+    start = finite_number("start", start)
+    duration = None if duration is None else finite_number("duration", duration)
+    if sample_rate is not None:
+        sample_rate = whole_number("sample_rate", sample_rate, 1)
+    if max_seconds is not None:
+        finite_number("max_seconds", max_seconds)
+    if not isinstance(lost, list | None):
+        raise ArgumentError(f"lost must be a list, got {described(lost)}")
+    if lost is not None and (start or duration is not None):
+        raise ArgumentError("damage is passed over only in whole files: leave out start and duration, or repair the file first")
+    return start, duration, sample_rate
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-
+from ..format.arguments import whole_number
 from ..format.errors import ArgumentError
 from .config import CodecConfig
 
@@ -27,9 +26,7 @@ def file_effort(config: CodecConfig, effort: int | None = None) -> int:
 
 def paths_of(config: CodecConfig, effort: int) -> int:
     """Return the number of paths for an effort of 0 to 10. Raises ValueError for others, and if the codec has only effort 0."""
-    effort = operator.index(effort)
-    if not 0 <= effort <= MOST_EFFORT:
-        raise ArgumentError(f"effort must be 0 to {MOST_EFFORT}, got {effort}")
+    effort = whole_number("effort", effort, 0, MOST_EFFORT)
     if effort and config.exact_dtype != "float64":
         raise ArgumentError(f"{config.name} has effort 0 only: its codes are those of the original EnCodec")
     return PATHS[effort]

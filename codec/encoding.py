@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..format import Entropy, Header, Writer
+from ..format.arguments import described, finite_number
 from ..format.entropy.installed_priors import find_prior
+from ..format.errors import ArgumentError
 from ..format.files import output_stream, refuse_to_replace
 from .audio import AudioError, AudioSource
 from .channel_layout import Layout, codebooks_per_stream, highest_note
@@ -25,9 +27,11 @@ from .live import Pace, is_pipe, pace_for, paced_blocks, warm_up
 from .pipeline_parts import BLOCK_FRAMES, Result, to_array
 from .prepare import Prepared, Progress, fixed_blocks
 from .protocols import Model
-from .runtime import shared
+from .runtime import codec_of
 from .stereo_choice import AUTO, layout_of
 from .vbr import WINDOW_SECONDS, Allocator, Target, regroup_windows
+
+ENTROPIES = "auto", "none"
 
 
 def seconds_of(source: str | os.PathLike[str]) -> float | None:
@@ -54,6 +58,8 @@ def header_for(
     `entropy`: "auto" uses a prior for the codes if one is installed, "none" does not.
     """
     config = codec.config
+    if entropy not in ENTROPIES:
+        raise ArgumentError(f"entropy must be one of {', '.join(ENTROPIES)}, got {entropy!r}")
     prior = find_prior(codec.token_space) if entropy == "auto" else None
     return Header(
         codec=config.name,
@@ -115,7 +121,7 @@ def encode_file(
     long to search for codes, 0 to 10; 4 by default, 0 for EnCodec. Without `overwrite`, raises FileExistsError if the target
     exists at the end. Raises AudioError or ValueError with one line, also if the target is the source, which stays as it was.
     """
-    codec = shared(model) if isinstance(model, str) else model
+    codec = codec_of(model)
     refuse_to_replace(source, target)
     effort = file_effort(codec.config, effort)  # refuses a wrong one before anything is read
     with AudioSource(source, track, lost) as audio:
@@ -123,6 +129,8 @@ def encode_file(
         codebooks = () if vbr else codebooks_per_stream(codec.config, layout, kbps)
         header = header_for(codec, layout, audio, tuple(audio.tags()), entropy)
         chunk_frames = header.default_chunk_frames if chunk_seconds is None else _chunk_frames(header, chunk_seconds)
+        if not isinstance(vbr, Target | None):
+            raise ArgumentError(f"vbr must be a Target, got {described(vbr)}")
         allocator = Allocator(codec, layout, header, vbr, chunk_frames) if vbr else None
         wanted = vbr.kbps if vbr else kbps
         for line in [*_notes(audio, channels), *highest_note(codec.config, layout, wanted)]:
@@ -160,7 +168,9 @@ def _write(
 
 
 def _chunk_frames(header: Header, seconds: float) -> int:
-    """Return the frames of a chunk of `seconds`, within the limits of the format."""
+    """Return the frames of a chunk of `seconds`, within the limits of the format. Raises ValueError unless they are above 0."""
+    if finite_number("chunk_seconds", seconds) <= 0:
+        raise ArgumentError(f"chunk_seconds must be more than 0, got {seconds}")
     return max(1, min(ceil(seconds * header.frame_rate), header.chunk_limit))
 
 

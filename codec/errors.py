@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 from ..format.errors import (
+    ArgumentError,
+    ClosedError,
     Corrupt,
     DamagedHeader,
     EcdcError,
@@ -16,8 +18,8 @@ from ..format.errors import (
 )
 
 __all__ = [
-    "AudioError", "CheckpointError", "Corrupt", "Damage", "DamagedHeader", "EcdcError", "FormatError", "MissingPrior",
-    "NotEcdc", "OverLimit", "Truncated", "UnsupportedVersion", "WrongModel",
+    "ArgumentError", "AudioError", "CheckpointError", "ClosedError", "Corrupt", "Damage", "DamagedHeader", "EcdcError",
+    "FormatError", "MissingPrior", "NotEcdc", "OverLimit", "Truncated", "UnsupportedVersion", "WrongModel",
 ]  # fmt: skip
 
 

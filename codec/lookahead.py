@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
+from ..format.arguments import path_name
 from ..format.files import standard_stream
 from .errors import AudioError
 
@@ -110,7 +111,7 @@ def open_lookahead(source: str | os.PathLike[str]) -> tuple[LookaheadReader, Bin
     Regular files can seek; named pipes, `/dev/stdin` and `<(...)` are read as they arrive.
     Raises AudioError if there is no such file, OSError if standard input is closed.
     """
-    if str(source) == "-":
+    if path_name(source) == "-":
         return LookaheadReader(standard_stream(sys.stdin, "standard input")), None
     path = Path(source)
     if path.is_dir():

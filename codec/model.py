@@ -12,7 +12,8 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ..format.errors import ArgumentError
+from ..format.arguments import whole_number
+from ..format.errors import ArgumentError, ClosedError
 from .arguments import Audio, Codes, checked_codes, checked_wav
 from .codebook_count import codebook_count
 from .config import CodecConfig, HybridConfig, SplitConfig
@@ -78,13 +79,13 @@ class Codec(nn.Module):
         self.encoder.to(getattr(torch, self.config.exact_dtype))
         return self
 
-    def _checked_wav(self, wav: Audio) -> Tensor:
+    def _checked_wav(self, wav: Audio, n_items: int | None = None) -> Tensor:
         """Convert audio to the encoder's tensor; raises ValueError with what was expected and what came."""
-        return checked_wav(wav, self.config.channels, next(self.encoder.parameters()))
+        return checked_wav(wav, self.config.channels, next(self.encoder.parameters()), n_items)
 
-    def _checked_codes(self, codes: Codes) -> Tensor:
+    def _checked_codes(self, codes: Codes, n_items: int | None = None) -> Tensor:
         """Convert codes to int64; raises ValueError with what was expected and what came."""
-        return checked_codes(codes, self.config.n_codebooks, self.config.codebook_size, self.device)
+        return checked_codes(codes, self.config.n_codebooks, self.config.codebook_size, self.device, n_items)
 
     @torch.no_grad()
     def encode(self, wav: Audio, kbps: float | None = None, n_codebooks: int | None = None, effort: int = 0) -> Tensor:
@@ -107,8 +108,7 @@ class Codec(nn.Module):
         Gradients flow to parameters that require them (after `ready`, none do). Works with torch.compile
         and torch.export. Raises ValueError for a wrong shape or type, and for values out of range.
         """
-        if n_samples is not None and n_samples < 0:
-            raise ArgumentError(f"n_samples must be 0 or more, got {n_samples}")
+        n_samples = None if n_samples is None else whole_number("n_samples", n_samples, 0)
         codes = self._checked_codes(codes)
         wanted = torch.is_grad_enabled() and any(p.requires_grad for p in self.decoder.parameters())
         with torch.set_grad_enabled(wanted):
@@ -189,13 +189,15 @@ class Stream:
 
     def __init__(self, codec: Codec, batch_size: int, first_frame: int = 0) -> None:
         self.codec = codec
+        self.batch_size = batch_size = whole_number("batch_size", batch_size, 1)
+        first_frame = whole_number("first_frame", first_frame)
         encoder: Any = codec.encoder
         decoder: Any = codec.decoder
         self._encoder = encoder.initial_state(batch_size)
         self._decoder = decoder.initial_state(batch_size, first_frame)
 
     def close(self) -> None:
-        """Close encoder and decoder; later calls raise RuntimeError."""
+        """Close encoder and decoder; later calls raise ClosedError."""
         self._encoder = self._decoder = None
 
     @torch.no_grad()
@@ -207,10 +209,10 @@ class Stream:
         With `last`, the rest is padded with silence and coded, and the encoder is closed. `effort`: see Codec.encode.
         """
         if self._encoder is None:
-            raise RuntimeError("this stream's encoder is closed")
+            raise ClosedError("this stream's encoder is closed")
         codec = self.codec
         k, n_paths = codebook_count(codec.config, kbps, n_codebooks), paths_of(codec.config, effort)
-        latents = codec.encoder(codec._checked_wav(wav), self._encoder, last)
+        latents = codec.encoder(codec._checked_wav(wav, self.batch_size), self._encoder, last)
         if last:
             self._encoder = None
         return codec.quantizer.encode(latents, k, n_paths)
@@ -223,8 +225,8 @@ class Stream:
         decoder is closed.
         """
         if self._decoder is None:
-            raise RuntimeError("this stream's decoder is closed")
-        codes = self.codec._checked_codes(codes)
+            raise ClosedError("this stream's decoder is closed")
+        codes = self.codec._checked_codes(codes, self.batch_size)
         wav = self.codec.decoder(self.codec.quantizer.decode(codes), self._decoder, last)
         if last:
             self._decoder = None

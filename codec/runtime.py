@@ -10,14 +10,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..format.arguments import described, path_name
 from ..format.errors import ArgumentError
 from .bundled import BUNDLED, bundled_names, check_bundled, check_exists, diffusion_file
 from .errors import EcdcError
 from .light.codec import LightCodec
 from .light.load import is_light, load_light
 from .light.names import FLOW
+from .protocols import Model
 from .threads import settle_torch
 
+RUNTIMES = "auto", "onnx", "torch"
 TORCH_NAMES = {"torch", "torchaudio"}
 
 
@@ -49,6 +52,11 @@ def open_codec(name_or_path: str | os.PathLike[str], runtime: str = "auto", devi
     `device` is as in `checkpoints.load`, except that "auto" without torch is the CPU. Raises CheckpointError if there is no
     such model, MissingTorch if it needs torch, and ValueError if the device would give other codes.
     """
+    if runtime not in RUNTIMES:
+        raise ArgumentError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
+    if not isinstance(device, str):
+        raise ArgumentError(f"device must be a name, got {described(device)}")
+    path_name(name_or_path)
     folder, on_cpu = light_folder(name_or_path), not is_for_torch(device)
     if runtime == "onnx" and not on_cpu:
         raise ArgumentError(f"--device {device}: onnxruntime computes on the CPU here; use --runtime torch")
@@ -105,6 +113,15 @@ def open_bundled(name: str, runtime: str = "auto", device: str = "cpu") -> Any:
     """Like `open_codec`, for a name that comes from a file: only bundled models. Raises CheckpointError for any other."""
     check_bundled(name)
     return open_codec(name, runtime, device)
+
+
+def codec_of(model: Model | str | os.PathLike[str]) -> Model:
+    """Return a codec as it is, and the shared codec of a name or path. Raises ArgumentError for anything else."""
+    if isinstance(model, str | os.PathLike):
+        return shared(path_name(model))
+    if not hasattr(model, "config") or not hasattr(model, "token_space"):
+        raise ArgumentError(f"a codec is needed, or the name of one, got {described(model)}")
+    return model
 
 
 @lru_cache(maxsize=4)

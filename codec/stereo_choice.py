@@ -33,7 +33,7 @@ def layout_of(audio: Previewable, config: CodecConfig, channels: int | None = No
 
     Raises ValueError for another one and for more than two channels, and AudioError for damage.
     """
-    channels = channels or min(audio.info.channels, 2)
+    channels = min(audio.info.channels, 2) if channels is None else channels
     return layout_for(config, channels, settled_stereo(config, audio, channels, stereo))
 
 

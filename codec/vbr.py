@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..format import Chunk, Header
+from ..format.arguments import finite_number
 from ..format.errors import ArgumentError
 from ..format.sizes import chunk_bytes, chunk_overhead_bytes, empty_stream_bytes
 from ..format.streams import all_shares
@@ -33,9 +34,15 @@ class Target:
     kbps: float | None = None
     distance_db: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.kbps is not None:
+            finite_number("kbps", self.kbps)
+        finite_number("distance_db", self.distance_db)
+
     @classmethod
     def of_quality(cls, quality: float) -> Target:
         """Return the target for a quality from 0 to 10. Raises ValueError for other values."""
+        finite_number("the quality", quality)
         if not 0 <= quality <= 10:
             raise ArgumentError(f"the quality must be 0 to 10, got {quality:g}")
         worst, best = QUALITY_DB

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import timing
+from .arguments import array_of, described, path_name
 from .bytestream import look_ahead
 from .chunk import Chunk, merge_chunks
 from .errors import ArgumentError
@@ -54,7 +55,7 @@ class CodeFile:
         `coder` decodes version 0 files that were coded with EnCodec's language model.
         """
         given = hasattr(file, "read")
-        self._path = None if given else Path(cast("str | os.PathLike[str]", file)).absolute()
+        self._path = None if given else Path(path_name(file)).absolute()
         self._fileobj = cast(BinaryIO, file) if given else None
         self._closed, self._coder = False, coder
         self._first_ks: tuple[int, ...] | None = None  # K of each stream in the first chunk; None until it is read
@@ -234,6 +235,7 @@ class _V0Stream:
 
     def span(self, start_frame: int = 0, stop_frame: int | None = None) -> Chunk:
         timing.check_range(start_frame, stop_frame)
+        timing.check_start(start_frame, self.n_frames)
         return merge_chunks(self.chunks(start_frame, stop_frame), start_frame, stop_frame)
 
 
@@ -265,12 +267,14 @@ def write(
     ValueError and leaves the path unchanged.
     """
     chunks = cast("Iterable[Chunk]", codes) if isinstance(codes, CodeFile | Iterator) else None
-    array = np.asarray(codes) if chunks is None else np.empty((0, 0), np.uint16)
+    array = array_of(codes) if chunks is None else np.empty((0, 0), np.uint16)
     header = _header_for(codes, array, header, fields)
     with output_stream(file) as stream, Writer(stream, header, chunk_frames) as writer:
         if chunks is None:
             writer.append(array, n_codebooks)
         for chunk in chunks or ():
+            if not isinstance(chunk, Chunk):
+                raise ArgumentError(f"an iterator must give Chunks, got {described(chunk)}")
             writer.append_chunk(chunk)
         writer.close(*(_lengths(codes, header) if isinstance(codes, CodeFile) else ()))
 
@@ -287,6 +291,11 @@ def _lengths(source: CodeFile, header: Header) -> tuple[int | None, int | None]:
 
 
 def _header_for(codes: object, array: NDArray[Any], header: Header | None, fields: dict[str, Any]) -> Header:
+    known = dataclasses.fields(Header)
+    if unknown := sorted(fields.keys() - {field.name for field in known}):
+        raise ArgumentError(f"a Header has no {' and no '.join(unknown)}; it has {', '.join(field.name for field in known)}")
+    if not isinstance(header, Header | None):
+        raise ArgumentError(f"header must be a Header, got {described(header)}")
     if header is None and isinstance(codes, CodeFile):
         header = codes.header
         if codes.version == 0 and "token_space" not in fields:
@@ -298,4 +307,7 @@ def _header_for(codes: object, array: NDArray[Any], header: Header | None, field
     if "max_codebooks" not in fields and array.ndim == 2:
         n_streams = stream_count(fields.get("channel_coding", ChannelCoding.MONO))
         fields = fields | {"max_codebooks": max(timing.ceil_div(len(array), n_streams), 1)}
+    needed = [field.name for field in known if field.default is dataclasses.MISSING]
+    if missing := [name for name in needed if name not in fields]:
+        raise ArgumentError(f"without a header, these fields of one are needed: {', '.join(missing)}")
     return Header(**fields)

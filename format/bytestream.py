@@ -6,6 +6,7 @@ import io
 import threading
 from typing import BinaryIO, cast
 
+from .arguments import readable
 from .errors import Truncated
 
 PIECE = 1 << 20  # bytes per read, so that a damaged length cannot allocate more memory than there are bytes
@@ -19,7 +20,7 @@ class Source:
     """
 
     def __init__(self, fileobj: BinaryIO) -> None:
-        self._fileobj = fileobj
+        self._fileobj = readable(fileobj)
         self.lock = threading.RLock()
         self.offset = 0
         self.size: int | None = None

@@ -16,6 +16,10 @@ class ArgumentError(EcdcError, ValueError):
     """A value that a function or a command was given is not one that it takes."""
 
 
+class ClosedError(EcdcError, RuntimeError):
+    """A stream, or one of its two directions, is used after its end."""
+
+
 class FormatError(EcdcError):
     """A stream cannot be read. `offset` is where the fault was found, in bytes from the start of the stream.
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, TypeAlias, cast
 
+from .arguments import path_name
 from .errors import ArgumentError
 
 FileLike: TypeAlias = "str | os.PathLike[str] | BinaryIO"  # a path, or a binary file object
@@ -36,7 +37,7 @@ def input_stream(name: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     if str(name) == "-":
         yield standard_stream(sys.stdin, "standard input")
         return
-    if Path(name).is_dir():
+    if Path(path_name(name)).is_dir():
         raise IsADirectoryError(21, "is a folder, not a file", str(name))
     with open(name, "rb") as stream:
         yield stream
@@ -107,15 +108,15 @@ def output_stream(file: FileLike, overwrite: bool = True, finish: Callable[[Path
     before it is renamed. Raises OSError that names the output, and FileExistsError if the file exists at the end and
     `overwrite` is False.
     """
-    if not isinstance(file, str | os.PathLike):
-        yield file
+    if hasattr(file, "write"):
+        yield cast(BinaryIO, file)
         return
     if str(file) == "-":
         output = OutputFile(standard_stream(sys.stdout, "standard output"), "standard output", pipe=True)
         yield cast(BinaryIO, output)
         output.flush()
         return
-    name, path = str(file), Path(os.path.realpath(file))
+    name, path = path_name(file), Path(os.path.realpath(path_name(file)))
     if is_special(file):
         with named_errors(name), open(file, "wb") as stream:
             yield cast(BinaryIO, OutputFile(stream, name, pipe=True))
@@ -160,7 +161,7 @@ def refuse_to_replace(source: object, target: object) -> None:
     """Raise ArgumentError if two paths are one file: the result would replace its own input. Pipes and file objects pass."""
     if not isinstance(source, str | os.PathLike) or not isinstance(target, str | os.PathLike):
         return
-    if "-" in (os.fspath(source), os.fspath(target)) or is_special(target):
+    if "-" in (path_name(source), path_name(target)) or is_special(target):
         return
     if os.path.exists(source) and os.path.exists(target) and os.path.samefile(source, target):
         raise ArgumentError(f"{os.fspath(target)}: is the input itself; give another output")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any
 
 from . import timing
+from .arguments import described
 from .bytestream import Source
 from .crc import crc32c
 from .errors import Corrupt, DamagedHeader, NotEcdc, Truncated, UnsupportedVersion, WrongModel
@@ -63,6 +65,7 @@ class Header:
     def __post_init__(self) -> None:
         if not isinstance(self.channel_coding, ChannelCoding):
             raise FieldError("channel_coding", f"must be a ChannelCoding, got {self.channel_coding!r}")
+        _check_types(self)
         self.to_bytes()  # the schema checks each field separately
         self._check_together()
 
@@ -152,6 +155,27 @@ class Header:
         if original_n_samples > most:
             text = f"must be at most {most} for {n_samples} samples at {self.sample_rate} Hz, got {original_n_samples}"
             raise FieldError("original_n_samples", text)
+
+
+def _check_types(header: Header) -> None:
+    """Raise FieldError for a field of a wrong type."""
+    for field in fields(header):
+        value, wanted = getattr(header, field.name), str(field.type)
+        if wanted.endswith(" | None") and value is None:
+            continue
+        if wanted.startswith(("int", "Entropy", "Provenance")):
+            try:
+                operator.index(value)
+            except TypeError:
+                raise FieldError(field.name, f"must be a whole number, got {described(value)}") from None
+        elif wanted in ("str", "bytes") and not isinstance(value, str if wanted == "str" else bytes):
+            raise FieldError(field.name, f"must be {wanted}, got {described(value)}")
+    tags = header.tags
+    if not isinstance(tags, tuple | list) or not all(isinstance(tag, tuple | list) and len(tag) == 2 for tag in tags):
+        raise FieldError("tags", f"must be pairs of key and value, got {described(tags)}")
+    for part in (part for tag in tags for part in tag):
+        if not isinstance(part, str):
+            raise FieldError("tags", f"must be text, got {described(part)}")
 
 
 def major_version(head: bytes) -> int:

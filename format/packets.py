@@ -14,6 +14,7 @@ from itertools import accumulate, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import described
 from .bitpack import pack_codes, unpack_codes
 from .bytestream import Source
 from .chunk import codebooks_problem
@@ -70,6 +71,13 @@ class End:
 
     next_frame: int
     n_samples: int  # at the codec's rate
+
+
+def packet_bytes(data: object) -> bytes:
+    """Return a packet as bytes. Raises ArgumentError for anything that is no bytes, which no network gives."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise ArgumentError(f"a packet must be bytes, got {described(data)}")
+    return bytes(data)
 
 
 def packet_kind(data: bytes) -> PacketKind:

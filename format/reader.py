@@ -9,6 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from .arguments import whole_number
 from .bytestream import Source
 from .chunk import (
     CRC_SIZE,
@@ -26,7 +27,7 @@ from .chunk import (
 from .errors import Corrupt, FormatError, MissingPrior
 from .header import Header, read_header
 from .schema import END_SIZE, MAJOR, SPAN, SYNC, Kind, parse
-from .timing import check_range
+from .timing import check_range, check_start
 from .trailer import Index, Trailer, parse_trailer
 
 
@@ -93,6 +94,8 @@ class Reader:
 
         Raises Truncated after the last complete chunk if the stream was cut off before `stop_frame`.
         """
+        start_frame = whole_number("start_frame", start_frame, 0)
+        stop_frame = None if stop_frame is None else whole_number("stop_frame", stop_frame)
         return self._walk(start_frame, stop_frame, lambda envelope, header: (decode_codes(envelope, header),))
 
     def parts(self, n_first: int) -> Iterator[Chunk]:
@@ -163,7 +166,9 @@ class Reader:
     def span(self, start_frame: int = 0, stop_frame: int | None = None) -> Chunk:
         """Return the same codes as one Chunk, which also holds the K of each stream."""
         check_range(start_frame, stop_frame)
-        return merge_chunks(self.chunks(start_frame, stop_frame), start_frame, stop_frame)
+        found = merge_chunks(self.chunks(start_frame, stop_frame), start_frame, stop_frame)
+        check_start(start_frame, self.n_frames)
+        return found
 
     def codebooks_in_use(self) -> set[tuple[int, ...]]:
         """Return the distinct K tuples (one K per stream) of all chunks. In a file, only heads are read, without CRC checks."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+from .arguments import whole_number
 from .errors import ArgumentError
 
 
@@ -57,6 +58,12 @@ def nominal_kbps(rate: Fraction, codes_per_frame: int, bits: int) -> Fraction:
     return rate * codes_per_frame * bits / 1000
 
 
+def check_start(start_frame: int, n_frames: int | None) -> None:
+    """Raise ValueError if frames are to begin after the last one of `n_frames`; None: not known yet."""
+    if n_frames is not None and start_frame > n_frames:
+        raise ArgumentError(f"frames from {start_frame} on were asked for, the stream has {n_frames}")
+
+
 def segment_spans(n_samples: int, length: int, stride: int) -> Iterator[tuple[int, int]]:
     """Yield (start, stop) in samples of every independently coded segment.
 
@@ -69,5 +76,8 @@ def segment_spans(n_samples: int, length: int, stride: int) -> Iterator[tuple[in
 
 def check_range(start_frame: int, stop_frame: int | None) -> None:
     """Raise ValueError unless [start_frame, stop_frame) is a valid range of frames; None: to the end."""
+    whole_number("start_frame", start_frame)
+    if stop_frame is not None:
+        whole_number("stop_frame", stop_frame)
     if not 0 <= start_frame <= (start_frame if stop_frame is None else stop_frame):
         raise ArgumentError(f"frames {start_frame} to {stop_frame} are not a range")

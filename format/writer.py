@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import timing
+from .arguments import array_of, described, whole_number
 from .bytestream import Source, write_all
 from .chunk import Chunk, codebooks_problem, codes_checksum, decode_codes, encode_codes, read_envelope
 from .entropy.installed_priors import load_prior
@@ -38,8 +39,7 @@ class Writer:
         With `verify`, every chunk is decoded again before it is written; if its codes differ, RuntimeError is raised.
         """
         chunk_frames = header.default_chunk_frames if chunk_frames is None else chunk_frames
-        if not 1 <= chunk_frames <= MAX_CHUNK_FRAMES:
-            raise ArgumentError(f"chunk_frames must be 1 to {MAX_CHUNK_FRAMES}, got {chunk_frames}")
+        chunk_frames = whole_number("chunk_frames", chunk_frames, 1, MAX_CHUNK_FRAMES)
         self.header = header
         self.chunk_frames = chunk_frames
         self.n_bytes = 0  # written so far
@@ -136,7 +136,7 @@ class Writer:
     def _checked(self, codes: ArrayLike, n_codebooks: Sequence[int] | None) -> tuple[NDArray[np.uint16], tuple[int, ...]]:
         if self._closed:
             raise ArgumentError("the stream is closed")
-        array = np.asarray(codes)
+        array = array_of(codes)
         if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
             raise ArgumentError(f"codes must be integers [R, t], got {array.dtype} {array.shape}")
         if array.size and (array.min() < 0 or array.max() >= self.header.codebook_size):
@@ -146,12 +146,12 @@ class Writer:
             if rest:
                 raise ArgumentError(f"{len(array)} rows cannot be divided evenly among {self.header.n_streams} streams")
             n_codebooks = (each,) * self.header.n_streams
-        problem = codebooks_problem(tuple(n_codebooks), self.header)
-        if problem:
+        ks = _whole_numbers(n_codebooks)
+        if problem := codebooks_problem(ks, self.header):
             raise ArgumentError(problem)
-        if sum(n_codebooks) != len(array):
-            raise ArgumentError(f"codes must have {sum(n_codebooks)} rows for K = {tuple(n_codebooks)}, got {len(array)}")
-        return array.astype(np.uint16), tuple(n_codebooks)  # a copy, because the caller may reuse its array
+        if sum(ks) != len(array):
+            raise ArgumentError(f"codes must have {sum(ks)} rows for K = {ks}, got {len(array)}")
+        return array.astype(np.uint16), ks  # a copy, because the caller may reuse its array
 
     def _code_ahead(self) -> None:
         """Run the prior on the newest waiting frames, so that little work is left when the chunk is full."""
@@ -200,3 +200,10 @@ class Writer:
             self._closed = True
             raise
         self.n_bytes += len(data)
+
+
+def _whole_numbers(n_codebooks: Sequence[int]) -> tuple[int, ...]:
+    """Return the K of each stream. Raises ArgumentError unless they are a sequence of whole numbers."""
+    if isinstance(n_codebooks, str) or not hasattr(n_codebooks, "__len__"):
+        raise ArgumentError(f"n_codebooks must hold a number for each stream, got {described(n_codebooks)}")
+    return tuple(whole_number("n_codebooks", k) for k in n_codebooks)

@@ -13,12 +13,13 @@ from ..codec.channel_layout import Layout, starts_of_streams
 from ..codec.default_model import DEFAULT_MODEL
 from ..codec.pipeline_parts import to_array
 from ..codec.protocols import Model
-from ..codec.runtime import shared
+from ..codec.runtime import codec_of
 from ..format import Entropy, FormatError, Header, WrongModel
+from ..format.arguments import described, whole_number
 from ..format.entropy.installed_priors import load_prior
 from ..format.errors import ArgumentError
 from ..format.header import offset_of
-from ..format.packets import FRAME_NUMBERS, Packet, PacketKind, decode_end, decode_packet, packet_kind
+from ..format.packets import FRAME_NUMBERS, Packet, PacketKind, decode_end, decode_packet, packet_bytes, packet_kind
 from .concealment import METHODS, Filler, fading_gain
 from .encoder import describe
 
@@ -50,7 +51,9 @@ class Decoder:
     """
 
     def __init__(self, model: Model | str = DEFAULT_MODEL, header: Header | None = None, concealment: str = "auto") -> None:
-        self.model: Model = shared(model) if isinstance(model, str) else model
+        self.model: Model = codec_of(model)
+        if not isinstance(header, Header | None):
+            raise ArgumentError(f"header must be a Header, as describe() gives, got {described(header)}")
         self.header = header or describe(self.model)
         if concealment not in METHODS:
             raise ArgumentError(f"concealment must be one of {', '.join(METHODS)}, got {concealment}")
@@ -97,6 +100,7 @@ class Decoder:
         """
         if packet is None:
             return self.conceal(self._last_frames)
+        packet = packet_bytes(packet)
         try:
             kind = packet_kind(packet)
             if kind is PacketKind.END:
@@ -113,6 +117,7 @@ class Decoder:
 
     def read(self, data: bytes) -> Packet | None:
         """Return a packet of frames; None for what cannot be read, which counts as damaged."""
+        data = packet_bytes(data)
         try:
             return decode_packet(data, self.header)
         except FormatError:
@@ -134,6 +139,7 @@ class Decoder:
 
     def conceal(self, n_frames: int) -> NDArray[np.float32]:
         """Return audio [C, n] for frames that did not come in time; they count as played."""
+        n_frames = whole_number("n_frames", n_frames, 0)
         if self._next is None:
             return np.zeros((self._layout.channels, n_frames * self.header.hop_length), np.float32)
         return self.recover(n_frames, None)

@@ -12,8 +12,9 @@ from ..codec.channel_layout import codebooks_per_stream, layout_for
 from ..codec.default_model import DEFAULT_MODEL
 from ..codec.pipeline_parts import to_array
 from ..codec.protocols import Model
-from ..codec.runtime import shared
+from ..codec.runtime import codec_of
 from ..format import Entropy, Header
+from ..format.arguments import described, whole_number
 from ..format.entropy.installed_priors import find_prior
 from ..format.errors import ArgumentError
 from ..format.packets import (
@@ -30,12 +31,15 @@ ENTROPIES = "auto", "none"
 MOST_FRAMES = 6  # per packet; the format allows more
 
 
-def describe(model: Model, channels: int = 1, entropy: str = "auto") -> Header:
+def describe(model: Model | str, channels: int = 1, entropy: str = "auto") -> Header:
     """Return the description of a stream, which both ends need: a container's header without lengths.
 
     Raises ValueError for more than two channels, and for models that cut audio into segments.
     """
+    model = codec_of(model)
     config = model.config
+    if entropy not in ENTROPIES:
+        raise ArgumentError(f"entropy must be one of {', '.join(ENTROPIES)}, got {entropy}")
     if config.segment_length:
         raise ArgumentError(f"{config.name} cuts audio into segments, which packets cannot hold")
     layout = layout_for(config, channels)
@@ -61,17 +65,14 @@ class Encoder:
         self, model: Model | str = DEFAULT_MODEL, kbps: float = 6.0, frames_per_packet: int = 2, channels: int = 1,
         copied_frames: int = 0, copied_codebooks: int = 2, entropy: str = "auto", first_frame: int = 0,
     ) -> None:  # fmt: skip
-        self.model: Model = shared(model) if isinstance(model, str) else model
-        if not 1 <= frames_per_packet <= MOST_FRAMES:
-            raise ArgumentError(f"frames_per_packet must be 1 to {MOST_FRAMES}, got {frames_per_packet}")
+        self.model: Model = codec_of(model)
+        frames_per_packet = whole_number("frames_per_packet", frames_per_packet, 1, MOST_FRAMES)
+        copied_frames = whole_number("copied_frames", copied_frames)
+        copied_codebooks = whole_number("copied_codebooks", copied_codebooks)
         if not 0 <= copied_frames <= MAX_COPIED_FRAMES or not 1 <= copied_codebooks <= self.model.config.n_codebooks:
             limits = f"0 to {MAX_COPIED_FRAMES} frames of 1 to {self.model.config.n_codebooks} codebooks"
             raise ArgumentError(f"a packet copies {limits}, got {copied_frames} of {copied_codebooks}")
-        if entropy not in ENTROPIES:
-            raise ArgumentError(f"entropy must be one of {', '.join(ENTROPIES)}, got {entropy}")
-        if not 0 <= first_frame < FRAME_NUMBERS:
-            raise ArgumentError(f"first_frame must be 0 to {FRAME_NUMBERS - 1}, got {first_frame}")
-        self.first_frame = first_frame
+        self.first_frame = whole_number("first_frame", first_frame, 0, FRAME_NUMBERS - 1)
         self.header = describe(self.model, channels, entropy)
         self._layout = layout_for(self.model.config, channels)
         self.kbps = kbps  # may be changed between two blocks
@@ -101,19 +102,13 @@ class Encoder:
         """Take the next samples, [n] or [C, n] at the codec's rate, of any length; return the packets that they complete.
 
         With `last`, the rest is padded with silence and sent. Raises ValueError for a wrong shape, for integers, and for
-        samples that are not finite.
+        samples that are not finite: the block then counts as not pushed. Raises ClosedError after the last block.
         """
-        given = np.asarray(samples)
-        if given.dtype.kind != "f":
-            raise ArgumentError(f"samples must be floats with full scale at 1, got {given.dtype}")
-        block = np.atleast_2d(given.astype(np.float32, copy=False))
-        if block.shape[0] != self._layout.channels or block.ndim != 2:
-            raise ArgumentError(f"samples must be [{self._layout.channels}, n], got {list(np.shape(samples))}")
-        self.n_samples += block.shape[1]
-        ks = self._codebooks()
+        block, ks = self._checked(samples), self._codebooks()
         wav = self._layout.split(block, self.model.config.channels)
         most = max(*ks, self._copied_codebooks) if self._copied_frames else max(ks)
         codes = to_array(self._stream.encode(wav, n_codebooks=most, last=last)).astype(np.uint16)  # [S, K, t]
+        self.n_samples += block.shape[1]
         packets = []
         for t in range(codes.shape[2]):
             self._waiting.append((ks, codes[:, :, t : t + 1]))
@@ -123,6 +118,22 @@ class Encoder:
             packets += [self._packet()] if self._waiting else []
             self._closing.close()
         return packets
+
+    def _checked(self, samples: Any) -> NDArray[np.float32]:
+        """Return samples [C, n]; raises ValueError for a wrong shape or type, NaN and infinity."""
+        try:
+            given = np.asarray(samples)
+        except ValueError:  # lists of several lengths
+            raise ArgumentError(f"samples must be [{self._layout.channels}, n], got {described(samples)}") from None
+        if given.dtype.kind != "f":
+            raise ArgumentError(f"samples must be floats with full scale at 1, got {given.dtype}")
+        with np.errstate(over="ignore"):
+            block = np.atleast_2d(given.astype(np.float32, copy=False))
+        if block.shape[0] != self._layout.channels or block.ndim != 2:
+            raise ArgumentError(f"samples must be [{self._layout.channels}, n], got {list(given.shape)}")
+        if n_bad := block.size - int(np.isfinite(block).sum()):
+            raise ArgumentError(f"samples must be finite, got {n_bad} of {block.size} that are NaN or infinite")
+        return block
 
     def finish(self) -> list[bytes]:
         """Send what is left, and the packet that ends the stream."""

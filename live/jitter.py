@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from ..format.arguments import finite_number
 from ..format.errors import ArgumentError
 from ..format.packets import FRAME_NUMBERS
 
@@ -25,6 +26,9 @@ class JitterBuffer:
     def __init__(
         self, frame_seconds: float, delay: float | None = None, least: float = 0.0, most: float = 0.5, start: float = 0.0
     ) -> None:
+        given = {"frame_seconds": frame_seconds, "least": least, "most": most, "start": start}
+        for name, value in (given if delay is None else given | {"delay": delay}).items():
+            finite_number(name, value)
         if frame_seconds <= 0 or (delay is not None and delay < 0) or not 0 <= least <= most:
             raise ArgumentError("frame_seconds must be above 0, delays must not be negative, and least must be at most most")
         self._frame_seconds, self._fixed, self._least, self._most = frame_seconds, delay, least, most

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from ..format.arguments import described, finite_number
+from ..format.errors import ArgumentError
 from ..format.packets import FRAME_NUMBERS, End, Packet
 from .decoder import Decoder
 from .jitter import JitterBuffer
@@ -31,6 +33,10 @@ class Playout:
     """
 
     def __init__(self, decoder: Decoder, delay: float | None = None, speed: float = 1.0) -> None:
+        if not isinstance(decoder, Decoder):
+            raise ArgumentError(f"decoder must be a Decoder, got {described(decoder)}")
+        if finite_number("speed", speed) <= 0:
+            raise ArgumentError(f"speed must be more than 0, got {speed}")
         self.decoder = decoder
         self._frame_seconds = decoder.header.hop_length / decoder.header.sample_rate / speed
         self.buffer = JitterBuffer(self._frame_seconds, delay, start=START_DELAY)
@@ -47,6 +53,7 @@ class Playout:
 
     def put(self, data: bytes, now: float) -> bool:
         """Take a packet of frames; returns False if it cannot be read."""
+        now = float(finite_number("now", now))
         packet = self.decoder.read(data)
         if packet is None:
             return False
@@ -70,6 +77,7 @@ class Playout:
 
     def end(self, end: End, now: float) -> bool:
         """Take the end of the stream; returns False for one that cannot be its end: too far in the future or in the past."""
+        now = float(finite_number("now", now))
         number = self.buffer.number(end.next_frame)
         is_far = abs(self._ahead(number, now)) > MAX_AHEAD
         if is_far and self._next is not None and abs(number - self._next) * self._frame_seconds > MAX_AHEAD:
@@ -80,11 +88,13 @@ class Playout:
 
     def wait(self, now: float) -> float | None:
         """Return the seconds until something is due, never negative; None as long as nothing has come."""
+        now = float(finite_number("now", now))
         number = self.buffer.earliest() if self._next is None else self._next
         return None if number is None else max(0.0, self.buffer.due(number, now))
 
     def play(self, now: float) -> Iterator[NDArray[np.float32]]:
         """Yield the audio [C, n] that is due, n may be 0. What has not come is taken from later copies, or concealed."""
+        now = float(finite_number("now", now))
         if self._next is None:
             earliest = self.buffer.earliest()
             if earliest is None or self.buffer.due(earliest, now) > 0:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...format.arguments import whole_number
 from ...format.errors import ArgumentError
 from ..codebook_count import codebook_count
 from ..effort import paths_of
-from .arguments import checked_codes
+from .arguments import checked_codes, checked_wav
 from .states import Arrays
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ class StreamBatch(ABC):
         `first_frame` is the number of the first frame to decode, by which a split codec picks its noise: for the second stream
         of a stereo signal it is STREAM_FRAMES (noise_hash.py).
         """
-        if n < 0:
-            raise ArgumentError(f"the number of streams must be 0 or more, got {n}")
+        n, first_frame = whole_number("the number of streams", n, 0), whole_number("first_frame", first_frame)
         before = len(self)
         for state, new in zip((self._encoding, self._decoding), self._first(n), strict=True):
             state.update({name: np.concatenate([array, new[name]]) for name, array in state.items()})
@@ -82,7 +82,7 @@ class StreamBatch(ABC):
 
         Raises ValueError for an unknown stream.
         """
-        places = _places(rows, len(self))
+        places, first_frame = _places(rows, len(self)), whole_number("first_frame", first_frame)
         for state, new in zip((self._encoding, self._decoding), self._first(1), strict=True):
             _restart(state, new, places)
         self._number(places, first_frame)
@@ -97,18 +97,24 @@ class StreamBatch(ABC):
         """Encode the next block of every stream: [B, C, hop] -> codes [B, K, 1], and which of them are valid, bool [B].
 
         The codes are those of the block `encoder_delay` steps ago; before that, a stream has none. They equal those of
-        `LightCodec.encode` with the same `effort`. Raises ValueError for another shape.
+        `LightCodec.encode` with the same `effort`. Raises ValueError for another shape or type, and for NaN or infinity,
+        with the numbers of the streams that have it; no stream is stepped then.
         """
-        shape = len(self), self._config.channels, self._config.hop_length
-        if wav.shape != shape:
-            raise ArgumentError(f"wav must be {list(shape)}, got {list(wav.shape)}")
         k, n_paths = codebook_count(self._config, kbps, n_codebooks), paths_of(self._config, effort)
+        samples = self._checked(wav)
         if not len(self):
             return np.zeros((0, k, 1), np.int64), np.zeros(0, bool)
-        latents, is_valid = self._latents(wav.astype(np.float32, copy=False))
+        latents, is_valid = self._latents(samples)
         self._encoding["age"] = self._encoding["age"] + 1
         codes: NDArray[np.int64] = self._codec.quantizer.encode(latents, k, n_paths)
         return codes, is_valid
+
+    def _checked(self, wav: Any) -> NDArray[np.float32]:
+        """Return blocks [B, C, hop] in float32. Raises ValueError for all else."""
+        shape = [len(self), self._config.channels, self._config.hop_length]
+        if hasattr(wav, "shape") and list(wav.shape) != shape:
+            raise ArgumentError(f"wav must be {shape}, got {list(wav.shape)}")
+        return checked_wav(wav, self._config.channels) if len(self) else np.zeros(shape, np.float32)
 
     def decode(self, codes: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Decode the next frame of every stream: codes [B, k, 1] -> audio [B, C, hop], `decoder_delay` samples late.

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from ...format.errors import ArgumentError
+from ...format.arguments import whole_number
+from ...format.errors import ArgumentError, ClosedError
 from ..bundled import CONFIG, WEIGHTS, first_line
 from ..codebook_count import codebook_count
 from ..config import CodecConfig, HybridConfig
 from ..effort import paths_of
 from ..errors import CheckpointError
-from .arguments import checked_codes, checked_wav
+from .arguments import checked_codes, checked_wav, item_count
 from .names import DECODER, ENCODER, FLOW
 from .numpy_encoder import NumpyEncoder
 from .session import open_session, properties
@@ -115,7 +116,7 @@ class LightCodec:
         ValueError for a wrong shape or type, NaN or infinity, a bitrate below the lowest, or an effort that the codec does
         not have.
         """
-        with self.streaming(batch_size=len(wav) if np.ndim(wav) == 3 else 1) as stream:
+        with self.streaming(batch_size=item_count(wav)) as stream:
             return stream.encode(wav, kbps, n_codebooks, last=True, effort=effort)
 
     def decode(self, codes: Any, n_samples: int | None = None) -> NDArray[np.float32]:
@@ -123,9 +124,8 @@ class LightCodec:
 
         Raises ValueError for a wrong shape or type, and for values out of range.
         """
-        if n_samples is not None and n_samples < 0:
-            raise ArgumentError(f"n_samples must be 0 or more, got {n_samples}")
-        with self.streaming(batch_size=len(codes) if np.ndim(codes) == 3 else 1) as stream:
+        n_samples = None if n_samples is None else whole_number("n_samples", n_samples, 0)
+        with self.streaming(batch_size=item_count(codes)) as stream:
             return stream.decode(codes, last=True)[..., :n_samples]
 
     def batch(self, n_streams: int = 0) -> StreamBatch:
@@ -150,7 +150,9 @@ class LightCodec:
         number of streams at a time. `first_frame` is the number of the first frame to decode: a diffusion decoder picks its
         noise by it.
         """
+        batch_size, first_frame = whole_number("batch_size", batch_size, 1), whole_number("first_frame", first_frame)
         stream = self.open_stream(batch_size, first_frame)
+        stream.batch_size = batch_size
         try:
             yield stream
         finally:
@@ -171,10 +173,11 @@ class LightStream:
 
     def __init__(self, codec: LightCodec, encoder: Any, decoder: Any) -> None:
         self.codec = codec
+        self.batch_size: int | None = None  # B of every block; None: not checked
         self._encoder, self._decoder = encoder, decoder
 
     def close(self) -> None:
-        """Close encoder and decoder; later calls raise RuntimeError."""
+        """Close encoder and decoder; later calls raise ClosedError."""
         self._encoder = self._decoder = None
 
     def encode(
@@ -185,10 +188,10 @@ class LightStream:
         With `last`, the rest is padded with silence and coded, and the encoder is closed. `effort`: see LightCodec.encode.
         """
         if self._encoder is None:
-            raise RuntimeError("this stream's encoder is closed")
+            raise ClosedError("this stream's encoder is closed")
         codec = self.codec
         k, n_paths = codebook_count(codec.config, kbps, n_codebooks), paths_of(codec.config, effort)
-        checked = checked_wav(wav, codec.config.channels)
+        checked = checked_wav(wav, codec.config.channels, self.batch_size)
         parts = list(self._latents(checked, last))
         if last:
             self._encoder = None
@@ -208,9 +211,9 @@ class LightStream:
         k may change from call to call. With `last`, the rest of the signal is returned too, and the decoder is closed.
         """
         if self._decoder is None:
-            raise RuntimeError("this stream's decoder is closed")
+            raise ClosedError("this stream's decoder is closed")
         codec = self.codec
-        checked = checked_codes(codes, codec.config.n_codebooks, codec.config.codebook_size)
+        checked = checked_codes(codes, codec.config.n_codebooks, codec.config.codebook_size, self.batch_size)
         latents = codec.quantizer.decode(checked)
         parts = list(self._audio(latents, last))
         if last:

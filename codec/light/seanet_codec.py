@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...format.arguments import whole_number
 from ...format.errors import ArgumentError
 from ..codebook_count import codebook_count
 from ..config import SeanetConfig
 from ..effort import paths_of
 from ..segments import Segment, cut, loudness, overlap_add
-from .arguments import checked_wav
+from .arguments import checked_wav, item_count
 from .codec import LightCodec, LightStream
 from .names import DECODER, ENCODER
 from .seanet_sizes import SeanetLayer, decoder_layers, encoder_layers, least_frames, streams
@@ -38,9 +39,8 @@ class SeanetLightCodec(LightCodec):
 
     def decode(self, codes: Any, n_samples: int | None = None) -> NDArray[np.float32]:
         """See LightCodec."""
-        if n_samples is not None and n_samples < 0:
-            raise ArgumentError(f"n_samples must be 0 or more, got {n_samples}")
-        stream = self.open_stream(len(codes) if np.ndim(codes) == 3 else 1, 0)
+        n_samples = None if n_samples is None else whole_number("n_samples", n_samples, 0)
+        stream = self.open_stream(item_count(codes), 0)
         return stream.decode(codes, last=True)[..., :n_samples]
 
     def encode_segments(self, wav: Any, kbps: float | None = None, n_codebooks: int | None = None) -> list[Segment]:
@@ -116,7 +116,7 @@ class SeanetLightCodec(LightCodec):
         return SeanetState(none, axis, rows_per_frame, least, {}, self._seanet.causal)
 
     def _encode(self, wav: Any, kbps: float | None, n_codebooks: int | None) -> NDArray[np.int64]:
-        stream = self.open_stream(len(wav) if np.ndim(wav) == 3 else 1, 0)
+        stream = self.open_stream(item_count(wav), 0)
         return stream.encode(wav, kbps, n_codebooks, last=True)
 
     def _decode_segment(self, segment: Segment) -> NDArray[np.float32]:

@@ -1,8 +1,17 @@
 """What may be handed to a codec: floats and codes of tensors and arrays, and one sentence for anything else."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+import soundfile
 import torch
+from ecdc.codec.checkpoints import load, save
+from ecdc.codec.errors import ArgumentError, ClosedError, EcdcError
+from ecdc.codec.light.export import write_structures
+from ecdc.codec.light.load import load_light
+from ecdc.codec.pipeline import decode_file, encode_file
+from ecdc.codec.runtime import codec_of, open_codec
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +122,108 @@ def test_numbers_of_calls(codec, wav):
         codec.decode(codec.encode(wav), n_samples=-1)
     with pytest.raises(ValueError, match="one or more"):
         codec.decode_segments([])
+
+
+NO_NUMBERS = ["6", b"6", None, [6], 6j, float("nan"), object(), "x" * 1000]
+
+
+def one_line(call, *given, **named):
+    """Check that a call raises ArgumentError with one line that is not long."""
+    with pytest.raises(ArgumentError) as caught:
+        call(*given, **named)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.fixture(scope="module", params=["torch", "light"])
+def either(request, codec, tmp_path_factory):
+    if request.param == "torch":
+        return codec
+    folder = tmp_path_factory.mktemp("arguments") / "m"
+    save(codec, folder)
+    write_structures(folder)
+    return load_light(folder)
+
+
+def test_what_is_no_number_is_refused_in_one_line(either, wav):
+    codes = either.encode(wav)
+    for value in [*NO_NUMBERS, 2.5]:
+        for name in ("n_codebooks", "effort") if value is not None else ("effort",):
+            one_line(either.encode, wav, **{name: value})
+        if value is not None:
+            one_line(either.decode, codes, n_samples=value)
+        for name in ("batch_size", "first_frame"):
+            one_line(lambda name, value: either.streaming(**{name: value}).__enter__(), name, value)
+    for value in [value for value in NO_NUMBERS if value is not None]:
+        one_line(either.encode, wav, kbps=value)
+    for value in (0, -1):
+        one_line(lambda value: either.streaming(batch_size=value).__enter__(), value)
+
+
+def test_a_stream_takes_as_many_items_in_every_block(either, wav):
+    """Another number is refused, and the stream goes on as if it had not been given."""
+    codes = np.asarray(either.encode(wav))
+    with either.streaming(batch_size=2) as stream:
+        found = [np.asarray(stream.encode(wav[..., :1000]))]
+        one_line(stream.encode, wav[:1])
+        one_line(stream.encode, torch.full((2, 1, 10), float("nan")))
+        found.append(np.asarray(stream.encode(wav[..., 1000:], last=True)))
+        one_line(stream.decode, codes[:1])
+        audio = stream.decode(codes, last=True)
+    assert np.array_equal(np.concatenate(found, axis=2), codes)
+    assert np.allclose(np.asarray(audio), np.asarray(either.decode(codes)), atol=1e-5)
+
+
+def test_floats_that_float32_cannot_hold_are_refused(either, wav):
+    large = wav.double().numpy().copy()
+    large[1, 0, 5] = 1e39
+    one_line(either.encode, large)
+    assert either.encode(np.clip(large, -1e38, 1e38)).shape[0] == 2
+
+
+def test_a_closed_stream_says_so(either, wav):
+    with either.streaming(batch_size=2) as stream:
+        stream.encode(wav, last=True)
+        with pytest.raises(ClosedError, match="closed"):
+            stream.encode(wav)
+    with pytest.raises(EcdcError, match="closed"):
+        stream.decode(either.encode(wav))
+    assert issubclass(ClosedError, RuntimeError)  # as it was before
+
+
+def test_what_is_no_codec_or_path_is_refused_in_one_line(tmp_path):
+    for value in (3, None, b"nano-24k", [], "a\0b"):
+        one_line(open_codec, value)
+        one_line(load, value)
+        one_line(codec_of, value)
+    for name in ("runtime", "device"):
+        for value in ("x" if name == "runtime" else 3, None):
+            one_line(open_codec, "nano-24k", **{name: value})
+
+
+def test_what_files_are_made_of_is_checked_before_anything_is_written(codec, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(3000), 24_000)
+    folder = tmp_path / "m"
+    save(codec, folder)
+    encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", folder)  # a path is the name of a model, too
+    encode, decode = partial(encode_file, tmp_path / "a.wav"), partial(decode_file, tmp_path / "a.ecdc")
+    before = set(tmp_path.iterdir())
+    one_line(encode, tmp_path / "b.ecdc", 3)
+    one_line(decode, tmp_path / "b.wav", 3)
+    bad = {
+        "kbps": NO_NUMBERS, "channels": ["1", 0, 1.5, -1], "vbr": [6, "6"], "entropy": ["x", None],
+        "chunk_seconds": ["x", 0, -1, float("nan")], "effort": ["x", 1.5],
+    }  # fmt: skip
+    for name, values in bad.items():
+        for value in values:
+            one_line(encode, tmp_path / "b.ecdc", codec, **{name: value})
+    for name in ("start", "duration", "sample_rate", "max_seconds"):
+        for value in [value for value in NO_NUMBERS if value is not None]:
+            one_line(decode, tmp_path / "b.wav", codec, **{name: value})
+    for named in ({"sample_rate": 0}, {"sample_rate": -1}, {"lost": 3}, {"lost": [], "start": 0.01}, {"start": -0.5}):
+        one_line(decode, tmp_path / "b.wav", codec, **named)
+    for name in (3, None, b"b.wav", "b\0", "\ud800"):
+        one_line(encode_file, tmp_path / "a.wav", name, codec)
+        one_line(encode_file, name, tmp_path / "b.ecdc", codec)
+        one_line(decode_file, name, tmp_path / "b.wav", codec)
+    assert set(tmp_path.iterdir()) == before
+    assert decode(tmp_path / "b.wav", codec, start=0.05).seconds == pytest.approx(0.075)  # a float is a number, too

@@ -5,6 +5,7 @@ import pytest
 import torch
 from ecdc.codec.checkpoints import save
 from ecdc.codec.config import CodecConfig
+from ecdc.codec.errors import ArgumentError
 from ecdc.codec.light.export import write_structures
 from ecdc.codec.light.load import load_light
 from ecdc.codec.model import Codec
@@ -140,3 +141,26 @@ def test_what_is_not_causal_has_no_batches(kind, tmp_path):
     write_structures(tmp_path / "m")
     with pytest.raises(ValueError, match="small has no batches of streams: it is not causal"):
         load_light(tmp_path / "m").batch(1)
+
+
+def test_a_block_that_is_no_audio_is_refused_and_changes_nothing(light):
+    """NaN of one stream would stay in its state for good; integers would be taken for loud floats."""
+    batch, other = light.batch(3), light.batch(3)
+    rng, hop, channels = np.random.default_rng(0), light.config.hop_length, light.config.channels
+    for _ in range(6):
+        wav = (0.2 * rng.standard_normal((3, channels, hop))).astype(np.float32)
+        for value in (np.nan, np.inf, 1e39):
+            bad = wav.astype(np.float64)
+            bad[1, 0, 3] = value
+            with pytest.raises(ArgumentError, match=r"NaN or infinite samples in items \[1\]"):
+                batch.encode(bad)
+        for bad in (wav.astype(np.int16), wav.astype(complex), wav.tolist(), None, wav[:2], wav[:, 0]):
+            with pytest.raises(ArgumentError, match="wav must"):
+                batch.encode(bad)
+        codes, is_valid = batch.encode(wav)
+        wanted, is_wanted = other.encode(wav)
+        assert np.array_equal(codes, wanted) and np.array_equal(is_valid, is_wanted)
+    for call in (lambda: batch.join(1.5), lambda: batch.join("x"), lambda: batch.join(1, "x"), lambda: batch.reset([0], 0.5)):
+        with pytest.raises(ArgumentError, match="whole number"):
+            call()
+    assert len(batch) == 3

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import ecdc
 import make_golden
@@ -14,7 +15,7 @@ import pytest
 import torch
 from cases import Pipe, make_codes, make_header, write
 from ecdc.format.api import CodeFile
-from ecdc.format.errors import FormatError, Truncated
+from ecdc.format.errors import EcdcError, FormatError, Truncated
 from ecdc.format.reader import Reader
 from ecdc.format.schema import ChannelCoding
 from ecdc.format.v0 import read_v0
@@ -221,3 +222,27 @@ def test_threads_share_a_file(path, opener):
             sys.setswitchinterval(switch)
     assert all(np.array_equal(codes, CODES[:, start:stop]) for codes, (start, stop) in zip(found, asked, strict=True))
     assert all(np.array_equal(codes, CODES) for codes in whole)
+
+
+def test_what_a_file_does_not_take_is_refused_in_one_line(path, tmp_path):
+    header = make_header()
+    calls = [partial(ecdc.open, value) for value in (3, None, b"a.ecdc", "a\0b", io.StringIO("x"), object())]
+    calls += [partial(Reader, value) for value in (str(path), 3, io.StringIO("x"))]
+    with ecdc.open(path) as file:
+        for call in (file.codes, file.streams, file.chunks):
+            calls += [partial(call, value) for value in (1.5, "x", None, -1)]
+            calls += [partial(call, 0, value) for value in (2.5, "x")]
+        calls += [partial(call, value) for call in (file.codes, file.streams) for value in (96, 2**70)]
+        assert file.codes(95).shape[1] == 0 and file.codes(np.int8(3), np.int16(9)).shape == (4, 6)
+        calls += [partial(ecdc.write, tmp_path / "b.ecdc", CODES, header, **{name: value}) for name, value in [
+            ("n_codebooks", 3), ("n_codebooks", "x"), ("n_codebooks", (4.0,)), ("chunk_frames", "x"), ("chunk_frames", 1.5),
+            ("sample_rate", "x"), ("nonsense", 1), ("tags", "abc"), ("tags", [("a",)]), ("tags", ((1, 2),)), ("codec", 3),
+            ("token_space", "x" * 32), ("entropy", "x"), ("output_gain", 0.5), ("n_samples", 1.5), ("channels", None),
+        ]]  # fmt: skip
+        calls += [partial(ecdc.write, tmp_path / "b.ecdc", codes, header) for codes in ([[1, 2], [3]], iter([3]), "x", None)]
+        calls += [partial(ecdc.write, tmp_path / "b.ecdc", CODES, value) for value in (3, None)]
+        for call in calls:
+            with pytest.raises(EcdcError) as caught:
+                call()
+            assert "\n" not in str(caught.value) and len(str(caught.value)) < 500, call
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,14 +1,15 @@
 """Live packets: the codes and the audio are those of the codec, losses are concealed, and nothing on a network raises."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
 from ecdc.codec.runtime import shared
 from ecdc.format import WrongModel
-from ecdc.format.errors import ArgumentError
+from ecdc.format.errors import ArgumentError, ClosedError, EcdcError
 from ecdc.format.packets import FRAME_NUMBERS, End, decode_end, decode_packet, encode_end, encode_packet
-from ecdc.live import Decoder, Encoder, JitterBuffer, describe
+from ecdc.live import Decoder, Encoder, JitterBuffer, Playout, describe
 from ecdc.live.concealment import FADE_END, METHODS
 from ecdc.live.decoder import MAX_GAP
 from ecdc.live.udp import Faults
@@ -224,3 +225,58 @@ def test_a_buffer_is_bounded():
     for number in range(5000):
         buffer.put(number % FRAME_NUMBERS, b"", 0.0)
     assert len(buffer) <= 512
+
+
+def test_a_refused_block_counts_as_not_pushed():
+    """The end would otherwise promise samples that were never coded."""
+    wav = sound(4000)
+    encoder, plain = Encoder("nano-24k"), Encoder("nano-24k")
+    found, wanted = encoder.push(wav[:, :1500]), plain.push(wav[:, :1500])
+    bad = [np.full(700, np.nan), np.full((1, 700), 1e39), np.zeros(700, np.int16), np.zeros((2, 700)), [[0.1], [0.2, 0.3]]]
+    for block in bad:
+        with pytest.raises(ArgumentError, match="samples must be"):
+            encoder.push(block)
+    for kbps in (0.01, "6", None, float("nan")):
+        encoder.kbps = kbps
+        with pytest.raises(ArgumentError, match="kbps"):
+            encoder.push(wav[:, 1500:])
+    encoder.kbps = 6.0
+    assert encoder.n_samples == 1500
+    assert found + encoder.push(wav[:, 1500:]) + encoder.finish() == wanted + plain.push(wav[:, 1500:]) + plain.finish()
+    for call in (encoder.finish, lambda: encoder.push(wav)):
+        with pytest.raises(ClosedError):
+            call()
+    assert decode_end(encoder.end).n_samples == 4000
+
+
+def test_what_is_no_setting_is_refused_in_one_line():
+    """Two frames and a half would never be sent: the packet would wait for them, and grow."""
+    decoder = Decoder("nano-24k")
+    names = "frames_per_packet", "copied_frames", "copied_codebooks", "first_frame", "channels"
+    calls = [partial(Encoder, "nano-24k", **{name: value}) for name in names for value in (2.5, "2", None, [], 1j)]
+    calls += [partial(Encoder, "nano-24k", kbps=value) for value in ("6", None, float("nan"), [6])]
+    calls += [partial(kind, value) for kind in (Encoder, Decoder, describe) for value in (3, None)]
+    calls += [partial(Decoder, "nano-24k", 3), partial(describe, "nano-24k", 1, "x")]
+    calls += [partial(decoder.push, value) for value in ("x", 3, np.zeros(3, np.uint8), [1, 2])]
+    calls += [partial(decoder.conceal, value) for value in (-1, 1.5, "x")]
+    calls += [partial(JitterBuffer, *value) for value in ((float("nan"),), (0.02, float("nan")), ("x",), (float("inf"),))]
+    calls += [partial(Playout, *value) for value in ((3,), (decoder, float("nan")), (decoder, None, 0), (decoder, None, "x"))]
+    playout = Playout(decoder)
+    calls += [partial(playout.put, b"x", value) for value in (float("nan"), "x", None)]
+    calls += [lambda value=value: list(playout.play(value)) for value in (float("nan"), "x", None)]
+    for call in calls:
+        with pytest.raises(EcdcError) as caught:
+            call()
+        assert "\n" not in str(caught.value), call
+    assert decoder.push(bytearray(b"x")).shape == (1, 0) and decoder.statistics.damaged == 1
+
+
+def test_a_decoder_that_is_finished_says_so():
+    _, packets = packets_of(sound(2000))
+    decoder = Decoder("nano-24k")
+    for packet in packets:
+        decoder.push(packet)
+    decoder.finish()
+    for call in (decoder.finish, lambda: decoder.push(None)):
+        with pytest.raises(ClosedError):
+            call()
