@@ -75,6 +75,7 @@ class Salvage:
         self._buffer = bytearray()
         self._offset = self._source.offset  # of the buffer's first byte
         self._n_checked = 0
+        self._found: list[tuple[int, int, int]] = []  # number, bytes and frames of each intact chunk of codes
         self._decodable: int | None = None  # in samples; None until all is read
 
     @property
@@ -182,8 +183,8 @@ class Salvage:
         """Return the contents of an envelope and drop a chunk of codes from the buffer; None if they do not fit here."""
         try:
             if envelope.kind == Kind.END:
-                trailer = parse_trailer(envelope, self.header, self._header_size)
-                return trailer if trailer.index.n_frames >= frame else None
+                trailer = parse_trailer(envelope, self.header, None)
+                return trailer if self._ends_here(trailer, frame) else None
             chunk = decode_codes(envelope, self.header) if envelope.kind == Kind.CODES else None
         except MissingPrior:
             raise  # this is not damage
@@ -192,7 +193,21 @@ class Salvage:
         if chunk is None or chunk.first_frame < frame or not chunk.n_frames:
             return None
         self._drop(envelope.size)
+        self._found.append((envelope.sequence, envelope.size, chunk.n_frames))
         return chunk
+
+    def _ends_here(self, trailer: Trailer, frame: int) -> bool:
+        """Return True if an END chunk is that of this stream, whose chunks so far end at `frame`.
+
+        If bytes were lost or inserted before it, it is not where its index says. It is then taken only if the index has every
+        chunk that was found, and ends at this frame: it could be the end of another stream that follows.
+        """
+        index = trailer.index
+        if self._header_size in (None, index.offsets[0]):
+            return index.n_frames >= frame
+        entries = list(zip(np.diff(index.offsets).tolist(), np.diff(index.frames).tolist(), strict=True))
+        is_ours = all(i < len(entries) and entries[i] == (size, n_frames) for i, size, n_frames in self._found)
+        return index.n_frames == frame and is_ours
 
     def _fill(self, size: int) -> bool:
         """Read until the buffer holds `size` bytes; return False if the stream ends before."""

@@ -54,9 +54,31 @@ def test_several_chunks_and_inserted_and_missing_bytes():
     codes, lost, trailer = salvaged(DATA[:a] + noise + DATA[b:])
     assert np.array_equal(codes, without(2, 3, 4)) and lost == [(200, 300)] and trailer
     codes, lost, trailer = salvaged(DATA[: a + 50] + b"surplus" + DATA[a + 50 :])
-    assert np.array_equal(codes, without(2)) and trailer is None  # it tells another place than it stands at
-    codes, lost, _ = salvaged(DATA[:a] + DATA[b:])
-    assert np.array_equal(codes, without(2, 3, 4)) and lost == [(200, 300), (1000, 0)]
+    assert np.array_equal(codes, without(2)) and trailer is not None
+    codes, lost, trailer = salvaged(DATA[:a] + DATA[b:])
+    assert np.array_equal(codes, without(2, 3, 4)) and lost == [(200, 300)] and trailer is not None
+
+
+@pytest.mark.parametrize("source", [io.BytesIO, Pipe])
+def test_bytes_lost_or_inserted_leave_the_exact_length(source):
+    """The END chunk then stands at another place than it says, and is whole."""
+    data = write(make_header(), CODES, chunk_frames=100, n_samples=319_800)
+    rng = np.random.default_rng(0)
+    for at in rng.integers(OFFSETS[0], OFFSETS[-1], 20):
+        for changed in (data[:at] + b"surplus" + data[at:], data[: at - 5] + data[at:]):
+            output = io.BytesIO()
+            lost = repair(Reader(source(changed)), output)
+            assert len(lost) == 1 or (lost[-1].n_frames == 0 and at >= OFFSETS[-2]), "only the last chunk can hide the end"
+            if lost[-1].n_frames:
+                output.seek(0)
+                assert Reader(output).n_samples == 319_800
+
+
+def test_the_end_of_another_stream_is_not_taken():
+    other = write(make_header(), make_codes(2, 1300), chunk_frames=130)
+    for first in (DATA[: OFFSETS[-1]], DATA[: OFFSETS[-1] + 9]):
+        codes, lost, trailer = salvaged(first + other)
+        assert np.array_equal(codes[:, :1000], CODES) and trailer is None and lost[-1][1] == 0
 
 
 def test_every_cut_keeps_the_whole_chunks_before_it():
