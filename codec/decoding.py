@@ -107,8 +107,7 @@ def decode_file(
     Raises FormatError, CheckpointError, AudioError, ValueError or OSError with one line that says
     what is wrong; the target then does not exist, or is unchanged.
     """
-    output = target if isinstance(target, Output) else Output(target, format)
-    output.check()
+    (output := target if isinstance(target, Output) else Output(target, format)).check()
     start, duration, sample_rate = _checked(start, duration, sample_rate, max_seconds, lost)
     refuse_to_replace(source, output.target)
 
@@ -118,7 +117,7 @@ def decode_file(
 
     with input_stream(source) as stream:
         start_bytes, stream = look_ahead(stream, 5)
-        is_span = bool(start) or duration is not None
+        is_span = start != 0 or duration is not None
         if major_version(start_bytes) == 0:
             if is_span:
                 raise ArgumentError("files of version 0 have no index: decode all of it, or convert the file first")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..format import Entropy, Header, Writer
-from ..format.arguments import described, finite_number
+from ..format.arguments import finite_number
 from ..format.entropy.installed_priors import find_prior
 from ..format.errors import ArgumentError
 from ..format.files import output_stream, refuse_to_replace
@@ -129,11 +129,8 @@ def encode_file(
         codebooks = () if vbr else codebooks_per_stream(codec.config, layout, kbps)
         header = header_for(codec, layout, audio, tuple(audio.tags()), entropy)
         chunk_frames = header.default_chunk_frames if chunk_seconds is None else _chunk_frames(header, chunk_seconds)
-        if not isinstance(vbr, Target | None):
-            raise ArgumentError(f"vbr must be a Target, got {described(vbr)}")
         allocator = Allocator(codec, layout, header, vbr, chunk_frames) if vbr else None
-        wanted = vbr.kbps if vbr else kbps
-        for line in [*_notes(audio, channels), *highest_note(codec.config, layout, wanted)]:
+        for line in [*_notes(audio, channels), *highest_note(codec.config, layout, vbr.kbps if vbr else kbps)]:
             note(line)
         live = is_pipe(source) and not codec.config.segment_length
         if live:
@@ -144,8 +141,8 @@ def encode_file(
             writer = Writer(stream, header, chunk_frames, verify)
             _write(writer, codec, prepared, layout, allocator or codebooks, pace, effort)
             writer.close(prepared.n_samples, prepared.n_original)
-    rate = audio.info.sample_rate
-    return Result(prepared.n_original / rate, writer.n_bytes, layout.channels, rate, codebooks, tuple(lost or ()))
+    about = writer.n_bytes, layout.channels, audio.info.sample_rate, codebooks, tuple(lost or ())
+    return Result(prepared.n_original / audio.info.sample_rate, *about)
 
 
 def _notes(audio: AudioSource, channels: int | None) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..format import Chunk, Header
-from ..format.arguments import finite_number
+from ..format.arguments import described, finite_number
 from ..format.errors import ArgumentError
 from ..format.sizes import chunk_bytes, chunk_overhead_bytes, empty_stream_bytes
 from ..format.streams import all_shares
@@ -53,6 +53,8 @@ class Allocator:
     """Chooses the number of codebooks K for the codes of a file, one window at a time."""
 
     def __init__(self, codec: Model, layout: Layout, header: Header, target: Target, chunk_frames: int) -> None:
+        if not isinstance(target, Target):
+            raise ArgumentError(f"vbr must be a Target, got {described(target)}")
         if not codec.config.any_codebooks or codec.config.segment_length:
             raise ArgumentError(f"{codec.config.name} has no variable bitrate: it does not allow every number of codebooks")
         self._codec, self._layout, self._target = codec, layout, target
