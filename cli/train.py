@@ -176,7 +176,8 @@ def prior_command(
         from ..format.entropy.prior import read_prior
         from ..train.prior.trainer import PriorRecipe, train_prior
 
-        codec, recipe, start = load(model), PriorRecipe(steps=steps, token_hours=hours, width=width), init and read_prior(init)
+        start = read_prior(init) if init else None
+        codec, recipe = load(model), PriorRecipe(steps=steps, token_hours=hours, width=width)
         run = train_prior(recipe, codec, data, output, max_seconds, lambda line: click.echo(line, err=True), start)
         if export:
             run.prior.export(codec.token_space).save(export)
