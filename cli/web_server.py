@@ -7,6 +7,7 @@ catalog, and the `.ecdc` files of one folder.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -75,7 +76,8 @@ class Site:
         for path in sorted(root.rglob(f"*{SUFFIX}")) if root else []:
             relative = path.relative_to(root)  # type: ignore[arg-type]
             if len(rows) < MAX_LISTED and inside(root, relative.parts):
-                rows.append({"name": relative.as_posix(), "size": path.stat().st_size})
+                with contextlib.suppress(OSError):  # it was removed meanwhile
+                    rows.append({"name": relative.as_posix(), "size": path.stat().st_size})
         return json.dumps({"folder": bool(root), "files": rows, "generate": self.generate is not None}).encode()
 
     def find(self, path: str) -> Path | None:
@@ -164,7 +166,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._fail(400, f"send at most {MAX_REQUEST} bytes of JSON")
         try:
             asked = checked_request(json.loads(self.rfile.read(int(length))))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return self._fail(400, str(error))
         if not site.busy.acquire(blocking=False):
             return self._fail(503, "other music is being generated; try again when it is done")
@@ -216,7 +218,11 @@ class Handler(BaseHTTPRequestHandler):
         packed = path.with_name(path.name + ".gz")
         takes_packed = "gzip" in self.headers.get("Accept-Encoding", "") and "Range" not in self.headers
         is_packed = takes_packed and packed.is_file()
-        with open(packed if is_packed else path, "rb") as file:
+        try:
+            file = open(packed if is_packed else path, "rb")  # noqa: SIM115 - closed below
+        except OSError as error:
+            return self._fail(403, f"the file cannot be read ({error.strerror})")
+        with file:
             stamp = os.fstat(file.fileno())
             tag = f'"{stamp.st_mtime_ns:x}-{stamp.st_size:x}"'
             if self.headers.get("If-None-Match") == tag:
@@ -244,7 +250,8 @@ class Handler(BaseHTTPRequestHandler):
         self._end_headers(tag)
         if self.command != "HEAD":
             file.seek(first)
-            _copy(file, self.wfile, stop - first)
+            if _copy(file, self.wfile, stop - first):
+                self.close_connection = True  # the file became shorter: the browser must not wait for the rest
 
     def _end_headers(self, tag: str) -> None:
         self.send_header("Accept-Ranges", "bytes")
@@ -309,10 +316,12 @@ class _Chunked:
         self._handler.wfile.write(b"0\r\n\r\n")
 
 
-def _copy(source: BinaryIO, target: Any, n_bytes: int) -> None:
+def _copy(source: BinaryIO, target: Any, n_bytes: int) -> int:
+    """Copy bytes; return how many are missing because the source ended."""
     while n_bytes > 0:
         part = source.read(min(PIECE, n_bytes))
         if not part:
             break
         target.write(part)
         n_bytes -= len(part)
+    return n_bytes

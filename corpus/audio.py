@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..codec.audio import AudioError, AudioInfo, AudioSource
+from ..format.arguments import path_name
 from .errors import CorpusError, is_fatal, one_line
 from .items import Item
 from .store import copy_to_local, filesystem, is_url
@@ -160,7 +162,10 @@ def named(path: str, item: Item) -> Iterator[None]:
 def local_file(item: Item) -> Iterator[str]:
     """Yield a local path with an item's bytes. Raises AudioError if they cannot be read."""
     if not item.part and not is_url(item.place):
-        yield item.place
+        name = path_name(item.place)
+        if os.path.exists(name) and not os.path.isfile(name) and not os.path.isdir(name):
+            raise AudioError(f"{item.source}: is a pipe or a device, which can be read once or never ends")
+        yield f"./{name}" if name == "-" else name
         return
     with tempfile.TemporaryDirectory(prefix="ecdc-") as folder:
         path = Path(folder) / "audio"

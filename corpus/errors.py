@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 from importlib import import_module
 from typing import Any
 
@@ -28,6 +29,16 @@ def library(name: str, extra: str, what: str) -> Any:
         if (error.name or "").split(".")[0] != package:
             raise
         raise MissingLibrary(f"{what} needs {package}, which is not installed: pip install -e '.[{extra}]'") from None
+
+
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text. Raises ValueError for all else, also for nesting and numbers beyond Python's limits."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(error.msg) from None
+    except RecursionError:
+        raise ValueError("its values are nested too deeply") from None
 
 
 def is_fatal(error: BaseException) -> bool:

@@ -45,7 +45,11 @@ def digest(items: Iterable[Item]) -> str:
 
 def key_for(name: str) -> str:
     """Return a key for the name of a file: without suffix and dots, as WebDataset needs it."""
-    stem = os.path.splitext(name)[0].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    stem = os.path.splitext(name)[0]
+    try:
+        stem = stem.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # half of a character, which JSON may hold and no file name does
+        stem = stem.encode("utf-8", "replace").decode()
     text = "".join("_" if c in '.\\<>:"|?*' or unicodedata.category(c)[0] == "C" else c for c in stem)
     parts = [part for part in re.split("/+", text) if part.strip()]
     return "/".join(parts)[-200:] or "item"

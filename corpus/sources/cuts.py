@@ -6,17 +6,17 @@ as failures. A shard of a Shar folder becomes one shard, so that the new fields 
 
 from __future__ import annotations
 
-import json
 import os
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CorpusError
+from ..errors import CorpusError, one_line, parse_json
 from ..items import Item, key_for
 from ..store import is_url
-from .manifest import BYTES_PER_SECOND, open_text, read_rows
+from .manifest import BYTES_PER_SECOND, number_of, open_text, read_rows
 
 if TYPE_CHECKING:
     from . import Found
@@ -30,8 +30,8 @@ def is_cuts(place: str) -> bool:
         return False
     try:
         with open_text(place) as lines:
-            first = json.loads(next(iter(lines), "{}"))
-    except (ValueError, OSError, EOFError):
+            first = parse_json(next(iter(lines), "{}"))
+    except (ValueError, OSError, EOFError, zlib.error):
         return False
     return isinstance(first, dict) and first.get("type") in KINDS
 
@@ -65,6 +65,18 @@ def _recordings(tar: str) -> dict[str, tuple[str, int, int]]:
 def _item(where: str, cut: dict[str, Any], folder: str, shar: tuple[str, dict[str, tuple[str, int, int]]] | None) -> Item:
     """Return a cut as an item. Raises CorpusError if it is no cut; one that cannot be read becomes an item that fails."""
     try:
+        return _checked_item(where, cut, folder, shar)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        if isinstance(error, CorpusError):
+            raise
+        raise CorpusError(f"{where}: is not a cut that Lhotse writes ({type(error).__name__}: {one_line(error)})") from None
+
+
+def _checked_item(
+    where: str, cut: dict[str, Any], folder: str, shar: tuple[str, dict[str, tuple[str, int, int]]] | None
+) -> Item:
+    """Return a cut as `_item` does; a field of another kind than Lhotse's raises an error of Python."""
+    try:
         cut_id, kind = str(cut["id"]), cut.get("type", "MonoCut")
     except KeyError:
         raise CorpusError(f"{where}: is not a cut (it has no id)") from None
@@ -80,7 +92,7 @@ def _item(where: str, cut: dict[str, Any], folder: str, shar: tuple[str, dict[st
         return lost(f"a {kind} without a recording of its own cannot be read")
     if recording.get("transforms"):
         return lost("its recording has transforms; save the audio with them first")
-    seconds = float(cut.get("duration") or 0)
+    seconds = number_of(where, "duration", cut.get("duration") or 0)
     n_bytes = round(seconds * BYTES_PER_SECOND)
     channel = cut.get("channel") if kind == "MonoCut" else None
     if shar is not None and recording["sources"][0]["type"] == "shar":
@@ -95,7 +107,7 @@ def _item(where: str, cut: dict[str, Any], folder: str, shar: tuple[str, dict[st
     place = path if is_url(path) or os.path.isabs(path) or os.path.exists(path) else f"{folder}/{path}"
     own = sources[0].get("channels") or [0]
     number = own.index(channel) if channel in own and len(own) > 1 else None
-    start = float(cut.get("start") or 0)
+    start = number_of(where, "start", cut.get("start") or 0)
     is_whole = start == 0 and abs(seconds - float(recording.get("duration") or 0)) < 1e-6
     name = f"{place}, cut {cut_id}"
     return Item(key, place, (), name, n_bytes, start, None if is_whole else seconds, number, columns)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
 import os
+import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CorpusError
+from ..errors import CorpusError, parse_json
 from ..items import Item, key_for
 from ..store import filesystem, is_url
 
@@ -57,14 +57,19 @@ def read_rows(place: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 return
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    row = json.loads(line)
+                    row = _parsed(f"{place}, line {number}", line)
                     if not isinstance(row, dict):
                         raise CorpusError(f"{place}, line {number}: must be a JSON object")
                     yield number, row
-        except json.JSONDecodeError as error:
-            raise CorpusError(f"{place}, line {number}: is not JSON ({error.msg})") from None
-        except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError) as error:
+        except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise CorpusError(f"{place}: is not a manifest ({error})") from None
+
+
+def _parsed(where: str, line: str) -> Any:
+    try:
+        return parse_json(line)
+    except ValueError as error:
+        raise CorpusError(f"{where}: is not JSON ({error})") from None
 
 
 def open_text(place: str) -> io.TextIOBase:

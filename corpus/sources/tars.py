@@ -6,7 +6,6 @@ The audio member is the recording. .json and .txt members are carried along: the
 from __future__ import annotations
 
 import glob
-import json
 import os
 import re
 import tarfile
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ...codec.audio import READABLE_SUFFIXES
-from ..errors import CorpusError, one_line
+from ..errors import CorpusError, one_line, parse_json
 from ..items import Item, key_for
 from ..store import filesystem, is_url
 
@@ -104,7 +103,7 @@ def _carried(tar: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> dict
     if suffix != ".json":
         return {"text" if suffix == ".txt" else "cls": text.strip()}
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {"json": value}

@@ -39,6 +39,8 @@ class Options:
             if value is not None and not 0 < value < math.inf:
                 raise ArgumentError(f"{name} must be a finite number above 0, got {value}")
         n_frames, most = c.n_frames(self.seconds), c.n_frames(c.max_seconds)
+        if n_frames < 1:
+            raise ArgumentError(f"{self.seconds:g} s are less than a frame, which lasts {1 / c.frame_rate:.3f} s")
         if n_prompt >= n_frames:
             text = f"a prompt of {n_prompt / c.frame_rate:.2f} s leaves nothing to add"
             raise ArgumentError(f"{text}: {self.seconds:g} s are wanted, prompt included")

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner
-from ecdc.cli import serve
+from ecdc.cli import serve, web_server
 from ecdc.cli.main import group
 from ecdc.cli.web_server import ADDRESS, HEADERS, Server, Site
 from ecdc.format.errors import EcdcError
@@ -201,6 +201,7 @@ def test_faults_of_the_generator_are_one_line_and_never_a_whole_stream(server):
         {"prompt": "x", "seconds": True},
         b'{"prompt": "x", "seconds": NaN}',
         b" " * 9000,
+        b"[" * 8000,
     ],
 )
 def test_bad_requests_are_refused(server, asked):
@@ -249,3 +250,25 @@ def test_faults_of_the_command_are_one_line(monkeypatch, tmp_path):
         taken.listen()
         done = CliRunner().invoke(group, ["serve", "--port", str(taken.getsockname()[1])])
         assert done.exit_code == 1 and "--port" in done.output and done.output.count("\n") == 1
+
+
+def test_files_that_cannot_be_read_or_become_shorter_hang_no_browser(tmp_path, monkeypatch):
+    """An answer that breaks off ends its connection; the browser would wait for the rest until its own limit."""
+    (tmp_path / "song.ecdc").write_bytes(SONG)
+    with Server(Site(tmp_path, tmp_path), 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        real = web_server._copy
+        monkeypatch.setattr(web_server, "_copy", lambda source, target, n_bytes: real(source, target, n_bytes - 99) + 99)
+        connection = http.client.HTTPConnection(ADDRESS, server.server_port, timeout=20)
+        connection.request("GET", "/files/song.ecdc")
+        with pytest.raises(http.client.IncompleteRead):
+            connection.getresponse().read()
+        connection.close()
+
+        def refuse(*given):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(web_server, "open", refuse, raising=False)
+        status, _, body = ask(server, "/files/song.ecdc")
+        assert status == 403 and "cannot be read (Permission denied)" in json.loads(body)["error"]
+        server.shutdown()

@@ -257,3 +257,65 @@ def test_bad_sources_are_one_line(clips, settings, tmp_path):
 def test_a_source_is_read_in_one_order(clips):
     names = [item.key for item in find_items([str(clips / f"clip{i}.wav") for i in (2, 0, 1, 0)])]
     assert names == ["clip2", "clip0", "clip1", "clip0-2"]
+
+
+STRANGE = ["\ud800.wav", "a\0b.wav", "-", ".", "/dev/zero", "clip0.wav\n", "clip0.wav/x", "pipe", "\udcff.wav"]
+
+
+def test_names_that_no_file_has_cost_one_line_each(clips, settings, tmp_path):
+    """A pipe or a device would never end, and '-' would be read from the terminal."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "clip0.wav").write_bytes((clips / "clip0.wav").read_bytes())
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text("".join(json.dumps({"path": name}) + "\n" for name in ["clip0.wav", *STRANGE]))
+    out = tmp_path / "out"
+    encode_corpus([manifest], out, settings, ONE)
+    assert len(rows(out)) == 1 and len(failures(out)) == len(STRANGE)
+    assert all("fault in ecdc" not in row["reason"] and row["reason"].strip() for row in failures(out))
+
+
+JSON = ["[" * 100_000, '{"path": "clip0.wav", "n": ' + "1" * 5000 + "}", "{", "[]", '"x"', "nul"]
+
+
+@pytest.mark.parametrize("text", JSON)
+def test_json_that_python_does_not_take_is_one_line(clips, tmp_path, text):
+    (tmp_path / "list.jsonl").write_text(json.dumps({"path": str(clips / "clip0.wav")}) + "\n" + text + "\n")
+    (tmp_path / "first.jsonl").write_text(text + "\n")
+    for name in ("list", "first"):
+        with pytest.raises(CorpusError, match=rf"{name}.jsonl, line .*(JSON|object)") as caught:
+            find_items([str(tmp_path / f"{name}.jsonl")])
+        assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_gz_is_one_line(clips, tmp_path):
+    lines = "".join(json.dumps({"path": str(clips / f"clip{i % 3}.wav"), "n": i}) + "\n" for i in range(500))
+    whole = gzip.compress(lines.encode())
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        data = bytearray(whole)
+        data[rng.integers(10, len(data))] ^= 1 << rng.integers(8)
+        (tmp_path / "list.jsonl.gz").write_bytes(data)
+        try:
+            find_items([str(tmp_path / "list.jsonl.gz")])
+        except CorpusError as error:
+            assert "\n" not in str(error)
+
+
+def test_cuts_of_other_kinds_of_values_are_one_line(clips, tmp_path):
+    whole = {
+        "id": "a", "type": "MonoCut", "start": 0.1, "duration": 0.5, "channel": 0,
+        "supervisions": [{"text": "x"}], "recording": {
+            "id": "r", "duration": 0.7, "sources": [{"type": "file", "channels": [0], "source": str(clips / "clip0.wav")}],
+        },
+    }  # fmt: skip
+    values = [None, 5, -1, "x", [], {}, [5], [None], {"x": 1}, float("nan"), True, [[]]]
+    for place in ([], ["recording"], ["recording", "sources", 0]):
+        for name in list(functools.reduce(lambda found, key: found[key], place, whole)):
+            for value in values:
+                cut = json.loads(json.dumps(whole))
+                functools.reduce(lambda found, key: found[key], place, cut)[name] = value
+                (tmp_path / "cuts.jsonl").write_text(json.dumps(cut) + "\n")
+                try:
+                    find_items([str(tmp_path / "cuts.jsonl")], "lhotse")
+                except CorpusError as error:
+                    assert "\n" not in str(error)
