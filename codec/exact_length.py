@@ -33,7 +33,7 @@ def trim_to_length(
     known = length()
     known = n_out if known is None else known
     if known < n_out:
-        raise Corrupt(0, f"the codes last more than a frame longer than the {known} samples that the END chunk states")
+        raise Corrupt(0, f"the codes go on for more than a frame after the {known} samples that the END chunk states")
     if held is not None and known > n_out:
         yield held[..., : known - n_out]
 
@@ -56,7 +56,7 @@ def resample_to_length(
     rest = resampler(np.zeros((channels, 0), np.float32), last=True) if resampler else np.zeros((channels, 0), np.float32)
     missing = (length() or 0) - n_out
     if missing < 0:
-        raise Corrupt(0, f"the audio is longer than the {n_out + missing} samples that the END chunk states")
+        raise Corrupt(0, f"the audio goes on after the {n_out + missing} samples that the END chunk states")
     yield np.pad(rest, ((0, 0), (0, max(0, missing - rest.shape[1]))))[:, :missing]
 
 

@@ -140,7 +140,7 @@ def test_batches_and_columns(recordings, settings, tmp_path):
     assert int(delayed["mask"].sum()) == 3 * (short + long) and (delayed["codes"][~delayed["mask"]] == 64).all()
     with pytest.raises(CorpusError, match="2 delays for 3 codebooks"):
         Collate(delays=(0, 1))(samples)
-    with pytest.raises(CorpusError, match="as many codebooks"):
+    with pytest.raises(CorpusError, match="differ in codebooks"):
         Collate()([samples[0], samples[1] | {"codes": samples[1]["codes"][:2]}])
 
 

@@ -200,7 +200,7 @@ def test_lengths():
         (make_header(), make_codes(17, 1), None, "0 to 16"),
         (make_header(), make_codes(2, 1), (3,), "3 rows"),
         (make_header(), make_codes(2, 1), (1, 1), "for each of 1 streams"),
-        (STEREO, make_codes(3, 1), None, "share out"),
+        (STEREO, make_codes(3, 1), None, "divided evenly"),
         (SEGMENTED, make_codes(2, 1), None, "append_segment"),
     ],
 )
