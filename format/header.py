@@ -186,7 +186,7 @@ def major_version(head: bytes) -> int:
     if head[:4] != MAGIC[: len(head)]:
         stranger = NotEcdc(0, f"not an .ecdc stream: it starts with {head[:4]!r}")
         if head[:4] in AUDIO or head[:3] == b"ID3":
-            stranger.advice = "`ecdc encode` makes one of audio"
+            stranger.advice = "`ecdc encode` turns audio into .ecdc files"
         raise stranger
     if len(head) < 5:
         error = Truncated(0, f"the magic and the version need 5 bytes, {len(head)} are here" if head else "the stream is empty")

@@ -123,7 +123,7 @@ def test_audio_given_to_decode_is_told_what_makes_tokens_of_it(ecdc, speech, ton
     (tmp_path / "a.ecdc").write_bytes(b"no audio either")
     for path, is_audio in ((speech, True), (tone, True), (tmp_path / "a.ecdc", False)):
         line = one_line(ecdc("decode", path, "-o", tmp_path / "out.wav"))
-        assert "not an .ecdc stream" in line and line.endswith("; `ecdc encode` makes one of audio") is is_audio
+        assert "not an .ecdc stream" in line and line.endswith("; `ecdc encode` turns audio into .ecdc files") is is_audio
 
 
 @pytest.mark.parametrize("option", [["--kbps", "fast"], ["--channels", "5.1"], ["--no-such"], []])

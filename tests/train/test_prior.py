@@ -1,5 +1,6 @@
 """Training the entropy prior: what is trained is what the integers compute; it learns; a resumed run is the unbroken one."""
 
+import dataclasses
 import math
 import signal
 
@@ -137,6 +138,13 @@ def test_a_run_starts_from_a_prior_of_its_own_tokens(codec, packed, tmp_path):
     codec.quantizer.codebooks += 1
     with pytest.raises(ValueError, match="other tokens"):
         run(codec, packed, tmp_path / "third", init=prior)
+
+
+def test_a_network_of_another_size_is_refused(codec, packed, tmp_path):
+    run(codec, packed, tmp_path, max_seconds=0.0)
+    wider = dataclasses.replace(RECIPE, width=24)
+    with pytest.raises(ValueError, match="another size"):
+        train_prior(wider, codec, packed, tmp_path, report=lambda line: None)
 
 
 def clips(codec, packed):

@@ -47,7 +47,8 @@ def save_module(folder: Path, module: nn.Module, run: Resumable, same: dict[str,
 def load_module(folder: Path, module: nn.Module, run: Resumable, same: dict[str, Any]) -> bool:
     """Continue from what `save_module` wrote; returns False if there is no checkpoint.
 
-    Raises ValueError if the checkpoint differs from `same` in one of its keys, or if none is intact.
+    Raises ValueError if the checkpoint differs from `same` in one of its keys, or from the module in a size, or if none is
+    intact.
     """
     path = last_intact(folder)
     if path is None:
@@ -57,7 +58,10 @@ def load_module(folder: Path, module: nn.Module, run: Resumable, same: dict[str,
         if about.get(key) != value:
             raise ArgumentError(f"{path} is a checkpoint of another {key.replace('_', ' ')}; choose another output folder")
     tensors = load_file(path)
-    module.load_state_dict(without_prefix(tensors, "module."))
+    found, wanted = without_prefix(tensors, "module."), module.state_dict()
+    if {k: v.shape for k, v in found.items()} != {k: v.shape for k, v in wanted.items()}:
+        raise ArgumentError(f"{path} is a checkpoint of a network of another size; choose another output folder")
+    module.load_state_dict(found)
     load_optimizer(run.optimizer, without_prefix(tensors, "optimizer."))
     run.step, run.seconds = about["step"], about["seconds"]
     return True
