@@ -127,6 +127,8 @@ def test_a_missing_prior_is_said_and_no_error(ecdc, coded, tmp_path, one_line):
     data = coded.read_bytes()
     line = one_line(ecdc("verify", coded), code=0)
     assert "every CRC is right" in line and Reader(io.BytesIO(data)).header.prior.hex() in line
+    row = json.loads(ecdc("verify", coded, "--json", check=True).stdout)
+    assert row["intact"] and row["checked"] == "checksums"
     assert ecdc("info", "-", stdin=data, check=True).stdout and ecdc("info", coded, check=True).stdout
     for at in range(len(data) // 2, len(data), 97):
         (tmp_path / "a.ecdc").write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
