@@ -137,7 +137,7 @@ def encode_command(
         if as_json:
             echo(dumps(summary))
         if not quiet:
-            for line in progress.lines(summary, output):
+            for line in progress.lines(summary, output, len(job.plan.left_out)):
                 echo(printable(line), err=True)
     if manifest["counts"]["failed"] and not allow_failures:
         raise SystemExit(EXIT_FAILED)

@@ -88,8 +88,8 @@ class Progress:
             "x_real_time": round(seconds / max(wall_seconds, 1e-9), 2), "workers": workers,
         }  # fmt: skip
 
-    def lines(self, summary: dict[str, Any], output: str) -> list[str]:
-        """Return the summary as lines for people."""
+    def lines(self, summary: dict[str, Any], output: str, n_left_out: int) -> list[str]:
+        """Return the summary as lines for people; `n_left_out` files of the sources are no audio."""
         counts, made = summary["counts"], summary["shards_made"]
         found = [
             f"ecdc: {made} shard{'s' * (made != 1)} made, {summary['shards_kept']} kept: "
@@ -99,6 +99,8 @@ class Progress:
         if len(summary["workers"]) > 1:
             each = (f"{w}: {row['hours']:.2f} h" + (", died" if row["died"] else "") for w, row in summary["workers"].items())
             found.append("ecdc: workers " + "; ".join(each))
+        if n_left_out:
+            found.append(f"ecdc: {n_left_out} file{'s' * (n_left_out != 1)} of the sources not taken; --dry-run names them")
         found.append(
             f"ecdc: {output}: {counts['done']} of {counts['items']} recordings, {summary['hours']:.2f} h, "
             f"{counts['failed']} failed"

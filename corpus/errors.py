@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 from importlib import import_module
 from typing import Any
 
@@ -39,6 +40,20 @@ def parse_json(text: str) -> Any:
         raise ValueError(error.msg) from None
     except RecursionError:
         raise ValueError("its values are nested too deeply") from None
+
+
+def check_fields(found: Any, types: dict[str, type]) -> None:
+    """Raise ValueError unless `found` is a dict that has these fields with values of these types; `float` is any finite number.
+
+    Integers must not be negative.
+    """
+    if not isinstance(found, dict):
+        raise ValueError("must be a JSON object")
+    for name, kind in types.items():
+        value = found.get(name)
+        is_right = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
+        if not is_right or (isinstance(value, int | float) and not 0 <= value < math.inf):
+            raise ValueError(f"{name} is missing or wrong")
 
 
 def is_fatal(error: BaseException) -> bool:

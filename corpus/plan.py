@@ -16,13 +16,17 @@ from ..codec.effort import paths_of
 from ..codec.protocols import Model
 from ..codec.stereo_choice import possible_stereo
 from ..format.timing import frame_rate
-from .errors import CorpusError
+from .errors import CorpusError, check_fields, parse_json
 from .items import Item, digest
-from .settings import CHANNELS, Settings
+from .settings import CHANNELS, FORMATS, Settings
 from .store import Store
 
 PLAN = "plan.json"
 VERSION = 1  # of plan, records and manifest
+ABOUT = {
+    "ecdc": str, "model": str, "token_space": str, "sample_rate": int, "hop_length": int, "frame_rate": float,
+    "codebook_size": int, "codebooks": dict, "settings": dict, "items": int, "shards": int, "source": str, "columns": dict,
+}  # fmt: skip
 MODEL_FIELDS = ("model", "token_space")
 
 
@@ -133,14 +137,29 @@ def read_about(store: Store) -> dict[str, Any]:
     if data is None:
         raise CorpusError(f"{store}: is not a corpus of tokens (it has no {PLAN})")
     try:
-        about = json.loads(data)
-        version = about["version"]
-    except (ValueError, TypeError, KeyError):
-        raise CorpusError(f"{store.place(PLAN)}: is damaged; remove it and give the same command again") from None
-    if version != VERSION:
-        raise CorpusError(f"{store.place(PLAN)}: has version {version}, this program reads version {VERSION}")
+        about = parse_json(data.decode())
+        check_fields(about, {"version": int})
+        if about["version"] == VERSION:
+            check_about(about)
+    except ValueError:
+        text = "is damaged; remove it and give the same command again, which makes all shards again"
+        raise CorpusError(f"{store.place(PLAN)}: {text}") from None
+    if about["version"] != VERSION:
+        raise CorpusError(f"{store.place(PLAN)}: has version {about['version']}, this program reads version {VERSION}")
     found: dict[str, Any] = about
     return found
+
+
+def check_about(about: dict[str, Any]) -> None:
+    """Raise ValueError unless all fields of a plan have the right types."""
+    check_fields(about, ABOUT)
+    check_fields(about["settings"], {"model": str, "kbps": float, "channels": str, "format": str})
+    if about["settings"]["format"] not in FORMATS or not about["codebooks"]:
+        raise ValueError("the format of its shards is unknown, or it has no codebooks")
+    for counts in about["codebooks"].values():
+        check_fields({"counts": counts}, {"counts": list})
+        for k in counts:
+            check_fields({"k": k}, {"k": int})
 
 
 def check_same(store: Store, plan: Plan) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from .errors import CorpusError
+from .errors import CorpusError, check_fields, parse_json
 from .outputs import hub
 from .plan import Plan
 from .store import Store, is_url
@@ -23,23 +24,51 @@ def record_name(shard: int) -> str:
     return f"{FOLDER}/{shard:06d}.json"
 
 
+def record_names(store: Store) -> dict[int, str]:
+    """Return the names of all records by shard. Other files in their folder, such as copies, are not taken."""
+    found = {}
+    for name in store.names(FOLDER):
+        number = re.fullmatch(rf"{FOLDER}/([0-9]{{6,12}})\.json", name)
+        if number and record_name(int(number[1])) == name:
+            found[int(number[1])] = name
+    return found
+
+
 def read_records(store: Store) -> dict[int, Record]:
     """Return the records of all finished shards. Raises CorpusError for a damaged one."""
-    names = store.names(FOLDER)
+    names = record_names(store)
 
-    def read(name: str) -> Record:
+    def read(shard: int) -> Record:
         try:
-            found = json.loads(store.read(name) or b"")
-            return {"shard": int(found["shard"]), **found}
+            return checked_record(parse_json((store.read(names[shard]) or b"").decode()), shard)
         except (ValueError, TypeError, KeyError):
-            raise CorpusError(f"{store.place(name)}: is damaged; remove it, and the next run makes its shard again") from None
+            name = store.place(names[shard])
+            raise CorpusError(f"{name}: is damaged; remove it, and the next run makes its shard again") from None
 
     if not is_url(store.where):
-        found = [read(name) for name in names]
+        found = [read(shard) for shard in names]
     else:
         with ThreadPoolExecutor(16) as pool:
             found = list(pool.map(read, names))
-    return {record["shard"]: record for record in found}
+    return dict(zip(names, found, strict=True))
+
+
+def checked_record(found: Any, shard: int) -> Record:
+    """Return `found` if it is the record of this shard. Raises ValueError, TypeError or KeyError."""
+    lists = {"frames": list, "files": list, "failures": list}
+    check_fields(found, {"shard": int, "done": int, "failed": int, "seconds": float, **lists})
+    if found["shard"] != shard or len(found["frames"]) != found["done"]:
+        raise ValueError
+    for n_frames in found["frames"]:
+        check_fields({"frames": n_frames}, {"frames": int})
+    for file in found["files"]:
+        check_fields(file, {"name": str, "bytes": int, "sha256": str})
+        if file["name"].startswith("/") or ".." in file["name"].split("/"):
+            raise ValueError
+    for failure in found["failures"]:
+        check_fields(failure, {})
+    record: Record = found
+    return record
 
 
 def is_finished(store: Store, record: Record) -> bool:
@@ -80,7 +109,7 @@ def write_summary(store: Store, plan: Plan) -> dict[str, Any]:
         records = read_records(store)
         forget_reading(store, records)
         found = _write_summary(store, plan, records)
-        if len(store.names(FOLDER)) == len(records):  # otherwise another process has finished a shard meanwhile
+        if record_names(store).keys() == records.keys():  # otherwise another process has finished a shard meanwhile
             return found
 
 

@@ -13,7 +13,7 @@ from ..codec.threads import processors
 from .errors import CorpusError
 from .local import Shard, run_here, run_in_processes
 from .plan import PLAN, Plan, check_same, make_plan
-from .records import is_finished, read_records, record_name, write_summary
+from .records import is_finished, read_records, record_name, record_names, write_summary
 from .settings import Settings
 from .sources import Found, find_items
 from .store import Store, is_url
@@ -73,7 +73,7 @@ def plan_corpus(
     items = find_items([os.fspath(source) for source in sources], kind, found)
     plan = make_plan(items, settings, open_codec(settings.model, engine.runtime, "cpu"), found.left_out)
     check_same(store, plan)
-    records = read_records(store)
+    records = read_records(store) if store.read(PLAN) is not None else {}  # without it, nobody knows what shards hold
     done = {i for i, record in records.items() if is_finished(store, record) and not (retry_failed and record["failed"])}
     first, step = engine.part
     own = range(first, len(plan.shards), step)
@@ -104,8 +104,7 @@ def run_job(job: Job, engine: Engine, event: Event = lambda worker, kind, value:
 
         check_ray(engine.address)
     store.remove_leftovers()
-    if store.read(PLAN) is None:
-        store.write(PLAN, (json.dumps(plan.about, indent=1) + "\n").encode())
+    begin(store, plan)
     for shard in job.todo:
         store.delete(record_name(shard.index))
     n_workers = min(engine.workers or default_workers(engine.device), max(len(job.todo), 1))
@@ -121,6 +120,19 @@ def run_job(job: Job, engine: Engine, event: Event = lambda worker, kind, value:
         run_here(job.todo, task, event)
     store.remove_leftovers()  # of workers that were killed
     return write_summary(store, plan)
+
+
+def begin(store: Store, plan: Plan) -> None:
+    """Write the plan of a new corpus, after removing records that another corpus left.
+
+    Raises CorpusError if another run has begun a different corpus in the same folder meanwhile.
+    """
+    records = record_names(store).values()
+    if store.read(PLAN) is None:  # records that were there before are not of this corpus
+        for name in records:
+            store.delete(name)
+        store.write(PLAN, (json.dumps(plan.about, indent=1) + "\n").encode(), overwrite=False)
+    check_same(store, plan)
 
 
 def default_workers(device: str) -> int:

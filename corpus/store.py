@@ -61,18 +61,25 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def write(self, name: str, data: bytes) -> None:
-        """Write a whole file."""
-        with self.new(name) as path:
-            path.write_bytes(data)
+    def write(self, name: str, data: bytes, overwrite: bool = True) -> None:
+        """Write a whole file. Without `overwrite`, a local file that another process has just written is kept."""
+        try:
+            with self.new(name, overwrite) as path:
+                path.write_bytes(data)
+        except FileExistsError:
+            if overwrite:
+                raise
 
     @contextlib.contextmanager
-    def new(self, name: str) -> Iterator[Path]:
-        """Yield a local path to write to; after the block the file appears under its name, unless the block raised."""
+    def new(self, name: str, overwrite: bool = True) -> Iterator[Path]:
+        """Yield a local path to write to; after the block the file appears under its name, unless the block raised.
+
+        Raises FileExistsError if it exists already, is local, and `overwrite` is False.
+        """
         if self._fs is None:
             target = Path(self._path(name))
             target.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(target) as path:
+            with atomic_path(target, overwrite) as path:
                 yield path
             return
         with tempfile.TemporaryDirectory() as folder:

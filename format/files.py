@@ -168,10 +168,11 @@ def refuse_to_replace(source: object, target: object) -> None:
 
 
 @contextlib.contextmanager
-def atomic_path(file: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(file: str | os.PathLike[str], overwrite: bool = True) -> Iterator[Path]:
     """Yield a temporary path for a library to write to; after the block it is renamed to `file`, unless the block raised.
 
-    Errors of the system become an OSError that names `file`, even if the library reports them in its own words.
+    Errors of the system become an OSError that names `file`, even if the library reports them in its own words. Raises
+    FileExistsError if the file exists at the end and `overwrite` is False.
     """
     path = Path(os.path.realpath(file))
     partial = partial_path(path)
@@ -182,7 +183,7 @@ def atomic_path(file: str | os.PathLike[str]) -> Iterator[Path]:
             raise _renamed(error, partial, str(file)) from error
         with named_errors(str(file)):
             partial.chmod(new_file_mode())  # some libraries write files that only their owner can read
-            publish(partial, path)
+            publish(partial, path, overwrite)
     finally:
         with contextlib.suppress(OSError):  # on a read-only disk, the file was never made
             partial.unlink()

@@ -23,19 +23,38 @@ def find(place: str, found: Found) -> Iterator[Item]:
         yield Item(key_for(os.path.basename(place)), place, n_bytes=os.path.getsize(place))
         return
     output = os.path.realpath(found.output) if found.output and not is_url(found.output) else None
-
-    def unreadable(error: OSError) -> None:
-        found.left_out.append((str(error.filename), f"cannot be read ({error.strerror})"))
-
-    for folder, folders, files in os.walk(place, onerror=unreadable):
+    closed: list[OSError] = []
+    for folder, folders, files in os.walk(place, onerror=closed.append):
+        yield from _unreadable(place, closed)
         folders[:] = sorted(name for name in folders if os.path.realpath(os.path.join(folder, name)) != output)
+        for name in folders:
+            if os.path.islink(path := os.path.join(folder, name)):
+                found.left_out.append((path, "is a link to a folder, which is not followed"))
         for name in sorted(files):
             path = os.path.join(folder, name)
-            reason = why_not(name) or (None if os.path.isfile(path) else "is not a regular file")
-            if reason:
+            if reason := why_not(name):
                 found.left_out.append((path, reason))
             else:
-                yield Item(key_for(os.path.relpath(path, place)), path, n_bytes=os.path.getsize(path))
+                yield Item(key_for(os.path.relpath(path, place)), path, n_bytes=_size(path))
+    yield from _unreadable(place, closed)
+
+
+def _unreadable(place: str, closed: list[OSError]) -> Iterator[Item]:
+    """Yield an item that fails for each folder that could not be opened. Raises OSError if it is `place` itself."""
+    while closed:
+        error = closed.pop()
+        path = str(error.filename)
+        if path == place:
+            raise error
+        yield Item(key_for(f"{os.path.relpath(path, place)}.x"), path, ("lost", f"cannot be read ({error.strerror})"))
+
+
+def _size(path: str) -> int:
+    """Return a file's size, or 0 for what cannot be read: a link to nothing, a file that has just been removed."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
 
 
 def _find_remote(url: str, found: Found) -> Iterator[Item]:

@@ -82,12 +82,30 @@ def _find_in(place: str, found: Found) -> Iterator[Item]:
                         columns |= _carried(tar, member, suffix)
                     else:
                         found.left_out.append((f"{place}/{member.name}", "is no audio"))
+                check_end(file, tar.offset)
         except (tarfile.TarError, OSError, EOFError) as error:
             yield from _sample(place, key, members, columns)
             reason = f"the tar is damaged, and its rest is lost ({one_line(error)})"
             yield Item(f"{key_for(stem)}-rest", place, ("lost", reason))
             return
     yield from _sample(place, key, members, columns)
+
+
+def check_end(file: Any, offset: int) -> None:
+    """Raise ReadError unless the file holds the end mark of a tar at `offset` (zeros), and nothing but zeros after it.
+
+    `tarfile` itself stops in silence at a damaged header, at the first end of joined tars, and at the end of the file.
+    """
+    file.seek(offset)
+    data = file.read(tarfile.BLOCKSIZE)
+    if len(data) < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it has no end mark")
+    if data.strip(b"\0"):
+        raise tarfile.ReadError(f"the header at byte {offset} is damaged")
+    while data:
+        if data.strip(b"\0"):
+            raise tarfile.ReadError("more data follows its end, as in joined tars")
+        data = file.read(1 << 20)
 
 
 def _sample(place: str, key: str, members: list[tuple[str, int, int]], columns: dict[str, Any]) -> Iterator[Item]:

@@ -3,8 +3,10 @@
 import contextlib
 import dataclasses
 import errno
+import hashlib
 import io
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -24,10 +26,11 @@ from ecdc.codec.checkpoints import save
 from ecdc.codec.encoding import encode_file
 from ecdc.codec.runtime import open_codec
 from ecdc.corpus import local, work
+from ecdc.corpus.dataset import TokenDataset
 from ecdc.corpus.encode import Encoder
 from ecdc.corpus.errors import CorpusError
 from ecdc.corpus.items import Item, key_for, with_unique_keys
-from ecdc.corpus.run import Engine, encode_corpus, plan_corpus
+from ecdc.corpus.run import Engine, encode_corpus, plan_corpus, run_job
 from ecdc.corpus.settings import Settings
 from ecdc.corpus.verify import describe_corpus, verify_corpus
 
@@ -290,6 +293,90 @@ def test_plans_of_versions_without_a_setting_go_on(recordings, corpus, settings,
         plan_corpus([recordings], tmp_path / "new", dataclasses.replace(settings, effort=11))
 
 
+def test_a_copy_of_a_record_is_ignored(recordings, corpus, settings, tmp_path):
+    """As programs that synchronise folders leave them."""
+    out = tmp_path / "out"
+    shutil.copytree(corpus, out)
+    shutil.copy(out / "records" / "000000.json", out / "records" / "000000 (1).json")
+    subprocess.run(command(recordings, out, settings), check=True, timeout=100)
+    (out / "records" / "000000 (1).json").unlink()
+    assert tree(out) == tree(corpus)
+
+
+TEXT_FAULTS = ("", "[]", "[" * 100_000, "{}", "\0")
+RECORD_FAULTS = {
+    "files": [None, "x", [1], [{"name": 5, "bytes": 1, "sha256": "x"}], [{"name": "../x", "bytes": 1, "sha256": "x"}]],
+    "shard": [1, -1, "0"], "done": ["x", None, 99], "seconds": [None, math.inf], "failures": [3, [3]],
+    "frames": [None, ["x"] * 4],
+}  # fmt: skip
+PLAN_FAULTS = {
+    "settings": [[], {}], "shards": ["x", None], "items": [None], "model": [5], "codebooks": [{"1": ["x"]}, {}], "columns": [1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        *((name, None, text) for name in ("plan.json", "records/000000.json") for text in TEXT_FAULTS),
+        *(("records/000000.json", field, value) for field, values in RECORD_FAULTS.items() for value in values),
+        *(("plan.json", field, value) for field, values in PLAN_FAULTS.items() for value in values),
+    ],
+)
+def test_damaged_plans_and_records_are_one_line(recordings, corpus, settings, tmp_path, name, field, value):
+    out = tmp_path / "out"
+    shutil.copytree(corpus, out)
+    text = json.dumps(json.loads((out / name).read_text()) | {field: value}) if field else value
+    (out / name).write_text(text)
+    for read in (
+        lambda: plan_corpus([recordings], out, settings), lambda: describe_corpus(out), lambda: verify_corpus(out),
+        lambda: TokenDataset(out),
+    ):  # fmt: skip
+        with pytest.raises(CorpusError, match=rf"{name}: is damaged; remove it") as caught:
+            read()
+        assert "\n" not in str(caught.value)
+    (out / name).unlink()
+    encode_corpus([recordings], out, settings, Engine(workers=1))
+    assert tree(out) == tree(corpus)
+
+
+def test_without_its_plan_no_shard_is_kept(recordings, corpus, settings, tmp_path):
+    """Nobody knows the bitrate of shards whose plan is gone."""
+    out, other = tmp_path / "out", dataclasses.replace(settings, kbps=0.9, shard_items=6)
+    shutil.copytree(corpus, out)
+    (out / "plan.json").unlink()
+    encode_corpus([recordings], out, other, Engine(workers=1))
+    encode_corpus([recordings], tmp_path / "new", other, Engine(workers=1))
+    assert tree(tmp_path / "new").items() <= tree(out).items()
+    assert tree(out).keys() - tree(tmp_path / "new").keys() == {"shard-000002.tar"}
+    assert verify_corpus(out) == ["shard-000002.tar: has no record; remove it, or give the same command again"]
+
+
+def test_of_two_different_runs_that_begin_at_once_one_goes_on(recordings, corpus, settings, tmp_path):
+    out = tmp_path / "out"
+    other = plan_corpus([recordings], out, dataclasses.replace(settings, kbps=0.9))
+    one = plan_corpus([recordings], out, settings)
+    run_job(one, Engine(workers=1))
+    with pytest.raises(CorpusError, match=r"was begun with kbps 1.35, not 0.9"):
+        run_job(other, Engine(workers=1))
+    assert tree(out) == tree(corpus)
+
+
+def test_strange_rows_under_a_right_checksum_are_one_line(corpus, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(corpus, out)
+    record = json.loads((out / "records" / "000000.json").read_text())
+    for data in (b"not json", b"[]", b'{"token_space": 3}'):
+        with tarfile.open(out / "shard-000000.tar", "w") as tar, tarfile.open(corpus / "shard-000000.tar") as good:
+            for member in good:
+                text = good.extractfile(member).read() if member.name.endswith(".ecdc") else data
+                member.size = len(text)
+                tar.addfile(member, io.BytesIO(text))
+        record["files"][0]["sha256"] = hashlib.sha256((out / "shard-000000.tar").read_bytes()).hexdigest()
+        (out / "records" / "000000.json").write_text(json.dumps(record))
+        found = verify_corpus(out)
+        assert len(found) == 1 and found[0].startswith("shard-000000.tar: ") and "\n" not in found[0]
+
+
 def test_verify_finds_every_kind_of_damage(corpus, tmp_path):
     def broken(change):
         out = tmp_path / str(random.random())
@@ -315,7 +402,7 @@ def test_verify_finds_every_kind_of_damage(corpus, tmp_path):
 
     def fewer(out):
         record = json.loads((out / "records" / "000001.json").read_text())
-        (out / "records" / "000001.json").write_text(json.dumps(record | {"done": 9}))
+        (out / "records" / "000001.json").write_text(json.dumps(record | {"done": 9, "frames": [1] * 9}))
 
     assert "its record says 9" in broken(fewer)[0]
 

@@ -8,6 +8,7 @@ import http.server
 import io
 import json
 import os
+import shutil
 import tarfile
 import threading
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from ecdc.corpus.errors import CorpusError
-from ecdc.corpus.run import Engine, encode_corpus, plan_corpus
+from ecdc.corpus.run import Engine, encode_corpus, plan_corpus, run_job
 from ecdc.corpus.sources import find_items
 
 from .conftest import rows, write_sound
@@ -122,6 +123,60 @@ def test_a_tar_that_is_cut_off_costs_its_rest(clips, expected, settings, tmp_pat
     found = rows(tmp_path / "out")
     assert len(found) == 2 and all(np.array_equal(found[i][1], expected[i]) for i in range(2))
     assert failures(tmp_path / "out")
+
+
+def test_no_damage_of_a_tar_loses_a_recording_in_silence(clips, settings, tmp_path):
+    """Python's tarfile stops in silence at a damaged header, a cut between two members, and the first end of joined tars."""
+    path = tmp_path / "data.tar"
+    with tarfile.open(path, "w") as tar:
+        for i in range(3):
+            tar.add(clips / f"clip{i}.wav", f"clip{i}.wav")
+    with tarfile.open(path) as tar:
+        _, second, third = tar.getmembers()
+    whole = path.read_bytes()
+    flipped, zeroed = bytearray(whole), bytearray(whole)
+    flipped[second.offset + 2] ^= 1
+    zeroed[second.offset : second.offset + 512] = bytes(512)
+    for name, data, n_kept, text in (
+        ("flipped", flipped, 1, f"the header at byte {second.offset} is damaged"),
+        ("zeroed", zeroed, 1, "more data follows its end"),
+        ("cut", whole[: third.offset], 2, "has no end mark"),
+        ("joined", whole + whole, 3, "more data follows its end, as in joined tars"),
+    ):
+        path.write_bytes(data)
+        out = tmp_path / name
+        encode_corpus([path], out, settings, ONE)
+        assert len(rows(out)) == n_kept and len(failures(out)) == 1 and text in failures(out)[0]["reason"]
+
+
+def test_no_recording_of_a_folder_is_left_out_in_silence(clips, expected, settings, tmp_path, monkeypatch):
+    """Links to nothing, pipes, files that vanish, and folders that cannot be opened are failures."""
+    source = tmp_path / "in"
+    shutil.copytree(clips, source, ignore=shutil.ignore_patterns("*list*"))
+    (source / "closed").mkdir()
+    (source / "gone.wav").symlink_to("nowhere")
+    (source / "link").symlink_to(".")
+    (source / "vanishing.wav").write_bytes((source / "clip0.wav").read_bytes())
+    os.mkfifo(source / "pipe.wav")
+    opened = os.scandir
+
+    def scandir(path):
+        if path == str(source / "closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return opened(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    job = plan_corpus([source], tmp_path / "out", settings, ONE)
+    (source / "vanishing.wav").unlink()
+    run_job(job, ONE)
+    found = {row["key"]: row["reason"] for row in failures(tmp_path / "out")}
+    assert found.keys() == {"closed", "gone", "pipe", "vanishing"}
+    assert found["closed"] == "cannot be read (Permission denied)" and "no such file" in found["gone"]
+    assert len(rows(tmp_path / "out")) == len(expected)
+    assert job.plan.left_out == [(str(source / "link"), "is a link to a folder, which is not followed")]
+    monkeypatch.setattr(os, "scandir", lambda path: scandir(str(source / "closed")))
+    with pytest.raises(CorpusError, match=f"{source / 'closed'}: cannot be read"):
+        find_items([str(source / "closed")], "folder")
 
 
 @pytest.mark.parametrize("kind", ["struct", "bytes", "path"])
