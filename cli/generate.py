@@ -18,6 +18,7 @@ from .common import InputError, NamedError, check_output, guard, naming, progres
 from .device_options import settle_threads, threads_option
 from .help_sections import SectionedCommand
 from .number_types import Finite, Number
+from .signals import EXIT_INTERRUPTED
 from .terminal_text import echo, printable
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def generate_command(is_list: bool, output: str | None, force: bool, quiet: bool
 
     FILE may be '-', standard input. Chunks of one second are written as they are generated, so
     `ecdc generate ... -o - | ecdc decode - -o - | aplay` plays during generation. Ctrl-C ends
-    the file early; a second Ctrl-C leaves no file.
+    the file early, with exit code 130; a second Ctrl-C leaves no file.
     """
     if is_list:
         return _list()
@@ -98,22 +99,35 @@ def generate_command(is_list: bool, output: str | None, force: bool, quiet: bool
         check_output(inputs, output, force)
         beginning = _beginning(stack, given["start"], given["seconds"])  # before torch, which takes seconds to import
         _settle_torch(threads)
-        from ..format.files import output_stream
-        from ..plugins.generators import write
-
         try:
             source = _source(stack, quiet, beginning, **given)
             header = source.header()
         except RuntimeError as error:  # for example, a model without its codec
             raise InputError(str(error)) from error
-        with (
-            progress_bar(given["prompt"] or given["generator"], given["seconds"], quiet) as progress,
-            output_stream(output, force) as stream,
-            _interrupts() as ends,
-        ):
-            write(source, stream, progress, ends=ends)
+        with progress_bar(given["prompt"] or given["generator"], given["seconds"], quiet) as progress:
+            is_whole = _write(source, output, force, progress)
+    if not is_whole:
+        echo("ecdc: interrupted; what was generated until then is kept", err=True)
+        raise SystemExit(EXIT_INTERRUPTED)
     if not quiet:
         echo(printable(f"{output}: tokens of {header.codec}, {', '.join(map(' '.join, header.tags))}"), err=True)
+
+
+def _write(source: TokenSource, output: str, force: bool, progress: Callable[[float], None]) -> bool:
+    """Write everything that a source generates; return False if Ctrl-C or SIGTERM ended it early."""
+    from ..format.files import output_stream
+    from ..plugins.generators import write
+
+    is_whole = True
+
+    def ends() -> bool:
+        nonlocal is_whole
+        is_whole = not asked()
+        return not is_whole
+
+    with output_stream(output, force) as stream, _interrupts() as asked:
+        write(source, stream, progress, ends=ends)
+    return is_whole
 
 
 def _settle_torch(threads: int | None) -> None:
@@ -196,13 +210,14 @@ def _opened(name: str, below: float = math.inf) -> Iterator[CodeFile | Sound]:
     """
     from ..codec.audio import AudioError, AudioSource
     from ..format.api import CodeFile
+    from ..format.files import standard_stream
     from ..plugins.generators import Sound
 
     with contextlib.ExitStack() as stack:
         path = Path(name)
         if name == "-":
             kept = stack.enter_context(tempfile.NamedTemporaryFile())
-            shutil.copyfileobj(sys.stdin.buffer, kept)
+            shutil.copyfileobj(standard_stream(sys.stdin, "standard input"), kept)
             kept.flush()
             path = Path(kept.name)
         with path.open("rb") as stream:

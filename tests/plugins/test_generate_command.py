@@ -107,9 +107,18 @@ def test_interrupted_it_leaves_what_was_made(model, tmp_path):
     out = tmp_path / "a.ecdc"
     command = [sys.executable, "-c", script, "generate", "--model", model, "--seconds", "5", "-o", out]
     done = subprocess.run(list(map(str, command)), env=os.environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == "ecdc: interrupted; what was generated until then is kept\n"
     with CodeFile(out) as file:
         assert 0 < file.seconds < 1
+
+
+@pytest.mark.parametrize("option", ["--continue", "--melody"])
+def test_a_closed_standard_input_is_one_line(model, tmp_path, option):
+    words = f"'{sys.executable}' -m ecdc.cli generate --model '{model}' {option} - -o '{tmp_path}/a.ecdc' <&-"
+    done = subprocess.run(words, shell=True, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr == "ecdc: standard input: is closed\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_generators_are_listed(capsys):
