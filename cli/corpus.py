@@ -133,7 +133,7 @@ def encode_command(
         with Progress(job, quiet) as progress:
             manifest = run_job(job, engine, progress)
         summary = progress.summary(time.monotonic() - began)
-        summary |= {name: manifest[name] for name in ("is_complete", "hours", "counts")}
+        summary |= {name: manifest[name] for name in ("is_complete", "hours", "counts", "beyond_full_scale")}
         if as_json:
             echo(dumps(summary))
         if not quiet:

@@ -107,4 +107,10 @@ class Progress:
             + (f" (see {output}/failures.jsonl)" if counts["failed"] else "")
             + ("" if summary["is_complete"] else "; not all shards are made yet")
         )
+        loud = summary["beyond_full_scale"]
+        if n := loud["recordings"]:
+            found.append(
+                f"ecdc: {output}: {n} recording{'s have' if n > 1 else ' has'} samples beyond full scale, by up to "
+                f"{loud['peak_db']:.1f} dB in {loud['loudest']}; they were coded as they are (see {output}/records)"
+            )
         return found

@@ -69,6 +69,7 @@ class AudioInfo:
     channels: int
     n_samples: int | None  # per channel
     speakers: tuple[str, ...] = ()  # "FL", "FR", "FC", ...; empty if unknown
+    is_lossy: bool = False  # as MP3 is: its decoder may go a little beyond full scale
 
 
 class AudioSource:
@@ -100,13 +101,12 @@ class AudioSource:
             self._reader = reader = self._open(arriving)
             self._arriving, self._file = arriving, file
             self._stack = stack.pop_all()
-        self.info = AudioInfo(reader.sample_rate, reader.channels, reader.n_samples, reader.speakers)
+        is_lossy = getattr(reader, "is_lossy", False)
+        self.info = AudioInfo(reader.sample_rate, reader.channels, reader.n_samples, reader.speakers, is_lossy)
         self._note_tracks()
-        if not MIN_RATE <= self.info.sample_rate <= MAX_RATE:
+        if not MIN_RATE <= (rate := self.info.sample_rate) <= MAX_RATE:
             self.close()
-            raise AudioError(
-                f"{self.name}: a sample rate of {self.info.sample_rate} Hz is out of range ({MIN_RATE}..{MAX_RATE})"
-            )
+            raise AudioError(f"{self.name}: a sample rate of {rate} Hz is out of range ({MIN_RATE}..{MAX_RATE})")
 
     def tags(self) -> list[tuple[str, str]]:
         """Return title, artist, album, date, track and comment as (key, value) pairs; a key may occur more than once."""

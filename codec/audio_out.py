@@ -17,6 +17,7 @@ import soundfile
 from ..format.files import OutputFile, output_stream
 from .audio_formats import M4A, WAV, AudioFormat, format_of
 from .errors import AudioError
+from .full_scale import Overs, clipping_note
 from .library_io import ErrorKeepingFile, delayed_signals
 from .wave_out import WaveEncoder, sample_bytes, to_int16, to_int24, wave_header
 
@@ -89,6 +90,7 @@ class AudioSink:
         self._name, self._bits, self._about = output.name, bits or "16", (sample_rate, channels)
         self._subtype = self._form.subtype(bits)
         self._n_bytes = 0
+        self.overs = Overs()
         self._check_size(None if n_samples is None else n_samples * self._frame_bytes)
         self._stack = contextlib.ExitStack()
         try:
@@ -123,6 +125,7 @@ class AudioSink:
     def write(self, block: np.ndarray) -> None:
         """Append float32 [C, n]; values beyond full scale are clipped unless samples are floats."""
         self._n_bytes += block.shape[1] * self._frame_bytes
+        self.overs.add(block)
         self._check_size(self._n_bytes)
         self._encoder.write(block.T)
 
@@ -207,11 +210,17 @@ def write_audio(
     blocks: Iterable[np.ndarray], output: Output, rate: int, channels: int, n_samples: int | None,
     progress: Callable[[float], None],
 ) -> int:  # fmt: skip
-    """Write blocks [C, n] at `rate` Hz, which the format must support; return the number of samples written."""
+    """Write blocks [C, n] at `rate` Hz, which the format must support; return the number of samples written.
+
+    `output.notice` receives a line if samples were clipped.
+    """
     n_out = 0
     with AudioSink(output.target, rate, channels, n_samples, output.form, output.bits, output.overwrite, output.finish) as sink:
         for block in blocks:
             sink.write(block)
             n_out += block.shape[1]
             progress(block.shape[1] / rate)
+    form = output.check()
+    if sink.overs.n_samples and form.subtype(output.bits) != "FLOAT":
+        output.notice(f"{output.name}: {clipping_note(sink.overs, 'float' in form.subtypes)}")
     return n_out

@@ -56,7 +56,7 @@ class AvReader:
         self.metadata: dict[str, str] = {}
         self.n_tracks = self.track = 1
         self.n_samples: int | None = None
-        self.ended = False  # whether everything was decoded
+        self.ended = self.is_lossy = False  # whether everything was decoded; whether the format is lossy
         self._n_decoded = 0
         self._resampler: tuple[int, Resampler] | None = None
         frames = self._frames(iter(files))
@@ -128,6 +128,7 @@ class AvReader:
         if not self.metadata:
             self.metadata = {**stream.metadata, **container.metadata}
         self.n_tracks, self.track = len(tracks), tracks.index(stream) + 1
+        self.is_lossy = stream.codec_context.codec.lossy and not stream.codec_context.codec.lossless
         stream.codec_context.options = {"err_detect": "crccheck"}
         if stream.codec_context.name == "alac" and container.format.name == "caf":
             stream.codec_context.options |= {"flags2": "+skip_manual"}  # the last frame is already short; do not trim twice

@@ -23,6 +23,7 @@ from .audio import AudioError, AudioSource
 from .channel_layout import Layout, codebooks_per_stream, highest_note
 from .default_model import DEFAULT_MODEL
 from .effort import file_effort
+from .full_scale import encoding_note
 from .live import Pace, is_pipe, pace_for, paced_blocks, warm_up
 from .pipeline_parts import BLOCK_FRAMES, Result, to_array
 from .prepare import Prepared, Progress, fixed_blocks
@@ -141,6 +142,8 @@ def encode_file(
             writer = Writer(stream, header, chunk_frames, verify)
             _write(writer, codec, prepared, layout, allocator or codebooks, pace, effort)
             writer.close(prepared.n_samples, prepared.n_original)
+        if prepared.overs.is_notable(audio.info.is_lossy):
+            note(f"{audio.name}: {encoding_note(prepared.overs)}")
     about = writer.n_bytes, layout.channels, audio.info.sample_rate, codebooks, tuple(lost or ())
     return Result(prepared.n_original / audio.info.sample_rate, *about)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..format.timing import resampled_length
 from .audio import AudioError, AudioSource, Resampler, fold_channels
+from .full_scale import Overs
 from .live import Pace
 
 Progress = Callable[[float], None]  # receives the seconds of audio done since the last call
@@ -32,7 +33,7 @@ def fixed_blocks(blocks: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.n
 
 
 class Prepared:
-    """Audio of a source at the codec's rate and channels, block by block; counts samples.
+    """Audio of a source at the codec's rate and channels, block by block; counts samples, and those beyond full scale.
 
     With a `pace`, each read takes only what the next block needs.
     """
@@ -43,6 +44,7 @@ class Prepared:
         self._source, self._channels, self._rate, self._progress = source, channels, sample_rate, progress
         self._pace = pace
         self.n_original = self.n_samples = 0
+        self.overs = Overs()  # of the source
 
     def __iter__(self) -> Iterator[np.ndarray]:
         rate = self._source.info.sample_rate
@@ -50,6 +52,7 @@ class Prepared:
         pace = self._pace
         for block in self._source.blocks(None if pace is None else lambda: pace.n_wanted(rate, self._rate)):
             self.n_original += block.shape[1]
+            self.overs.add(block)
             yield self._counted(resampler(fold_channels(block, self._channels, self._source.info.speakers)))
             self._progress(block.shape[1] / rate)
         if self.n_original == 0:

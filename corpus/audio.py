@@ -79,7 +79,7 @@ class Section:
         self._stop = None if item.seconds is None else self.first + round(item.seconds * info.sample_rate)
         if item.channel is not None and item.channel >= info.channels:
             raise AudioError(f"{item.source}: has {info.channels} channels; there is no channel {item.channel}")
-        self.info = info if item.channel is None else AudioInfo(info.sample_rate, 1, info.n_samples)
+        self.info = info if item.channel is None else AudioInfo(info.sample_rate, 1, info.n_samples, is_lossy=info.is_lossy)
         self._held: list[np.ndarray] | None = None  # of a preview
 
     def tags(self) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..codec.channel_layout import Layout, codebooks_per_stream
 from ..codec.config import HybridConfig, SplitConfig
 from ..codec.encoding import encode_blocks, header_for
+from ..codec.full_scale import Overs
 from ..codec.pipeline_parts import to_array
 from ..codec.prepare import Prepared
 from ..codec.protocols import Model
@@ -59,6 +60,7 @@ class Encoder:
 
     def __init__(self, codec: Model, settings: Settings, batch_seconds: float = 20.0) -> None:
         self.codec, self.settings, self.batch_seconds = codec, settings, batch_seconds
+        self.overs: dict[int, Overs] = {}  # of the last call's items with samples beyond full scale
         self._opener = Opener()
         # Silence after the end of a signal changes none of its tokens, and float64 makes them independent of the batch.
         exact = codec.config.exact_dtype == "float64"
@@ -68,6 +70,7 @@ class Encoder:
         """Yield (index, tokens or failure) for every item, in any order. `begin` is called before an item is read."""
         pool: list[Sound] = []
         seconds = 0.0
+        self.overs = {}
         for i, item in enumerate(items):
             begin(i)
             found = self._read(i, item)
@@ -110,10 +113,16 @@ class Encoder:
         while sum(block.shape[1] for block in held) <= most:
             block = next(blocks, None)
             if block is None:
+                self._note_overs(i, prepared.overs, audio)
                 return Sound(i, np.concatenate(held, axis=1), header, layout, codebooks, prepared.n_original)
             held.append(block)
         codes, segments = self._stream(chain(held, blocks), layout, codebooks)
+        self._note_overs(i, prepared.overs, audio)
         return Tokens(header, codes, codebooks, prepared.n_samples, prepared.n_original, segments)
+
+    def _note_overs(self, i: int, overs: Overs, audio: Any) -> None:
+        if overs.is_notable(audio.info.is_lossy):
+            self.overs[i] = overs
 
     def _stream(
         self, blocks: Iterator[NDArray[np.float32]], layout: Layout, codebooks: tuple[int, ...]

@@ -82,10 +82,14 @@ def manifest_of(about: dict[str, Any], records: Iterable[Record]) -> dict[str, A
     n_done, n_failed = (sum(record[name] for record in ordered) for name in ("done", "failed"))
     seconds = round(sum(record["seconds"] for record in ordered), 6)
     shards = [{name: record[name] for name in ("shard", "done", "failed", "seconds", "files")} for record in ordered]
+    loud = [row for record in ordered for row in record.get("beyond_full_scale", [])]  # older records lack it
+    loudest = max(loud, key=lambda row: row["peak_db"], default={"key": None, "peak_db": 0.0})
     counts = {"items": about["items"], "done": n_done, "failed": n_failed, "shards": about["shards"]}
     return about | {
         "is_complete": len(ordered) == about["shards"], "counts": counts, "seconds": seconds,
-        "hours": round(seconds / 3600, 4), "finished": shards,
+        "hours": round(seconds / 3600, 4),
+        "beyond_full_scale": {"recordings": len(loud), "loudest": loudest["key"], "peak_db": loudest["peak_db"]},
+        "finished": shards,
     }  # fmt: skip
 
 

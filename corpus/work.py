@@ -67,11 +67,16 @@ class Worker:
             for item, found in zip(items, results, strict=True)
             if isinstance(found, Failure)
         ]
+        loud = [
+            {"key": items[wanted[i]].key, "samples": overs.n_samples, "peak_db": round(overs.peak_db, 2)}
+            for i, overs in sorted(self.encoder.overs.items())
+        ]
         files = self._write(shard, rows)
         seconds = round(sum(row.seconds for row in rows), 6)
         record = {
             "shard": shard, "done": len(rows), "failed": len(failures), "seconds": seconds,
             "frames": [row.n_frames for row in rows], "files": files, "failures": failures,
+            "beyond_full_scale": loud,
         }  # fmt: skip
         self.store.write(record_name(shard), (json.dumps(record) + "\n").encode())
         return record
