@@ -13,6 +13,7 @@ import click
 
 from .. import __version__
 from .common import DEBUG
+from .mistyped import mistyped
 from .signals import EXIT_INTERRUPTED, hold_standard_streams, interrupted, termination_as_interrupt
 from .terminal_text import printable
 
@@ -56,7 +57,7 @@ class LazyGroup(click.Group):
         return command
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        """Make the context as click does, but escape control characters in usage errors, which quote the command line.
+        """Make the context as click does. Usage errors have no control characters, and a mistyped option costs one line.
 
         Raises UsageError for an empty argument. It comes from a shell variable without a value, and as a name it would mean
         the current folder.
@@ -67,7 +68,7 @@ class LazyGroup(click.Group):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command. Control characters in usage errors are escaped; an unhandled interrupt prints one line."""
+        """Run a command. Usage errors are as in `make_context`; an unhandled interrupt prints one line."""
         try:
             with _printable_errors():
                 return super().invoke(ctx)
@@ -85,6 +86,8 @@ def _printable_errors() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
+        if (short := mistyped(error)) is not None:
+            raise short from None
         error.message = printable(error.message, kept="\n")  # type: ignore[misc]  # final only for type checkers
         raise
 

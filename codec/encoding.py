@@ -141,11 +141,16 @@ def encode_file(
         with output_stream(target, overwrite) as stream:
             writer = Writer(stream, header, chunk_frames, verify)
             _write(writer, codec, prepared, layout, allocator or codebooks, pace, effort)
-            writer.close(prepared.n_samples, prepared.n_original)
-        if prepared.overs.is_notable(audio.info.is_lossy):
-            note(f"{audio.name}: {encoding_note(prepared.overs)}")
+            _close(writer, prepared, audio, note)
     about = writer.n_bytes, layout.channels, audio.info.sample_rate, codebooks, tuple(lost or ())
     return Result(prepared.n_original / audio.info.sample_rate, *about)
+
+
+def _close(writer: Writer, prepared: Prepared, audio: AudioSource, note: Callable[[str], None]) -> None:
+    """Complete the stream. `note` receives a line if samples of the source are beyond full scale."""
+    writer.close(prepared.n_samples, prepared.n_original)
+    if prepared.overs.is_notable(audio.info.is_lossy):
+        note(f"{audio.name}: {encoding_note(prepared.overs)}")
 
 
 def _notes(audio: AudioSource, channels: int | None) -> list[str]:

@@ -67,19 +67,22 @@ class Worker:
             for item, found in zip(items, results, strict=True)
             if isinstance(found, Failure)
         ]
-        loud = [
-            {"key": items[wanted[i]].key, "samples": overs.n_samples, "peak_db": round(overs.peak_db, 2)}
-            for i, overs in sorted(self.encoder.overs.items())
-        ]
         files = self._write(shard, rows)
         seconds = round(sum(row.seconds for row in rows), 6)
         record = {
             "shard": shard, "done": len(rows), "failed": len(failures), "seconds": seconds,
             "frames": [row.n_frames for row in rows], "files": files, "failures": failures,
-            "beyond_full_scale": loud,
+            "beyond_full_scale": self._beyond_full_scale([items[i] for i in wanted]),
         }  # fmt: skip
         self.store.write(record_name(shard), (json.dumps(record) + "\n").encode())
         return record
+
+    def _beyond_full_scale(self, items: Sequence[Item]) -> list[dict[str, Any]]:
+        """Return a row for each of the items just encoded that has samples beyond full scale."""
+        return [
+            {"key": items[i].key, "samples": overs.n_samples, "peak_db": round(overs.peak_db, 2)}
+            for i, overs in sorted(self.encoder.overs.items())
+        ]
 
     def _write(self, shard: int, rows: list[Row]) -> list[dict[str, Any]]:
         """Write a shard's files; returns name, size and hash of each. There are none if every item failed."""

@@ -294,3 +294,22 @@ def test_an_empty_argument_does_not_mean_this_folder(ecdc, tone, command, monkey
 def test_help_shows_no_bound_that_is_not_there(ecdc, command):
     text = ecdc(*command.split(), "--help", check=True).stdout
     assert b"FLOAT" in text and b"None]" not in text and b"None;" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["encdoe", "a.wav"], "ecdc: no such command 'encdoe'; did you mean 'encode'?"),
+        (["xyzzy"], "ecdc: no such command 'xyzzy'; see 'ecdc --help'"),
+        (["Encode"], "ecdc: no such command 'Encode'; did you mean 'encode'?"),
+        (["corpus", "encdoe", "x"], "ecdc corpus: no such command 'encdoe'; did you mean 'encode'?"),
+        (["encode", "a.wav", "--kbsp", "6"], "ecdc encode: no such option '--kbsp'; did you mean '--kbps'?"),
+        (["peel", "a.ecdc", "--kpbs", "3"], "ecdc peel: no such option '--kpbs'; did you mean '--kbps'?"),
+        (["encode", "a.wav", "-z"], "ecdc encode: no such option '-z'; see 'ecdc encode --help'"),
+        (["decode", "a.ecdc", "--hlep"], "ecdc decode: no such option '--hlep'; did you mean '--help'?"),
+        (["--debgu", "info"], "ecdc: no such option '--debgu'; did you mean '--debug'?"),
+        (["enc\x1bode"], "ecdc: no such command 'enc\\x1bode'; did you mean 'encode'?"),
+    ],
+)  # fmt: skip
+def test_a_mistyped_word_costs_one_line(ecdc, one_line, words, line):
+    assert one_line(ecdc(*words), code=2) == line
