@@ -69,21 +69,41 @@ def expected(way, data):
     try:
         return WAYS[way](Reader(io.BytesIO(data)))
     except FormatError as error:
-        return {"error": type(error).__name__, "offset": error.offset}
+        return {"error": type(error).__name__, "offset": error.offset, "problem": error.message}
+
+
+def same_words(problem):
+    """A message without what the browser says in another way: names of Python's modules, and bytes as Python shows them.
+
+    Of a chunk with several faults, another one may be named.
+    """
+    for start in ("version 0 is the original EnCodec container", "not an .ecdc stream"):
+        if problem.startswith(start):
+            return start
+    if problem.startswith("chunk ") and ("codes of" in problem or "K must be" in problem):
+        return "chunk"
+    return problem.replace("supported: 0 and 1", "supported: 1").partition(" UTF-8, got")[0]
+
+
+def alike(ours, wanted):
+    """True if both readers return the same, or refuse the stream at the same byte with the same words."""
+    if "error" in ours and "error" in wanted:
+        ours, wanted = ({**row, "problem": same_words(row["problem"])} for row in (ours, wanted))
+    return ours == wanted
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_golden_streams(node, engine):
     found = node("read.mjs", "chunks", engine, SMALL, blobs=list(GOLDEN.values()))
     for (name, data), ours in zip(GOLDEN.items(), found, strict=True):
-        assert ours == expected("chunks", data), name
+        assert alike(ours, expected("chunks", data)), name
 
 
 @pytest.mark.parametrize("way", ["index", "salvage"])
 def test_golden_streams_through_their_index_and_damaged(node, way):
     found = node("read.mjs", way, "simd", SMALL, blobs=list(GOLDEN.values()))
     for (name, data), ours in zip(GOLDEN.items(), found, strict=True):
-        assert ours == expected(way, data), name
+        assert alike(ours, expected(way, data)), name
 
 
 @pytest.mark.parametrize("way", list(WAYS))
@@ -92,9 +112,10 @@ def test_mutated_streams_are_read_or_refused_alike(node, way):
     found = node("read.mjs", way, "simd", SMALL, blobs=streams)
     for data, ours in zip(streams, found, strict=True):
         wanted = expected(way, data)
-        assert ours.get("error") == wanted.get("error"), data.hex()
-        if "error" not in wanted:
-            assert ours == wanted, data.hex()
+        if wanted.get("error") == "MissingPrior":  # its words and its place are those of the page's catalog
+            assert ours["error"] == "MissingPrior"
+        else:
+            assert alike(ours, wanted), data.hex()
 
 
 @pytest.mark.parametrize("sizes", [{}, {"H": 9, "V": 30, "K": 5}, {"L": 0, "V": 2}, {"H": 33, "V": 100, "K": 2}])

@@ -8,6 +8,16 @@ export function hex(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** Return the flags of a chunk as two hex digits. */
+export function hexFlags(flags: number): string {
+  return `0x${flags.toString(16).padStart(2, "0")}`;
+}
+
+/** Return an unsigned number of 32 bits as eight hex digits. */
+export function hex32(value: number): string {
+  return value.toString(16).padStart(8, "0");
+}
+
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }

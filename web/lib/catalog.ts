@@ -73,7 +73,10 @@ export class Library implements Resources {
   findPrior: FindPrior = async (header, nCodebooks) => {
     const prior = await this.prior(hex(header.prior));
     const { nCodebooks: most, codebookSize } = prior.weights.sizes;
-    if (codebookSize !== header.codebookSize || header.maxCodebooks > most) throw new MissingPrior(92, "its prior is for other codebooks");
+    if (codebookSize !== header.codebookSize || header.maxCodebooks > most) {
+      const wanted = `${header.maxCodebooks} of ${header.codebookSize}`;
+      throw new MissingPrior(92, `its prior is for ${most} codebooks of ${codebookSize} entries, the stream has ${wanted}`);
+    }
     return prior.ensure(nCodebooks);
   };
 
@@ -115,7 +118,7 @@ export class Library implements Resources {
 
   private async openPrior(hash: string): Promise<PriorModel> {
     const entry = this.catalog.priors.find((prior) => prior.hash === hash);
-    if (!entry) throw new MissingPrior(92, `its codes need the entropy prior ${hash.slice(0, 12)}, which is not here`);
+    if (!entry) throw new MissingPrior(92, `the codes need the entropy prior ${hash.slice(0, 12)}, which is not here`);
     const read: ReadRange = (start, stop) => this.store.range(entry.file, start, stop);
     const weights = await PriorWeights.open(read);
     return new PriorModel(weights, await this.engine(weights));

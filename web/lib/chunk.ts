@@ -1,11 +1,11 @@
 /** Chunks: the framing common to all kinds, and the coding of CODES chunks. */
 
-import { Builder, Fields, concat, hex, sameBytes } from "./bytes.js";
+import { Builder, Fields, concat, hex, hex32, hexFlags, sameBytes } from "./bytes.js";
 import { crc32c } from "./crc.js";
 import { ArgumentError, Corrupt, OverLimit, Truncated, UnsupportedVersion } from "./errors.js";
-import { bitsOf, segmentFrames, type Header } from "./header.js";
+import { bitsOf, limitedLength, segmentFrames, type Header } from "./header.js";
 import { CODES, CRC_SIZE, END, HAS_SCALE, HEAD_SIZE, INDEX_ENTRY, PRIOR, RAW, SYNC } from "./schema.js";
-import { MAX_BODY, MAX_CHUNK_CODES, MAX_LENGTH, MAX_PRIOR_CODES } from "./schema.js";
+import { MAX_BODY, MAX_CHUNK_CODES, MAX_CHUNK_FRAMES, MAX_PRIOR_CODES } from "./schema.js";
 import type { Source } from "./sources.js";
 
 /** Decodes and codes the payloads of one prior. */
@@ -68,17 +68,22 @@ export async function readEnvelope(source: Source, offset: number): Promise<Enve
   }
   const head = parseHead(first, offset);
   const size = HEAD_SIZE + head.bodySize + CRC_SIZE;
-  const remain = source.size === null ? Infinity : source.size - offset;
+  let remain = source.size === null ? Infinity : source.size - offset;
   const data = remain < size ? null : await source.read(offset, size);
-  if (!data || data.length < size) throw new Truncated(offset, `chunk ${head.sequence} needs ${size} bytes here`);
+  if (data) remain = data.length;
+  if (!data || remain < size) {
+    throw new Truncated(offset, `chunk ${head.sequence} needs ${size - HEAD_SIZE} bytes here, ${remain - HEAD_SIZE} remain`);
+  }
   return openEnvelope(data, head, offset);
 }
 
 /** Check the CRC of a whole chunk. */
 export function openEnvelope(data: Uint8Array, head: Head, offset: number): Envelope {
   const end = data.length - CRC_SIZE;
-  if (crc32c(data.subarray(0, end)) !== new Fields(data.subarray(end), offset + end).u32()) {
-    throw new Corrupt(offset, `chunk ${head.sequence} has another CRC than its bytes give`);
+  const stored = new Fields(data.subarray(end), offset + end).u32();
+  const found = crc32c(data.subarray(0, end));
+  if (found !== stored) {
+    throw new Corrupt(offset, `chunk ${head.sequence} has the CRC ${hex32(stored)}, its bytes give ${hex32(found)}`);
   }
   return { offset, ...head, body: data.subarray(HEAD_SIZE, end), size: data.length };
 }
@@ -93,31 +98,40 @@ interface CodesFields {
 }
 
 function parseCodes(envelope: Envelope, header: Header): CodesFields {
-  if (envelope.flags & ~HAS_SCALE) throw new UnsupportedVersion(envelope.offset, `chunk ${envelope.sequence} has unknown flags`);
+  if (envelope.flags & ~HAS_SCALE) {
+    throw new UnsupportedVersion(envelope.offset, `chunk ${envelope.sequence} has unknown flags ${hexFlags(envelope.flags)}`);
+  }
   const bodyOffset = envelope.offset + HEAD_SIZE;
   const fields = new Fields(envelope.body, bodyOffset);
-  const firstFrame = Number(fields.u64());
-  if (firstFrame > MAX_LENGTH) throw new OverLimit(bodyOffset, `first_frame must be 0 to ${MAX_LENGTH}`);
+  const firstFrame = limitedLength("first_frame", fields.u64(), bodyOffset);
   const nFrames = fields.u16();
-  if (nFrames < 1) throw new OverLimit(bodyOffset + 8, "n_frames must be at least 1");
+  if (nFrames < 1) throw new OverLimit(bodyOffset + 8, `n_frames must be 1 to ${MAX_CHUNK_FRAMES}, got ${nFrames}`);
   const entropy = fields.u8();
   if (entropy > PRIOR) throw new UnsupportedVersion(bodyOffset + 10, `entropy ${entropy} is not one that this version knows`);
   const nCodebooks = Array.from(fields.bytes(header.nStreams));
   const scale = envelope.flags & HAS_SCALE ? fields.f32() : null;
   if (scale !== null && !(Number.isFinite(scale) && scale > 0)) {
-    throw new Corrupt(bodyOffset + 11 + header.nStreams, "scale must be finite and above 0");
+    throw new Corrupt(bodyOffset + 11 + header.nStreams, `scale must be finite and above 0, got ${scale}`);
   }
   const found = { firstFrame, nFrames, entropy, nCodebooks, scale, payload: fields.rest() };
   if (sum(nCodebooks) * nFrames > MAX_CHUNK_CODES) throw new OverLimit(bodyOffset, `a chunk holds at most ${MAX_CHUNK_CODES} codes`);
   if (entropy !== RAW && entropy !== header.entropy) {
-    throw new Corrupt(envelope.offset, `chunk ${envelope.sequence} is coded with a prior, the header names none`);
+    throw new Corrupt(envelope.offset, `chunk ${envelope.sequence} is coded with a prior, but the header names none`);
   }
   return found;
 }
 
+function codebooksProblem(ks: readonly number[], header: Header): string | null {
+  if (ks.every((k) => k <= header.maxCodebooks)) return null;
+  const got = `(${ks.join(", ")}${ks.length === 1 ? "," : ""})`;
+  return `K must be 0 to ${header.maxCodebooks} for each of ${header.nStreams} streams, got ${got}`;
+}
+
 function problemOf(found: CodesFields, header: Header): string | null {
-  if (found.nCodebooks.some((k) => k > header.maxCodebooks)) return `K must be 0 to ${header.maxCodebooks}`;
-  if (header.segmentLength && found.nFrames > segmentFrames(header)) return "the segment has too many frames";
+  const problem = codebooksProblem(found.nCodebooks, header);
+  if (problem) return problem;
+  const most = segmentFrames(header);
+  if (header.segmentLength && found.nFrames > most) return `a segment has at most ${most} frames, got ${found.nFrames}`;
   if (found.scale !== null && !header.segmentLength) return "only a segment has a scale";
   return null;
 }
@@ -132,9 +146,8 @@ export async function decodeCodes(envelope: Envelope, header: Header, findPrior:
     const codes = coder
       ? coder.decode(found.payload, found.nCodebooks, found.nFrames)
       : unpackCodes(found.payload, sum(found.nCodebooks) * found.nFrames, bitsOf(header));
-    for (const code of codes) {
-      if (code >= header.codebookSize) throw new ArgumentError(`codes must be below ${header.codebookSize}, got ${code}`);
-    }
+    const largest = codes.reduce((most, code) => Math.max(most, code), 0);
+    if (largest >= header.codebookSize) throw new ArgumentError(`codes must be below ${header.codebookSize}, got ${largest}`);
     return { firstFrame: found.firstFrame, nFrames: found.nFrames, nCodebooks: found.nCodebooks, codes, scale: found.scale };
   } catch (error) {
     if (!(error instanceof ArgumentError)) throw error;
@@ -145,9 +158,8 @@ export async function decodeCodes(envelope: Envelope, header: Header, findPrior:
 /** Return the same chunk without its codes. No prior is needed. */
 export function decodeWithoutCodes(envelope: Envelope, header: Header): Chunk {
   const { firstFrame, nFrames, nCodebooks, scale } = parseCodes(envelope, header);
-  if (nCodebooks.some((k) => k > header.maxCodebooks)) {
-    throw new Corrupt(envelope.offset, `chunk ${envelope.sequence}: K must be 0 to ${header.maxCodebooks}`);
-  }
+  const problem = codebooksProblem(nCodebooks, header);
+  if (problem) throw new Corrupt(envelope.offset, `chunk ${envelope.sequence}: ${problem}`);
   return { firstFrame, nFrames, nCodebooks, codes: new Uint16Array(0), scale };
 }
 

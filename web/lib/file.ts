@@ -165,7 +165,7 @@ export class CodedFile {
   /** Return the latents [S, T, width] of the frames [from, to) of a chunk. */
   async latents(chunk: Chunk, from: number, to: number): Promise<Float32Array> {
     const most = Math.max(...chunk.nCodebooks);
-    if (most > this.model.config.nCodebooks) throw new Corrupt(0, `the model has ${this.model.config.nCodebooks} codebooks, the codes have ${most}`);
+    if (most > this.model.config.nCodebooks) throw new Corrupt(0, `the model has ${this.model.config.nCodebooks} codebooks, but the codes have ${most}`);
     const quantizer = await this.model.quantizer(most);
     const rows = sum(chunk.nCodebooks);
     const nFrames = to - from;

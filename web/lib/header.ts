@@ -1,6 +1,6 @@
 /** The header of a stream: its fields, checks, reading and writing. */
 
-import { Builder, Fields, hex, sameBytes, textOf } from "./bytes.js";
+import { Builder, Fields, hex, hex32, sameBytes, textOf } from "./bytes.js";
 import { crc32c } from "./crc.js";
 import { ArgumentError, Corrupt, DamagedHeader, NotEcdc, OverLimit, Truncated, UnsupportedVersion, WrongModel } from "./errors.js";
 import * as limits from "./schema.js";
@@ -66,9 +66,10 @@ export async function readHeader(source: Source): Promise<{ header: Header; size
   const start = await source.read(0, PREFIX_SIZE);
   const shown = Math.min(4, start.length);
   if (!sameBytes(start.subarray(0, shown), limits.MAGIC.subarray(0, shown))) throw new NotEcdc(0, "not an .ecdc stream");
+  if (!start.length) throw new Truncated(0, "the stream is empty");
   if (start.length < 5) throw new Truncated(0, `the magic and the version need 5 bytes, ${start.length} are here`);
   if (start[4] === 0) throw new UnsupportedVersion(4, "version 0 is the original EnCodec container");
-  if (start[4] !== limits.MAJOR) throw new UnsupportedVersion(4, `version ${start[4]} is not one that this page reads`);
+  if (start[4] !== limits.MAJOR) throw new UnsupportedVersion(4, `version ${start[4]} of the format is not supported (supported: ${limits.MAJOR})`);
   if (start.length < PREFIX_SIZE) throw new Truncated(5, `the header's size needs 3 bytes here, ${start.length - 5} remain`);
   const size = start[6] | (start[7] << 8);
   if (size < PREFIX_SIZE + limits.CRC_SIZE) throw new DamagedHeader(6, `the header cannot be ${size} bytes`);
@@ -83,7 +84,8 @@ export async function readHeader(source: Source): Promise<{ header: Header; size
 export function parseHeader(data: Uint8Array): Header {
   const body = data.subarray(0, data.length - limits.CRC_SIZE);
   const stored = new Fields(data.subarray(body.length), body.length).u32();
-  if (crc32c(body) !== stored) throw new DamagedHeader(body.length, "the header's CRC does not fit its bytes");
+  const crc = crc32c(body);
+  if (crc !== stored) throw new DamagedHeader(body.length, `the header's CRC is ${hex32(stored)}, its bytes give ${hex32(crc)}`);
   const fields = new Fields(body, 0);
   fields.bytes(PREFIX_SIZE);
   const header = parseFixed(fields);
@@ -92,7 +94,7 @@ export function parseHeader(data: Uint8Array): Header {
   const nTags = fields.u8();
   for (let i = 0; i < nTags; i++) header.tags.push(parseTag(fields));
   if (header.nStreams !== limits.N_STREAMS[header.channelCoding]) {
-    throw new Corrupt(OFFSETS.n_streams, `${header.nStreams} streams do not fit channel coding ${header.channelCoding}`);
+    throw new Corrupt(OFFSETS.n_streams, `${header.nStreams} streams do not fit ${limits.CODINGS[header.channelCoding]}`);
   }
   checkTogether(header);
   return header;
@@ -140,10 +142,22 @@ function parseFixed(fields: Fields): Header {
   };
 }
 
+/** Return a number of samples or frames; throw OverLimit for one that the format does not allow. */
+export function limitedLength(name: string, value: bigint, place: number): number {
+  if (value > limits.MAX_LENGTH) throw new OverLimit(place, `${name} must be 0 to ${limits.MAX_LENGTH}, got ${value}`);
+  return Number(value);
+}
+
 function parseLength(fields: Fields, name: string): number | null {
   const place = fields.place;
   const value = fields.u64();
-  return value === limits.UNKNOWN ? null : limited(name, Number(value), 0, limits.MAX_LENGTH, place);
+  return value === limits.UNKNOWN ? null : limitedLength(name, value, place);
+}
+
+function quoted(text: string): string {
+  const named: Record<string, string> = { "\t": "\\t", "\n": "\\n", "\r": "\\r" };
+  const control = (c: string) => named[c] ?? `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`;
+  return `'${text.slice(0, 32).replace(/[\u0000-\u001f\u007f-\u009f]/g, control)}'`;
 }
 
 function isName(text: string): boolean {
@@ -152,23 +166,29 @@ function isName(text: string): boolean {
 
 function parseName(fields: Fields): string {
   const place = fields.place;
-  const text = textOf(fields.bytes(fields.u8()));
-  if (text === null || !isName(text)) throw new Corrupt(place, "codec must be a name without control characters");
+  const bytes = fields.bytes(fields.u8());
+  const text = textOf(bytes);
+  if (text === null) throw new Corrupt(place, `codec must be UTF-8, got ${hex(bytes.subarray(0, 32))}`);
+  if (!isName(text)) throw new Corrupt(place, `codec must be a name without control characters, got ${quoted(text)}`);
   return text;
 }
 
 function parsePrior(fields: Fields): Uint8Array {
   const place = fields.place;
   const prior = fields.bytes(fields.u8());
-  if (prior.length !== 0 && prior.length !== limits.DIGEST_SIZE) throw new Corrupt(place, "prior must be 0 or 32 bytes");
+  if (prior.length !== 0 && prior.length !== limits.DIGEST_SIZE) {
+    throw new Corrupt(place, `prior must be 0 or ${limits.DIGEST_SIZE} bytes, got ${prior.length}`);
+  }
   return prior;
 }
 
 function parseTag(fields: Fields): [string, string] {
   const place = fields.place;
-  const text = textOf(fields.bytes(fields.u16()));
-  const equals = text?.indexOf("=") ?? -1;
-  if (text === null || equals < 0 || !isName(text.slice(0, equals))) throw new Corrupt(place, "tags must each be key=value");
+  const bytes = fields.bytes(fields.u16());
+  const text = textOf(bytes);
+  if (text === null) throw new Corrupt(place, `tags must be UTF-8, got ${hex(bytes.subarray(0, 32))}`);
+  const equals = text.indexOf("=");
+  if (equals < 0 || !isName(text.slice(0, equals))) throw new Corrupt(place, `tags must each be key=value, got ${quoted(text)}`);
   return [text.slice(0, equals), text.slice(equals + 1)];
 }
 
@@ -176,35 +196,42 @@ function parseTag(fields: Fields): [string, string] {
 function checkTogether(header: Header): void {
   const fault = (field: string, problem: string) => new Corrupt(OFFSETS[field] ?? NAME_OFFSET, `${field} ${problem}`);
   if (header.channelCoding !== limits.JOINT && header.channels !== header.nStreams) {
-    throw fault("channels", `must be ${header.nStreams}, got ${header.channels}`);
+    throw fault("channels", `must be ${header.nStreams} for ${limits.CODINGS[header.channelCoding]}, got ${header.channels}`);
   }
-  if ((header.entropy === limits.PRIOR) !== header.prior.length > 0) throw fault("prior", "does not fit entropy");
+  if (header.entropy === limits.RAW && header.prior.length) throw fault("prior", `must be empty for RAW, got ${header.prior.length} bytes`);
+  if (header.entropy === limits.PRIOR && !header.prior.length) throw fault("prior", "must name the prior for PRIOR");
   const { segmentLength: length, segmentStride: stride } = header;
   if (!((stride > 0 && stride <= length) || (stride === 0 && length === 0))) {
     throw fault("segment_stride", `must be 1 to ${length}, got ${stride}`);
   }
-  if (segmentFrames(header) > limits.MAX_CHUNK_FRAMES) throw fault("segment_length", "has too many frames");
+  const most = limits.MAX_CHUNK_FRAMES;
+  if (segmentFrames(header) > most) throw fault("segment_length", `must be at most ${most} frames, got ${segmentFrames(header)}`);
   if (header.nSamples !== null && header.originalNSamples !== null) {
     const problem = lengthsProblem(header, header.nSamples, header.originalNSamples);
-    if (problem) throw fault("original_n_samples", problem);
+    if (problem) throw new Corrupt(OFFSETS.original_n_samples, problem);
   }
 }
 
 function lengthsProblem(header: Header, nSamples: number, originalNSamples: number): string | null {
   const { sampleRate, originalSampleRate } = header;
-  if (sampleRate === originalSampleRate && nSamples !== originalNSamples) return `must be ${nSamples}, got ${originalNSamples}`;
+  if (sampleRate === originalSampleRate && nSamples !== originalNSamples) {
+    return `original_n_samples must be ${nSamples} because the rates are equal, got ${originalNSamples}`;
+  }
   const most = resampledLength(nSamples, sampleRate, originalSampleRate);
-  return originalNSamples > most ? `must be at most ${most}, got ${originalNSamples}` : null;
+  if (originalNSamples <= most) return null;
+  return `original_n_samples must be at most ${most} for ${nSamples} samples at ${sampleRate} Hz, got ${originalNSamples}`;
 }
 
 /** Return what is wrong with the final lengths of a stream whose codes decode to `nDecodable` samples, or null. */
 export function finalLengthsProblem(
   header: Header, nSamples: number, originalNSamples: number, nDecodable: number,
 ): string | null {
-  if (header.nSamples !== null && header.nSamples !== nSamples) return `n_samples must be ${header.nSamples}`;
-  if (header.originalNSamples !== null && header.originalNSamples !== originalNSamples) {
-    return `original_n_samples must be ${header.originalNSamples}`;
-  }
+  const promised = (name: string, value: number | null, got: number) =>
+    value === null || value === got ? null : `${name} must be ${value} as the header says, got ${got}`;
+  const broken =
+    promised("n_samples", header.nSamples, nSamples) ??
+    promised("original_n_samples", header.originalNSamples, originalNSamples);
+  if (broken) return broken;
   const most = Math.max(nDecodable - header.preSkip, 0);
   if (nSamples > most) return `n_samples must be at most ${most} for these codes, got ${nSamples}`;
   return lengthsProblem(header, nSamples, originalNSamples);

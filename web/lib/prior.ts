@@ -186,14 +186,17 @@ export class PriorModel implements PriorCoder {
 
   private check(nCodebooks: readonly number[], nFrames: number): void {
     const most = this.weights.sizes.nCodebooks;
-    if (nCodebooks.some((k) => k > most)) throw new ArgumentError(`the prior knows ${most} codebooks, the codes have more`);
+    const k = Math.max(...nCodebooks);
+    if (k > most) throw new ArgumentError(`the prior is for ${most} codebooks, but the codes have ${k}`);
     if (sum(nCodebooks) * nFrames > MAX_PRIOR_CODES) throw new ArgumentError(`a chunk coded with a prior holds at most ${MAX_PRIOR_CODES} codes`);
     if (nCodebooks.some((k) => k > this.weights.books.length)) throw new Error("the prior's codebooks are not loaded");
   }
 
   decode(payload: Uint8Array, nCodebooks: readonly number[], nFrames: number): Uint16Array {
     this.check(nCodebooks, nFrames);
-    if (payload.length < 8 || payload.length % 4) throw new ArgumentError("coded payloads take 8 bytes and a multiple of 4");
+    if (payload.length < 8 || payload.length % 4) {
+      throw new ArgumentError(`coded payloads take 8 bytes and a multiple of 4, got ${payload.length}`);
+    }
     const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
     const state = view.getBigUint64(0, true);
     if (state < LOW || state >> 63n) throw new ArgumentError("the first state is out of range");

@@ -30,7 +30,7 @@ export class Books {
 
   /** Load the first `n` codebooks, unless they are here. */
   async ensure(n: number): Promise<void> {
-    if (n > this.most) throw new ArgumentError(`the model has ${this.most} codebooks, the codes have ${n}`);
+    if (n > this.most) throw new ArgumentError(`the model has ${this.most} codebooks, but the codes have ${n}`);
     const from = this.books.length;
     if (n <= from) return;
     const found = await this.read(from, n);

@@ -50,7 +50,7 @@ export class Reader {
     while (frame < stopFrame) {
       const envelope = await readEnvelope(this.source, offset);
       if (envelope.sequence !== sequence) {
-        throw new Corrupt(offset, `chunk ${sequence} must stand here, got chunk ${envelope.sequence}`);
+        throw new Corrupt(offset, `chunk ${sequence} was expected here, got chunk ${envelope.sequence}`);
       }
       if (envelope.kind === END) return await this.finish(envelope, frame, seen);
       let nFrames = 0;

@@ -40,6 +40,7 @@ export class Salvage {
   private offset: number;
   private nChecked = 0;
   private furthest = 0;
+  private readonly found: { sequence: number; size: number; nFrames: number }[] = []; // each intact chunk of codes
 
   /** Without `withCodes` only CRCs are checked, and chunks come without codes. */
   constructor(
@@ -103,7 +104,7 @@ export class Salvage {
     const { header } = this.reader;
     const atOnce = segmentFrames(header) || MAX_CHUNK_FRAMES;
     const most = atOnce * (Math.floor((this.offset - lost.offset) / MIN_CODES_SIZE) + 1);
-    if (lost.nFrames > most) throw new Corrupt(lost.offset, `${lost.nFrames} frames are missing, more than could have stood here`);
+    if (lost.nFrames > most) throw new Corrupt(lost.offset, `${lost.nFrames} frames are missing, more than fit here`);
     this.lost.push(lost);
     const chunks: Chunk[] = [];
     for (let first = lost.firstFrame; first < lost.firstFrame + lost.nFrames; first += atOnce) {
@@ -160,7 +161,7 @@ export class Salvage {
     this.nChecked += size;
     this.furthest = Math.max(this.furthest, this.offset + size);
     if (this.nChecked > MAX_CHECKED * (this.furthest + PIECE)) {
-      throw new Corrupt(this.offset, "there are too many beginnings of chunks without their ends");
+      throw new Corrupt(this.offset, "too many chunks begin here without an end");
     }
     try {
       return openEnvelope(data, head, this.offset);
@@ -171,21 +172,34 @@ export class Salvage {
 
   /** Return what an envelope holds and go past a chunk of codes; null if it does not fit here. */
   private async understood(envelope: Envelope, frame: number): Promise<Saved | Trailer | null> {
-    const { header, headerSize, findPrior } = this.reader;
+    const { header, findPrior } = this.reader;
     try {
       if (envelope.kind === END) {
-        const trailer = parseTrailer(envelope, header, headerSize);
-        return trailer.index.nFrames >= frame ? trailer : null;
+        const trailer = parseTrailer(envelope, header, null);
+        return this.endsHere(trailer, frame) ? trailer : null;
       }
       if (envelope.kind !== CODES) return null;
       const chunk = this.withCodes ? await decodeCodes(envelope, header, findPrior) : decodeWithoutCodes(envelope, header);
       if (chunk.firstFrame < frame) return null;
       this.offset += envelope.size;
+      this.found.push({ sequence: envelope.sequence, size: envelope.size, nFrames: chunk.nFrames });
       return { chunk, envelope };
     } catch (error) {
       if (error instanceof MissingPrior || !(error instanceof FormatError)) throw error;
       return null;
     }
   }
-}
 
+  /**
+   * Return true if an END chunk is that of this stream, whose chunks so far end at `frame`.
+   *
+   * If bytes were lost or inserted before it, it is not where its index says. It is then taken only if the index has every
+   * chunk that was found, and ends at this frame: it could be the end of another stream that follows.
+   */
+  private endsHere({ index }: Trailer, frame: number): boolean {
+    if (index.offsets[0] === this.reader.headerSize) return index.nFrames >= frame;
+    const isOurs = this.found.every(({ sequence: i, size, nFrames }) =>
+      i < index.nChunks && index.offsets[i + 1] - index.offsets[i] === size && index.frames[i + 1] - index.frames[i] === nFrames);
+    return index.nFrames === frame && isOurs;
+  }
+}

@@ -31,5 +31,8 @@ export const CODES = 1;
 export const END = 2;
 export const HAS_SCALE = 1;
 
+/** The names of the channel codings. */
+export const CODINGS = ["MONO", "LEFT_RIGHT", "MID_SIDE", "JOINT"] as const;
+
 /** Number of token streams for each channel coding. */
 export const N_STREAMS = [1, 2, 2, 1] as const;

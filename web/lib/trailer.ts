@@ -1,10 +1,10 @@
 /** The END chunk: lengths, checksum and index, which are known only after all codes are written. */
 
-import { Builder, Fields } from "./bytes.js";
+import { Builder, Fields, hexFlags } from "./bytes.js";
 import { buildChunk, type Envelope } from "./chunk.js";
-import { Corrupt, OverLimit, UnsupportedVersion } from "./errors.js";
-import { finalLengthsProblem, type Header } from "./header.js";
-import { CRC_SIZE, END, END_SIZE, HEAD_SIZE, INDEX_ENTRY, MAX_LENGTH } from "./schema.js";
+import { Corrupt, UnsupportedVersion } from "./errors.js";
+import { finalLengthsProblem, limitedLength, type Header } from "./header.js";
+import { CRC_SIZE, END, END_SIZE, HEAD_SIZE, INDEX_ENTRY } from "./schema.js";
 
 /** Position of every chunk before END: arrays of n + 1 numbers for n chunks; the last one is the end. */
 export class Index {
@@ -73,40 +73,41 @@ export interface Trailer {
   index: Index;
 }
 
-/** Parse an END chunk and check it against the header and its own offset. */
-export function parseTrailer(envelope: Envelope, header: Header, headerSize: number): Trailer {
+/** Parse an END chunk and check it against the header and, unless `headerSize` is null, its own offset. */
+export function parseTrailer(envelope: Envelope, header: Header, headerSize: number | null): Trailer {
   const { offset, body, sequence } = envelope;
-  if (envelope.flags) throw new UnsupportedVersion(offset, "the END chunk has unknown flags");
+  if (envelope.flags) throw new UnsupportedVersion(offset, `the END chunk has unknown flags ${hexFlags(envelope.flags)}`);
   const bodyOffset = offset + HEAD_SIZE;
   const at = Math.max(body.length - END_SIZE, 0);
   const fields = new Fields(body.subarray(0, at), bodyOffset);
   const length = (name: string): number => {
     const place = fields.place;
-    const value = Number(fields.u64());
-    if (value > MAX_LENGTH) throw new OverLimit(place, `${name} must be 0 to ${MAX_LENGTH}, got ${value}`);
-    return value;
+    return limitedLength(name, fields.u64(), place);
   };
   const nSamples = length("n_samples");
   const originalNSamples = length("original_n_samples");
   const checksum = fields.u32();
   const entries = new Fields(fields.bytes(INDEX_ENTRY * sequence), bodyOffset);
   const size = new Fields(body.subarray(at), bodyOffset + at).u32();
-  if (size !== envelope.size) throw new Corrupt(bodyOffset + at, `the END chunk says that it has ${size} bytes`);
-  const index = readIndex(entries, headerSize, sequence);
+  if (size !== envelope.size) {
+    throw new Corrupt(bodyOffset + at, `the END chunk states a size of ${size} bytes, but has ${envelope.size}`);
+  }
+  const index = readIndex(entries, headerSize, sequence, offset);
   if (index.end !== offset) throw new Corrupt(offset, `the index places the END chunk at byte ${index.end}`);
   const problem = finalLengthsProblem(header, nSamples, originalNSamples, index.nDecodable(header));
   if (problem) throw new Corrupt(offset, `the END chunk: ${problem}`);
   return { nSamples, originalNSamples, checksum, index };
 }
 
-function readIndex(entries: Fields, headerSize: number, nChunks: number): Index {
+/** Read the index. Without `headerSize` it ends at byte `end`. */
+function readIndex(entries: Fields, headerSize: number | null, nChunks: number, end: number): Index {
   const sizes = new Float64Array(nChunks);
   const lengths = new Float64Array(nChunks);
   for (let i = 0; i < nChunks; i++) {
     sizes[i] = entries.u32();
     lengths[i] = entries.u16();
   }
-  return Index.of(headerSize, sizes, lengths);
+  return Index.of(headerSize ?? end - sizes.reduce((total, size) => total + size, 0), sizes, lengths);
 }
 
 /** Return an END chunk as bytes. */

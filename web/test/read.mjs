@@ -52,7 +52,7 @@ for (let at = 0; at < input.length; ) {
     line = await modes[mode](await Reader.open(new BytesSource(data), findPrior));
   } catch (error) {
     if (!(error instanceof FormatError)) throw error;
-    line = { error: error.name, offset: error.offset };
+    line = { error: error.name, offset: error.offset, problem: error.problem };
   }
   console.log(JSON.stringify(line));
 }
