@@ -75,8 +75,28 @@ def test_a_prior_goes_on_from_its_integers_and_new_layers_begin_without_effect()
     assert (deeper.out_weight.grad.flatten(1).abs().amax(1) > 0).all()  # the new layers learn
     with pytest.raises(ValueError, match="dilations"):
         TrainedPrior(books, width=16, dilations=(4, 1)).start_from(prior)
+    with pytest.raises(ValueError, match="must not be smaller"):
+        TrainedPrior(books, width=8, dilations=(1, 4)).start_from(prior)
     with pytest.raises(ValueError, match="tables"):
-        TrainedPrior(books, width=24, dilations=(1, 4)).start_from(prior)
+        TrainedPrior(books[:2], width=16, dilations=(1, 4)).start_from(prior)
+
+
+@pytest.mark.parametrize("n_dimensions", [5, 0])
+def test_a_wider_prior_begins_like_the_one_that_it_starts_from(n_dimensions):
+    torch.manual_seed(0)
+    books, codes = entries(3, 32, n_dimensions), torch.randint(0, 32, (2, 3, 90))
+    first = TrainedPrior(books, width=16, dilations=(1, 4))
+    with torch.no_grad():
+        for name, parameter in first.named_parameters():
+            parameter.normal_(0, 3.0 if "bias" in name else 0.4)
+    wider = TrainedPrior(books, width=24, dilations=(1, 4))
+    wider.start_from(first.export(bytes(32)))
+    narrow, wide = first.export(bytes(32)), wider.export(bytes(32))
+    rows = codes[0].numpy().astype(np.uint16)
+    assert narrow.encode([rows]) == wide.encode([rows])
+    wider.loss(codes, [0, 1, 2]).sum().backward()
+    read = [wider.mix_now.grad[:, 16:], wider.head_mix.grad[:, 16:], wider.head_weight.own.grad[..., 16:]]  # of new inputs
+    assert all((gradient.flatten(1).abs().amax(1) > 0).all() for gradient in read)
 
 
 def test_exponentials_fall_by_the_same_share():

@@ -74,6 +74,10 @@ class Tables(nn.Module):
         """Return the table [V, H] of a codebook."""
         return self.own[book] + self.entries[book] @ self.projections[book]
 
+    def whole(self) -> Tensor:
+        """Return the tables [K, V, H]."""
+        return torch.stack([self[book] for book in range(len(self.own))])
+
     @torch.no_grad()
     def start_from(self, tables: Tensor) -> None:
         """Become `tables` [K, V, H]; the projections take as much of them as they can."""
@@ -125,27 +129,34 @@ class TrainedPrior(nn.Module):
 
     @torch.no_grad()
     def start_from(self, prior: Prior) -> None:
-        """Continue from a prior for as many codes. Layers that it lacks begin without effect.
+        """Continue from a prior for as many codes. Layers and width that it lacks begin without effect.
 
-        Raises ValueError if it has another number of codebooks or entries, another width, or layers that are missing here.
+        Raises ValueError if it has another number of codebooks or entries, a larger width, or layers that are missing here.
         """
         arrays = {name: torch.from_numpy(array) for name, array in prior.arrays.items()}
         size, wanted = tuple(arrays["frame_embedding"].shape), tuple(self.frame_embedding.own.shape)
-        if size != wanted:
-            raise ArgumentError(f"the prior has tables {list(size)} (codebooks, entries, width), this run needs {list(wanted)}")
+        if size[:2] != wanted[:2] or size[2] > wanted[2]:
+            raise ArgumentError(
+                f"the prior has tables {list(size)} (codebooks, entries, width), this run {list(wanted)}; only the width may "
+                "differ, and must not be smaller"
+            )
         places = _places(arrays["dilations"].tolist(), self.dilations)
         for name, parameter in self.named_parameters(recurse=False):
             values = arrays[name].float() / (SUM_SCALE if name.endswith("bias") else WEIGHT_SCALE)
             if name.startswith(("mix_", "out_")):
+                known = _widened(values, parameter[places])
                 if name.startswith("out_"):
                     parameter.zero_()
-                parameter[places] = values
+                parameter[places] = known
             else:
-                parameter.copy_(values)
+                parameter.copy_(_widened(values, parameter))
         for name, tables in self.named_children():
             assert isinstance(tables, Tables)
-            values = arrays[name].float() / WEIGHT_SCALE
-            tables.start_from(values.transpose(1, 2) if name == "head_weight" else values)
+            values, now = arrays[name].float() / WEIGHT_SCALE, tables.whole()
+            if name == "head_weight":
+                tables.start_from(_widened(values, now.transpose(1, 2)).transpose(1, 2))
+            else:
+                tables.start_from(torch.cat([values, now[..., size[2] :]], dim=2))
 
     def contexts(self, codes: Tensor) -> Tensor:
         """Return the context of each frame from the frames before it: codes [B, K, T] -> sums [B, T, H]."""
@@ -194,9 +205,23 @@ class TrainedPrior(nn.Module):
             arrays[name] = rounded.numpy().astype(dtype)
         for name, tables in self.named_children():
             assert isinstance(tables, Tables)
-            whole = torch.stack([tables[book] for book in range(len(tables.own))])
+            whole = tables.whole()
             arrays[name] = _weights(whole.transpose(1, 2) if name == "head_weight" else whole).numpy().astype(np.int8)
         return Prior(arrays, token_space)
+
+
+def _widened(values: Tensor, fresh: Tensor) -> Tensor:
+    """Return biases [n, h] or matrices [n, in, out] in the larger shape of `fresh`; what a matrix adds reads no new inputs.
+
+    New outputs keep their fresh weights for the old inputs, so that learning can begin.
+    """
+    result = fresh.clone()
+    if values.dim() == 3:
+        result[:, values.shape[1] :] = 0
+        result[:, : values.shape[1], : values.shape[2]] = values
+    else:
+        result[:, : values.shape[1]] = values
+    return result
 
 
 def _places(found: Sequence[int], dilations: Sequence[int]) -> list[int]:
