@@ -30,7 +30,7 @@ COMMANDS = {
     "cat": ("edit", "cat_command", "Join files."),
     "tag": ("edit", "tag_command", "List or change tags."),
     "corpus": ("corpus", "corpus_group", "Tokenise many hours of audio into shards for training."),
-    "tokens": ("tokens", "tokens_group", "Codes to and from files of numpy and safetensors."),
+    "tokens": ("tokens", "tokens_group", "Codes to and from numpy and safetensors; their statistics."),
     "convert": ("convert", "convert_command", "To and from the original EnCodec's container."),
     "export": ("export", "export_group", "Write models as ONNX graphs."),
     "live": ("live", "live_group", "Send and receive live audio in packets, which may be lost."),

@@ -8,6 +8,7 @@ import click
 
 from .common import InputError, NamedError, check_output, guard
 from .edit import output_options
+from .token_stats import stats_command
 
 FORMS = {f".{form}": form for form in ("npy", "npz", "safetensors")}
 
@@ -18,9 +19,9 @@ form_option = click.option(
 
 @click.group("tokens")
 def tokens_group() -> None:
-    """Convert codes to and from .npy, .npz and .safetensors files.
+    """Convert codes to and from .npy, .npz and .safetensors files, and count them.
 
-    They hold `codes`, uint16: [K, T], K codebooks by T frames; [2, K, T] for two streams; or,
+    The files hold `codes`, uint16: [K, T], K codebooks by T frames; [2, K, T] for two streams; or,
     if the streams differ in K, the codebooks of one followed by those of the other. All but
     .npy also hold the header of the .ecdc file.
     """
@@ -84,3 +85,6 @@ def _form_of(name: str, form: str | None) -> str:
     if found is None:
         raise NamedError(name, f"give --format, or a name that ends in {', '.join(FORMS)}")
     return found
+
+
+tokens_group.add_command(stats_command)
