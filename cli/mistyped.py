@@ -8,10 +8,11 @@ from typing import IO, Any
 
 import click
 
+from ..format.errors import EcdcError
 from .terminal_text import echo, printable
 
 
-class Mistyped(click.ClickException):
+class Mistyped(click.ClickException, EcdcError):
     """A command or an option that does not exist. Unlike other usage errors it is shown without the usage."""
 
     exit_code = 2
