@@ -12,7 +12,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ..format.arguments import whole_number
+from ..format.arguments import MOST_ITEMS, enough_memory, whole_number
 from ..format.errors import ArgumentError, ClosedError
 from .arguments import Audio, Codes, checked_codes, checked_wav
 from .codebook_count import codebook_count
@@ -189,12 +189,13 @@ class Stream:
 
     def __init__(self, codec: Codec, batch_size: int, first_frame: int = 0) -> None:
         self.codec = codec
-        self.batch_size = batch_size = whole_number("batch_size", batch_size, 1)
+        self.batch_size = batch_size = whole_number("batch_size", batch_size, 1, MOST_ITEMS)
         first_frame = whole_number("first_frame", first_frame)
         encoder: Any = codec.encoder
         decoder: Any = codec.decoder
-        self._encoder = encoder.initial_state(batch_size)
-        self._decoder = decoder.initial_state(batch_size, first_frame)
+        with enough_memory("batch_size", batch_size):
+            self._encoder = encoder.initial_state(batch_size)
+            self._decoder = decoder.initial_state(batch_size, first_frame)
 
     def close(self) -> None:
         """Close encoder and decoder; later calls raise ClosedError."""

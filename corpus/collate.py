@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..format.arguments import whole_number
 from .errors import CorpusError, library
+
+MOST_DELAY = 1 << 16  # columns
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,16 @@ class Collate:
     delays: Sequence[int] | None = None
     tensors: bool = True  # torch tensors; otherwise numpy arrays
 
+    def __post_init__(self) -> None:
+        """Raises ArgumentError for numbers that are none, or too large."""
+        whole_number("pad", self.pad, -(2**63), 2**63 - 1)
+        for delay in () if self.delays is None else self.delays:
+            whole_number("a delay", delay, 0, MOST_DELAY)
+
     def __call__(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Raises CorpusError if the samples have different numbers of codebooks."""
+        if not samples:
+            raise CorpusError("a batch needs one sample or more")
         rows = {len(sample["codes"]) for sample in samples}
         if len(rows) != 1:
             raise CorpusError(f"the samples of a batch differ in codebooks: {sorted(rows)}; encode with --channels mono")

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ..format.arguments import whole_number
 from .errors import CorpusError
 from .plan import read_about
 from .reading import Shard
@@ -18,6 +19,7 @@ from .records import read_records
 from .store import Store
 
 Path: TypeAlias = "str | os.PathLike[str]"
+MOST_FRAMES = 1 << 24  # of a window: days of audio; windows are padded to their length
 WINDOWS = ("whole", "all", "random")
 
 
@@ -60,7 +62,8 @@ class TokenDataset:
         self.windows = windows or ("whole" if frames is None else "random")
         self.frames, self.align, self.n_codebooks = frames, align, n_codebooks
         self._check_arguments()
-        self.columns, self.seed, self._most_open = tuple(columns), seed, max(open_shards, 1)
+        self.columns, self.seed = tuple(columns), whole_number("seed", seed, 0)
+        self._most_open = max(whole_number("open_shards", open_shards), 1)
         found = [
             (store, about, record)
             for store, about in zip(stores, abouts, strict=True)
@@ -80,12 +83,15 @@ class TokenDataset:
 
     def _check_arguments(self) -> None:
         frames, align = self.frames, self.align
+        for name, value in (("frames", frames), ("align", align)):
+            if value is not None:
+                whole_number(name, value, most=MOST_FRAMES)
         if self.windows not in WINDOWS or (frames is None) != (self.windows == "whole"):
             raise CorpusError(f"with frames, windows must be random or all, else whole; got {self.windows!r} and {frames}")
         if (frames is not None and frames < 1) or align < 1:
             raise CorpusError(f"frames and align must be 1 or more, got {frames} and {align}")
         most = min(sum(ks) for ks in self.about["codebooks"].values())
-        if self.n_codebooks is not None and not 1 <= self.n_codebooks <= most:
+        if self.n_codebooks is not None and not 1 <= whole_number("n_codebooks", self.n_codebooks) <= most:
             raise CorpusError(f"n_codebooks must be 1 to {most} for this corpus, got {self.n_codebooks}")
 
     @property
@@ -100,7 +106,7 @@ class TokenDataset:
 
     def set_epoch(self, epoch: int) -> None:
         """Choose other random windows, before the loaders of the next epoch start."""
-        self.epoch = epoch
+        self.epoch = whole_number("epoch", epoch, 0)
 
     def __len__(self) -> int:
         return int(self._ends[-1])

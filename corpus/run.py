@@ -10,6 +10,7 @@ from typing import Any
 
 from ..codec.runtime import check_torch, is_for_torch, open_codec
 from ..codec.threads import processors
+from ..format.arguments import described, finite_number, whole_number
 from .errors import CorpusError
 from .local import Shard, run_here, run_in_processes
 from .plan import PLAN, Plan, check_same, make_plan
@@ -19,6 +20,7 @@ from .sources import Found, find_items
 from .store import Store, is_url
 from .work import Task
 
+MOST_WORKERS = 4096
 ENGINES = ("local", "ray")
 
 
@@ -38,7 +40,15 @@ class Engine:
     def __post_init__(self) -> None:
         if self.name not in ENGINES:
             raise CorpusError(f"the engine must be one of {', '.join(ENGINES)}, got {self.name!r}")
-        if not 0 <= self.part[0] < self.part[1]:
+        if self.workers is not None:
+            whole_number("workers", self.workers, 1, MOST_WORKERS)
+        if self.threads is not None:
+            whole_number("threads", self.threads, 1, MOST_WORKERS)
+        if finite_number("batch_seconds", self.batch_seconds) <= 0:
+            raise CorpusError(f"batch_seconds must be above 0, got {self.batch_seconds}")
+        if not isinstance(self.part, tuple) or len(self.part) != 2:
+            raise CorpusError(f"a part must be a tuple (i, n), got {described(self.part)}")
+        if not 0 <= whole_number("i", self.part[0]) < whole_number("n", self.part[1]):
             raise CorpusError(f"a part i/n needs 0 <= i < n, got {self.part[0]}/{self.part[1]}")
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from ..codec.default_model import DEFAULT_MODEL
 from ..codec.stereo_choice import CHOICES
+from ..format.arguments import finite_number, whole_number
 from .errors import CorpusError
 
 FORMATS = ("webdataset", "parquet", "lhotse-shar", "hf")
@@ -31,16 +31,18 @@ class Settings:
     shard_mb: float = 256.0  # of audio files, after which a shard ends
 
     def __post_init__(self) -> None:
+        whole_number("shard_items", self.shard_items)
+        whole_number("effort", self.effort)
+        for name in ("kbps", "shard_mb"):
+            finite_number(name, getattr(self, name))
         if self.format not in FORMATS:
             raise CorpusError(f"format must be one of {', '.join(FORMATS)}, got {self.format!r}")
         if self.channels not in CHANNELS:
             raise CorpusError(f"channels must be one of {', '.join(CHANNELS)}, got {self.channels!r}")
         if self.stereo not in CHOICES:
             raise CorpusError(f"stereo must be one of {', '.join(CHOICES)}, got {self.stereo!r}")
-        if self.shard_items < 1 or not self.shard_mb > 0 or not math.isfinite(self.shard_mb):
+        if self.shard_items < 1 or not self.shard_mb > 0:
             raise CorpusError(f"a shard needs at least one item and more than 0 MB, got {self.shard_items}, {self.shard_mb}")
-        if not math.isfinite(self.kbps):
-            raise CorpusError(f"kbps must be a finite number, got {self.kbps}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings for JSON."""

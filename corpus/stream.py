@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..format.arguments import described, whole_number
 from .dataset import Place, TokenDataset
 from .errors import CorpusError
 
@@ -31,6 +32,9 @@ class TokenStream(Base):
 
     def __init__(self, dataset: TokenDataset, shuffle: int = 1000, *, seed: int = 0, rank: int = 0, world: int = 1) -> None:
         """`rank` is the number of this process among `world` processes that train together. Raises CorpusError."""
+        for name, value in (("shuffle", shuffle), ("rank", rank), ("world", world)):
+            whole_number(name, value, most=sys.maxsize)
+        whole_number("seed", seed, 0)
         if not 0 <= rank < world or shuffle < 0:
             raise CorpusError(f"rank must be 0 to world - 1, and shuffle not negative; got {rank}, {world}, {shuffle}")
         self.dataset, self.shuffle, self.seed, self.rank, self.world = dataset, shuffle, seed, rank, world
@@ -42,12 +46,15 @@ class TokenStream(Base):
         return {"epoch": self.epoch, "position": self._position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue at a position of a reader with the same number."""
-        self.epoch, self._position = int(state["epoch"]), int(state["position"])
+        """Continue at a position of a reader with the same number. Raises CorpusError if `state` is no such position."""
+        if not isinstance(state, dict) or not {"epoch", "position"} <= state.keys():
+            raise CorpusError(f"a state must be a dict with epoch and position, got {described(state)}")
+        self.epoch = whole_number("epoch", state["epoch"], 0)
+        self._position = whole_number("position", state["position"], 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Begin with an epoch; iterations after it follow by themselves."""
-        self.epoch, self._position = epoch, 0
+        self.epoch, self._position = whole_number("epoch", epoch, 0), 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self.dataset.set_epoch(self.epoch)

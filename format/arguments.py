@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 import os
+import re
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ArgumentError
+
+MOST_ITEMS = 1 << 20  # of a batch
 
 
 def whole_number(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
@@ -24,6 +29,17 @@ def whole_number(name: str, value: Any, least: int | None = None, most: int | No
         limits = f"{least} or more" if most is None else f"at most {most}" if least is None else f"{least} to {most}"
         raise ArgumentError(f"{name} must be {limits}, got {described(value)}")
     return number
+
+
+@contextlib.contextmanager
+def enough_memory(name: str, value: int) -> Iterator[None]:
+    """Turn the errors of numpy and torch for memory that there is not into an ArgumentError that names the argument."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not re.search("allocate memory|out of memory|not enough memory", str(error)):
+            raise
+        raise ArgumentError(f"{name} {value} needs more memory than there is") from None
 
 
 def finite_number(name: str, value: Any, least: float | None = None) -> Fraction:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...format.arguments import whole_number
+from ...format.arguments import MOST_ITEMS, enough_memory, whole_number
 from ...format.errors import ArgumentError
 from ..codebook_count import codebook_count
 from ..effort import paths_of
@@ -64,9 +64,12 @@ class StreamBatch(ABC):
         `first_frame` is the number of the first frame to decode, by which a split codec picks its noise: for the second stream
         of a stereo signal it is STREAM_FRAMES (noise_hash.py).
         """
-        n, first_frame = whole_number("the number of streams", n, 0), whole_number("first_frame", first_frame)
         before = len(self)
-        for state, new in zip((self._encoding, self._decoding), self._first(n), strict=True):
+        n = whole_number("the number of streams", n, 0, MOST_ITEMS - before)
+        first_frame = whole_number("first_frame", first_frame)
+        with enough_memory("the number of streams", n):
+            firsts = self._first(n)
+        for state, new in zip((self._encoding, self._decoding), firsts, strict=True):
             state.update({name: np.concatenate([array, new[name]]) for name, array in state.items()})
         self._number(slice(before, None), first_frame)
         return range(before, before + n)

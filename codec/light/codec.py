@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from ...format.arguments import whole_number
+from ...format.arguments import MOST_ITEMS, enough_memory, whole_number
 from ...format.errors import ArgumentError, ClosedError
 from ..bundled import CONFIG, WEIGHTS, first_line
 from ..codebook_count import codebook_count
@@ -150,8 +150,10 @@ class LightCodec:
         number of streams at a time. `first_frame` is the number of the first frame to decode: a diffusion decoder picks its
         noise by it.
         """
-        batch_size, first_frame = whole_number("batch_size", batch_size, 1), whole_number("first_frame", first_frame)
-        stream = self.open_stream(batch_size, first_frame)
+        batch_size = whole_number("batch_size", batch_size, 1, MOST_ITEMS)
+        first_frame = whole_number("first_frame", first_frame)
+        with enough_memory("batch_size", batch_size):
+            stream = self.open_stream(batch_size, first_frame)
         stream.batch_size = batch_size
         try:
             yield stream

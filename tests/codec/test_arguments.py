@@ -155,8 +155,21 @@ def test_what_is_no_number_is_refused_in_one_line(either, wav):
             one_line(lambda name, value: either.streaming(**{name: value}).__enter__(), name, value)
     for value in [value for value in NO_NUMBERS if value is not None]:
         one_line(either.encode, wav, kbps=value)
-    for value in (0, -1):
+    for value in (0, -1, 10**9, 2**31, 10**18, 10**30):
         one_line(lambda value: either.streaming(batch_size=value).__enter__(), value)
+
+
+def test_a_batch_that_memory_does_not_hold_is_one_line(either, monkeypatch):
+    """Numpy raises MemoryError, torch RuntimeError."""
+    for error in (MemoryError("Unable to allocate"), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+
+        def full(*args, error=error):
+            raise error
+
+        for owner in (np, torch.Tensor):
+            monkeypatch.setattr(owner, "zeros" if owner is np else "new_zeros", full)
+        with pytest.raises(ArgumentError, match="batch_size 3 needs more memory than there is"):
+            either.streaming(batch_size=3).__enter__()
 
 
 def test_a_stream_takes_as_many_items_in_every_block(either, wav):

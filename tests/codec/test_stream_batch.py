@@ -128,7 +128,7 @@ def test_streams_that_do_not_exist_are_refused(light):
                 call(rows)
     with pytest.raises(ValueError, match=r"streams as bool must have shape \[2\], got \[3\]"):
         batch.leave(np.zeros(3, bool))
-    with pytest.raises(ValueError, match="the number of streams must be 0 or more, got -1"):
+    with pytest.raises(ValueError, match="the number of streams must be 0 to 1048576, got -1"):
         light.batch(-1)
     batch.leave([])
     batch.leave(np.array([True, False]))

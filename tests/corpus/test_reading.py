@@ -1,6 +1,7 @@
 """Reading for training: every sample once, whatever the readers; the codes of the files; continued without a gap."""
 
 import json
+import math
 import pickle
 import shutil
 import subprocess
@@ -8,11 +9,12 @@ import sys
 from collections import Counter
 from itertools import islice
 
+import ecdc
 import ecdc.corpus
 import numpy as np
 import pytest
 import torch
-from ecdc.corpus import Collate, TokenDataset, TokenStream
+from ecdc.corpus import Collate, Settings, TokenDataset, TokenStream
 from ecdc.corpus.errors import CorpusError
 from ecdc.corpus.run import Engine, encode_corpus
 from ecdc.plugins.musicgen.patterns import DelayPattern
@@ -142,6 +144,41 @@ def test_batches_and_columns(recordings, settings, tmp_path):
         Collate(delays=(0, 1))(samples)
     with pytest.raises(CorpusError, match="differ in codebooks"):
         Collate()([samples[0], samples[1] | {"codes": samples[1]["codes"][:2]}])
+
+
+NO_COUNTS = [10**30, -1, math.nan, math.inf, "x", 1.5, [3]]
+
+
+@pytest.mark.parametrize("value", NO_COUNTS)
+def test_numbers_that_are_no_counts_are_one_line(corpus, value):
+    dataset, calls = TokenDataset(corpus, frames=5), []
+    for name in ("frames", "align", "seed", "n_codebooks"):
+        if (name, value) != ("seed", 10**30):
+            calls.append(lambda name=name: TokenDataset(corpus, **({"frames": 5} | {name: value})))
+    for name in ("shuffle", "rank", "world"):
+        calls.append(lambda name=name: TokenStream(dataset, **{name: value}))
+    calls += [lambda: Collate(delays=(0, value)), lambda: TokenStream(dataset).load_state_dict(value)]
+    if value != -1:
+        calls += [lambda: Collate(pad=value), lambda: TokenDataset(corpus, open_shards=value if value != 10**30 else None)]
+        calls += [lambda: Settings(shard_items=value if value != 10**30 else "x")]
+    if value != 10**30:
+        state = {"epoch": value, "position": 0}
+        calls += [lambda: dataset.set_epoch(value), lambda: TokenStream(dataset).load_state_dict(state)]
+    calls += [lambda: Engine(workers=value), lambda: Engine(threads=value), lambda: Engine(part=value)]
+    for call in calls:
+        with pytest.raises(ecdc.EcdcError) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_window_has_a_bounded_length_and_a_batch_has_samples(corpus):
+    with pytest.raises(ecdc.EcdcError, match="frames must be at most 16777216, got 1000000000"):
+        TokenDataset(corpus, frames=10**9)
+    with pytest.raises(CorpusError, match="one sample or more"):
+        Collate()([])
+    for value in (0, -1.0, math.nan, math.inf, "x"):
+        with pytest.raises(ecdc.EcdcError, match="batch_seconds must be"):
+            Engine(batch_seconds=value)
 
 
 def test_several_corpora_are_read_as_one(corpus, many, tmp_path):
