@@ -20,7 +20,9 @@ def models_command(as_json: bool) -> None:
                 echo(dumps(row))
             else:
                 each = " per channel" if row["channels"] == 1 else ""
+                books = f"{row['codebooks']} codebooks of {row['codebook_size']}"
                 echo(
-                    f"{row['name']:12} {row['sample_rate']} Hz, "
-                    f"{row['kbps'][0]:g} to {row['kbps'][-1]:g} kbps{each}, {row['parameters'] / 1e6:.1f} M parameters"
+                    f"{row['name']:12} {row['sample_rate']} Hz, {row['frame_rate']:g} frames a second, {books}, "
+                    f"{row['kbps'][0]:g} to {row['kbps'][-1]:g} kbps{each}, "
+                    f"{row['parameters'] / 1e6:.1f} M parameters{' (default)' if row['is_default'] else ''}"
                 )

@@ -33,7 +33,7 @@ GENERATOR, MODEL = "musicgen", "musicgen-nano"
 def serve_command(folder: Path | None, port: int, opens: bool, target: Path | None) -> None:
     """Show a page that plays, seeks and records .ecdc files, and lists those in FOLDER.
 
-    The page is for browsers on this machine only: the server listens on 127.0.0.1. Where the
+    The page is for browsers on this machine only: the server listens on 127.0.0.1. If the
     generator of music is installed (ecdc[torch]), the page has a text box for it. Ctrl-C ends the server.
     """
     with guard():

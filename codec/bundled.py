@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import CodecConfig, ConfigError
+from .default_model import DEFAULT_MODEL
 from .errors import CheckpointError
 
 BUNDLED = Path(__file__).parent / "weights"
@@ -22,7 +23,11 @@ def bundled_names() -> list[str]:
 
 
 def models() -> list[dict[str, Any]]:
-    """List the bundled models: name, sample_rate in Hz, channels, legal kbps, number of parameters."""
+    """List the bundled models.
+
+    Keys: name, is_default, sample_rate in Hz, channels, frame_rate in Hz, codebooks (the most of a stream), codebook_size,
+    legal kbps, and parameters (their number).
+    """
     from safetensors import safe_open
 
     rows = []
@@ -33,8 +38,12 @@ def models() -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": name,
+                "is_default": name == DEFAULT_MODEL,
                 "sample_rate": config.sample_rate,
                 "channels": config.channels,
+                "frame_rate": float(config.frame_rate),
+                "codebooks": config.n_codebooks,
+                "codebook_size": config.codebook_size,
                 "kbps": list(config.bitrates_kbps),
                 "parameters": n_parameters,
             }

@@ -82,15 +82,19 @@ def test_quiet_says_nothing(ecdc, tone, tmp_path):
     assert done.stdout == done.stderr == b""
 
 
-def test_models_are_listed(ecdc):
+def test_models_are_listed(ecdc, default):
     rows = [json.loads(line) for line in ecdc("models", "--json", check=True).stdout.splitlines()]
     assert "nano-24k" in [row["name"] for row in rows]
+    (row,) = [row for row in rows if row["is_default"]]
+    about = (default.name, float(default.frame_rate), default.n_codebooks, default.codebook_size)
+    assert (row["name"], row["frame_rate"], row["codebooks"], row["codebook_size"]) == about
 
 
 def test_the_models_list_says_the_rates_of_one_channel(ecdc, default):
     lines = ecdc("models", check=True).stdout.decode().splitlines()
     rates = f"{default.bitrates_kbps[0]:g} to {default.bitrates_kbps[-1]:g} kbps per channel"
-    assert any(line.startswith(default.name) and rates in line for line in lines)
+    (line,) = [line for line in lines if line.startswith(default.name)]
+    assert rates in line and line.endswith("(default)")
 
 
 def test_info_of_several_files_has_one_paragraph_each(ecdc, tone, tmp_path):

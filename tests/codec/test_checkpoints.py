@@ -235,6 +235,7 @@ def test_unknown_names_are_answered_with_the_known_ones(ours, monkeypatch):
     refused("no-such-model", "known: tiny, encodec_24khz, encodec_48khz, encodec_32khz")
     assert load("tiny").config.name == "tiny"
     row = {"name": "tiny", "sample_rate": 24_000, "channels": 1, "kbps": list(ENCODEC_24KHZ.bitrates_kbps)}
+    row |= {"is_default": False, "frame_rate": 3000.0, "codebooks": 2, "codebook_size": 16}
     assert [{k: v for k, v in r.items() if k != "parameters"} for r in models()] == [row]
     assert models()[0]["parameters"] == sum(t.numel() for t in ours[0].state_dict().values())
 
