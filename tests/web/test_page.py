@@ -134,7 +134,7 @@ def folder(web, tmp_path_factory):
     root = tmp_path_factory.mktemp("served")
     for name, rate in RATES.items():
         soundfile.write(root / f"{name}.wav", tones(rate), rate, "PCM_16")
-        encode_file(root / f"{name}.wav", root / f"{name}.ecdc", name, kbps=6)
+        encode_file(root / f"{name}.wav", root / f"{name}.ecdc", name, kbps=6, effort=0)
     shutil.copy(root / f"{MODEL}.ecdc", root / "tones.ecdc")
     data = (root / "tones.ecdc").read_bytes()
     (root / "cut.ecdc").write_bytes(data[: len(data) // 2])
