@@ -48,13 +48,13 @@ class UnsupportedVersion(FormatError):
 class Truncated(FormatError):
     """The stream ends too early; everything before the offset is complete."""
 
-    advice = "try --partial or repair"
+    advice = "`ecdc repair` and `ecdc decode --partial` keep what is intact"
 
 
 class Corrupt(FormatError):
     """The bytes contradict a checksum, the specification, or each other."""
 
-    advice = "try --partial or repair"
+    advice = "`ecdc repair` and `ecdc decode --partial` keep what is intact"
 
 
 class DamagedHeader(Corrupt):

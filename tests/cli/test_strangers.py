@@ -158,7 +158,7 @@ def test_damage_says_what_to_try(ecdc, coded, tmp_path, one_line):
     for broken in (data[:-30], data[:2000] + b"x" + data[2001:], data + b"x"):
         path.write_bytes(broken)
         for command in ("decode", "verify"):
-            assert one_line(ecdc(command, path)).endswith("; try --partial or repair")
+            assert one_line(ecdc(command, path)).endswith("; `ecdc repair` and `ecdc decode --partial` keep what is intact")
     for broken in (data[:20] + b"x" + data[21:], data[:50]):
         path.write_bytes(broken)
         for command in ("decode", "verify", "info"):
