@@ -26,6 +26,13 @@ def write_sound(path, seed, seconds=None, rate=None, channels=1):
     soundfile.write(path, (0.1 * noise).astype(np.float32), rate)
 
 
+def command(recordings, out, settings, *more):
+    return [
+        sys.executable, "-m", "ecdc.cli", "corpus", "encode", str(recordings), "--output", str(out), "--model", settings.model,
+        "--kbps", "1.35", "--shard-items", "4", "--quiet", "--allow-failures", *more,
+    ]  # fmt: skip
+
+
 def tree(folder):
     """All files of a folder, hidden ones too: {name: bytes}."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}

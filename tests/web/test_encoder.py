@@ -158,13 +158,13 @@ def test_the_nearest_entry_is_found_also_where_two_are_almost_as_near(node, dime
 
 
 @pytest.mark.parametrize("rates", [(44_100, 24_000), (48_000, 24_000), (16_000, 24_000), (44_101, 24_000), (24_000, 24_000)])
-def test_the_resampler_is_exact_and_does_not_depend_on_blocks(node, rates):
+def test_the_resampler_is_exact_and_does_not_depend_on_blocks(bare_node, rates):
     wav = sound(9_001, 1, min(rates))[:, 0]
     if rates[0] > rates[1]:
         wav = soxr.resample(wav, rates[1], rates[0], "VHQ").astype(np.float32)
     found = []
     for block in (333, 10**6):
-        (text,) = node("resample.mjs", *rates, block, blobs=[wav.tobytes()])
+        (text,) = bare_node("resample.mjs", *rates, block, blobs=[wav.tobytes()])
         found.append(np.frombuffer(base64.b64decode(text), np.float32))
     assert len(found[0]) == -(-len(wav) * rates[1] // rates[0])
     assert np.array_equal(*found)
