@@ -21,13 +21,13 @@ from ecdc.train.engine.recipes import read_recipe
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(\w+)( run)?\n(.*?)^```", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^(<!-- run -->\n)?```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def blocks(path, language, run):
-    """Fenced blocks of a page; an indented block of a page without a language counts as shell."""
+    """Fenced blocks of a page; with `run`, only those below the comment `<!-- run -->`."""
     text = path.read_text(encoding="utf-8")
-    return [found[3] for found in FENCE.finditer(text) if found[1] == language and (bool(found[2]) or not run)]
+    return [found[3] for found in FENCE.finditer(text) if found[2] == language and (bool(found[1]) or not run)]
 
 
 def commands(path):
@@ -65,6 +65,12 @@ def test_a_command_that_does_not_exist_is_noticed():
     for line in ("encode a.wav --kpbs 6", "encoode a.wav", "train codek nano-24k"):
         with pytest.raises(click.UsageError):
             parse(shlex.split(line))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_fences_have_only_a_language(path):
+    """MkDocs takes a fence with a second word for plain text, and the rest of the page for code."""
+    assert not re.findall(r"^```\w+ .*", path.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
