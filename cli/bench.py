@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from .common import InputError, guard, missing
+from .number_types import Finite
 
 
 @click.group("bench", invoke_without_command=True)
@@ -61,7 +62,7 @@ from .common import InputError, guard, missing
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(1, 60),
+    type=Finite(1, 60),
     default=10.0,
     show_default=True,
     help="Longest clip; longer ones give their middle.",

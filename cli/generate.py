@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from .common import InputError, NamedError, check_output, guard, naming, progres
 from .device_options import settle_threads, threads_option
 from .help_sections import SectionedCommand
 from .number_types import Finite, Number
-from .signals import EXIT_INTERRUPTED
+from .signals import EXIT_INTERRUPTED, calls_on_interrupt
 from .terminal_text import echo, printable
 
 if TYPE_CHECKING:
@@ -114,18 +113,19 @@ def generate_command(is_list: bool, output: str | None, force: bool, quiet: bool
 
 
 def _write(source: TokenSource, output: str, force: bool, progress: Callable[[float], None]) -> bool:
-    """Write everything that a source generates; return False if Ctrl-C or SIGTERM ended it early."""
+    """Write everything that a source generates; return False if Ctrl-C, SIGTERM or SIGHUP ended it early."""
     from ..format.files import output_stream
     from ..plugins.generators import write
 
+    asked: list[bool] = []  # not empty after an interruption
     is_whole = True
 
     def ends() -> bool:
         nonlocal is_whole
-        is_whole = not asked()
+        is_whole = not asked
         return not is_whole
 
-    with output_stream(output, force) as stream, _interrupts() as asked:
+    with output_stream(output, force) as stream, calls_on_interrupt(lambda: asked.append(True)):
         write(source, stream, progress, ends=ends)
     return is_whole
 
@@ -242,21 +242,3 @@ def _opened(name: str, below: float = math.inf) -> Iterator[CodeFile | Sound]:
         sound = np.concatenate(blocks, axis=1)
         _check_room(name, sound.shape[1] / rate, below)
         yield Sound(sound, rate)
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns True after one Ctrl-C or SIGTERM; the second one interrupts as usual."""
-    asked: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from .common import EXIT_FAILED, InputError, describe, expected_errors, process, progress_bar
+from .common import EXIT_FAILED, InputError, describe, expected_errors, process, progress_bar, shown
 from .folders import Plan, plan_all
 from .signals import termination_as_interrupt
 from .terminal_text import echo, printable
@@ -69,8 +69,11 @@ def jobs_option(command: Callable[..., None]) -> Callable[..., None]:
 def run_found(
     plan: Plan, task: Task, n_workers: int, say: Callable[[Row], None], as_json: bool, quiet: bool, verb: str
 ) -> None:
-    """Carry out a plan. Single files have one bar each; folders and parallel work share one bar."""
-    if plan.has_folders or (n_workers > 1 and len(plan.jobs) > 1):
+    """Carry out a plan. Single files have one bar each; folders and parallel work share one bar.
+
+    Other processes do not have the standard streams of this one, so jobs with '-' are not divided among them.
+    """
+    if plan.has_folders or (n_workers > 1 and len(plan.jobs) > 1 and not any("-" in job for job in plan.jobs)):
         return run_plan(plan, task, n_workers, say, as_json, quiet, verb)
     if plan.n_existing and not quiet:
         echo(f"ecdc: {plan.n_existing} skipped (outputs exist)", err=True)
@@ -80,8 +83,8 @@ def run_found(
 
     def one(source: str, target: str) -> Row:
         def note(line: str) -> None:
-            is_named = source in line or target in line
-            echo(printable(f"ecdc: {line if is_named else f'{source}: {line}'}"), err=True)
+            is_named = any(name in line for name in (shown(source), "standard output" if target == "-" else target))
+            echo(printable(f"ecdc: {line if is_named else f'{shown(source)}: {line}'}"), err=True)
 
         with progress_bar(source, task.seconds_of(source), quiet) as progress:
             return work(source, target, progress, note)

@@ -16,12 +16,14 @@ from ..codec.default_model import DEFAULT_MODEL
 from .common import EXIT_FAILED, InputError, NamedError, check_output, guard
 from .number_types import Finite
 from .signals import EXIT_INTERRUPTED, calls_on_interrupt
-from .terminal_text import dumps, echo
+from .terminal_text import dumps, echo, printable
 
 if TYPE_CHECKING:
+    from ..codec.audio_out import Output
     from ..codec.protocols import Model
     from ..format import Header
     from ..live.decoder import Decoder
+    from ..live.receiver import Receiver
 
 
 @click.group("live")
@@ -61,7 +63,7 @@ def address_of(text: str, default_host: str) -> tuple[str, int]:
 )
 @click.option("--duplicates", type=Finite(0, 1), default=0.0, show_default=True, help="Share of packets sent twice.")
 @click.option("--first-frame", type=click.IntRange(0, 65535), default=0, show_default=True, help="Number of the first frame.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of losses and jitter.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of losses and jitter.")
 @click.option(
     "--speed", type=Finite(0, min_open=True), default=1.0, show_default=True, help="Relative to real time, for tests."
 )
@@ -75,6 +77,7 @@ def send_command(
     """
     with guard(source):
         from ..codec.audio import AudioSource
+        from ..codec.full_scale import encoding_note
         from ..codec.prepare import Prepared
         from ..codec.runtime import shared
         from ..live import Encoder
@@ -92,6 +95,8 @@ def send_command(
                 if error.filename:
                     raise  # of the input
                 raise InputError(f"{target}: {error.strerror or error}") from error
+            if blocks.overs.is_notable(audio.info.is_lossy):
+                echo(printable(f"ecdc: {audio.name}: {encoding_note(blocks.overs)}"), err=True)
         echo(dumps(counts))
 
 
@@ -122,7 +127,7 @@ def receive_command(
     holds what was heard. The exit status is 0 only for the first, 1 for the second, 130 for the third.
     """
     with guard(output):
-        from ..codec.audio_out import Output, write_audio
+        from ..codec.audio_out import Output
         from ..live.receiver import Receiver
 
         check_output([], output, force)
@@ -139,12 +144,24 @@ def receive_command(
             decoder = partial(_decoder, model=model, concealment=concealment)
             receiver = Receiver(sock, decoder, delay, timeout, report, speed=speed)
             header = receiver.wait_for_description()
-            with calls_on_interrupt(receiver.stop):
-                write_audio(receiver.blocks(), sink, header.sample_rate, header.channels, None, lambda seconds: None)
+            _write(receiver, sink, header)
         assert receiver.result is not None
         echo(dumps(receiver.result.statistics | {"ended": receiver.result.reason}), err=output == "-")
         if receiver.result.reason != "end":
             raise SystemExit(_no_end(receiver.result.reason, timeout))
+
+
+def _write(receiver: Receiver, sink: Output, header: Header) -> None:
+    """Write what arrives until the stream ends or is interrupted; a line tells if samples were clipped."""
+    from ..codec.audio_out import write_audio
+    from ..codec.full_scale import Overs, counting
+
+    overs = Overs()
+    blocks = counting(receiver.blocks(), overs)
+    with calls_on_interrupt(receiver.stop):
+        write_audio(blocks, sink, header.sample_rate, header.channels, None, lambda seconds: None)
+    if overs.n_samples:
+        echo(printable(f"ecdc: {sink.name}: {overs}, and clipped; lower the level at the sender"), err=True)
 
 
 def _bind(sock: socket.socket, listen: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from .common import for_each, naming
+from .common import for_each, guard, naming
 from .terminal_text import counted, dumps, echo, printable
 
 
@@ -40,7 +40,8 @@ def stats_command(inputs: tuple[str, ...], as_json: bool) -> None:
         if use.header is not None:
             about = {"files": n_files, "codec": use.header.codec, "token_space": use.header.token_space.hex()}
             row = about | {"streams": use.n_streams, "frame_rate": float(use.header.frame_rate), "codebooks": use.rows()}
-            echo(dumps(row) if as_json else _table(row))
+            with guard():
+                echo(dumps(row) if as_json else _table(row))
 
 
 def _table(row: dict[str, Any]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
 
-from .common import InputError, NamedError, check_output, guard
+from .common import InputError, NamedError, check_output, guard, naming
 from .edit import output_options
 from .token_stats import stats_command
 
@@ -63,7 +64,7 @@ def import_command(input: str, output: str, force: bool, form: str | None, like:
         if not (name and equals):
             raise click.UsageError(f"--field takes NAME=VALUE, got {setting!r}")
         fields[name] = value
-    with guard(input):
+    with guard(input), contextlib.ExitStack() as stack:
         kind = _form_of(input, form)
         check_output((input,), output, force)
         from ..format.api import CodeFile
@@ -72,7 +73,10 @@ def import_command(input: str, output: str, force: bool, form: str | None, like:
 
         if like == "-":
             raise InputError("--like: needs a file")
-        model = CodeFile(like) if like else None
+        model = None
+        if like:
+            with naming(like):
+                model = stack.enter_context(CodeFile(like))
         with input_stream(input) as source:
             tokens = load(source, kind, model, fields)
         with output_stream(output, force) as target:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
 
 from ..codec.default_model import GENERATOR_MODEL
 from .common import guard
+from .number_types import Finite
 
 data_option = click.option(
     "--data",
@@ -16,7 +18,12 @@ data_option = click.option(
     show_default=True,
     help="Packed audio (see fetch and pack).",
 )
-limit_option = click.option("--max-seconds", type=float, default=float("inf"), help="Stop, with a checkpoint, after this time.")
+limit_option = click.option(
+    "--max-seconds",
+    type=Finite(0),
+    callback=lambda context, option, seconds: math.inf if seconds is None else seconds,
+    help="Stop, with a checkpoint, after this time. Default: no limit.",
+)
 
 rate_option = click.option(
     "--rate", type=click.IntRange(8000, 96_000), default=24_000, show_default=True, help="Sample rate of the pack, Hz."
@@ -76,8 +83,8 @@ def pack_command(folder: Path, output: Path, rate: int, jobs: int | None) -> Non
 
 @train_group.command("synthesize")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder of tokens; one begun before goes on.")
-@click.option("--hours", type=click.FloatRange(0), default=8.0, show_default=True, help="Hours of composed music.")
-@click.option("--recorded-hours", type=click.FloatRange(0), default=0.0, show_default=True, help="Hours of fetched music.")
+@click.option("--hours", type=Finite(0), default=8.0, show_default=True, help="Hours of composed music.")
+@click.option("--recorded-hours", type=Finite(0), default=0.0, show_default=True, help="Hours of fetched music.")
 @click.option(
     "--audio",
     type=click.Path(path_type=Path),
@@ -155,7 +162,7 @@ def codec_command(
 @data_option
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Run folder; its checkpoint is resumed.")
 @click.option("--steps", type=click.IntRange(1), default=1500, show_default=True, help="Updates.")
-@click.option("--hours", type=click.FloatRange(0.01), default=4.0, show_default=True, help="Hours of audio to learn from.")
+@click.option("--hours", type=Finite(0.01), default=4.0, show_default=True, help="Hours of audio to learn from.")
 @click.option("--width", type=click.IntRange(8, 256), default=128, show_default=True, help="Width of the layers.")
 @click.option(
     "--init", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Start from this prior (NAME.prior)."

@@ -37,7 +37,7 @@ ENTROPIES = "auto", "none"
 
 def seconds_of(source: str | os.PathLike[str]) -> float | None:
     """Return the seconds of audio in a regular file if its header gives them, else None. Used for progress bars."""
-    if not os.path.isfile(source):  # a pipe can be read only once
+    if str(source) == "-" or not os.path.isfile(source):  # a pipe can be read only once
         return None
     try:
         with AudioSource(source) as audio:

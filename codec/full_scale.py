@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from math import ceil, log10
 
 import numpy as np
@@ -36,6 +37,13 @@ class Overs:
     def __str__(self) -> str:
         db = f"up to {self.peak_db:.1f} dB" if self.peak_db >= 0.05 else "less than 0.1 dB"
         return f"{self.n_samples} sample{' is' if self.n_samples == 1 else 's are'} beyond full scale, by {db}"
+
+
+def counting(blocks: Iterable[np.ndarray], overs: Overs) -> Iterator[np.ndarray]:
+    """Yield the blocks, and count the samples of each in `overs`."""
+    for block in blocks:
+        overs.add(block)
+        yield block
 
 
 def encoding_note(overs: Overs) -> str:

@@ -96,8 +96,8 @@ def _packets(blocks: Iterable[NDArray[np.float32]], encoder: Encoder) -> Iterato
             for i, packet in enumerate(encoder.push(block[:, first : first + encoder.header.hop_length])):
                 yield packet, before + i * encoder.frames_per_packet
     before = encoder.n_frames
-    for packet in encoder.push(np.zeros((encoder.header.channels, 0), np.float32), last=True):
-        yield packet, before
+    for i, packet in enumerate(encoder.push(np.zeros((encoder.header.channels, 0), np.float32), last=True)):
+        yield packet, before + i * encoder.frames_per_packet
 
 
 def _send_late(sock: socket.socket, late: list[tuple[float, bytes]], until: float, drain: bool = False) -> None:

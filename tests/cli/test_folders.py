@@ -232,6 +232,16 @@ def test_all_jobs_are_done_whatever_happens_to_some(tmp_path, n_workers):
             assert (tmp_path / "out" / f"{i}.out").read_text() == text
 
 
+def test_standard_input_shares_a_command_with_parallel_jobs(ecdc_process, tone, tmp_path):
+    six = np.zeros((4_800, 6), np.float32)
+    soundfile.write(tmp_path / "six.wav", six, 24_000)
+    arguments = ["encode", "-", tone, "--jobs", 2, "--model", "nano-24k"]
+    done = ecdc_process(*arguments, stdin=(tmp_path / "six.wav").read_bytes(), check=True)
+    assert done.stdout.startswith(b"ECDC") and tone.with_suffix(".ecdc").exists()
+    note = "ecdc: standard input: 6 channels are folded to stereo; --channels mono makes one of them"
+    assert note in done.stderr.decode().splitlines()
+
+
 class Unprepared(Copying):
     def prepare(self):
         raise EcdcError("no such model")

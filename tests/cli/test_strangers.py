@@ -210,8 +210,12 @@ def test_a_headless_stream_keeps_what_is_whole(coded):
         ["generate", "x", "-o", "x.ecdc", "--temperature"],
         ["generate", "x", "-o", "x.ecdc", "--top-p"],
         ["generate", "x", "-o", "x.ecdc", "--seconds"],
+        ["train", "synthesize", "--output", "x", "--hours"],
+        ["train", "prior", "nano-24k", "--output", "x", "--hours"],
+        ["train", "mbd", "nano-24k-mbd", "--output", "x", "--model", "nano-24k", "--max-seconds"],
+        ["bench", "--output", "x", "--synthetic", "--seconds"],
     ],
-    ids=lambda command: " ".join(command[:1] + command[-1:]),
+    ids=lambda command: " ".join(command[: 1 + (command[0] == "train")] + command[-1:]),
 )
 def test_numbers_are_finite(ecdc, command, value):
     done = ecdc(*command[:-1], f"{command[-1]}={value}")

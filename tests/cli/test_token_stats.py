@@ -1,6 +1,9 @@
 """`ecdc tokens stats`: counts, entropy and perplexity of codes."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -55,6 +58,14 @@ def test_bad_files_are_named_and_left_out(ecdc, files, tmp_path):
     assert "cut.ecdc: byte " in lines[1] and "none.ecdc: No such file" in lines[2]
     assert json.loads(done.stdout) == json.loads(ecdc("tokens", "stats", *files, "--json", check=True).stdout)
     assert ecdc("tokens", "stats", tmp_path / "none.ecdc").stdout == b""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_results_that_cannot_be_written_are_one_line(files):
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "ecdc.cli", "tokens", "stats", files[0]]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=os.environ, text=True)
+    assert done.returncode == 1 and done.stderr == "ecdc: standard output: no space left on the disk\n"
 
 
 def test_no_model_is_loaded(imports, files):

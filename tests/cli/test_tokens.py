@@ -59,6 +59,8 @@ def test_what_does_not_fit_is_one_line(ecdc, coded, tmp_path, one_line):
         (("export", tmp_path / "a.npy", "-o", tmp_path / "c.npy"), "not an .ecdc stream"),
         (("import", tmp_path / "a.npy", *out), "the header lacks codec"),
         (("import", tmp_path / "a.npy", "--like", coded, *out), "codes must be integers"),
+        (("import", tmp_path / "a.npy", "--like", tmp_path / "b.npz", *out), "b.npz: byte 0: not an .ecdc stream"),
+        (("import", tmp_path / "a.npy", "--like", tmp_path / "none.ecdc", *out), "none.ecdc: No such file"),
         (("import", tmp_path / "b.npz", *out), "not a whole .npz"),
         (("import", tmp_path / "none.npz", *out), "No such file"),
         (("import", tmp_path, "--format", "npz", *out), "is a folder"),

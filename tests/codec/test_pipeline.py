@@ -183,3 +183,10 @@ def test_fixed_blocks(sizes, size):
 
 def test_no_blocks_give_nothing():
     assert list(fixed_blocks([], 5)) == []
+
+
+def test_the_length_for_a_bar_takes_nothing_from_standard_input(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write(tmp_path / "a.wav", np.zeros(2_400), 24_000)
+    (tmp_path / "-").write_bytes((tmp_path / "a.wav").read_bytes())  # '-' is standard input, whatever files there are
+    assert encoding.seconds_of("a.wav") == 0.1 and encoding.seconds_of("-") is None

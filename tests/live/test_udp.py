@@ -102,18 +102,23 @@ def test_commands(default, tmp_path):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    soundfile.write(tmp_path / "a.wav", sound(24_000).T, 24_000)
+    wav = sound(24_000)
+    wav *= 3 / abs(wav).max()
+    soundfile.write(tmp_path / "a.wav", wav.T, 24_000, subtype="FLOAT")
     command = [sys.executable, "-m", "ecdc.cli", "live"]
     receive = [*command, "receive", "-o", "b.wav", "--listen", port, "--timeout", "60", "--delay", "0.05", "--speed", "3"]
-    receiver = subprocess.Popen(receive, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    receiver = subprocess.Popen(receive, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(20):  # the receiver takes a moment to start; whoever joins late hears the rest
         arguments = [*command, "send", "a.wav", "--to", f"127.0.0.1:{port}", "--speed", "3"]
         sent = subprocess.run(arguments, cwd=tmp_path, check=True, capture_output=True, text=True)
         assert json.loads(sent.stdout)["seconds"] == 1.0
+        n = int((abs(wav) > 1).sum())
+        assert sent.stderr.startswith(f"ecdc: a.wav: {n} samples are beyond full scale, by up to 9.5 dB; they were coded as")
         if receiver.poll() is not None:
             break
     assert receiver.wait(60) == 0
-    found = json.loads(receiver.stdout.read())
+    found, (line,) = json.loads(receiver.stdout.read()), receiver.stderr.read().splitlines()
+    assert line.startswith("ecdc: b.wav: ") and line.endswith(" dB, and clipped; lower the level at the sender")
     assert found["ended"] == "end" and found["frame_packets"] == found["played"] + found["late"]
     n_frames = found["received"] + found["concealed"]
     assert soundfile.info(tmp_path / "b.wav").frames == default.hop_length * n_frames
@@ -144,6 +149,13 @@ def test_bad_input_is_one_line(arguments, words, tmp_path, monkeypatch, capsys):
         main(["live", *arguments])
     error = capsys.readouterr().err
     assert end.value.code == 1 and words in error and error.count("\n") == 1 and not (tmp_path / "out.wav").exists()
+
+
+def test_a_seed_below_zero_is_wrong_usage(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["live", "send", "a.wav", "--seed=-1"])
+    assert end.value.code == 2 and "--seed" in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_one_line(sock, tmp_path, monkeypatch, capsys):

@@ -92,18 +92,19 @@ def test_what_cannot_be_is_one_line_and_no_file(generate, tmp_path):
     assert "-o" in generate(code=2)
 
 
-def test_interrupted_it_leaves_what_was_made(model, tmp_path):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_interrupted_it_leaves_what_was_made(model, tmp_path, name):
     script = (
         "import signal, sys\n"
         "from ecdc.plugins.musicgen import MusicGenSource\n"
         "blocks = MusicGenSource.blocks\n"
         "def interrupted(self):\n"
         "    for i, block in enumerate(blocks(self)):\n"
-        "        if i == 7: signal.raise_signal(signal.SIGINT)\n"
+        "        if i == 7: signal.raise_signal(signal.NAME)\n"
         "        yield block\n"
         "MusicGenSource.blocks = interrupted\n"
         "from ecdc.cli.main import main; main(sys.argv[1:])"
-    )
+    ).replace("NAME", name)
     out = tmp_path / "a.ecdc"
     command = [sys.executable, "-c", script, "generate", "--model", model, "--seconds", "5", "-o", out]
     done = subprocess.run(list(map(str, command)), env=os.environ, capture_output=True, text=True)
