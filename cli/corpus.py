@@ -133,7 +133,7 @@ def encode_command(
         with Progress(job, quiet) as progress:
             manifest = run_job(job, engine, progress)
         summary = progress.summary(time.monotonic() - began)
-        summary |= {name: manifest[name] for name in ("is_complete", "hours", "counts", "beyond_full_scale")}
+        summary |= {name: manifest[name] for name in ("is_complete", "hours", "counts", "beyond_full_scale", "damaged")}
         if as_json:
             echo(dumps(summary))
         if not quiet:
@@ -196,6 +196,8 @@ def info_command(where: str, as_json: bool) -> None:
         echo(printable(f"{where}: {state}"))
         echo(f"  {len(found['finished'])} of {counts['shards']} shards ({settings['format']}), {size} bytes")
         echo(f"  {counts['done']} of {counts['items']} recordings, {found['hours']:.2f} h, {counts['failed']} failed")
+        if found["damaged"]:
+            echo(f"  {counted(len(found['damaged']), 'recording')} damaged and encoded in part")
         echo(printable(f"  {found['model']}, {settings['kbps']:g} kbps, {books} codebooks of {found['codebook_size']}"))
         echo(f"  {found['frame_rate']:g} frames a second, {settings['channels']}, written by ecdc {found['ecdc']}")
         echo(f"  token space {found['token_space']}")

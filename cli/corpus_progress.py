@@ -8,9 +8,10 @@ import time
 from collections import Counter
 from typing import Any
 
-from .terminal_text import echo
+from .terminal_text import counted, echo
 
 LINE_SECONDS = 60.0  # between two lines if stderr is not a terminal
+MOST_NAMED = 10  # damaged recordings
 
 
 class Progress:
@@ -107,6 +108,10 @@ class Progress:
             + (f" (see {output}/failures.jsonl)" if counts["failed"] else "")
             + ("" if summary["is_complete"] else "; not all shards are made yet")
         )
+        for row in summary["damaged"][:MOST_NAMED]:
+            found.append(f"ecdc: {output}: {row['key']}: encoded in part: {row['damage']}")
+        if (n := len(summary["damaged"]) - MOST_NAMED) > 0:
+            found.append(f"ecdc: {output}: {counted(n, 'further recording')} encoded in part (see {output}/manifest.json)")
         loud = summary["beyond_full_scale"]
         if n := loud["recordings"]:
             found.append(

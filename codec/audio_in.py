@@ -244,11 +244,11 @@ class AudioSource:
             if block.shape[1] < size:
                 return
 
-    def again(self) -> AudioSource | None:
-        """Open the source once more, from its start; None for standard input and pipes. The copy adds nothing to `lost`."""
+    def again(self, lost: list[str] | None = None) -> AudioSource | None:
+        """Open the source once more, from its start; None for standard input and pipes. Its lines of damage go to `lost`."""
         if self._arriving.size is None or str(self._source).startswith("/dev/"):
             return None
-        copy = AudioSource(self._source, self._track, None if self._lost is None else [])
+        copy = AudioSource(self._source, self._track, None if self._lost is None else [] if lost is None else lost)
         copy.name = self.name
         return copy
 

@@ -23,14 +23,15 @@ MAX_HELD = 1 << 26  # bytes of a section that stay in memory to be read twice
 
 
 class Playback:
-    """An open recording that sections are read from, forwards."""
+    """An open recording that sections are read from, forwards. With `partial`, `lost` has a line about damage met so far."""
 
-    def __init__(self, item: Item, lost: list[str] | None) -> None:
+    def __init__(self, item: Item, partial: bool) -> None:
         self.place = item.place, item.part
+        self.lost: list[str] = []
         with contextlib.ExitStack() as stack:
             path = stack.enter_context(local_file(item))
             with named(path, item):
-                self.audio = stack.enter_context(AudioSource(path, lost=lost))
+                self.audio = stack.enter_context(AudioSource(path, lost=self.lost if partial else None))
             self.audio.name = item.place
             self._stack = stack.pop_all()
         self._blocks = self.audio.blocks()
@@ -57,7 +58,8 @@ class Playback:
 
     def rewind(self) -> None:
         """Go back to the start of the recording: open it again."""
-        again = self.audio.again()
+        self.lost = []
+        again = self.audio.again(self.lost)
         assert again is not None  # because every recording is a file here
         self._stack.enter_context(again)
         self.audio.close()
@@ -119,14 +121,20 @@ class Opener:
 
     @contextlib.contextmanager
     def open(self, item: Item, lost: list[str] | None = None) -> Iterator[AudioSource | Section]:
-        """Open an item's audio. Messages of its errors name the item, not the temporary file that may hold its bytes."""
+        """Open an item's audio. Messages of its errors name the item, not the temporary file that may hold its bytes.
+
+        If `lost` is a list, damage is not an error: a line about what the item lacks is there when its audio has been read.
+        A section lacks what its recording lost before the section's end, because later sound moves forward by as much.
+        """
         if not item.start and item.seconds is None and item.channel is None:
             with local_file(item) as path, named(path, item), AudioSource(path, lost=lost) as audio:
                 audio.name = item.source
                 yield audio
             return
         try:
-            yield self._section(item, lost)
+            yield self._section(item, lost is not None)
+            if lost is not None and self._playback is not None:
+                lost += self._playback.lost
         except BaseException:
             self.close()
             raise
@@ -137,13 +145,13 @@ class Opener:
             self._playback.close()
         self._playback = None
 
-    def _section(self, item: Item, lost: list[str] | None) -> Section:
+    def _section(self, item: Item, partial: bool) -> Section:
         if self._playback is not None and self._playback.place == (item.place, item.part):
             section = Section(self._playback, item)
             if section.first >= self._playback.position:
                 return section
         self.close()
-        self._playback = Playback(item, lost)
+        self._playback = Playback(item, partial)
         return Section(self._playback, item)
 
 

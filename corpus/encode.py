@@ -61,6 +61,7 @@ class Encoder:
     def __init__(self, codec: Model, settings: Settings, batch_seconds: float = 20.0) -> None:
         self.codec, self.settings, self.batch_seconds = codec, settings, batch_seconds
         self.overs: dict[int, Overs] = {}  # of the last call's items with samples beyond full scale
+        self.damage: dict[int, str] = {}  # of the last call's items that were encoded in part
         self._opener = Opener()
         # Silence after the end of a signal changes none of its tokens, and float64 makes them independent of the batch.
         exact = codec.config.exact_dtype == "float64"
@@ -70,7 +71,7 @@ class Encoder:
         """Yield (index, tokens or failure) for every item, in any order. `begin` is called before an item is read."""
         pool: list[Sound] = []
         seconds = 0.0
-        self.overs = {}
+        self.overs, self.damage = {}, {}
         for i, item in enumerate(items):
             begin(i)
             found = self._read(i, item)
@@ -91,7 +92,10 @@ class Encoder:
         lost: list[str] | None = [] if self.settings.partial else None
         try:
             with self._opener.open(item, lost) as audio:
-                return self._prepare(i, audio)
+                found = self._prepare(i, audio)
+            if lost:
+                self.damage[i] = "; ".join(lost)
+            return found
         except (EcdcError, OSError) as error:
             if is_fatal(error):
                 raise

@@ -17,6 +17,10 @@ from .store import Store, is_url
 FOLDER = "records"
 MANIFEST, FAILURES = "manifest.json", "failures.jsonl"
 Record = dict[str, Any]
+ROWS: dict[str, dict[str, type]] = {  # fields of the rows about single recordings; records of older versions lack the rows
+    "beyond_full_scale": {"key": str, "samples": int, "peak_db": float},
+    "damaged": {"key": str, "damage": str},  # recordings that were encoded in part
+}
 
 
 def record_name(shard: int) -> str:
@@ -67,6 +71,9 @@ def checked_record(found: Any, shard: int) -> Record:
             raise ValueError
     for failure in found["failures"]:
         check_fields(failure, {})
+    for name, types in ROWS.items():
+        for row in found.get(name, []):
+            check_fields(row, types)
     record: Record = found
     return record
 
@@ -82,13 +89,14 @@ def manifest_of(about: dict[str, Any], records: Iterable[Record]) -> dict[str, A
     n_done, n_failed = (sum(record[name] for record in ordered) for name in ("done", "failed"))
     seconds = round(sum(record["seconds"] for record in ordered), 6)
     shards = [{name: record[name] for name in ("shard", "done", "failed", "seconds", "files")} for record in ordered]
-    loud = [row for record in ordered for row in record.get("beyond_full_scale", [])]  # older records lack it
+    loud, damaged = ([row for record in ordered for row in record.get(name, [])] for name in ROWS)
     loudest = max(loud, key=lambda row: row["peak_db"], default={"key": None, "peak_db": 0.0})
     counts = {"items": about["items"], "done": n_done, "failed": n_failed, "shards": about["shards"]}
     return about | {
         "is_complete": len(ordered) == about["shards"], "counts": counts, "seconds": seconds,
         "hours": round(seconds / 3600, 4),
         "beyond_full_scale": {"recordings": len(loud), "loudest": loudest["key"], "peak_db": loudest["peak_db"]},
+        "damaged": damaged,
         "finished": shards,
     }  # fmt: skip
 

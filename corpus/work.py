@@ -73,6 +73,7 @@ class Worker:
             "shard": shard, "done": len(rows), "failed": len(failures), "seconds": seconds,
             "frames": [row.n_frames for row in rows], "files": files, "failures": failures,
             "beyond_full_scale": self._beyond_full_scale([items[i] for i in wanted]),
+            "damaged": [{"key": items[wanted[i]].key, "damage": lost} for i, lost in sorted(self.encoder.damage.items())],
         }  # fmt: skip
         self.store.write(record_name(shard), (json.dumps(record) + "\n").encode())
         return record

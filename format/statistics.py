@@ -26,7 +26,7 @@ class CodebookUse:
         A stream that raises is not counted.
         """
         header = reader.header
-        if self.header is not None and header.token_space != self.header.token_space:
+        if self.header is not None and _space(header) != _space(self.header):
             raise ArgumentError(f"holds codes of {header.codec}, but the files before it hold codes of {self.header.codec}")
         counts = np.zeros((header.max_codebooks, header.codebook_size), np.int64)
         for chunk in reader:
@@ -53,3 +53,8 @@ class CodebookUse:
                 "entropy_bits": round(bits, 3), "perplexity": round(2.0**bits, 1),
             })  # fmt: skip
         return found
+
+
+def _space(header: Header) -> tuple[bytes, int]:
+    """Return what tells one token space from another. The size is part of it, because nobody has checked the hash."""
+    return header.token_space, header.codebook_size

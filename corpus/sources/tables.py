@@ -5,14 +5,13 @@ The column holds bytes, a path, or a struct of both. All other columns are carri
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ...codec.errors import AudioError
-from ..errors import CorpusError, library
+from ..errors import CorpusError, library, parse_json
 from ..items import Item, key_for
 from ..store import filesystem, is_url
 
@@ -40,14 +39,28 @@ def files_of(place: str) -> list[str]:
     from .tars import expand
 
     if not is_url(place) and os.path.isdir(place):
-        state = os.path.join(place, "state.json")
-        if os.path.exists(os.path.join(place, "dataset_dict.json")):
-            with open(os.path.join(place, "dataset_dict.json"), encoding="utf-8") as file:
-                return [path for split in json.load(file)["splits"] for path in files_of(os.path.join(place, split))]
+        splits, state = (os.path.join(place, name) for name in ("dataset_dict.json", "state.json"))
+        if os.path.exists(splits):
+            names = _listed(splits, lambda found: found["splits"])
+            return [path for name in names for path in files_of(os.path.join(place, name))]
         if os.path.exists(state):
-            with open(state, encoding="utf-8") as file:
-                return [os.path.join(place, part["filename"]) for part in json.load(file)["_data_files"]]
+            return [
+                os.path.join(place, name)
+                for name in _listed(state, lambda found: [p["filename"] for p in found["_data_files"]])
+            ]
     return expand(place, ".parquet")
+
+
+def _listed(path: str, names_in: Callable[[Any], Any]) -> list[str]:
+    """Return the names that a JSON file of `datasets` lists, where `names_in` finds them. Raises CorpusError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            names = names_in(parse_json(file.read()))
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError("its names are no list")
+    except (ValueError, TypeError, LookupError) as error:
+        raise CorpusError(f"{path}: is not as `datasets` writes it ({type(error).__name__}: {error})") from None
+    return names
 
 
 def groups(path: str, audio_column: str | None) -> Iterator[tuple[str, list[dict[str, Any]], int]]:

@@ -53,8 +53,13 @@ def expand(place: str, suffix: str) -> list[str]:
 
 
 def _find_in(place: str, found: Found) -> Iterator[Item]:
-    """Yield the recordings of a tar. If it is damaged, the last item represents what is lost: reading it fails."""
+    """Yield the recordings of a tar. If it is damaged, the last item represents what is lost: reading it fails.
+
+    Raises CorpusError for a compressed tar.
+    """
     file: Any
+    if place.lower().endswith(".gz"):
+        raise CorpusError(f"{place}: is compressed, so its members cannot be read one by one; unpack it with gunzip first")
     if is_url(place):
         fs, path = filesystem(place)
         file = fs.open(path, "rb")

@@ -51,9 +51,12 @@ def test_the_table_says_the_same(ecdc, files):
 def test_bad_files_are_named_and_left_out(ecdc, files, tmp_path):
     write(tmp_path / "other.ecdc", [[0]], (1,), token_space=b"\1" * 32, codec="other")
     (tmp_path / "cut.ecdc").write_bytes(files[0].read_bytes()[:-20])
-    done = ecdc("tokens", "stats", *files, tmp_path / "other.ecdc", tmp_path / "cut.ecdc", tmp_path / "none.ecdc", "--json")
+    write(tmp_path / "small.ecdc", [[0]], (1,), codebook_size=8, codec="small")
+    bad = [tmp_path / f"{name}.ecdc" for name in ("other", "cut", "none", "small")]
+    done = ecdc("tokens", "stats", *files, *bad, "--json")
     lines = done.stderr.decode().splitlines()
-    assert done.returncode == 1 and len(lines) == 3
+    assert done.returncode == 1 and len(lines) == 4
+    assert "small.ecdc: holds codes of small" in lines[3]
     assert "other.ecdc: holds codes of other, but the files before it hold codes of demo" in lines[0]
     assert "cut.ecdc: byte " in lines[1] and "none.ecdc: No such file" in lines[2]
     assert json.loads(done.stdout) == json.loads(ecdc("tokens", "stats", *files, "--json", check=True).stdout)

@@ -78,6 +78,15 @@ def test_damaged_recordings_in_part(recordings, settings, tmp_path):
 
     found = encode_corpus([recordings], tmp_path / "out", dataclasses.replace(settings, partial=True), Engine(workers=1))
     assert (found["counts"]["done"], found["counts"]["failed"]) == (11, 1)
+    (row,) = found["damaged"]
+    assert row["key"] == "8-short" and row["damage"].startswith("damaged at ")
+    named = [json.loads(path.read_text())["damaged"] for path in sorted((tmp_path / "out" / "records").iterdir())]
+    assert [damaged for damaged in named if damaged] == [[row]]
+    words = command(recordings, tmp_path / "two", settings, "--partial", "--workers", "1")
+    done = subprocess.run([word for word in words if word != "--quiet"], capture_output=True, text=True, check=True)
+    assert f"ecdc: {tmp_path}/two: 8-short: encoded in part: {row['damage']}" in done.stderr.splitlines()
+    info = [sys.executable, "-m", "ecdc.cli", "corpus", "info", str(tmp_path / "two")]
+    assert "1 recording damaged and encoded in part" in subprocess.run(info, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize(("workers", "batch_seconds"), [(1, 0.1), (1, 1.0), (3, 20.0)])

@@ -215,7 +215,7 @@ TEXT_FAULTS = ("", "[]", "[" * 100_000, "{}", "\0")
 RECORD_FAULTS = {
     "files": [None, "x", [1], [{"name": 5, "bytes": 1, "sha256": "x"}], [{"name": "../x", "bytes": 1, "sha256": "x"}]],
     "shard": [1, -1, "0"], "done": ["x", None, 99], "seconds": [None, math.inf], "failures": [3, [3]],
-    "frames": [None, ["x"] * 4],
+    "frames": [None, ["x"] * 4], "beyond_full_scale": [5, ["x"], [{"key": "a", "samples": 1}]], "damaged": [5, [{"key": "a"}]],
 }  # fmt: skip
 PLAN_FAULTS = {
     "settings": [[], {}], "shards": ["x", None], "items": [None], "model": [5], "codebooks": [{"1": ["x"]}, {}], "columns": [1],

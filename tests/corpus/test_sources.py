@@ -97,6 +97,17 @@ def test_sections(clips, settings, tmp_path):
     assert "ends at 0.500 s" in failures(tmp_path / "out")[0]["reason"]
 
 
+def test_damage_is_told_of_the_sections_that_it_shortens(clips, settings, tmp_path):
+    whole = (clips / "clip2.wav").read_bytes()
+    (tmp_path / "short.wav").write_bytes(whole[: len(whole) // 2])  # 0.25 s of 0.5
+    given = [{"path": "short.wav", "offset": 0, "duration": 0.1}, {"path": "short.wav", "offset": 0.1}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in given))
+    found = encode_corpus([tmp_path / "a.jsonl"], tmp_path / "out", dataclasses.replace(settings, partial=True), ONE)
+    assert found["counts"]["done"] == 2
+    assert [row["key"] for row in found["damaged"]] == ["short-00000100"]
+    assert found["damaged"][0]["damage"].startswith("damaged at 0.2")
+
+
 def test_tars(clips, expected, settings, tmp_path):
     for n in range(2):
         with tarfile.open(tmp_path / f"data-{n}.tar", "w") as tar:
@@ -289,7 +300,7 @@ def test_bad_sources_are_one_line(clips, settings, tmp_path):
         "empty.jsonl": "", "gone.jsonl": '{"path": "a.wav"}\n{"path": "b.wav"}\n', "number.jsonl": '{"path": 3}\n',
         "time.jsonl": '{"path": "a.wav", "start": "soon"}\n',
         "short.csv": "path,text\na.wav\n", "binary.csv": "path\n\xff\xfe\n",
-        "bad.parquet": "no table", "bad.tar": "no tar", "cuts.jsonl": '{"type": "MonoCut"}\n',
+        "bad.parquet": "no table", "bad.tar": "no tar", "packed.tar.gz": "no tar", "cuts.jsonl": '{"type": "MonoCut"}\n',
     }  # fmt: skip
     for name, text in texts.items():
         (tmp_path / name).write_bytes(text.encode("latin-1"))
@@ -299,7 +310,7 @@ def test_bad_sources_are_one_line(clips, settings, tmp_path):
         "empty.jsonl": "holds no audio", "gone.jsonl": "none of its files exists", "number.jsonl": "path must be a path",
         "time.jsonl": "start must be seconds", "short.csv": "more or fewer columns", "binary.csv": "is not a manifest",
         "bad.parquet": "is not a table", "cuts.jsonl": "is not a cut", "text.parquet": "has no column of audio",
-        "nothing-{0..3}.tar": "no such file", "unknown://bucket/x": "cannot be opened",
+        "packed.tar.gz": "is compressed", "nothing-{0..3}.tar": "no such file", "unknown://bucket/x": "cannot be opened",
     }  # fmt: skip
     for name, text in wanted.items():
         with pytest.raises(CorpusError, match=text) as caught:
@@ -307,6 +318,18 @@ def test_bad_sources_are_one_line(clips, settings, tmp_path):
         assert "\n" not in str(caught.value)
     encode_corpus([tmp_path / "bad.tar"], tmp_path / "out", settings, ONE)
     assert "the tar is damaged" in failures(tmp_path / "out")[0]["reason"]
+
+
+@pytest.mark.parametrize("name", ["dataset_dict.json", "state.json"])
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"splits": 3, "_data_files": 3}', '{"splits": [3], "_data_files": [{}]}', "[" * 100_000]
+)
+def test_damaged_folders_of_datasets_are_one_line(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    (tmp_path / "dataset_info.json").write_text("{}")
+    with pytest.raises(CorpusError, match=rf"{name}: is not as `datasets` writes it") as caught:
+        find_items([str(tmp_path)])
+    assert "\n" not in str(caught.value)
 
 
 def test_a_source_is_read_in_one_order(clips):

@@ -1,8 +1,10 @@
 """Training the entropy prior: what is trained is what the integers compute; it learns; a resumed run is the unbroken one."""
 
+import contextlib
 import dataclasses
 import math
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ import torch
 from ecdc.codec.model import Codec
 from ecdc.format.entropy.prior import read_prior
 from ecdc.train.codec.codebooks import CodebookTrainer
+from ecdc.train.data.memory_maps import sample_rate_of
+from ecdc.train.data.packed_audio import PackedAudio
 from ecdc.train.prior import trainer as prior_trainer
 from ecdc.train.prior.trained_prior import TrainedPrior, exponentials
 from ecdc.train.prior.trainer import PriorRecipe, train_prior
@@ -179,3 +183,22 @@ def test_another_token_space_is_refused(codec, packed, tmp_path):
     codec.quantizer.codebooks += 1
     with pytest.raises(ValueError, match="another token space"):
         run(codec, packed, tmp_path)
+
+
+def test_tokens_that_were_not_written_whole_are_made_again(codec, packed, tmp_path, monkeypatch):
+    def tokens(hours):
+        data = PackedAudio.open(packed, "train", round(prior_trainer.WINDOW_SECONDS * sample_rate_of(packed)))
+        return prior_trainer.cached_tokens(codec, data, hours, tmp_path, lambda line: None)
+
+    def interrupted(file, codes, allow_pickle):
+        with open(file, "wb") if isinstance(file, Path) else contextlib.nullcontext(file) as target:
+            target.write(b"a half")
+        raise KeyboardInterrupt
+
+    whole = np.array(tokens(0.01))
+    monkeypatch.setattr(prior_trainer, "encode_all_codebooks", lambda codec, audio, rate: whole)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(np, "save", interrupted)
+        tokens(0.02)
+    assert np.array_equal(tokens(0.01), whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tokens.npy", "tokens.npy.json"]

@@ -18,6 +18,7 @@ from ...codec.quantize.residual import ResidualVQ
 from ...codec.quantize.split import SplitVQ
 from ...format.entropy.prior import Prior
 from ...format.errors import ArgumentError
+from ...format.files import atomic_path
 from ..data.memory_maps import sample_rate_of
 from ..data.packed_audio import PackedAudio, generator_for, validation_clips
 from ..engine.checkpoints import load_module, save_module
@@ -65,7 +66,9 @@ def cached_tokens(codec: Codec, data: PackedAudio, hours: float, folder: Path, r
         if i % 10 == 9 or i == n_batches - 1:
             report(f"tokens: {(i + 1) * batch_size * WINDOW_SECONDS / 3600:.2f} of {hours:g} hours")
     codes = np.concatenate(rows)
-    np.save(path, codes, allow_pickle=False)
+    mark.unlink(missing_ok=True)  # until the new tokens are complete, it must not vouch for them
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        np.save(file, codes, allow_pickle=False)
     mark.write_text(json.dumps(wanted))
     return codes
 
