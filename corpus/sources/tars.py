@@ -24,8 +24,13 @@ MOST_TEXT = 1 << 20  # bytes of a member that is carried along
 
 
 def find(place: str, found: Found) -> Iterator[Item]:
-    """Yield the recordings of tars: one, a folder of them, or a pattern such as `data-{000..099}.tar`."""
+    """Yield the recordings of tars: one, a folder of them, or a pattern such as `data-{000..099}.tar`.
+
+    Raises CorpusError for a compressed tar, whose members cannot be read one by one.
+    """
     for path in expand(place, ".tar"):
+        if path.lower().endswith(".gz"):
+            raise CorpusError(f"{path}: is compressed; unpack it with gunzip first")
         yield from _find_in(path, found)
 
 
@@ -53,13 +58,8 @@ def expand(place: str, suffix: str) -> list[str]:
 
 
 def _find_in(place: str, found: Found) -> Iterator[Item]:
-    """Yield the recordings of a tar. If it is damaged, the last item represents what is lost: reading it fails.
-
-    Raises CorpusError for a compressed tar.
-    """
+    """Yield the recordings of a tar. If it is damaged, the last item represents what is lost: reading it fails."""
     file: Any
-    if place.lower().endswith(".gz"):
-        raise CorpusError(f"{place}: is compressed, so its members cannot be read one by one; unpack it with gunzip first")
     if is_url(place):
         fs, path = filesystem(place)
         file = fs.open(path, "rb")
