@@ -120,16 +120,16 @@ def _cells(rows: Iterable[dict[str, Any]], key: str) -> list[str]:
 
 @click.command()
 @click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio, whose validation slice is used.")
-@click.option("--seconds", default=6.0, show_default=True, help="Of each clip of packed audio.")
+@click.option("--seconds", default=6.0, show_default=True, help="Seconds of each clip of packed audio.")
 @click.option("--decoder", "file", default="mbd", show_default=True, help="mbd, or a file of ecdc train mbd.")
 @click.option("--kbps", "rates", type=float, multiple=True, default=(1.5, 3.0, 6.0), show_default=True)
-@click.option("--seed", default=0, show_default=True, help="Of the decoder's noise.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the decoder's noise.")
 @jobs_option
 @json_option
 def main(
     folder: Path | None, seconds: float, file: str, rates: tuple[float, ...], seed: int, jobs: int, target: Path | None
 ) -> None:
-    """Print the tables."""
+    """Compare the decoders of one token space, and print tables."""
     rate = loaded(MODEL).sample_rate
     clips = list(packed(folder, rate, seconds) if folder else bundled(rate))
     rows = rows_of_clips(partial(compare, rates=rates, file=file, seed=seed), clips, jobs)

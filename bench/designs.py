@@ -111,7 +111,7 @@ def main(
     codecs: tuple[str, ...], folder: Path, rate: int, seconds: float, per_group: int,
     rates: tuple[float, ...], keys: tuple[str, ...], jobs: int, target: Path | None,
 ) -> None:  # fmt: skip
-    """Print the table."""
+    """Compare CODECS on validation clips, and print a table."""
     clips = list(packed(folder, rate, seconds, per_group))
     rows = rows_of_clips(partial(compare, names=codecs, rates=rates, keys=keys), clips, jobs)
     click.echo(markdown(rows))

@@ -88,7 +88,7 @@ def main(
     model: str, folder: Path, rate: int, seconds: float, per_group: int, rates: tuple[float, ...],
     efforts: tuple[int, ...], peel: tuple[float, float] | None, target: Path | None,
 ) -> None:  # fmt: skip
-    """Print the table."""
+    """Measure what more encoder effort gains and costs, and print a table."""
     settle(1)
     codec = open_codec(model)
     rows: Rows = []

@@ -92,9 +92,7 @@ def zstd_bytes(data: bytes) -> int | None:
     return len(zstandard.ZstdCompressor(level=19).compress(data))
 
 
-def savings(
-    config: CodecConfig, groups: dict[str, list[np.ndarray]], prior: Prior, lm: Any = None
-) -> list[dict[str, Any]]:
+def savings(config: CodecConfig, groups: dict[str, list[np.ndarray]], prior: Prior, lm: Any = None) -> list[dict[str, Any]]:
     """Return the bits of raw codes and the share that each method saves, for each kind of sound, for all, and each bitrate."""
     rows, n_frames = [], round(DEFAULT_SECONDS * config.frame_rate)
     everything = [codes for clips in groups.values() for codes in clips]
@@ -178,7 +176,7 @@ def run(name: str, folder: Path | None, seconds: float, lm: Path | None, timed: 
 @click.command()
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or folder of a codec.")
 @click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio, whose validation slice is used.")
-@click.option("--seconds", default=10.0, show_default=True, help="Of each clip of packed audio.")
+@click.option("--seconds", default=10.0, show_default=True, help="Seconds of each clip of packed audio.")
 @click.option("--lm", type=click.Path(path_type=Path), help="A model of `ecdc bench entropy-lm`, to compare with.")
 @click.option("--no-speed", is_flag=True, help="Sizes only.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")

@@ -82,7 +82,9 @@ def train(tokens: np.ndarray, n_codebooks: int, seconds: float, report: Any = pr
 
 
 @click.command()
-@click.option("--tokens", type=click.Path(path_type=Path, exists=True), required=True, help="Of `ecdc train prior`.")
+@click.option(
+    "--tokens", type=click.Path(path_type=Path, exists=True), required=True, help="Tokens that `ecdc train prior` collected."
+)
 @click.option("--seconds", default=600.0, show_default=True)
 @click.option("--codebooks", default=8, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True)

@@ -84,8 +84,10 @@ def rows_of(clip: Clip, codec: Codec, rates: Sequence[float], keys: Sequence[str
 
 @click.command()
 @click.argument("model")
-@click.option("--packed", "folder", type=click.Path(path_type=Path), required=True, help="Packed audio: its validation slice.")
-@click.option("--seconds", default=4.0, show_default=True, help="Of each clip.")
+@click.option(
+    "--packed", "folder", type=click.Path(path_type=Path), required=True, help="Packed audio; its validation slice is used."
+)
+@click.option("--seconds", default=4.0, show_default=True, help="Seconds of each clip.")
 @click.option("--per-group", default=2, show_default=True, help="Clips of each group.")
 @click.option("--kbps", "rates", type=float, multiple=True, default=(6.0, 12.0), show_default=True)
 @click.option("--metric", "keys", multiple=True, default=("zimtohrli", "visqol", "pesq", "si_sdr"), show_default=True,

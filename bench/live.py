@@ -141,7 +141,9 @@ def _median(rows: Sequence[Lag]) -> Lag:
 @click.option(
     "--chunk-seconds", "chunks", type=float, multiple=True, help="Length of a chunk, also again. Default: 0.1, 0.5, 5."
 )
-@click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="Of audio; at least three chunks.")
+@click.option(
+    "--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="Seconds of audio, at least three chunks."
+)
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The codec.")
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True, help="Runs of each length, in turns.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")

@@ -221,14 +221,16 @@ def speech_clips(folder: Path | None, n: int, seconds: float) -> list[Clip]:
 
 @click.command()
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or folder of a codec.")
-@click.option("--kbps", default=6.0, show_default=True, help="Of its codes.")
+@click.option("--kbps", default=6.0, show_default=True, help="Bitrate of its codes.")
 @click.option("--frames", default=2, show_default=True, help="In a packet.")
-@click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio: speech of its validation slice.")
+@click.option(
+    "--packed", "folder", type=click.Path(path_type=Path), help="Packed audio; the speech of its validation slice is used."
+)
 @click.option("--clips", default=6, show_default=True)
-@click.option("--seconds", default=6.0, show_default=True, help="Of each validation clip.")
+@click.option("--seconds", default=6.0, show_default=True, help="Seconds of each validation clip.")
 @click.option("--seeds", default=2, show_default=True, help="Patterns of losses for each clip.")
 @click.option("--metric", "keys", multiple=True, default=tuple(NAMES), show_default=True)
-@click.option("--ours-only", is_flag=True, help="Leave Opus out, whose rows another run has.")
+@click.option("--ours-only", is_flag=True, help="Do not measure Opus, for example if another run did.")
 @click.option("--rows", "files", type=click.Path(path_type=Path), multiple=True, help="Show these rows; measure nothing.")
 @jobs_option
 @json_option

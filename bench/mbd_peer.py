@@ -200,7 +200,7 @@ def markdown(found: dict[str, Any]) -> str:
 
 @click.command()
 @click.option("--hidden", default=Setting.hidden, show_default=True, help="Channels of the outermost level.")
-@click.option("--growth", default=Setting.growth, show_default=True, help="Of the width, from level to level.")
+@click.option("--growth", default=Setting.growth, show_default=True, help="Growth of the width from level to level.")
 @click.option("--depth", default=Setting.depth, show_default=True, help="Levels.")
 @click.option("--seconds", default=Setting.seconds, show_default=True, help="Length of the clip that is timed.")
 @click.option("--steps", default=Setting.steps, show_default=True, help="Per turn.")

@@ -267,9 +267,11 @@ def about(bench: Bench, items: int, seed: int) -> Row:
 
 @click.command()
 @click.option("--items", type=click.IntRange(4), default=64, show_default=True, help="Pieces of each part.")
-@click.option("--seconds", type=click.FloatRange(2, SECONDS / 2), default=8.0, show_default=True, help="Of each.")
+@click.option("--seconds", type=click.FloatRange(2, SECONDS / 2), default=8.0, show_default=True, help="Seconds of each piece.")
 @click.option("--model", "name", default="musicgen-nano", show_default=True, help="A model by name or folder.")
-@click.option("--seed", type=click.IntRange(2, 1000), default=9, show_default=True, help="Of pieces; a training set's is 1.")
+@click.option(
+    "--seed", type=click.IntRange(2, 1000), default=9, show_default=True, help="Seed of the pieces; training sets use 1."
+)
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/music-bench"), show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Prompts at once.")
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes that play pieces.")
@@ -280,7 +282,7 @@ def about(bench: Bench, items: int, seed: int) -> Row:
 def main(
     items: int, seconds: float, name: str, seed: int, cache: Path, batch: int, jobs: int, target: Path | None, **given: Any
 ) -> None:
-    """Print a table."""
+    """Measure how well a generator follows its prompts, and print a table."""
 
     def report(line: str) -> None:
         click.echo(line, err=True)

@@ -261,7 +261,7 @@ def markdown(found: dict[str, Any]) -> str:
 @click.command()
 @click.option("--dimension", default=Setting.dimension, show_default=True)
 @click.option("--layers", default=Setting.layers, show_default=True)
-@click.option("--frames", default=Setting.frames, show_default=True, help="Of each generation; 50 make a second.")
+@click.option("--frames", default=Setting.frames, show_default=True, help="Frames of each generation, 50 per second.")
 @click.option("--turns", type=click.IntRange(2), default=Setting.turns, show_default=True)
 @click.option("--seed", default=Setting.seed, show_default=True)
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")

@@ -60,7 +60,7 @@ def markdown(found: dict[str, Any]) -> str:
 @click.command()
 @click.option("--before", required=True, help="A folder in which `import ecdc` finds the older version.")
 @click.option("--commit", default="d50f57a", show_default=True, help="What to call it.")
-@click.option("--seconds", type=click.FloatRange(1), default=60.0, show_default=True, help="Of audio.")
+@click.option("--seconds", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds of audio.")
 @click.option("--pairs", type=click.IntRange(1), default=7, show_default=True)
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
 def main(before: str, commit: str, seconds: float, pairs: int, target: Path | None) -> None:

@@ -82,7 +82,7 @@ def markdown(rows: Sequence[dict[str, Any]], kbps_per_codebook: float) -> str:
 @clip_options(seconds=4.0, per_group=3)
 @jobs_option
 def main(codec: str, folder: Path, rate: int, seconds: float, per_group: int, jobs: int) -> None:
-    """Print the table."""
+    """Compare orders of level and shape codebooks, and print a table."""
     clips = list(packed(folder, rate, seconds, per_group))
     rows = rows_of_clips(partial(compare, name=codec), clips, jobs)
     click.echo(markdown(rows, float(codec_of(codec).config.kbps_per_codebook)))

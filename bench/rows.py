@@ -22,10 +22,10 @@ def clip_options(seconds: float, per_group: int) -> Callable[[Command], Command]
     """Return a decorator that adds the options which choose validation clips, with these defaults."""
     options = (
         click.option("--packed", "folder", type=click.Path(path_type=Path), required=True,
-                     help="Packed audio: its validation slice."),
+                     help="Packed audio; its validation slice is used."),
         click.option("--rate", type=click.IntRange(1), default=24_000, show_default=True,
-                     help="At which references and decoded clips are compared, in Hz."),
-        click.option("--seconds", default=seconds, show_default=True, help="Of each clip."),
+                     help="Sample rate in Hz at which decoded clips are compared."),
+        click.option("--seconds", default=seconds, show_default=True, help="Seconds of each clip."),
         click.option("--per-group", default=per_group, show_default=True, help="Clips of each group."),
     )  # fmt: skip
 

@@ -152,9 +152,9 @@ def markdown(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
 @click.argument("model")
 @click.option("--masters", type=click.Path(path_type=Path), default=Path("runs/audio/masters"), show_default=True,
               help="Masters of the training audio: their validation slice.")  # fmt: skip
-@click.option("--kbps", default=6.0, show_default=True, help="Of both streams together.")
+@click.option("--kbps", default=6.0, show_default=True, help="Bitrate of both streams together.")
 @click.option("--opus", "opus_rates", type=float, multiple=True, default=(12.0, 16.0), show_default=True)
-@click.option("--seconds", default=5.0, show_default=True, help="Of each clip.")
+@click.option("--seconds", default=5.0, show_default=True, help="Seconds of each clip.")
 @click.option("--clips", "most", default=10, show_default=True)
 @jobs_option
 @json_option

@@ -74,7 +74,7 @@ def in_processes(name: str, folder: Path, n_steps: int, n_processes: int) -> dic
 @click.option("--worker", is_flag=True, hidden=True)
 @json_option
 def main(recipe: str, folder: Path, steps: int, worker: bool, target: Path | None) -> None:
-    """Print the table."""
+    """Time a training step of RECIPE, and print a table."""
     if worker:
         row = measure(recipe, folder, steps)
         if row:

@@ -72,11 +72,11 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 @click.command()
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Bundled model, or a folder.")
 @click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio, whose validation slice is used.")
-@click.option("--seconds", default=20.0, show_default=True, help="Of each clip of packed audio.")
+@click.option("--seconds", default=20.0, show_default=True, help="Seconds of each clip of packed audio.")
 @click.option("--kbps", "rates", type=float, multiple=True, default=(3.0, 6.0), show_default=True)
 @json_option
 def main(model: str, folder: Path | None, seconds: float, rates: tuple[float, ...], target: Path | None) -> None:
-    """Print a table."""
+    """Compare variable and fixed bitrate at the same file size, and print a table."""
     rate = loaded(model).sample_rate
     clips = list(packed(folder, rate, seconds) if folder else bundled(rate))
     with tempfile.TemporaryDirectory() as room:

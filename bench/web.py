@@ -155,7 +155,7 @@ def measure(repeats: int, folder: Path, model: str, is_node_only: bool) -> dict[
 @click.command("web")
 @click.option("--repeats", type=click.IntRange(1, 100), default=3, show_default=True)
 @click.option("--model", type=click.Choice(bundled_names()), default=DEFAULT_MODEL, show_default=True)
-@click.option("--node-only", is_flag=True, help="Leave out what needs Chromium.")
+@click.option("--node-only", is_flag=True, help="Skip the parts that need Chromium.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(repeats: int, model: str, node_only: bool, as_json: bool) -> None:
     """Measure the browser's decoder and encoder: speed, start to first sound, bytes of a page, memory."""

@@ -35,13 +35,13 @@ from .number_types import Finite
     metavar="DIR",
     help="Measure on the validation slice of packed training audio.",
 )
-@click.option("--synthetic", is_flag=True, help="Measure on sounds made of arithmetic.")
+@click.option("--synthetic", is_flag=True, help="Measure on synthetic sounds.")
 @click.option(
     "--codec",
     "codecs",
     multiple=True,
     metavar="NAME[:KBPS,...]",
-    help="A codec under test; may be repeated: nano-48k:3,6, a checkpoint's path, opus, mp3, aac, vorbis, speex, codec2, pcm, "
+    help="A codec to measure; may be repeated: nano-48k:3,6, a checkpoint's path, opus, mp3, aac, vorbis, speex, codec2, pcm, "
     "anchors. Default: nano-48k, opus, mp3, anchors.",
 )
 @click.option(
@@ -65,19 +65,23 @@ from .number_types import Finite
     type=Finite(1, 60),
     default=10.0,
     show_default=True,
-    help="Longest clip; longer ones give their middle.",
+    help="Maximum length of a clip; of longer ones, the middle is used.",
 )
 @click.option(
-    "--jobs", type=click.IntRange(1, 256), default=os.cpu_count() or 1, show_default=True, help="Rows measured at a time."
+    "--jobs",
+    type=click.IntRange(1, 256),
+    default=os.cpu_count() or 1,
+    show_default=True,
+    help="Rows measured at the same time.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
-@click.option("--no-page", is_flag=True, help="Without the HTML page.")
-@click.option("--force", is_flag=True, help="Start anew in a folder that holds another run.")
+@click.option("--no-page", is_flag=True, help="Do not write the HTML page.")
+@click.option("--force", is_flag=True, help="Start again in a folder that holds another run.")
 @click.pass_context
 def bench_command(ctx: click.Context, output: Path | None, rate: int, seconds: float, no_page: bool, **given: Any) -> None:
-    """Measure codecs on clips: real bitrates, quality metrics, plots and a page to listen.
+    """Measure codecs on clips: real bitrates, quality metrics, plots and a listening page.
 
-    After an interruption, the same command continues the run.
+    After an interruption, run the same command again; it continues.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -132,11 +136,11 @@ BENCHES = {
     "speed": ("speed", "Time codecs side by side; latency and memory."),
     "entropy": ("entropy", "What the entropy prior saves, and how fast it is."),
     "live": ("live", "Feed a pipe in real time: time to the first sample, and lag."),
-    "loss": ("loss", "Speech over networks that lose packets, beside Opus."),
+    "loss": ("loss", "Speech over networks that lose packets, compared with Opus."),
     "decoders": ("decoders", "Compare the decoders of one token space."),
     "artifacts": ("artifacts", "Hum, pre-echo and lost treble."),
-    "vbr": ("vbr", "Compare variable with fixed bitrate, at the same bytes."),
-    "container": ("container", "The container: speed, and bytes beside the codes."),
+    "vbr": ("vbr", "Compare variable and fixed bitrate at the same file size."),
+    "container": ("container", "The container: speed, and bytes in addition to the codes."),
     "seek": ("seek", "Compare decoding a span of a long file with decoding a short file."),
     "streams": ("streams", "Measure many live streams on one core: steps, their spread, memory."),
     "memory": ("memory", "Peak memory of whole commands."),
@@ -144,19 +148,19 @@ BENCHES = {
     "designs": ("designs", "Compare codecs in training, on validation clips."),
     "effort": ("effort", "What more encoder effort gains, and what it costs."),
     "limits": ("limits", "What a split codec would score if one part of it were exact."),
-    "generations": ("generations", "Decode and code again, several times: codes that stay, and quality."),
-    "stereo": ("stereo", "Divide codebooks between mid and side, beside Opus."),
+    "generations": ("generations", "Decode and encode again, several times: codes that stay the same, and quality."),
+    "stereo": ("stereo", "Compare divisions of codebooks between mid and side, and Opus."),
     "prefix-order": ("prefix_order", "Compare orders of level and shape codebooks."),
     "train-speed": ("train_speed", "Time a training step."),
     "entropy-lm": ("entropy_lm", "Train EnCodec's language model on tokens, to compare with the prior."),
     "mbd-peer": ("mbd_peer", "Compare a diffusion step with audiocraft's."),
-    "musicgen-peer": ("musicgen_peer", "Compare a generation with that of transformers."),
-    "music": ("music", "Measure whether musicgen-nano does what it is asked."),
-    "light": ("light", "Compare the runtime without PyTorch with PyTorch."),
-    "corpus": ("corpus_speed", "Measure the tokenising of a corpus, and reading its tokens for training."),
+    "musicgen-peer": ("musicgen_peer", "Compare music generation with that of transformers."),
+    "music": ("music", "Measure how well musicgen-nano follows its prompts."),
+    "light": ("light", "Compare the light runtime with PyTorch."),
+    "corpus": ("corpus_speed", "Measure tokenising a corpus, and reading its tokens for training."),
     "web": ("web", "The browser's decoder and encoder: speed, first sound, bytes, memory."),
     "demo": ("demo", "Encode and decode two clips, with a picture."),
-    "figures": ("figures", "Write the results into the documents."),
+    "figures": ("figures", "Write the results into the documentation."),
 }
 
 

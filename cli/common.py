@@ -60,7 +60,7 @@ def effort_option(default: int | None, shown_default: str | None = None) -> Call
         type=click.IntRange(0, 10),
         default=default,
         show_default=shown_default or True,
-        help="How long to search for codes close to the audio, at the same bitrate: 0 is fastest, 10 is best.",
+        help="How long to search for codes that match the audio best, at the same bitrate: 0 is fastest, 10 is best.",
     )
 
 

@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
 @click.command("convert")
 @click.argument("input", metavar="INPUT")
-@click.option("--model", help="The checkpoint whose codes a version 0 file holds: its hash goes into the result.")
-@click.option("--lm", metavar="FILE", help="Weights of EnCodec's language model: to read, or write, entropy coded version 0.")
+@click.option("--model", help="The checkpoint that made a version 0 file; its hash is stored in the result.")
+@click.option("--lm", metavar="FILE", help="Weights of EnCodec's language model, to read or write entropy-coded version 0.")
 @output_options
 def convert_command(input: str, model: str | None, lm: str | None, output: str, force: bool) -> None:
     """Convert the original EnCodec's container (version 0) to version 1, or version 1 to version 0.
 
     The codes do not change. Version 0 supports only encodec_24khz and encodec_48khz, and stores
-    neither tags nor the original sample rate. If its codes were entropy coded with the language
-    model, the weights are needed (--lm), and a machine that computes exactly as the writer's did.
+    neither tags nor the original sample rate. Entropy-coded files of version 0 need the weights of
+    EnCodec's language model (--lm), and a machine whose floating-point arithmetic rounds like that
+    of the writer's machine.
     """
     with guard(input):
         check_output((input,), output, force)

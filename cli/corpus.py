@@ -48,8 +48,8 @@ def corpus_group() -> None:
     },
 )
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--output", required=True, metavar="DIR", help="Folder or URL of the corpus; made if missing.")
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Bundled model, or a folder or file with a checkpoint.")
+@click.option("--output", required=True, metavar="DIR", help="Folder or URL of the corpus; created if missing.")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A bundled model, or the path of a checkpoint.")
 @click.option("--kbps", type=Number(), default=6.0, show_default=True, help="Bitrate of each recording.")
 @click.option(
     "--channels", type=click.Choice(["mono", "stereo", "keep"]), default="mono", show_default=True, help="Channels to encode."
@@ -59,7 +59,7 @@ def corpus_group() -> None:
     type=click.Choice(["auto", "mid_side", "left_right", "narrow"]),
     default="mid_side",
     show_default=True,
-    help="How a mono model codes two channels. With auto, rows of different recordings differ in meaning.",
+    help="How a mono model codes two channels. With auto, codebooks of different recordings can differ in meaning.",
 )
 @effort_option(0)
 @click.option(
@@ -78,16 +78,18 @@ def corpus_group() -> None:
     show_default=True,
     help="Kind of shards.",
 )
-@click.option("--shard-items", type=click.IntRange(1), default=1000, show_default=True, help="Most recordings in a shard.")
 @click.option(
-    "--shard-mb", type=Finite(1e-6), default=256.0, show_default=True, help="MB of audio files after which a shard ends."
+    "--shard-items", type=click.IntRange(1), default=1000, show_default=True, help="Maximum number of recordings in a shard."
+)
+@click.option(
+    "--shard-mb", type=Finite(1e-6), default=256.0, show_default=True, help="A shard ends after this many MB of audio files."
 )
 @click.option(
     "--source-kind",
     type=click.Choice(["auto", "folder", "manifest", "webdataset", "table", "lhotse"]),
     default="auto",
     show_default=True,
-    help="What the sources are.",
+    help="Kind of the sources.",
 )
 @click.option("--audio-column", metavar="NAME", help="Column with audio or paths. Default: audio, path and similar names.")
 @click.option(
@@ -99,13 +101,13 @@ def corpus_group() -> None:
 )
 @click.option("--address", metavar="HOST:PORT", help="Ray cluster. Default: this machine alone.")
 @click.option("--workers", type=click.IntRange(1, 4096), help="Processes, or Ray actors. Default: one per processor or GPU.")
-@click.option("--shard", "part", type=Part(), default="0/1", metavar="I/N", help="Make every N-th shard from number I.")
-@click.option("--batch-seconds", type=Finite(0.1, 3600), default=20.0, show_default=True, help="Audio encoded together.")
-@click.option("--retry-failed", is_flag=True, help="Make finished shards with failed recordings again.")
+@click.option("--shard", "part", type=Part(), default="0/1", metavar="I/N", help="Make every N-th shard, starting at number I.")
+@click.option("--batch-seconds", type=Finite(0.1, 3600), default=20.0, show_default=True, help="Seconds of audio in a batch.")
+@click.option("--retry-failed", is_flag=True, help="Make finished shards that have failed recordings again.")
 @click.option("--allow-failures", is_flag=True, help="Exit with 0 even if recordings failed.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, without doing it.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object at the end.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--quiet", is_flag=True, help="Print only errors.")
 @compute_options
 def encode_command(
     sources: tuple[str, ...], output: str, source_kind: str, audio_column: str | None, retry_failed: bool,
@@ -115,9 +117,9 @@ def encode_command(
 
     SOURCE is a folder, a manifest (.jsonl or .csv with a column `path`), WebDataset tars (also
     'data-{000..099}.tar'), a Hugging Face dataset's folder or .parquet files, or Lhotse cuts: local, or
-    a URL that fsspec reads (s3, gcs, http). Other columns are carried along.
+    a URL that fsspec reads (s3, gcs, http). Other columns are kept.
 
-    After an interruption, the same command continues. Recordings that cannot be read are listed in
+    After an interruption, run the same command again. Recordings that cannot be read are listed in
     failures.jsonl; the exit code is then 1, unless --allow-failures is given.
     """
     with guard():
@@ -207,7 +209,7 @@ def info_command(where: str, as_json: bool) -> None:
 
 @corpus_group.command("verify")
 @click.argument("where", metavar="DIR")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--quiet", is_flag=True, help="Print only errors.")
 def verify_command(where: str, quiet: bool) -> None:
     """Check every byte of a corpus: checksums, rows, codes, token space, missing shards."""
     with guard(where):

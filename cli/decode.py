@@ -37,19 +37,22 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", metavar="FILE", help="Output file, or '-'. Default: the input's name with .wav.")
-@click.option("--output-dir", metavar="DIR", help="Folder for the outputs; made if missing.")
+@click.option("--output-dir", metavar="DIR", help="Folder for the outputs; created if missing.")
 @click.option(
     "--format",
     "form",
     metavar="NAME",
-    help="wav, flac, ogg (Vorbis), opus, mp3, m4a (AAC), aiff or au. Default: by the output's suffix; wav for standard "
-    "output and where no output is named. A format that lacks the rate gets its next higher one.",
+    help="wav, flac, ogg (Vorbis), opus, mp3, m4a (AAC), aiff or au. Default: from the output's suffix; wav for standard "
+    "output or without -o. If the format does not support the sample rate, its next higher one is used.",
 )
 @click.option(
-    "--rate", type=click.IntRange(1_000, 768_000), metavar="HZ", help="Sample rate of the output. Default: the original's."
+    "--rate",
+    type=click.IntRange(1_000, 768_000),
+    metavar="HZ",
+    help="Sample rate of the output. Default: that of the original.",
 )
 @click.option("--start", type=TIME, default="0", metavar="TIME", help="Where to begin: seconds, or h:mm:ss.s.")
-@click.option("--duration", type=TIME, metavar="TIME", help="How much to decode. Default: all that follows.")
+@click.option("--duration", type=TIME, metavar="TIME", help="How much to decode. Default: up to the end.")
 @click.option("--partial", is_flag=True, help="Decode the undamaged parts of damaged files; lost parts become silence.")
 @click.option("--model", help="Decode with this model instead of the one that the file names.")
 @click.option(
@@ -57,24 +60,26 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
     default="conv",
     show_default=True,
     metavar="NAME",
-    help="conv, the model's own; mbd, the multi-band diffusion bundled for tokens of nano-24k; or a file of one "
-    "(.safetensors, .th, .pt).",
+    help="conv: the model's own. mbd: the multi-band diffusion decoder that is bundled for nano-24k tokens. Or the file of a "
+    "diffusion decoder (.safetensors, .th, .pt).",
 )
 @click.option(
     "--max-seconds",
     type=Finite(0, min_open=True),
     default=86_400.0,
     show_default=True,
-    help="Refuse files that would become longer audio than this: a few bytes can stand for days of silence.",
+    help="Refuse files that would decode to more audio than this; a few bytes can stand for days of silence.",
 )
 @click.option("--steps", type=click.IntRange(0, 1000), help="Steps of a diffusion decoder. Default: the decoder's.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Seed of a diffusion decoder's noise. Default: 0.")
 @click.option(
-    "--bits", type=click.Choice(["16", "24", "float"]), help="Bits per sample: wav, aiff, au; flac has 16 and 24. Default: 16."
+    "--bits",
+    type=click.Choice(["16", "24", "float"]),
+    help="Bits per sample, for wav, aiff and au; flac has only 16 and 24. Default: 16.",
 )
 @click.option("--force", is_flag=True, help="Overwrite outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--quiet", is_flag=True, help="Print only errors.")
 @jobs_option
 @compute_options
 def decode_command(
@@ -84,9 +89,9 @@ def decode_command(
     """Decode .ecdc files, or all of them in folders, into audio.
 
     INPUT is a file, a folder, or '-' for standard input. Files of the original EnCodec
-    (version 0) are read too; give their checkpoint with --model. In a folder, every .ecdc file at
-    any depth is decoded, and all other files are listed. Existing outputs are kept, so after an
-    interruption the same command continues.
+    (version 0) can be decoded too; give their checkpoint with --model. In a folder, every .ecdc
+    file at any depth is decoded, and all other files are listed. Inputs whose outputs exist are
+    skipped, so after an interruption, run the same command again.
     """
     if given["partial"] and (given["start"] or given["duration"] is not None):
         raise click.UsageError("--partial takes whole files: repair the file, then decode a span of it")

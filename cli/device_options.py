@@ -18,7 +18,7 @@ def threads_option(command: Callable[..., None]) -> Callable[..., None]:
     return click.option(
         "--threads",
         type=click.IntRange(1, 1024),
-        help=f"Threads of one process. Default: OMP_NUM_THREADS, or one per processor, at most {MOST_THREADS}.",
+        help=f"Threads per process. Default: OMP_NUM_THREADS, or one per processor, at most {MOST_THREADS}.",
     )(command)
 
 
@@ -29,14 +29,14 @@ def compute_options(command: Callable[..., None]) -> Callable[..., None]:
         type=click.Choice(RUNTIMES),
         default="auto",
         show_default=True,
-        help="What runs the networks: onnx needs no PyTorch, and is used if the model has graphs. Both give the same tokens.",
+        help="What runs the networks. auto: onnx, which needs no PyTorch, if the model has graphs. Both give the same tokens.",
     )(command)
     command = click.option(
         "--device",
         type=click.Choice(DEVICES),
         default="cpu",
         show_default=True,
-        help="Where networks compute. A GPU that would give other tokens is refused; auto takes the CPU then.",
+        help="Where to run the networks. A GPU that would give different tokens is refused; auto then uses the CPU.",
     )(command)
     return threads_option(command)
 

@@ -46,7 +46,7 @@ def opened(names: tuple[str, ...], output: str, force: bool) -> Iterator[tuple[l
 @click.option("--kbps", type=Number(), required=True, help="Bitrate of the whole result, at most.")
 @output_options
 def peel_command(input: str, kbps: float, output: str, force: bool) -> None:
-    """Drop codebooks: a lower bitrate without encoding again.
+    """Lower the bitrate by dropping codebooks, without encoding again.
 
     For a file made by `ecdc encode --effort 0`, the result equals encoding at the lower bitrate with --effort 0.
     """
@@ -59,12 +59,12 @@ def peel_command(input: str, kbps: float, output: str, force: bool) -> None:
 @click.command("cut")
 @click.argument("input", metavar="INPUT")
 @click.option("--start", type=TIME, default="0", metavar="TIME", help="Where to begin: seconds, or h:mm:ss.s.")
-@click.option("--duration", type=TIME, metavar="TIME", help="How much to take. Default: all that follows.")
+@click.option("--duration", type=TIME, metavar="TIME", help="How much to cut out. Default: up to the end.")
 @output_options
 def cut_command(input: str, start: Fraction, duration: Fraction | None, output: str, force: bool) -> None:
-    """Take a part of a file, without decoding it.
+    """Cut a part out of a file, without decoding it.
 
-    Two seconds before the part are kept so that the decoder can settle; it drops them.
+    The two seconds before the part are kept, so that the decoder can settle; decoding drops them.
     """
     from ..format.edit import cut
 
@@ -76,7 +76,10 @@ def cut_command(input: str, start: Fraction, duration: Fraction | None, output: 
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @output_options
 def cat_command(inputs: tuple[str, ...], output: str, force: bool) -> None:
-    """Join files of one token space in order, in whole frames."""
+    """Join files of the same token space, in the given order, without decoding them.
+
+    Only whole frames can be joined, so up to a frame of padding stays between two files.
+    """
     from ..format.edit import cat
     from ..format.errors import EcdcError
 

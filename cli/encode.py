@@ -32,19 +32,19 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("-o", "--output", metavar="FILE", help="Output file, or '-'. Default: the input's name with .ecdc.")
-@click.option("--output-dir", metavar="DIR", help="Folder for the outputs; made if missing.")
+@click.option("--output-dir", metavar="DIR", help="Folder for the outputs; created if missing.")
 @click.option(
     "--kbps",
     type=Number(),
     default=6.0,
     show_default=True,
-    help="Bitrate of the whole file; the largest legal one not above it is used.",
+    help="Bitrate of the whole file, all channels together. If the model does not have it, its next lower one is used.",
 )
 @click.option(
     "--vbr",
     is_flag=True,
-    help="Give each half second the codebooks that it needs; --kbps is then the file's real mean. It does not sound better "
-    "than a fixed bitrate.",
+    help="Variable bitrate: each half second gets as many codebooks as it needs, and --kbps is the real mean of the file. It "
+    "does not sound better than a fixed bitrate.",
 )
 @click.option(
     "--quality",
@@ -56,30 +56,31 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
     type=click.Choice(["auto", "none"]),
     default="auto",
     show_default=True,
-    help="auto: entropy code the tokens with the prior of the model, if it has one.",
+    help="auto: make the file smaller with the model's entropy prior, if it has one. none: no prior is needed to decode it.",
 )
 @click.option(
     "--chunk-seconds",
     type=Finite(0.05, 60),
-    help="Length of a chunk: what a listener at the end of a pipe waits for, and what damage costs at most. Default: 5.",
+    help="Length of a chunk. A listener at the end of a pipe waits for a whole chunk, and a damaged byte costs at most one "
+    "chunk. Default: 5.",
 )
-@effort_option(None, "4; 0 for EnCodec models, which have no other")
-@click.option("--verify", is_flag=True, help="Decode every chunk's tokens again before it is written.")
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Bundled model, or a folder or file with a checkpoint.")
+@effort_option(None, "4; 0 for EnCodec models, which have only 0")
+@click.option("--verify", is_flag=True, help="Check every chunk before writing it, by decoding its tokens again.")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="A bundled model, or the path of a checkpoint.")
 @click.option("--channels", type=click.Choice(list(CHANNELS)), default="keep", show_default=True, help="Channels to encode.")
 @click.option(
     "--stereo",
     type=click.Choice(["auto", "mid_side", "left_right", "narrow"]),
     default="auto",
     show_default=True,
-    help="How a mono model codes two channels. narrow is mid_side with one codebook for the side. auto chooses by the width of "
-    "the recording, and takes mid_side for pipes and for models other than nano-48k's kind.",
+    help="How a mono model codes two channels. narrow is mid_side with one codebook for the side. auto chooses by the stereo "
+    "width of the recording, but uses mid_side for pipes and for models of another kind than nano-48k.",
 )
 @click.option("--track", type=click.IntRange(1), metavar="N", help="Sound track of a film, from 1. Default: the main one.")
 @click.option("--partial", is_flag=True, help="Encode the readable part of damaged or cut-off audio.")
 @click.option("--force", is_flag=True, help="Overwrite outputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per file.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--quiet", is_flag=True, help="Print only errors.")
 @jobs_option
 @compute_options
 def encode_command(
@@ -88,15 +89,15 @@ def encode_command(
 ) -> None:  # fmt: skip
     """Encode audio files, or all audio in folders, into .ecdc files.
 
-    INPUT is a file, a folder, or '-' for standard input: any format that FFmpeg reads, and the
-    sound of films. Pipes are encoded as they arrive, except for formats that need seeking (MP4
-    with its index at the end, WavPack, APE, CAF, W64): those wait in a temporary file. One or two
-    channels and the original sample rate are restored when decoding; more channels are folded to stereo.
+    INPUT is a file, a folder, or '-' for standard input, in any format that FFmpeg reads, films
+    included. Audio from a pipe is encoded as it arrives; only formats that need seeking (MP4 with
+    its index at the end, WavPack, APE, CAF, W64) are first copied to a temporary file. Decoding
+    restores the sample rate and one or two channels; more channels are downmixed to stereo.
 
     In a folder, every audio file at any depth is encoded, and all other files are listed. Outputs
-    are written into the same tree in --output-dir, or beside the audio; a.wav and a.flac in one
-    folder become a.wav.ecdc and a.flac.ecdc. Existing outputs are kept, so after an interruption
-    the same command continues.
+    go into the same tree in --output-dir, or next to the audio files; a.wav and a.flac in one
+    folder become a.wav.ecdc and a.flac.ecdc. Inputs whose outputs exist are skipped, so after an
+    interruption, run the same command again.
     """
     if given["quality"] is not None and given["vbr"]:
         raise click.UsageError("give --vbr with --kbps, or --quality")

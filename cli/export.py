@@ -12,7 +12,7 @@ from .terminal_text import echo, printable
 
 @click.group("export")
 def export_group() -> None:
-    """Write models in formats of other programs."""
+    """Write models in formats for other programs."""
 
 
 @export_group.command("onnx")
@@ -21,7 +21,7 @@ def export_group() -> None:
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Where the graphs go; made if missing.",
+    help="Folder for the graphs; created if missing.",
 )
 @click.option(
     "--graphs-only",
@@ -32,11 +32,11 @@ def export_group() -> None:
 def onnx_command(model: str, output: Path | None, graphs_only: bool, force: bool) -> None:
     """Write encoder and decoder of MODEL as ONNX graphs, for onnxruntime in any language and in browsers.
 
-    MODEL is a bundled model, a folder of ours, or an EnCodec checkpoint as `--model` takes it. The state of a stream goes into
-    and out of the graphs, and batch and frames are dynamic. DIR receives encoder.onnx, decoder.onnx, decoder_fp16.onnx (half
-    the size), the codebooks (quantizer.safetensors) and config.json. It receives mbd.onnx (a step of the diffusion decoder) if
-    the model has one, and levels.onnx and end.onnx for a split codec. `ecdc encode` and `ecdc decode --model DIR` read it.
-    Needs the extra ecdc[export].
+    MODEL is a bundled model, the folder of a model, or an EnCodec checkpoint as for `--model`. The state of a stream is an
+    input and an output of the graphs; batch size and number of frames are dynamic. DIR receives encoder.onnx, decoder.onnx,
+    decoder_fp16.onnx (half the size), the codebooks (quantizer.safetensors) and config.json. It also receives mbd.onnx (a step
+    of the diffusion decoder) if the model has one, and levels.onnx and end.onnx for a split codec. `ecdc encode` and
+    `ecdc decode` use DIR with `--model`. Needs the extra ecdc[export].
     """
     if (output is None) != graphs_only:
         raise click.UsageError("name a folder with --output, or give --graphs-only")

@@ -40,11 +40,11 @@ GENERATOR, MODEL = "musicgen", "musicgen-nano"
     },
 )
 @click.argument("prompt", required=False)
-@click.option("--list", "is_list", is_flag=True, help="List the generators that are installed.")
-@click.option("--generator", default=GENERATOR, show_default=True, help="The plugin that generates.")
+@click.option("--list", "is_list", is_flag=True, help="List the installed generators.")
+@click.option("--generator", default=GENERATOR, show_default=True, help="The generator, a plugin.")
 @click.option(
     "--model",
-    help="Its model: a folder, a file, or a published name such as musicgen-small. Default: musicgen-nano, which is bundled.",
+    help="The generator's model: a path, or a published name such as musicgen-small. Default: the bundled musicgen-nano.",
 )
 @click.option(
     "--seconds",
@@ -54,36 +54,39 @@ GENERATOR, MODEL = "musicgen", "musicgen-nano"
     help="Length of the result, including --continue.",
 )
 @click.option(
-    "--stereo/--mono", "is_stereo", default=None, help="Channels, if the model makes both. Default: as --continue, or mono."
+    "--stereo/--mono",
+    "is_stereo",
+    default=None,
+    help="Channels, if the model supports both. Default: as in --continue, or mono.",
 )
-@click.option("--continue", "start", metavar="FILE", help="Go on from this: an .ecdc file, or audio.")
-@click.option("--melody", metavar="FILE", help="Follow this melody: an .ecdc file or audio.")
+@click.option("--continue", "start", metavar="FILE", help="Continue this .ecdc or audio file.")
+@click.option("--melody", metavar="FILE", help="Follow the melody of this .ecdc or audio file.")
 @click.option(
     "--separate/--no-separate",
     default=None,
-    help="Follow the melody without drums and bass. Default: if demucs is installed.",
+    help="Remove drums and bass from the melody first. Default: if demucs is installed.",
 )
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="The same seed gives the same tokens."
 )
-@click.option("--guidance", type=Number(), help="How closely to follow prompt and melody. Default: the model's.")
-@click.option("--temperature", type=Finite(0), help="0 takes the likeliest token each time.")
-@click.option("--top-k", type=click.IntRange(0), help="Draw from this many of the likeliest tokens.")
-@click.option("--top-p", type=Finite(0, 1), help="Draw from the likeliest tokens that together have this probability.")
-@click.option("--int8", is_flag=True, help="Weights in eight bits: less memory, faster, a little different.")
+@click.option("--guidance", type=Number(), help="How closely to follow the prompt and the melody. Default: the model's.")
+@click.option("--temperature", type=Finite(0), help="How random the tokens are; 0 always takes the most likely one.")
+@click.option("--top-k", type=click.IntRange(0), help="Choose among this many of the most likely tokens.")
+@click.option("--top-p", type=Finite(0, 1), help="Choose among the most likely tokens that together have this probability.")
+@click.option("--int8", is_flag=True, help="Use 8-bit weights: less memory, faster; results differ slightly.")
 @click.option("-o", "--output", metavar="FILE", help="Output .ecdc file, or '-'.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.option("--quiet", is_flag=True, help="Print only errors.")
 @threads_option
 def generate_command(is_list: bool, output: str | None, force: bool, quiet: bool, threads: int | None, **given: Any) -> None:
-    """Generate tokens from words (PROMPT), a melody or a beginning, straight into an .ecdc file.
+    """Generate music from a text PROMPT, a melody or the beginning of a piece, as an .ecdc file.
 
     \b
     ecdc generate "slow sad piano, 70 bpm" --seconds 10 -o piano.ecdc
     ecdc generate --continue piano.ecdc --seconds 20 -o longer.ecdc
     ecdc generate "happy flute" --melody hum.wav --stereo -o flute.ecdc
 
-    FILE may be '-', standard input. Chunks of one second are written as they are generated, so
+    FILE may be '-' for standard input. Chunks of one second are written as they are generated, so
     `ecdc generate ... -o - | ecdc decode - -o - | aplay` plays during generation. Ctrl-C ends
     the file early, with exit code 130; a second Ctrl-C leaves no file.
     """

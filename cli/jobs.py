@@ -62,7 +62,7 @@ def jobs_option(command: Callable[..., None]) -> Callable[..., None]:
         type=click.IntRange(1, 256),
         default=1,
         show_default=True,
-        help="Files processed at a time, each in a process.",
+        help="Files processed at the same time, each in its own process.",
     )(command)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.group("live")
 def live_group() -> None:
-    """Send and receive live audio in packets, which may be lost."""
+    """Send and receive live audio over networks that lose packets."""
 
 
 def address_of(text: str, default_host: str) -> tuple[str, int]:
@@ -49,7 +49,7 @@ def address_of(text: str, default_host: str) -> tuple[str, int]:
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or folder of a codec.")
 @click.option("--kbps", type=Finite(0, min_open=True), default=6.0, show_default=True, help="Bitrate of the codes.")
 @click.option("--frames", type=click.IntRange(1, 6), default=2, show_default=True, help="Frames in a packet.")
-@click.option("--channels", type=click.IntRange(1, 2), default=1, show_default=True)
+@click.option("--channels", type=click.IntRange(1, 2), default=1, show_default=True, help="Channels to send.")
 @click.option(
     "--copies", type=click.IntRange(0, 64), default=0, show_default=True, help="Earlier frames repeated in each packet."
 )
@@ -57,23 +57,25 @@ def address_of(text: str, default_host: str) -> tuple[str, int]:
     "--copied-codebooks", type=click.IntRange(1, 255), default=2, show_default=True, help="Codebooks of each repeated frame."
 )
 @click.option("--loss", type=Finite(0, 1), default=0.0, show_default=True, help="Share of packets not sent, for tests.")
-@click.option("--burst", type=Finite(1), default=1.0, show_default=True, help="Mean number of packets lost in a row.")
 @click.option(
-    "--jitter", type=Finite(0, 10), default=0.0, show_default=True, help="Seconds by which packets are late, at most."
+    "--burst", type=Finite(1), default=1.0, show_default=True, help="Mean number of packets lost in a row, for tests."
 )
-@click.option("--duplicates", type=Finite(0, 1), default=0.0, show_default=True, help="Share of packets sent twice.")
+@click.option(
+    "--jitter", type=Finite(0, 10), default=0.0, show_default=True, help="Maximum delay of a packet in seconds, for tests."
+)
+@click.option("--duplicates", type=Finite(0, 1), default=0.0, show_default=True, help="Share of packets sent twice, for tests.")
 @click.option("--first-frame", type=click.IntRange(0, 65535), default=0, show_default=True, help="Number of the first frame.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of losses and jitter.")
 @click.option(
-    "--speed", type=Finite(0, min_open=True), default=1.0, show_default=True, help="Relative to real time, for tests."
+    "--speed", type=Finite(0, min_open=True), default=1.0, show_default=True, help="Speed relative to real time, for tests."
 )
 def send_command(
     source: str, target: str, model: str, kbps: float, frames: int, channels: int, copies: int, copied_codebooks: int,
     loss: float, burst: float, jitter: float, duplicates: float, first_frame: int, seed: int, speed: float,
 ) -> None:  # fmt: skip
-    """Send INPUT, a file or '-', as packets at the pace of its sound. Statistics follow as a line of JSON.
+    """Send INPUT, a file or '-', as packets in real time. At the end, print statistics as a line of JSON.
 
-    Ctrl-C ends the stream: what has been encoded is still sent, and the end.
+    Ctrl-C ends the stream; audio that is already encoded is still sent, followed by the end packet.
     """
     with guard(source):
         from ..codec.audio import AudioSource
@@ -104,27 +106,31 @@ def send_command(
 @click.option("-o", "--output", required=True, metavar="FILE", help="Audio file, or '-'.")
 @click.option("--listen", default="127.0.0.1:5004", show_default=True, metavar="[HOST:]PORT", help="Where packets arrive.")
 @click.option("--model", help="Decode with this model, a name or a folder. Default: the bundled model that the stream names.")
-@click.option("--delay", type=Finite(0, 10), help="Seconds that packets are held to put them in order. Default: adaptive.")
+@click.option("--delay", type=Finite(0, 10), help="Seconds that packets wait for late ones before them. Default: adaptive.")
 @click.option(
-    "--timeout", type=Finite(0, min_open=True), default=10.0, show_default=True, help="Seconds of silence that end it."
+    "--timeout",
+    type=Finite(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="End after this many seconds without packets.",
 )
 @click.option("--concealment", type=click.Choice(["auto", "learned", "likely", "repeat", "silence"]), default="auto",
               help="What fills gaps. Default: learned if the model is trained for it, else repeat.")  # fmt: skip
-@click.option("--speed", type=Finite(0, min_open=True), default=1.0, show_default=True, help="That of the sender, for tests.")
-@click.option("--stats", is_flag=True, help="Write a line of JSON per second to standard error.")
+@click.option("--speed", type=Finite(0, min_open=True), default=1.0, show_default=True, help="The sender's --speed, for tests.")
+@click.option("--stats", is_flag=True, help="Print statistics to standard error every second, as a line of JSON.")
 @click.option("--force", is_flag=True, help="Overwrite the output.")
 def receive_command(
     output: str, listen: str, model: str | None, delay: float | None, timeout: float, concealment: str, speed: float,
     stats: bool, force: bool,
 ) -> None:  # fmt: skip
-    """Receive one stream and write its audio. Statistics follow as a line of JSON.
+    """Receive one stream and write its audio. At the end, print statistics as a line of JSON.
 
-    Audio is written when it is due, at the pace of the sender: '-' can be piped into a player. A frame that is not there when
-    it is due is concealed at once: the sound goes on, fades out between 60 and 120 ms, and is silent until packets come again.
-    Packets that come too late are only counted. A file holds the same samples as a pipe, and gets its name at the end.
+    Audio is written when it is due, in real time, so '-' can be piped into a player. If a frame is missing when it is due, the
+    gap is concealed at once: the sound continues, fades out between 60 and 120 ms, and is silent until packets arrive again.
+    Packets that arrive too late are only counted. A file has the same samples as a pipe, and gets its name at the end.
 
-    The stream ends with the sender's last packet, after --timeout seconds without any, or with Ctrl-C. In all cases, the output
-    holds what was heard. The exit status is 0 only for the first, 1 for the second, 130 for the third.
+    The stream ends with the sender's last packet (exit code 0), after --timeout seconds without packets (1), or with Ctrl-C
+    (130). In all cases, the output contains what was received until then.
     """
     with guard(output):
         from ..codec.audio_out import Output

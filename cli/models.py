@@ -11,7 +11,7 @@ from .terminal_text import dumps, echo
 @click.command("models")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per model.")
 def models_command(as_json: bool) -> None:
-    """List the bundled models; any other checkpoint is named by its path."""
+    """List the bundled models. Give any other model by its path."""
     with guard():
         from ..codec.bundled import models
 

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @click.command("repair")
 @click.argument("input", metavar="INPUT")
-@click.option("--like", metavar="FILE", help="Take the header of this .ecdc file: INPUT's own is damaged.")
+@click.option("--like", metavar="FILE", help="Use the header of this .ecdc file, if INPUT's own is damaged.")
 @output_options
 def repair_command(input: str, like: str | None, output: str, force: bool) -> None:
     """Write a valid file from the intact parts of a damaged one.
 
     Lost chunks become silence of the same length; each is reported on stderr. If the header
-    itself is damaged, use --like to take the header of another file of the same model and
+    itself is damaged, use --like to take the header from another file with the same model and
     settings; its tags are not copied.
     """
     from ..format.salvage import repair

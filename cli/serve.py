@@ -21,20 +21,20 @@ GENERATOR, MODEL = "musicgen", "musicgen-nano"
 
 @click.command("serve")
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
-@click.option("--port", type=click.IntRange(0, 65535), default=8024, show_default=True, help="0 takes a free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8024, show_default=True, help="0 selects a free port.")
 @click.option("--open", "opens", is_flag=True, help="Open the page in the browser.")
 @click.option(
     "--write",
     "target",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Serve nothing: write page, models and files into DIR, for any server of static files.",
+    help="Do not serve: write the page, the models and the files into DIR, for any static web server.",
 )
 def serve_command(folder: Path | None, port: int, opens: bool, target: Path | None) -> None:
-    """Show a page that plays, seeks and records .ecdc files, and lists those in FOLDER.
+    """Serve a web page that plays, seeks and records .ecdc files, and lists those in FOLDER.
 
     The page is for browsers on this machine only: the server listens on 127.0.0.1. If the
-    generator of music is installed (ecdc[torch]), the page has a text box for it. Ctrl-C ends the server.
+    music generator is installed (ecdc[torch]), the page has a text box for it. Ctrl-C stops the server.
     """
     with guard():
         from .web_server import Server, Site

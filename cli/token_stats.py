@@ -16,11 +16,11 @@ from .terminal_text import counted, dumps, echo, printable
 def stats_command(inputs: tuple[str, ...], as_json: bool) -> None:
     """Count how often codes occur in .ecdc files of one model, all files together.
 
-    For each codebook: the number of codes, how many of its entries occur, the entropy in bits per
-    code, and the perplexity (2 to the power of the entropy). The entropy takes every code alone: a
-    language model, which sees the codes before it, needs fewer bits. Of few codes it is too low; give
-    at least ten times as many codes as a codebook has entries. Files that cannot be read are named and
-    left out; the exit code is then 1.
+    For each codebook, print the number of codes, how many of its entries occur, the entropy in bits
+    per code, and the perplexity (2 to the power of the entropy). The entropy treats every code alone;
+    a language model, which also sees earlier codes, needs fewer bits. With few codes, the entropy comes
+    out too low: give at least ten times as many codes as a codebook has entries. Files that cannot be
+    read are reported and skipped; the exit code is then 1.
     """
     from ..format import Reader
     from ..format.files import input_stream

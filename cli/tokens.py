@@ -20,7 +20,7 @@ form_option = click.option(
 
 @click.group("tokens")
 def tokens_group() -> None:
-    """Convert codes to and from .npy, .npz and .safetensors files, and count them.
+    """Convert codes to and from .npy, .npz and .safetensors files, and show statistics.
 
     The files hold `codes`, uint16: [K, T], K codebooks by T frames; [2, K, T] for two streams; or,
     if the streams differ in K, the codebooks of one followed by those of the other. All but

@@ -44,14 +44,14 @@ def train_group() -> None:
     show_default=True,
     help="Where packages, masters and packed audio go (45 GB; 6 GB with --quick).",
 )
-@click.option("--quick", is_flag=True, help="Only the 0.35 GB starting set.")
+@click.option("--quick", is_flag=True, help="Only a small set: 0.35 GB of packages.")
 @rate_option
 @jobs_option
 def fetch_command(output: Path, quick: bool, rate: int, jobs: int | None) -> None:
     """Download free audio from Debian packages, decode it once, and pack it for training.
 
-    Masters are kept at 48 kHz, so that packs at other rates need no new decoding. Needs
-    apt (nothing is installed). Finished steps are skipped.
+    Decoded audio ("masters") is kept at 48 kHz, so another sample rate needs no new download.
+    Needs apt-get, but installs nothing. Finished steps are skipped.
     """
     with guard():
         from ..train.data.fetch import fetch
@@ -82,9 +82,13 @@ def pack_command(folder: Path, output: Path, rate: int, jobs: int | None) -> Non
 
 
 @train_group.command("synthesize")
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="Folder of tokens; one begun before goes on.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="Folder for the tokens; an unfinished one is continued."
+)
 @click.option("--hours", type=Finite(0), default=8.0, show_default=True, help="Hours of composed music.")
-@click.option("--recorded-hours", type=Finite(0), default=0.0, show_default=True, help="Hours of fetched music.")
+@click.option(
+    "--recorded-hours", type=Finite(0), default=0.0, show_default=True, help="Hours of music from `ecdc train fetch`."
+)
 @click.option(
     "--audio",
     type=click.Path(path_type=Path),
@@ -92,8 +96,8 @@ def pack_command(folder: Path, output: Path, rate: int, jobs: int | None) -> Non
     show_default=True,
     help="What `ecdc train fetch` wrote, for recorded music.",
 )
-@click.option("--model", default=GENERATOR_MODEL, show_default=True, help="The codec whose tokens are wanted.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Equal seeds give equal pieces.")
+@click.option("--model", default=GENERATOR_MODEL, show_default=True, help="The codec that makes the tokens.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed gives the same pieces.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
 @click.option("--soundfont", type=click.Path(path_type=Path), multiple=True, help="SF2 or SF3 files. Default: Debian's.")
 def synthesize_command(
@@ -124,7 +128,7 @@ def synthesize_command(
     "--output", type=click.Path(path_type=Path), help="Run folder; its checkpoint is resumed. Default: runs/<recipe>."
 )
 @limit_option
-@click.option("--init", help="Start at the weights of this model (a name or a folder) instead of random ones: fine-tuning.")
+@click.option("--init", help="Start from the weights of this model (a name or a folder), to fine-tune it.")
 @click.option("--export", type=click.Path(path_type=Path), help="Write the trained model to this folder.")
 @click.option(
     "--device",
@@ -222,7 +226,11 @@ def mbd_command(
 @train_group.command("musicgen")
 @click.argument("recipe")
 @click.option(
-    "--data", type=click.Path(path_type=Path), default=Path("runs/synth"), show_default=True, help="Pieces as tokens."
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path("runs/synth"),
+    show_default=True,
+    help="Folder of tokens (see synthesize).",
 )
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Run folder; its checkpoint is resumed.")
 @click.option("--words", type=click.Path(path_type=Path), help="The text encoder's file. Default: the bundled model's.")
