@@ -58,7 +58,7 @@ class Session:
 def read_session(path: str | Path) -> Session:
     """Read a result file; raises ValueError with the file and the faulty field, OSError if it cannot be opened."""
     if not Path(path).is_file() and Path(path).exists():
-        raise ArgumentError(f"{path}: is no file")
+        raise ArgumentError(f"{path}: is not a file")
     with open(path, "rb") as stream:
         data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:

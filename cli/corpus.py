@@ -173,11 +173,11 @@ def say_plan(job: Any, as_json: bool) -> None:
     books = " or ".join("+".join(map(str, ks)) for ks in about["codebooks"].values())
     echo(f"model {about['model']}, {books} codebooks, {about['frame_rate']:g} frames a second, {about['settings']['format']}")
     if about["columns"]:
-        echo(printable("carried along: " + ", ".join(about["columns"])))
+        echo(printable("columns kept: " + ", ".join(about["columns"])))
     for path, reason in job.plan.left_out[:10]:
-        echo(printable(f"not taken: {path}: {reason}"))
+        echo(printable(f"ignored: {path}: {reason}"))
     if len(job.plan.left_out) > 10:
-        echo(f"not taken: {counted(len(job.plan.left_out) - 10, 'further file')}")
+        echo(f"ignored: {counted(len(job.plan.left_out) - 10, 'further file')}")
 
 
 @corpus_group.command("info")

@@ -101,7 +101,7 @@ class Progress:
             each = (f"{w}: {row['hours']:.2f} h" + (", died" if row["died"] else "") for w, row in summary["workers"].items())
             found.append("ecdc: workers " + "; ".join(each))
         if n_left_out:
-            found.append(f"ecdc: {n_left_out} file{'s' * (n_left_out != 1)} of the sources not taken; --dry-run names them")
+            found.append(f"ecdc: {n_left_out} file{'s' * (n_left_out != 1)} in the sources ignored; --dry-run lists them")
         found.append(
             f"ecdc: {output}: {counts['done']} of {counts['items']} recordings, {summary['hours']:.2f} h, "
             f"{counts['failed']} failed"

@@ -45,7 +45,7 @@ def onnx_command(model: str, output: Path | None, graphs_only: bool, force: bool
         from ..codec.light.names import DECODER, ENCODER
 
         if output is None and not Path(model).is_dir():
-            raise NamedError(model, "is no folder of a model, beside whose weights graphs can be written; use --output")
+            raise NamedError(model, "is not a model folder, so it has no place for graphs; give a folder with --output")
         target = output or Path(model)
         for name in (ENCODER, DECODER):
             if (target / name).exists() and not force:

@@ -95,7 +95,7 @@ def run_found(
 def run_plan(plan: Plan, task: Task, n_workers: int, say: Callable[[Row], None], as_json: bool, quiet: bool, verb: str) -> None:
     """Carry out a plan and print a summary; exits with 1 if anything failed. `verb` is a word such as "encoded"."""
     for path, why in [] if quiet else plan.left_out:
-        echo(printable(f"ecdc: {path}: not taken: {why}"), err=True)
+        echo(printable(f"ecdc: {path}: ignored: {why}"), err=True)
     for path, why in plan.failed:
         echo(printable(f"ecdc: {why if path in why else f'{path}: {why}'}"), err=True)
     counts = {"done": 0, "existing": plan.n_existing, "failed": len(plan.failed)}
@@ -119,7 +119,7 @@ def run_plan(plan: Plan, task: Task, n_workers: int, say: Callable[[Row], None],
         run_jobs(plan.jobs, task, n_workers, handle)
     if not quiet:
         parts = f"{counts['done']} {verb}", f"{counts['existing']} skipped (outputs exist)", f"{counts['failed']} failed"
-        echo(f"ecdc: {', '.join(parts)}, {len(plan.left_out)} not taken", err=True)
+        echo(f"ecdc: {', '.join(parts)}, {len(plan.left_out)} ignored", err=True)
     if counts["failed"]:
         raise SystemExit(EXIT_FAILED)
 

@@ -39,7 +39,7 @@ def address_of(text: str, default_host: str) -> tuple[str, int]:
     except UnicodeError:
         port = ""
     if not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
-        raise InputError(f"{text!r} is no address: give HOST:PORT, such as 127.0.0.1:5004")
+        raise InputError(f"{text!r} is not an address: give HOST:PORT, such as 127.0.0.1:5004")
     return host or default_host, int(port)
 
 
@@ -181,7 +181,7 @@ def _check_folder(output: str) -> None:
     """Raise NamedError for an output that could not be written once the call is over."""
     folder = Path(output).parent
     if output != "-" and not folder.is_dir():
-        raise NamedError(str(folder), "is no folder; make it first, or give another output with -o")
+        raise NamedError(str(folder), "is not a folder; create it first, or give another output with -o")
     if output != "-" and not os.access(folder, os.W_OK):
         raise NamedError(str(folder), "cannot be written to; give another output with -o")
 

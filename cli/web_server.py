@@ -160,7 +160,7 @@ class Handler(BaseHTTPRequestHandler):
         if not self._is_ours():
             return
         if urlsplit(self.path).path != "/generate" or site.generate is None:
-            return self._fail(404, "there is no generator here")
+            return self._fail(404, "no generator is installed")
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > MAX_REQUEST or self.headers.get_content_type() != "application/json":
             return self._fail(400, f"send at most {MAX_REQUEST} bytes of JSON")

@@ -57,7 +57,7 @@ def _listed(path: str, names_in: Callable[[Any], Any]) -> list[str]:
         with open(path, encoding="utf-8") as file:
             names = names_in(parse_json(file.read()))
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError("its names are no list")
+            raise ValueError("its names are not a list")
     except (ValueError, TypeError, LookupError) as error:
         raise CorpusError(f"{path}: is not as `datasets` writes it ({type(error).__name__}: {error})") from None
     return names

@@ -86,7 +86,7 @@ def _find_in(place: str, found: Found) -> Iterator[Item]:
                     elif suffix in (".json", ".txt", ".cls") and member.size <= MOST_TEXT:
                         columns |= _carried(tar, member, suffix)
                     else:
-                        found.left_out.append((f"{place}/{member.name}", "is no audio"))
+                        found.left_out.append((f"{place}/{member.name}", "is not audio"))
                 check_end(file, tar.offset)
         except (tarfile.TarError, OSError, EOFError) as error:
             yield from _sample(place, key, members, columns)

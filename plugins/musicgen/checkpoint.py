@@ -79,7 +79,7 @@ def _from_audiocraft(path: Path, int8: bool, text_encoder: str | os.PathLike[str
     lm = _filled(config, source, audiocraft_recipe(config), IGNORED["audiocraft"], int8)
     own_codec = load_codec(path.parent / CODEC) if codec and (path.parent / CODEC).exists() else None
     if text_encoder is None and config.text_encoder not in T5_NAMES:
-        raise CheckpointError(f"{path}: its text encoder {config.text_encoder[:80]!r} is no published T5: give text_encoder")
+        raise CheckpointError(f"{path}: its text encoder {config.text_encoder[:80]!r} is not a published T5: give text_encoder")
     return MusicGen(lm, lambda: T5Encoder.load(str(text_encoder or config.text_encoder)), own_codec)
 
 

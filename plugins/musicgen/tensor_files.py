@@ -34,7 +34,7 @@ class TensorFiles:
             held = set(opened.keys())
             missing = sorted(promised - held)
             if missing:
-                raise CheckpointError(f"{file}: lacks {missing[0]}, which {path.name} says is there")
+                raise CheckpointError(f"{file}: lacks {missing[0]}, which {path.name} lists")
             for name in promised or held:
                 self._files[name], self._shapes[name] = file, tuple(opened.get_slice(name).get_shape())
 

@@ -195,5 +195,5 @@ def test_bad_files_are_told_by_file_and_field(write, name):
 def test_a_missing_file_and_a_folder(tmp_path):
     with pytest.raises(FileNotFoundError):
         listen.aggregate([tmp_path / "none.json"])
-    with pytest.raises(ValueError, match="is no file"):
+    with pytest.raises(ValueError, match="is not a file"):
         listen.aggregate([tmp_path])

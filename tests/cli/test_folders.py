@@ -132,8 +132,8 @@ def test_folder_to_folder_and_back(ecdc, album, tmp_path):
     done = ecdc("encode", album, "--output-dir", tmp_path / "out")
     said = done.stderr.decode()
     assert done.returncode == 1 and set(tree(tmp_path / "out")) == CODED
-    assert "broken.wav" in said and "notes.txt: not taken" in said
-    assert "5 encoded, 0 skipped (outputs exist), 1 failed, 1 not taken" in said
+    assert "broken.wav" in said and "notes.txt: ignored" in said
+    assert "5 encoded, 0 skipped (outputs exist), 1 failed, 1 ignored" in said
     before = tree(tmp_path / "out")
     again = ecdc("encode", album, "--output-dir", tmp_path / "out")
     assert "0 encoded, 5 skipped" in again.stderr.decode() and again.returncode == 1 and tree(tmp_path / "out") == before
@@ -167,7 +167,7 @@ def test_beside_the_sources_and_a_second_time(ecdc, album):
     ecdc("encode", album, check=True)
     assert set(tree(album)) >= CODED
     said = ecdc("encode", album, check=True).stderr.decode()
-    assert "5 skipped" in said and "0 not taken" in said
+    assert "5 skipped" in said and "0 ignored" in said
     rows = [json.loads(line) for line in ecdc("encode", album, "--force", "--json", check=True).stdout.splitlines()]
     assert len(rows) == 5
 

@@ -50,7 +50,7 @@ def test_a_package_names_no_text_encoder_of_its_own(tmp_path):
     cfg = audiocraft_cfg(model.config)
     cfg["conditioners"]["description"]["t5"]["name"] = "/etc"
     package = write_package(model, tmp_path / "state_dict.bin", cfg)
-    with pytest.raises(CheckpointError, match="'/etc' is no published T5"):
+    with pytest.raises(CheckpointError, match="'/etc' is not a published T5"):
         load(package, codec=False)
 
 

@@ -121,7 +121,7 @@ def parse_chord(numeral: str, tonic: int) -> Chord:
     """Parse a roman numeral over a tonic (pitch class); a flat is relative to the major scale. Raises ValueError."""
     found = re.fullmatch(r"(b?)([iv]+|[IV]+)(M?7)?", numeral)
     if found is None or found[2].lower() not in _NUMERALS:
-        raise ArgumentError(f"{numeral!r} is no chord: wanted such as ii, bVII or IVM7")
+        raise ArgumentError(f"{numeral!r} is not a chord: give one such as ii, bVII or IVM7")
     root = (tonic + SCALES["major"][_NUMERALS[found[2].lower()]] - bool(found[1])) % 12
     intervals = [0, 4 if found[2].isupper() else 3, 7]
     if found[3]:

@@ -151,7 +151,7 @@ def test_swing_moves_the_middle_of_beats_alone():
 
 @pytest.mark.parametrize("bad", ["H", "viii", "M7", ""])
 def test_what_is_no_chord_is_refused(bad):
-    with pytest.raises(ValueError, match="is no chord"):
+    with pytest.raises(ValueError, match="is not a chord"):
         parse_chord(bad, 0)
 
 
