@@ -178,6 +178,7 @@ class Decoding:
                 "kbps": round(result.kbps, 3),
                 "channels": result.channels,
                 "sample_rate": result.sample_rate,
+                "lost": list(result.lost),
                 "x_real_time": round(result.seconds / max(time.perf_counter() - began, 1e-9), 1),
             }
 

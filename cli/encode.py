@@ -163,6 +163,7 @@ class Encoding:
                 "kbps": round(result.kbps, 3),
                 "codebooks": list(result.codebooks),
                 "channels": result.channels,
+                "lost": list(result.lost),
                 "x_real_time": round(result.seconds / max(time.perf_counter() - began, 1e-9), 1),
             }
 

@@ -46,18 +46,20 @@ def _end_of_caf(read_at: ReadAt) -> int | None:
 
 def _end_of_avi(read_at: ReadAt) -> int | None:
     """Return the end of the list of samples. Files above 1 GiB have several such lists, each with its own size."""
-    at = 0
+    at = n_parts = 0
     end: int | None = None
-    while (head := read_at(at, 12))[:4] == b"RIFF" and len(head) == 12:
+    while (head := read_at(at, 12))[:4] == b"RIFF" and len(head) == 12 and n_parts < MAX_PARTS:
         form_end = at + 8 + int.from_bytes(head[4:8], "little")
         part = at + 12
         is_known = form_end - at - 8 not in (0, 0xFFFFFFFF)
         found = form_end if is_known else None
-        while part < form_end and len(inner := read_at(part, 12)) == 12:
+        while part < form_end and n_parts < MAX_PARTS and len(inner := read_at(part, 12)) == 12:
+            n_parts += 1
             size = int.from_bytes(inner[4:8], "little")
             if inner[:4] == b"LIST" and inner[8:] == b"movi" and size not in (0, 0xFFFFFFFF):
                 found = part + 8 + size
             part += 8 + size + (size & 1)
+        n_parts += 1
         end = found if found is not None else end
         if not is_known:
             break

@@ -1,6 +1,7 @@
 """Damaged files: refused unless asked for, then silent where chunks were lost and repaired on demand."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -34,7 +35,9 @@ def damaged(data, tmp_path):
 def test_only_the_damaged_chunk_is_lost(ecdc, whole, default, tmp_path):
     (data, wanted), rate = whole, default.sample_rate
     damaged(data, tmp_path)
-    done = ecdc("decode", tmp_path / "a.ecdc", "--partial", check=True)
+    done = ecdc("decode", tmp_path / "a.ecdc", "--partial", "--json", check=True)
+    (line,) = json.loads(done.stdout)["lost"]
+    assert line.encode() in done.stderr and line.endswith("silence from 10.00 s to 15.00 s")
     assert b"silence from 10.00 s to 15.00 s" in done.stderr
     found = soundfile.read(tmp_path / "a.wav")[0]
     assert len(found) == len(wanted)
@@ -93,3 +96,11 @@ def test_where_nothing_survives_nothing_is_written(ecdc, whole, tmp_path, one_li
             and "; try" not in line
         )
         assert [path.name for path in tmp_path.iterdir()] == ["a.ecdc"]
+
+
+def test_json_lists_what_recordings_lack(ecdc, tone, tmp_path):
+    (tmp_path / "short.wav").write_bytes(tone.read_bytes()[:-40_000])
+    options = ("--partial", "--json", "--model", "nano-24k", "--effort", 0)
+    rows = [json.loads(ecdc("encode", path, *options, check=True).stdout) for path in (tone, tmp_path / "short.wav")]
+    assert rows[0]["lost"] == [] and len(rows[1]["lost"]) == 1
+    assert rows[1]["lost"][0].startswith("damaged at ") and rows[1]["seconds"] < rows[0]["seconds"]

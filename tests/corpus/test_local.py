@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import ecdc
 import numpy as np
@@ -207,3 +208,20 @@ def test_a_run_without_torch_and_extras_imports_neither(recordings, settings, tm
     words = command(recordings, tmp_path / "out", settings, "--workers", "1")[3:]
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_the_report_names_the_first_damaged_recordings():
+    from ecdc.cli.corpus_progress import MOST_NAMED, Progress
+
+    progress = Progress(SimpleNamespace(todo=[], n_finished=0), quiet=True)
+    for n in (0, 1, MOST_NAMED, MOST_NAMED + 1, MOST_NAMED + 5):
+        damaged = [{"key": f"k{i}", "damage": "damaged at 1.000 s (x)"} for i in range(n)]
+        counts = {"items": 99, "done": 99, "failed": 0}
+        summary = progress.summary(1.0) | {
+            "counts": counts, "hours": 1.0, "is_complete": True, "damaged": damaged,
+            "beyond_full_scale": {"recordings": 0, "loudest": None, "peak_db": 0.0},
+        }  # fmt: skip
+        lines = [line for line in progress.lines(summary, "out", 0) if "encoded in part" in line]
+        named = [f"ecdc: out: k{i}: encoded in part: damaged at 1.000 s (x)" for i in range(min(n, MOST_NAMED))]
+        rest = {MOST_NAMED + 1: ["1 further recording"], MOST_NAMED + 5: ["5 further recordings"]}.get(n, [])
+        assert lines == named + [f"ecdc: out: {text} encoded in part (see out/manifest.json)" for text in rest]

@@ -53,7 +53,9 @@ def test_golden_streams(path):
 
 
 def test_versions_other_than_1_are_refused():
-    for path in make_golden.HERE.glob("v0_*.ecdc"):
+    paths = sorted(make_golden.HERE.glob("v0_*.ecdc"))
+    assert paths
+    for path in paths:
         with pytest.raises(spec_reader.Refused, match="major"):
             spec_reader.read(path.read_bytes(), PRIOR)
 
