@@ -29,7 +29,7 @@ def catalog(address: Address, folders: list[Path] | None = None) -> dict[str, An
     return {
         "models": models,
         **default,
-        "priors": [{"hash": prior.hash.hex(), "file": address(path), "size": path.stat().st_size} for path, prior in priors],
+        "priors": [{"hash": prior.hash.hex(), "file": address(path)} for path, prior in priors],
     }
 
 

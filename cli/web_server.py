@@ -16,9 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
+from ..format.entropy.prior import COMPRESSED, unpacked
 from .web_catalog import catalog
 
 ADDRESS = "127.0.0.1"
@@ -55,6 +57,7 @@ class Site:
     generate: Generate | None = None
     busy: threading.Lock = field(default_factory=threading.Lock)  # held while music is generated
     models: dict[str, Path] = field(default_factory=dict)  # address -> file
+    unpacked: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(prefix="ecdc-"))
     _catalog: bytes = b""
 
     def catalog(self) -> bytes:
@@ -65,7 +68,11 @@ class Site:
 
     def _address(self, path: Path) -> str:
         stamp = path.stat()
-        address = f"models/{path.parent.name}/{path.name}"
+        name = path.name.removesuffix(COMPRESSED)
+        address = f"models/{path.parent.name}/{name}"
+        if name != path.name:  # the browser reads parts of a prior, so it needs the bytes themselves
+            path, packed = Path(self.unpacked.name) / f"{len(self.models)}-{name}", path
+            path.write_bytes(unpacked(packed))
         self.models["/" + address] = path
         return f"{quote(address)}?v={stamp.st_mtime_ns:x}-{stamp.st_size:x}"
 

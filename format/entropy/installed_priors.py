@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from .prior import Prior
 
 FOLDERS = "ECDC_PRIORS"  # the environment variable that names folders and files of priors
-SUFFIX = ".prior"
+SUFFIXES = (".prior", ".prior.gz")
 BUNDLED = Path(__file__).parents[1] / "priors"
 
 
@@ -33,20 +34,35 @@ def load_prior(header: Header) -> Prior:
 
 
 def find_prior(token_space: bytes) -> Prior | None:
-    """Return an installed prior for the codes of this token space, or None."""
-    return next((prior for _, prior in known_priors() if prior.token_space == token_space), None)
+    """Return an installed prior for the codes of this token space, or None. Other priors are not read."""
+    for path in _paths():
+        with contextlib.suppress(OSError, ValueError):
+            if _space(path, path.stat().st_mtime_ns) == token_space:
+                return _read(path, path.stat().st_mtime_ns)
+    return None
 
 
 def known_priors() -> Iterator[tuple[Path, Prior]]:
     """Yield every installed prior: first those that ECDC_PRIORS names, then the bundled ones. Unreadable files are skipped."""
+    for path in _paths():
+        try:
+            prior = _read(path, path.stat().st_mtime_ns)
+        except (OSError, ValueError):
+            continue
+        yield path, prior
+
+
+def _paths() -> Iterator[Path]:
     named = [Path(text) for text in os.environ.get(FOLDERS, "").split(os.pathsep) if text]
     for place in (*named, BUNDLED):
-        for path in sorted(place.glob(f"*{SUFFIX}")) if place.is_dir() else [place]:
-            try:
-                prior = _read(path, path.stat().st_mtime_ns)
-            except (OSError, ValueError):
-                continue
-            yield path, prior
+        yield from sorted(p for p in place.glob("*.prior*") if p.name.endswith(SUFFIXES)) if place.is_dir() else [place]
+
+
+@functools.lru_cache(maxsize=64)
+def _space(path: Path, _changed: int) -> bytes:
+    from .prior import read_token_space
+
+    return read_token_space(path)
 
 
 @functools.lru_cache(maxsize=16)

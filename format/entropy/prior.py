@@ -12,9 +12,12 @@ Matrices are divided so that a sum, rounded down, is an activation, or the index
 from __future__ import annotations
 
 import functools
+import gzip
 import hashlib
+import json
 import os
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +39,9 @@ Array = NDArray[Any]
 MAX_WIDTH, MAX_LAYERS, MAX_DILATION, MAX_TABLE = 256, 16, 1 << 12, 1 << 12
 MAX_TABLE_ENTRY = 1 << 16
 MAX_FILE_BYTES = 1 << 28
+MAX_HEADER_BYTES = 1 << 16  # of the file of a prior: names, types and shapes of its arrays
+COMPRESSED = ".gz"  # ends the name of a compressed file
+SLACK_BYTES = 1 << 12  # that compressed data may have beyond their contents, at least for MAX_HEADER_BYTES
 KERNELS = Path(__file__).with_name("prior_kernels.py")
 BLOCK_FRAMES = 64  # frames per matrix product in the encoder
 # Integers are divided by 2 to this power in float32 matrices; by 2**SHIFT if they are not named here.
@@ -206,11 +212,12 @@ class Prior:
         return divided.astype(np.float32, copy=False)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the prior to a file in the safetensors layout."""
+        """Write the prior to a file in the safetensors layout, compressed if its name ends with COMPRESSED."""
         from safetensors.numpy import save
 
+        data = save(self.arrays, {"token_space": self.token_space.hex()})
         with atomic_path(path) as partial:
-            partial.write_bytes(save(self.arrays, {"token_space": self.token_space.hex()}))
+            partial.write_bytes(gzip.compress(data, mtime=0) if Path(path).suffix == COMPRESSED else data)
 
 
 @dataclass(slots=True)
@@ -246,18 +253,64 @@ class Coding:
 
 
 def read_prior(path: str | os.PathLike[str]) -> Prior:
-    """Read a prior from a file; raises OSError, or ValueError that names the file and what is wrong in it."""
-    from safetensors import SafetensorError, safe_open
+    """Read a prior from a file, NAME.prior or, compressed, NAME.prior.gz.
+
+    Raises OSError, or ValueError that names the file and what is wrong in it.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
 
     path = Path(path)
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise ArgumentError(f"{path}: a prior has at most {MAX_FILE_BYTES} bytes")
     try:
-        with safe_open(path, "np") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys() if name in LAYOUT}  # noqa: SIM118
-            return Prior(arrays, bytes.fromhex((file.metadata() or {}).get("token_space", "")))
-    except (SafetensorError, ValueError, TypeError, AttributeError) as error:  # the last two: types that numpy lacks
+        data = _contents(path, MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
+            raise ArgumentError(f"a prior has at most {MAX_FILE_BYTES} bytes")
+        return Prior(load(data), _token_space(data))
+    except (
+        SafetensorError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+    ) as error:  # types that numpy lacks
         raise ArgumentError(f"{path} is not a prior: {error}") from None
+
+
+def read_token_space(path: str | os.PathLike[str]) -> bytes:
+    """Return the SHA-256 of the codebooks that a prior in a file was trained on, without the rest; raises as `read_prior`."""
+    try:
+        return _token_space(_contents(Path(path), MAX_HEADER_BYTES))
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ArgumentError(f"{path} is not a prior: {error}") from None
+
+
+def unpacked(path: Path) -> bytes:
+    """Return the contents of the file of a prior as if it were not compressed; raises OSError or ValueError."""
+    return _contents(path, MAX_FILE_BYTES)
+
+
+def _contents(path: Path, n_bytes: int) -> bytes:
+    """Return at most `n_bytes` from the start of a file, which are unpacked if its name ends with COMPRESSED."""
+    with open(path, "rb") as file:
+        if path.suffix != COMPRESSED:
+            return file.read(n_bytes)
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        try:
+            data = unpacker.decompress(file.read(n_bytes + SLACK_BYTES), n_bytes)
+        except zlib.error as error:
+            raise ArgumentError(str(error)) from None
+        if len(data) < n_bytes and not unpacker.eof:
+            raise ArgumentError("the compressed data end too early")
+        return data
+
+
+def _token_space(data: bytes) -> bytes:
+    """Return the token space that the header of a safetensors file names, or no bytes."""
+    size = int.from_bytes(data[:8], "little")
+    if not 2 <= size <= len(data) - 8:
+        raise ArgumentError(f"its header would have {size} bytes")
+    header = json.loads(data[8 : 8 + size])
+    return bytes.fromhex(header.get("__metadata__", {}).get("token_space", ""))
 
 
 def load_kernels() -> None:

@@ -1,5 +1,6 @@
 """`ecdc serve`: serves its page, its models and its folder, to this machine only, and nothing else."""
 
+import gzip
 import http.client
 import json
 import random
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from ecdc.cli import serve, web_server
 from ecdc.cli.main import group
 from ecdc.cli.web_server import ADDRESS, HEADERS, Server, Site
+from ecdc.format.entropy.installed_priors import FOLDERS, known_priors
 from ecdc.format.errors import EcdcError
 
 SECRET = b"outside of everything that is served"
@@ -236,6 +238,16 @@ def test_a_static_site_holds_all_that_the_server_serves(server, monkeypatch, tmp
     assert [row["name"] for row in listed["files"]] == ["song.ecdc", "sub dir/ü&?.ecdc"] and not listed["generate"]
     done = CliRunner().invoke(group, ["serve", "--write", str(tmp_path)])
     assert done.exit_code == 1 and "not an empty folder" in done.output and done.output.count("\n") == 1
+
+
+def test_a_compressed_prior_is_served_unpacked(tmp_path, monkeypatch):
+    prior = next(path for path, _ in known_priors())
+    (tmp_path / "a.prior.gz").write_bytes(gzip.compress(prior.read_bytes(), 1))
+    monkeypatch.setenv(FOLDERS, str(tmp_path))
+    site = Site(tmp_path)
+    address = json.loads(site.catalog())["priors"][0]["file"]
+    assert address.startswith("models/") and "/a.prior?v=" in address
+    assert site.find("/" + address.partition("?")[0]).read_bytes() == prior.read_bytes()
 
 
 def test_faults_of_the_command_are_one_line(monkeypatch, tmp_path):

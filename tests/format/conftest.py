@@ -13,7 +13,7 @@ settings.register_profile("format", deadline=None)  # the first call of a kernel
 settings.load_profile("format")
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def priors_here():
     """The prior of the golden streams is found, in these tests alone."""
     with pytest.MonkeyPatch.context() as patch:

@@ -13,7 +13,7 @@ import { PriorModel, PriorWeights, type PriorEngine, type ReadRange } from "./pr
 export interface Catalog {
   models: CatalogModel[];
   default?: string; // name of the model that encodes where none is named; without it, the first one
-  priors: { hash: string; file: string; size: number }[];
+  priors: { hash: string; file: string }[];
 }
 
 export interface CatalogModel {
