@@ -291,17 +291,20 @@ def unpacked(path: Path) -> bytes:
 
 def _contents(path: Path, n_bytes: int) -> bytes:
     """Return at most `n_bytes` from the start of a file, which are unpacked if its name ends with COMPRESSED."""
+    is_packed = path.suffix == COMPRESSED
     with open(path, "rb") as file:
-        if path.suffix != COMPRESSED:
-            return file.read(n_bytes)
-        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        try:
-            data = unpacker.decompress(file.read(n_bytes + SLACK_BYTES), n_bytes)
-        except zlib.error as error:
-            raise ArgumentError(str(error)) from None
-        if len(data) < n_bytes and not unpacker.eof:
-            raise ArgumentError("the compressed data end too early")
+        # read(n) takes n bytes of memory at once, however short the file is.
+        data = file.read(min(n_bytes + SLACK_BYTES * is_packed, os.fstat(file.fileno()).st_size))
+    if not is_packed:
         return data
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        data = unpacker.decompress(data, n_bytes)
+    except zlib.error as error:
+        raise ArgumentError(str(error)) from None
+    if len(data) < n_bytes and not unpacker.eof:
+        raise ArgumentError("the compressed data end too early")
+    return data
 
 
 def _token_space(data: bytes) -> bytes:

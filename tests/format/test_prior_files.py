@@ -1,6 +1,7 @@
 """Files of priors: compressed ones hold the same, damaged ones are refused, and only the wanted one is read."""
 
 import gzip
+import tracemalloc
 
 import pytest
 from ecdc.format.entropy import prior as prior_module
@@ -22,6 +23,19 @@ def test_a_compressed_prior_is_the_same_prior(prior, tmp_path):
     for name in ("a.prior", "a.prior.gz"):
         found = read_prior(tmp_path / name)
         assert found.hash == prior.hash and found.token_space == read_token_space(tmp_path / name) == SPACE
+
+
+@pytest.mark.parametrize("name", ["a.prior", "a.prior.gz"])
+def test_a_small_file_takes_little_memory(prior, tmp_path, name):
+    prior.save(tmp_path / name)
+    read_prior(tmp_path / name)  # imports
+    tracemalloc.start()
+    try:
+        read_prior(tmp_path / name)
+        read_token_space(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_damaged_compressed_prior_is_refused(prior, tmp_path, monkeypatch):
