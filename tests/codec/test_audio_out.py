@@ -64,6 +64,15 @@ def test_lengths_are_exact(tmp_path, noise, name, n_samples):
     assert soundfile.info(written(tmp_path / f"a.{name}", noise[:, :n_samples])).frames == n_samples
 
 
+@pytest.mark.parametrize("name", ["wav", "flac", "ogg", "m4a"])
+def test_an_empty_block_may_have_any_number_of_channels(tmp_path, noise, name):
+    with AudioSink(tmp_path / f"a.{name}", 44_100, 2, None) as sink:
+        sink.write(np.zeros((1, 0), np.float32))
+        sink.write(noise[:1].repeat(2, 0))
+        sink.write(np.zeros((1, 0), np.float32))
+    assert (tmp_path / f"a.{name}").stat().st_size > 100
+
+
 @pytest.mark.parametrize("rate", [8_000, 44_100, 96_000])
 @pytest.mark.parametrize("n_samples", [1, 1023, 1024, 1025, 24_000])
 def test_the_edit_list_of_an_m4a_is_exact(tmp_path, n_samples, rate):
