@@ -157,15 +157,23 @@ def _serve(connection: Connection, task: Task) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(KeyboardInterrupt, EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            worker = Worker(task)
-            while True:
-                index, items, skip = connection.recv()
-                record = worker.make(index, items, lambda kind, value: connection.send((kind, value)), skip)
-                connection.send(("done", record))
-        except (EcdcError, OSError, MemoryError) as error:
-            if isinstance(error, BrokenPipeError | ConnectionResetError):
-                raise
-            connection.send(("failed", one_line(error)))
+            _make_shards(connection, task)
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # nothing is left to clean up: the interpreter may end undisturbed
+
+
+def _make_shards(connection: Connection, task: Task) -> None:
+    """Make the shards that the parent sends, until it closes the connection or a shard cannot be written."""
+    try:
+        worker = Worker(task)
+        while True:
+            index, items, skip = connection.recv()
+            record = worker.make(index, items, lambda kind, value: connection.send((kind, value)), skip)
+            connection.send(("done", record))
+    except (BrokenPipeError, ConnectionResetError):
+        raise
+    except (EcdcError, OSError, MemoryError) as error:
+        connection.send(("failed", one_line(error)))
 
 
 def _end(number: int, frame: Any) -> None:

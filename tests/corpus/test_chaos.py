@@ -71,11 +71,12 @@ def test_two_runs_at_once_do_no_harm(source, settings, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs to mount a file system")
-def test_a_small_disk(source, settings, tmp_path):
+@pytest.mark.parametrize("kilobytes", [8, 40, 76, 96, 120])
+def test_a_small_disk(source, settings, tmp_path, kilobytes):
     """A disk that is really full: one line, no partial file; after room was made, the same command ends the work."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(disk)], capture_output=True).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(disk)], capture_output=True).returncode:
         pytest.skip("cannot mount a file system")
     try:
         words = command(source, disk / "out", settings, "--shard-items", "5", "--workers", "2")

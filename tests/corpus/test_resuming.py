@@ -152,6 +152,25 @@ def test_a_full_disk_is_no_failure_of_a_recording(recordings, settings, tmp_path
     assert not (tmp_path / "out" / "failures.jsonl").exists()
 
 
+@pytest.mark.parametrize("ends_by", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), EOFError(), BrokenPipeError()], ids=repr)
+def test_a_worker_that_has_ended_its_work_is_not_interrupted_any_more(monkeypatch, ends_by):
+    """The parent ends processes that are ending by themselves: an interrupt at this time would print a traceback."""
+
+    def fail(task):
+        raise ends_by
+
+    monkeypatch.setattr(local, "Worker", fail)
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    here, there = multiprocessing.Pipe()
+    try:
+        local._serve(there, None)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)
+    assert not here.poll() or here.recv()[0] == "failed"
+
+
 def test_failed_recordings_are_tried_again(recordings, corpus, settings, tmp_path):
     source, out = tmp_path / "in", tmp_path / "out"
     shutil.copytree(recordings, source)
