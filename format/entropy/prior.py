@@ -162,27 +162,47 @@ class Prior:
         `past` is the state after the previous frames of the same chunk; it is updated. None: these are the first frames.
         """
         n_codebooks, n_frames = codes.shape
-        is_plain = _is_plain(codes.size, PLAIN_ENCODING, "intervals")
+        find = self._plain_intervals if _is_plain(codes.size, PLAIN_ENCODING, "intervals") else self._kernel_intervals
         starts, sizes = (np.zeros((n_frames, n_codebooks), np.int64) for _ in range(2))
-        for first, k, indices in self._indices(codes, past):
-            rows = slice(first, first + len(indices))
-            starts[rows, k], sizes[rows, k] = _intervals(indices, codes[k, rows], self.arrays["table"], is_plain)
+        for first, k, activations in self._head_inputs(codes, past):
+            rows = slice(first, first + len(activations))
+            starts[rows, k], sizes[rows, k] = find(k, activations, codes[k, rows])
         return starts.ravel(), sizes.ravel()
+
+    def _plain_intervals(self, k: int, activations: NDArray[np.float32], codes: NDArray[np.uint16]) -> tuple[Array, Array]:
+        """Return the interval of each of n codes of codebook k, given its head's activations [n, H]: starts and sizes [n]."""
+        from . import prior_plain
+
+        return prior_plain.intervals(self._indices(k, activations), codes, self.arrays["table"])
+
+    def _kernel_intervals(self, k: int, activations: NDArray[np.float32], codes: NDArray[np.uint16]) -> tuple[Array, Array]:
+        """The same by the compiled kernels, which skip activations of zero: most of them."""
+        from . import prior_kernels as kernels
+
+        starts, sizes = np.empty(len(codes), np.int64), np.empty(len(codes), np.int64)
+        weights, bias = self.arrays["head_weight"][k], self.arrays["head_bias"][k]
+        inputs = activations.astype(np.int32), np.ascontiguousarray(codes)
+        kernels.intervals(*inputs, weights, bias, self.arrays["table"], starts, sizes)
+        return starts, sizes
 
     def logits(self, codes: NDArray[np.uint16], past: Past | None = None) -> Iterator[tuple[int, int, NDArray[np.int32]]]:
         """Yield (first frame, codebook, logits int32 [t, V]) for every codebook of every block of frames."""
-        for first, k, indices in self._indices(codes, past):
-            yield first, k, (indices * (1 << RESOLUTION_SHIFT)).astype(np.int32)
+        for first, k, activations in self._head_inputs(codes, past):
+            yield first, k, (self._indices(k, activations) * (1 << RESOLUTION_SHIFT)).astype(np.int32)
 
-    def _indices(self, codes: NDArray[np.uint16], past: Past | None) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-        """Like `logits`, divided by 2**RESOLUTION_SHIFT."""
+    def _indices(self, k: int, activations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits of codebook k divided by 2**RESOLUTION_SHIFT [t, V], from its head's activations [t, H]."""
+        return activations @ self.matrix("head_weight", k) + self.matrix("head_bias", k)
+
+    def _head_inputs(self, codes: NDArray[np.uint16], past: Past | None) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+        """Yield (first frame, codebook, activations of its head [t, H]) for every codebook of every block of frames."""
         sums = self.contexts(codes, past or Past()) if len(codes) else np.empty((0, self.width), np.float32)
         for first in range(0, codes.shape[1], BLOCK_FRAMES):
             rows = slice(first, first + BLOCK_FRAMES)
             u = sums[rows]
             for k in range(len(codes)):
                 hidden = active(u, -LARGEST) @ self.matrix("head_mix", k) + self.matrix("head_mix_bias", k)
-                yield first, k, active(hidden, 0) @ self.matrix("head_weight", k) + self.matrix("head_bias", k)
+                yield first, k, active(hidden, 0)
                 u = u + self.matrix("book_embedding", k)[codes[k, rows]]
 
     def contexts(self, codes: NDArray[np.uint16], past: Past) -> Array:
@@ -331,20 +351,6 @@ def _is_plain(n_codes: int, seconds: float, name: str) -> bool:
         return False
     _spent += n_codes * seconds
     return _spent <= LOADING or (_spent <= COMPILING and not is_cached(KERNELS, name))
-
-
-def _intervals(indices: NDArray[np.float32], codes: NDArray[np.uint16], table: Array, is_plain: bool) -> tuple[Array, Array]:
-    """Return the interval of each of n codes, given its logits / 2**RESOLUTION_SHIFT [n, V]: starts and sizes [n]."""
-    if is_plain:
-        from . import prior_plain
-
-        return prior_plain.intervals(indices, codes, table)
-    from . import prior_kernels as kernels
-
-    starts, sizes = np.empty(len(indices), np.int64), np.empty(len(indices), np.int64)
-    logits = (indices * (1 << RESOLUTION_SHIFT)).astype(np.int32)
-    kernels.intervals(logits, np.ascontiguousarray(codes), table, starts, sizes)
-    return starts, sizes
 
 
 def _cuts(n_frames: int, n_first: int) -> list[tuple[int, int]]:

@@ -16,6 +16,7 @@ from .rangecoder import LOW, PRECISION, TOTAL
 
 HALF = 1 << SHIFT - 1
 _MASK = TOTAL - 1
+BLOCK = 32  # frequencies that are added at once
 
 
 @compile_now
@@ -43,34 +44,41 @@ def _add_embedding(sums: NDArray[np.int32], embedding: NDArray[np.int8]) -> None
 
 @compile_now
 def frequencies(logits: NDArray[np.int32], table: NDArray[np.int32], out: NDArray[np.int32]) -> None:
-    """Write frequencies [V] proportional to the exponentials of logits [V] to `out`: each at least 1, with sum TOTAL."""
-    best = 0
+    """Write frequencies [V] proportional to the exponentials of logits [V] to `out`: each at least 1, with sum TOTAL.
+
+    Each loop does one thing, because the compiler turns such loops into vector instructions. Products of an exponential and
+    the factor have less than 53 bits, so float64 holds them exactly.
+    """
+    highest, last, total = logits[0], len(table) - 1, np.int64(0)
     for v in range(len(logits)):
-        if logits[v] > logits[best]:
-            best = v
-    highest, last, total = logits[best], len(table) - 1, np.int64(0)
+        highest = max(highest, logits[v])
     for v in range(len(logits)):
-        weight = table[min((highest - logits[v]) >> RESOLUTION_SHIFT, last)]
-        out[v] = weight
-        total += weight
-    factor = (np.int64(TOTAL - len(logits)) << RECIPROCAL_BITS) // total
-    left = np.int64(TOTAL)
+        out[v] = table[min((highest - logits[v]) >> RESOLUTION_SHIFT, last)]
     for v in range(len(logits)):
-        share = 1 + ((np.int64(out[v]) * factor) >> RECIPROCAL_BITS)
+        total += out[v]
+    factor = ((np.int64(TOTAL - len(logits)) << RECIPROCAL_BITS) // total) * 0.5**RECIPROCAL_BITS
+    left = np.int32(TOTAL)
+    for v in range(len(logits)):
+        share = np.int32(1) + np.int32(out[v] * factor)
         out[v] = share
         left -= share
+    best = 0
+    while logits[best] != highest:
+        best += 1
     out[best] += left
 
 
 @compile_now
 def intervals(
-    logits: NDArray[np.int32], symbols: NDArray[np.uint16], table: NDArray[np.int32],
-    starts: NDArray[np.int64], sizes: NDArray[np.int64],
+    activations: NDArray[np.int32], symbols: NDArray[np.uint16], weights: NDArray[np.int8], bias: NDArray[np.int32],
+    table: NDArray[np.int32], starts: NDArray[np.int64], sizes: NDArray[np.int64],
 ) -> None:  # fmt: skip
-    """Write the interval of each of n symbols, given its logits [n, V], to starts [n] and sizes [n]."""
-    shares = np.empty(logits.shape[1], np.int32)
+    """Write the interval of each of n symbols of one codebook, given its head's activations [n, H], to starts and sizes [n]."""
+    logits, shares = np.empty(len(bias), np.int32), np.empty(len(bias), np.int32)
     for i in range(len(symbols)):
-        frequencies(logits[i], table, shares)
+        logits[:] = bias
+        _add_product(logits, weights, activations[i])
+        frequencies(logits, table, shares)
         start = np.int64(0)
         for v in range(symbols[i]):
             start += shares[v]
@@ -102,8 +110,15 @@ def _frame_context(t: int, h: Any, past: Any, dilations: Any, layers: Any) -> No
 @compile_now
 def _take(state: Any, shares: NDArray[np.int32]) -> tuple[Any, int]:
     """Return the state after the next symbol, before it takes a word, and that symbol."""
-    slot = state & _MASK
-    symbol, start = 0, np.int64(0)
+    slot, symbol, start = state & _MASK, 0, np.int64(0)
+    while True:  # whole blocks before the symbol
+        block = np.int64(0)
+        for v in range(symbol, min(symbol + BLOCK, len(shares))):
+            block += shares[v]
+        if start + block > slot:
+            break
+        start += block
+        symbol += BLOCK
     while start + shares[symbol] <= slot:
         start += shares[symbol]
         symbol += 1
