@@ -76,16 +76,22 @@ class Site:
         self.models["/" + address] = path
         return f"{quote(address)}?v={stamp.st_mtime_ns:x}-{stamp.st_size:x}"
 
-    def listing(self) -> bytes:
-        """Return the `.ecdc` files of the folder as JSON: names relative to it, sizes in bytes, and what else there is."""
+    def files(self) -> list[dict[str, Any]]:
+        """Return the `.ecdc` files of the folder: names relative to it, and sizes in bytes."""
         rows: list[dict[str, Any]] = []
         root = self.folder
         for path in sorted(root.rglob(f"*{SUFFIX}")) if root else []:
             relative = path.relative_to(root)  # type: ignore[arg-type]
-            if len(rows) < MAX_LISTED and inside(root, relative.parts):
+            if inside(root, relative.parts):
                 with contextlib.suppress(OSError):  # it was removed meanwhile
                     rows.append({"name": relative.as_posix(), "size": path.stat().st_size})
-        return json.dumps({"folder": bool(root), "files": rows, "generate": self.generate is not None}).encode()
+        return rows
+
+    def listing(self) -> bytes:
+        """Return the first MAX_LISTED files of the folder as JSON, how many more there are, and what else is served."""
+        rows = self.files()
+        served = {"folder": bool(self.folder), "generate": self.generate is not None}
+        return json.dumps({"files": rows[:MAX_LISTED], "more": len(rows[MAX_LISTED:])} | served).encode()
 
     def find(self, path: str) -> Path | None:
         """Return the file at the path of a URL, or None."""

@@ -18,14 +18,14 @@ def write_site(site: Site, target: Path) -> list[Path]:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ArgumentError(f"{target}: is not an empty folder")
     shutil.copytree(site.page, target, dirs_exist_ok=True)
-    catalog, listing = site.catalog(), json.loads(site.listing())
+    catalog, listing = site.catalog(), {"files": site.files(), "more": 0, "folder": bool(site.folder), "generate": False}
     for address, path in site.models.items():
         _copy(path, target / address.removeprefix("/"))
     for row in listing["files"]:
         assert site.folder is not None
         _copy(site.folder / row["name"], target / "files" / row["name"])
     (target / "catalog.json").write_bytes(catalog)
-    (target / "files.json").write_text(json.dumps(listing | {"generate": False}))
+    (target / "files.json").write_text(json.dumps(listing))
     return sorted(path for path in target.rglob("*") if path.is_file())
 
 

@@ -43,6 +43,7 @@ class AudioFormat:
     next_rate: Callable[[int], int] = _any_rate  # a rate in Hz -> itself if supported, else the next supported rate
     most_channels: int = 255
     most_bytes: int | None = None
+    may_be_empty: bool = True  # a file without samples can be read
 
     def subtype(self, bits: str | None) -> str:
         """Return libsndfile's subtype for `bits`: "16", "24", "float", or None for the default; AudioError if unsupported."""
@@ -64,17 +65,22 @@ class AudioFormat:
         if self.most_bytes is not None and (n_bytes or 0) > self.most_bytes:
             raise AudioError(f"{name}: {self.name} holds 4 GiB at most, this is more; use wav or flac")
 
+    def check_complete(self, name: str, n_bytes: int) -> None:
+        """Raise AudioError, starting with `name`, if the format cannot hold audio that ends after `n_bytes`."""
+        if not n_bytes and not self.may_be_empty:
+            raise AudioError(f"{name}: {self.name} cannot hold audio without any samples; use wav")
+
 
 OPUS_RATES, MP3_RATES = (8_000, 12_000, 16_000, 24_000, 48_000), (
     8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000,
 )  # fmt: skip
 AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000)
 WAV = AudioFormat("WAV", "WAV", PCM)
-FLAC = AudioFormat("FLAC", "FLAC", {"16": "PCM_16", "24": "PCM_24"}, _flac_rate, 8)
+FLAC = AudioFormat("FLAC", "FLAC", {"16": "PCM_16", "24": "PCM_24"}, _flac_rate, 8, may_be_empty=False)
 VORBIS = AudioFormat("Ogg Vorbis", "OGG", {"": "VORBIS"}, _vorbis_rate)
-OPUS = AudioFormat("Opus", "OGG", {"": "OPUS"}, _one_of(*OPUS_RATES))
-MP3 = AudioFormat("MP3", "MP3", {"": "MPEG_LAYER_III"}, _one_of(*MP3_RATES), 2)
-M4A = AudioFormat("M4A", "M4A", {"": "AAC"}, _one_of(*AAC_RATES), 2)
+OPUS = AudioFormat("Opus", "OGG", {"": "OPUS"}, _one_of(*OPUS_RATES), may_be_empty=False)
+MP3 = AudioFormat("MP3", "MP3", {"": "MPEG_LAYER_III"}, _one_of(*MP3_RATES), 2, may_be_empty=False)
+M4A = AudioFormat("M4A", "M4A", {"": "AAC"}, _one_of(*AAC_RATES), 2, may_be_empty=False)
 AIFF = AudioFormat("AIFF", "AIFF", PCM, most_bytes=2**32 - 2**16)
 AU = AudioFormat("AU", "AU", PCM)
 FORMS = {

@@ -138,6 +138,7 @@ class AudioSink:
         if error[0] is None:
             try:
                 self._encoder.close()
+                self._form.check_complete(self._name, self._n_bytes)
             except BaseException as failed:
                 self._stack.__exit__(type(failed), failed, failed.__traceback__)
                 raise

@@ -28,9 +28,9 @@ def verify_corpus(where: str | os.PathLike[str], progress: Callable[[str], None]
     store = Store(where)
     about, records = read_about(store), read_records(store)
     problems = []
-    missing = [i for i in range(about["shards"]) if i not in records]
-    if missing:
-        problems.append(f"{len(missing)} of {about['shards']} shards are not made yet; give the same command again")
+    n_missing = about["shards"] - sum(0 <= i < about["shards"] for i in records)
+    if n_missing:
+        problems.append(f"{n_missing} of {about['shards']} shards are not made yet; give the same command again")
     known = set()
     for record in records.values():
         if record["shard"] >= about["shards"]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import library
+from ..errors import CorpusError, library
 from .rows import Row, carried_name
 
+MAX_CODES = 2**31 - 1  # Arrow's lists have 32-bit offsets
 ROWS_PER_GROUP = 100  # few, so that a reader of single rows decodes little
 
 
@@ -51,8 +52,10 @@ def table_of(rows: list[Row], types: dict[str, str]) -> Any:
 def _codes(pa: Any, arrays: list[np.ndarray]) -> Any:
     """Return codes [R, T] of every row as list<list<uint16>>, without a Python object per code."""
     lengths = [codes.shape[1] for codes in arrays for _ in range(len(codes))]
-    inner = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int32)
+    inner = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     outer = np.concatenate([[0], np.cumsum([len(codes) for codes in arrays], dtype=np.int64)]).astype(np.int32)
+    if inner[-1] > MAX_CODES:
+        raise CorpusError(f"a parquet shard holds at most {MAX_CODES} codes, not {inner[-1]}; give a smaller --shard-mb")
     flat = np.concatenate([np.zeros(0, np.uint16), *(codes.reshape(-1) for codes in arrays)])
-    lists = pa.ListArray.from_arrays(pa.array(inner), pa.array(flat.astype(np.uint16)))
+    lists = pa.ListArray.from_arrays(pa.array(inner.astype(np.int32)), pa.array(flat.astype(np.uint16)))
     return pa.ListArray.from_arrays(pa.array(outer), lists)

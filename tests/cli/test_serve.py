@@ -77,6 +77,17 @@ def test_the_page_the_folder_and_the_models_are_served(server):
         assert status == 206 and "immutable" in headers["Cache-Control"]
 
 
+def test_what_is_not_listed_is_counted_and_a_static_site_has_it(server, monkeypatch, tmp_path):
+    monkeypatch.setattr(web_server, "MAX_LISTED", 1)
+    monkeypatch.setattr(serve, "PAGE", server.site.page)
+    listed = json.loads(ask(server, "/files.json")[2])
+    assert [row["name"] for row in listed["files"]] == ["song.ecdc"] and listed["more"] == 1
+    done = CliRunner().invoke(group, ["serve", str(server.site.folder), "--write", str(tmp_path / "site")])
+    listed = json.loads((tmp_path / "site" / "files.json").read_text())
+    assert done.exit_code == 0 and len(listed["files"]) == 2 and listed["more"] == 0
+    assert (tmp_path / "site" / "files" / "sub dir" / "ü&?.ecdc").read_bytes() == SONG
+
+
 PLACES = [
     "/../secret.ecdc",
     "/files/../../secret.ecdc",

@@ -7,7 +7,8 @@ import json
 import ecdc
 import numpy as np
 import pytest
-from ecdc.corpus.errors import library
+from ecdc.corpus.errors import CorpusError, library
+from ecdc.corpus.outputs import parquet as parquet_output
 from ecdc.corpus.run import Engine, encode_corpus
 from ecdc.corpus.verify import verify_corpus
 
@@ -95,6 +96,13 @@ def test_lhotse_shar(source, settings, expected, tmp_path):
     assert cuts[3].supervisions[0].text == "wörds 3" and cuts[3].speaker == 3 and len(cuts[3].token_space) == 64
     part = cuts[5].truncate(offset=0.4, duration=0.2).load_codes()
     assert np.array_equal(part.T, expected[1][5][:, 30:45])
+
+
+def test_a_parquet_shard_of_too_many_codes_is_an_error(source, settings, tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(parquet_output, "MAX_CODES", 10)
+    with pytest.raises(CorpusError, match="at most 10 codes, not .*; give a smaller --shard-mb"):
+        encode(source, settings, tmp_path / "out", "parquet")
 
 
 @pytest.mark.parametrize("form", ["parquet", "hf", "lhotse-shar"])

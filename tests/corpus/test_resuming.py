@@ -230,6 +230,14 @@ def test_a_copy_of_a_record_is_ignored(recordings, corpus, settings, tmp_path):
     assert tree(out) == tree(corpus)
 
 
+def test_a_plan_of_countless_shards_is_verified_at_once(corpus, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(corpus, out)
+    plan = json.loads((out / "plan.json").read_text())
+    (out / "plan.json").write_text(json.dumps(plan | {"shards": plan["shards"] + 10**18}))
+    assert verify_corpus(out)[0].startswith(f"{10**18} of {plan['shards'] + 10**18} shards are not made yet")
+
+
 TEXT_FAULTS = ("", "[]", "[" * 100_000, "{}", "\0")
 RECORD_FAULTS = {
     "files": [None, "x", [1], [{"name": 5, "bytes": 1, "sha256": "x"}], [{"name": "../x", "bytes": 1, "sha256": "x"}]],

@@ -2,6 +2,7 @@
 
 import copy
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from ecdc.train.engine import stopping
 from ecdc.train.engine.averaging import average_share, move_averages
 from ecdc.train.engine.optimizers import Optimizers
 from ecdc.train.engine.schedule import rate_share
+from ecdc.train.engine.steps import take_steps
 
 
 def test_the_rate_rises_stays_and_falls_to_zero():
@@ -85,3 +87,15 @@ def test_a_signal_that_comes_twice_at_once_is_one_request(monkeypatch):
             signal.raise_signal(signal.SIGTERM)
     finally:
         stop.restore()
+
+
+def test_an_error_in_a_step_leaves_signals_as_they_were():
+    run = SimpleNamespace(step=0, seconds=0.0, recipe=SimpleNamespace(steps=2))
+    before = signal.getsignal(signal.SIGINT)
+
+    def take(batch):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        take_steps(run, lambda step: step, take, lambda window, ends: None)
+    assert signal.getsignal(signal.SIGINT) is before

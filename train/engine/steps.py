@@ -37,15 +37,17 @@ def take_steps(
     """
     stop, began, window = StopRequest(), time.monotonic(), list[S]()
     batches = Prefetch(draw)
-    while run.step < run.recipe.steps:
-        tick = time.monotonic()
-        window.append(take(batches(run.step)))
-        run.seconds += time.monotonic() - tick
-        ends = parallel.any_process(stop.requested or time.monotonic() - began > max_seconds)
-        if parallel.rank() == 0:
-            observe(window, ends)
-        if ends:
-            break
-    batches.close()
-    stop.restore()
+    try:
+        while run.step < run.recipe.steps:
+            tick = time.monotonic()
+            window.append(take(batches(run.step)))
+            run.seconds += time.monotonic() - tick
+            ends = parallel.any_process(stop.requested or time.monotonic() - began > max_seconds)
+            if parallel.rank() == 0:
+                observe(window, ends)
+            if ends:
+                break
+    finally:
+        batches.close()
+        stop.restore()
     parallel.stop()

@@ -239,7 +239,8 @@ async function arrived(id: number, name: string, isLatest: () => boolean): Promi
 async function loadFolder(): Promise<void> {
   const response = await fetch("files.json").catch(() => null);
   if (!response?.ok) return; // a plain server of static files has none
-  const { files, generate: canGenerate } = (await response.json()) as { files: { name: string; size: number }[]; generate: boolean };
+  interface Folder { files: { name: string; size: number }[]; more: number; generate: boolean }
+  const { files, more, generate: canGenerate } = (await response.json()) as Folder;
   element("generator").hidden = !canGenerate;
   element("folder").hidden = !files.length;
   element("list").replaceChildren(...files.map(({ name, size }) => {
@@ -250,6 +251,7 @@ async function loadFolder(): Promise<void> {
     row.append(button);
     return row;
   }));
+  if (more) element("list").append(item("li", `${more} more files are not listed.`));
 }
 
 async function openFromFolder(name: string, button: HTMLElement): Promise<void> {
