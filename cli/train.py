@@ -171,11 +171,12 @@ def codec_command(
 @click.option(
     "--init", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Start from this prior (NAME.prior)."
 )
+@click.option("--rate", type=Finite(1e-6, 1), default=3e-3, show_default=True, help="Learning rate; less to continue a prior.")
 @limit_option
 @click.option("--export", type=click.Path(path_type=Path), help="Write the prior to this file (NAME.prior).")
 def prior_command(
-    model: str, data: Path, output: Path, steps: int, hours: float, width: int, init: Path | None, max_seconds: float,
-    export: Path | None,
+    model: str, data: Path, output: Path, steps: int, hours: float, width: int, init: Path | None, rate: float,
+    max_seconds: float, export: Path | None,
 ) -> None:  # fmt: skip
     """Train an entropy prior for the tokens of MODEL: a bundled model, a folder or a checkpoint.
 
@@ -188,7 +189,7 @@ def prior_command(
         from ..train.prior.trainer import PriorRecipe, train_prior
 
         start = read_prior(init) if init else None
-        codec, recipe = load(model), PriorRecipe(steps=steps, token_hours=hours, width=width)
+        codec, recipe = load(model), PriorRecipe(steps=steps, token_hours=hours, width=width, learning_rate=rate)
         run = train_prior(recipe, codec, data, output, max_seconds, lambda line: click.echo(line, err=True), start)
         if export:
             run.prior.export(codec.token_space).save(export)

@@ -18,13 +18,14 @@ def write_site(site: Site, target: Path) -> list[Path]:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ArgumentError(f"{target}: is not an empty folder")
     shutil.copytree(site.page, target, dirs_exist_ok=True)
-    catalog, listing = site.catalog(), {"files": site.files(), "more": 0, "folder": bool(site.folder), "generate": False}
+    catalog, files = site.catalog(), site.files()
     for address, path in site.models.items():
         _copy(path, target / address.removeprefix("/"))
-    for row in listing["files"]:
+    for row in files:
         assert site.folder is not None
         _copy(site.folder / row["name"], target / "files" / row["name"])
     (target / "catalog.json").write_bytes(catalog)
+    listing = {"files": files, "more": 0, "folder": bool(site.folder), "generate": False}
     (target / "files.json").write_text(json.dumps(listing))
     return sorted(path for path in target.rglob("*") if path.is_file())
 

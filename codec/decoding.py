@@ -186,6 +186,8 @@ class _Job:
         """Return the codec, and the output rate in Hz."""
         reader, header = self.reader, self.reader.header
         codec = self.codec_of(header.codec)
+        if prepare := getattr(codec, "prepare_decoding", None):  # of the light runtime
+            prepare()
         rate = self.output.legal_rate(self.sample_rate or header.original_sample_rate)
         if reader.n_frames is None and not header.segment_length:
             header.require(codec.config.name, codec.token_space)

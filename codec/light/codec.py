@@ -28,6 +28,8 @@ from .session import open_session, properties
 from .states import DecoderState, EncoderState, run_decoder, run_encoder
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from .batch import StreamBatch
     from .flow import LightFlow
 
@@ -37,11 +39,14 @@ QUANTIZED_FRAMES = 400  # per call of the quantizer
 class LightCodec:
     """Audio [B, C, N] <-> codes [B, K, T], in numpy arrays. The codes do not depend on the batch or on the block size."""
 
+    decoding_graphs: tuple[str, ...] = (DECODER,)
+
     def __init__(self, config: CodecConfig, folder: Path, quantizer: Any) -> None:
         self.config, self.folder, self.quantizer = config, folder, quantizer
         self.token_space = quantizer.token_space
         self.flow: LightFlow | None = None  # instead of the decoder alone
         self._sessions: dict[str, Any] = {}
+        self._early: dict[str, Future[Any]] = {}  # sessions that a thread opens
         self.prefers_graph = False  # encode with the graph even if the weights are here
 
     @property
@@ -77,15 +82,27 @@ class LightCodec:
     def session(self, name: str) -> Any:
         """Return the session of a graph, opened at the first call. Raises CheckpointError, with one line."""
         if name not in self._sessions:
-            session = open_session(self.folder / name)
-            found = properties(session).get("token_space", "")
-            if found != self.token_space.hex():
-                wanted = self.token_space.hex()
-                raise CheckpointError(
-                    f"{self.folder / name}: is for the token space {found or 'of no model'}, not for {wanted}"
-                )
-            self._sessions[name] = session
+            early = self._early.pop(name, None)
+            self._sessions[name] = early.result() if early else self._opened(name)
         return self._sessions[name]
+
+    def prepare_decoding(self) -> None:
+        """Open the decoder's graphs in a thread, so that codes can be read meanwhile; faults appear where one is used."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        pool = ThreadPoolExecutor(1)
+        for name in self.decoding_graphs:
+            if name not in self._sessions and name not in self._early:
+                self._early[name] = pool.submit(self._opened, name)
+        pool.shutdown(wait=False)
+
+    def _opened(self, name: str) -> Any:
+        session = open_session(self.folder / name)
+        found = properties(session).get("token_space", "")
+        if found != self.token_space.hex():
+            wanted = self.token_space.hex()
+            raise CheckpointError(f"{self.folder / name}: is for the token space {found or 'of no model'}, not for {wanted}")
+        return session
 
     @functools.cached_property
     def numpy_encoder(self) -> Any:

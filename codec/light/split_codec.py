@@ -44,6 +44,8 @@ def load_split_quantizer(config: CodecConfig, path: Path) -> SplitQuantizer:
 class SplitLightCodec(LightCodec):
     """A split codec. See LightCodec."""
 
+    decoding_graphs = DECODER, ENDING
+
     def open_stream(self, batch_size: int, first_frame: int) -> LightStream:
         """Return a stream before its first block."""
         split = self.config.architecture

@@ -22,7 +22,7 @@ BUNDLED = Path(__file__).parents[1] / "priors"
 
 def load_prior(header: Header) -> Prior:
     """Load the prior that a stream's header names; raises MissingPrior, with the hashes of the installed ones."""
-    prior = _by_hash(header.prior, os.environ.get(FOLDERS, ""))
+    prior = _by_hash(header.prior, header.token_space, os.environ.get(FOLDERS, ""))
     if (prior.codebook_size, header.max_codebooks <= prior.n_codebooks) != (header.codebook_size, True):
         wanted = f"{prior.n_codebooks} codebooks of {prior.codebook_size} entries"
         raise MissingPrior(
@@ -37,14 +37,17 @@ def find_prior(token_space: bytes) -> Prior | None:
     """Return an installed prior for the codes of this token space, or None. Other priors are not read."""
     for path in _paths():
         with contextlib.suppress(OSError, ValueError):
-            if _space(path, path.stat().st_mtime_ns) == token_space:
+            if _is_for(token_space, path):
                 return _read(path, path.stat().st_mtime_ns)
     return None
 
 
-def known_priors() -> Iterator[tuple[Path, Prior]]:
-    """Yield every installed prior: first those that ECDC_PRIORS names, then the bundled ones. Unreadable files are skipped."""
-    for path in _paths():
+def known_priors(likely: bytes = b"") -> Iterator[tuple[Path, Prior]]:
+    """Yield every installed prior: first those that ECDC_PRIORS names, then the bundled ones. Unreadable files are skipped.
+
+    Those for the token space `likely` come before the others, because a prior takes time to read.
+    """
+    for path in sorted(_paths(), key=lambda path: not likely or not _is_for(likely, path)):
         try:
             prior = _read(path, path.stat().st_mtime_ns)
         except (OSError, ValueError):
@@ -56,6 +59,12 @@ def _paths() -> Iterator[Path]:
     named = [Path(text) for text in os.environ.get(FOLDERS, "").split(os.pathsep) if text]
     for place in (*named, BUNDLED):
         yield from sorted(p for p in place.glob("*.prior*") if p.name.endswith(SUFFIXES)) if place.is_dir() else [place]
+
+
+def _is_for(token_space: bytes, path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):
+        return _space(path, path.stat().st_mtime_ns) == token_space
+    return False
 
 
 @functools.lru_cache(maxsize=64)
@@ -73,9 +82,9 @@ def _read(path: Path, _changed: int) -> Prior:
 
 
 @functools.lru_cache(maxsize=16)
-def _by_hash(wanted: bytes, _folders: str) -> Prior:
+def _by_hash(wanted: bytes, token_space: bytes, _folders: str) -> Prior:
     here = []
-    for path, prior in known_priors():
+    for path, prior in known_priors(token_space):
         if prior.hash == wanted:
             return prior
         here.append(f"{path.name} {prior.hash.hex()}")

@@ -12,7 +12,6 @@ Matrices are divided so that a sum, rounded down, is an activation, or the index
 from __future__ import annotations
 
 import functools
-import gzip
 import hashlib
 import json
 import os
@@ -40,6 +39,7 @@ MAX_WIDTH, MAX_LAYERS, MAX_DILATION, MAX_TABLE = 256, 16, 1 << 12, 1 << 12
 MAX_TABLE_ENTRY = 1 << 16
 MAX_FILE_BYTES = 1 << 28
 MAX_HEADER_BYTES = 1 << 16  # of the file of a prior: names, types and shapes of its arrays
+GZIP = zlib.MAX_WBITS | 16  # for zlib
 COMPRESSED = ".gz"  # ends the name of a compressed file
 SLACK_BYTES = 1 << 12  # that compressed data may have beyond their contents, at least for MAX_HEADER_BYTES
 KERNELS = Path(__file__).with_name("prior_kernels.py")
@@ -236,8 +236,11 @@ class Prior:
         from safetensors.numpy import save
 
         data = save(self.arrays, {"token_space": self.token_space.hex()})
+        if Path(path).suffix == COMPRESSED:  # weights have no repeated strings: to look for some makes the file larger
+            packer = zlib.compressobj(9, wbits=GZIP, memLevel=9, strategy=zlib.Z_HUFFMAN_ONLY)
+            data = packer.compress(data) + packer.flush()
         with atomic_path(path) as partial:
-            partial.write_bytes(gzip.compress(data, mtime=0) if Path(path).suffix == COMPRESSED else data)
+            partial.write_bytes(data)
 
 
 @dataclass(slots=True)
@@ -317,7 +320,7 @@ def _contents(path: Path, n_bytes: int) -> bytes:
         data = file.read(min(n_bytes + SLACK_BYTES * is_packed, os.fstat(file.fileno()).st_size))
     if not is_packed:
         return data
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    unpacker = zlib.decompressobj(GZIP)
     try:
         data = unpacker.decompress(data, n_bytes)
     except zlib.error as error:

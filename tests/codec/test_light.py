@@ -276,6 +276,17 @@ def test_a_damaged_model_is_one_line(light_folder, tmp_path, change, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_graph_that_is_opened_early_is_the_same_and_fails_where_it_is_used(light_folder, tmp_path):
+    codes = load_light(light_folder).encode(sound(1000))
+    plain, early = load_light(light_folder), load_light(light_folder)
+    early.prepare_decoding()
+    assert np.array_equal(early.decode(codes), plain.decode(codes)) and not early._early
+    broken = load_light(damaged(light_folder, tmp_path / "m", lambda d: (d / DECODER).write_bytes(b"")))
+    broken.prepare_decoding()
+    with pytest.raises(CheckpointError, match="cannot read it"):
+        broken.decode(codes)
+
+
 @pytest.mark.parametrize("change", ["missing", "misshapen"])
 def test_weights_that_are_no_encoder_are_one_line(light_folder, tmp_path, change):
     folder = damaged(light_folder, tmp_path / "m", lambda d: None)

@@ -101,7 +101,7 @@ def test_lhotse_shar(source, settings, expected, tmp_path):
 def test_a_parquet_shard_of_too_many_codes_is_an_error(source, settings, tmp_path, monkeypatch):
     pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr(parquet_output, "MAX_CODES", 10)
-    with pytest.raises(CorpusError, match="at most 10 codes, not .*; give a smaller --shard-mb"):
+    with pytest.raises(CorpusError, match=r"at most 10 codes, not .*; give a smaller --shard-mb"):
         encode(source, settings, tmp_path / "out", "parquet")
 
 

@@ -24,6 +24,7 @@ WEIGHT_SCALE = 64  # integer weight = WEIGHT_SCALE * parameter
 SUM_SCALE = 1024  # scale of integer sums: WEIGHT_SCALE times 16, the scale of activations
 RESOLUTION = 32  # entries per nat in the table of exponentials
 TABLE_NATS = 16
+FRAME_STEP, BOOK_STEP, HEAD_STEP = 4, 8, 2  # of the integers in the tables
 DILATIONS = (1, 1, 2, 2, 4, 4, 8, 8, 16, 16, 32, 32, 64, 64)  # of the layers, in frames
 
 
@@ -43,8 +44,9 @@ def _round(x: Tensor) -> Tensor:
     return _Round.apply(x)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def _weights(x: Tensor) -> Tensor:
-    return _round(x * WEIGHT_SCALE).clamp(-LARGEST, LARGEST)
+def _weights(x: Tensor, step: int = 1) -> Tensor:
+    """Return integer weights that are multiples of `step`."""
+    return _round(x * (WEIGHT_SCALE / step)).clamp(-(LARGEST // step), LARGEST // step) * step
 
 
 def _bias(x: Tensor) -> Tensor:
@@ -58,13 +60,14 @@ def _activation(sums: Tensor, low: int) -> Tensor:
 class Tables(nn.Module):
     """Tables [K, V, H], one of each codebook: a projection of the codebook's entries, plus values of their own.
 
-    Entries that are alike start with alike rows, so a rare code learns from its neighbours.
+    Entries that are alike start with alike rows, so a rare code learns from its neighbours. The integers are multiples of
+    `step`: fewer values of a table make a smaller compressed file.
     """
 
-    def __init__(self, entries: Sequence[Tensor], width: int, scale: float) -> None:
+    def __init__(self, entries: Sequence[Tensor], width: int, scale: float, step: int) -> None:
         """`entries` [V, D] of each codebook, with vectors of about unit length; D = 0 if nothing is known about them."""
         super().__init__()
-        self.entries = list(entries)
+        self.entries, self.step = list(entries), step
         known = entries[0].shape[1] > 0
         self.own = nn.Parameter((0.0 if known else scale) * torch.randn(len(entries), len(entries[0]), width))
         starts = {size: scale * torch.randn(size, width) for size in sorted({e.shape[1] for e in entries})}
@@ -73,6 +76,10 @@ class Tables(nn.Module):
     def __getitem__(self, book: int) -> Tensor:
         """Return the table [V, H] of a codebook."""
         return self.own[book] + self.entries[book] @ self.projections[book]
+
+    def rounded(self, rows: Tensor) -> Tensor:
+        """Return rows of a table as integers."""
+        return _weights(rows, self.step)
 
     def whole(self) -> Tensor:
         """Return the tables [K, V, H]."""
@@ -103,16 +110,16 @@ class TrainedPrior(nn.Module):
             return nn.Parameter(torch.zeros(*shape))
 
         inner = 1 / math.sqrt(width)
-        self.frame_embedding = Tables(entries, width, 0.3)
+        self.frame_embedding = Tables(entries, width, 0.3, FRAME_STEP)
         self.mix_now = normal(n_layers, width, width, scale=inner)
         self.mix_past = normal(n_layers, width, width, scale=inner)
         self.mix_bias = zeros(n_layers, width)
         self.out_weight = normal(n_layers, width, width, scale=inner)
         self.out_bias = zeros(n_layers, width)
-        self.book_embedding = Tables(entries, width, 0.3)
+        self.book_embedding = Tables(entries, width, 0.3, BOOK_STEP)
         self.head_mix = normal(n_codebooks, width, width, scale=1.4 * inner)
         self.head_mix_bias = zeros(n_codebooks, width)
-        self.head_weight = Tables(entries, width, 0.1 * inner)
+        self.head_weight = Tables(entries, width, 0.1 * inner, HEAD_STEP)
         self.head_bias = zeros(n_codebooks, codebook_size)
 
     def own_values(self) -> list[nn.Parameter]:
@@ -178,7 +185,7 @@ class TrainedPrior(nn.Module):
         if book:
             u = u + self._embedded(self.book_embedding, codes[:, :book])
         hidden = _activation(u, -LARGEST) @ _weights(self.head_mix[book]) + _bias(self.head_mix_bias[book])
-        return _activation(hidden, 0) @ _weights(self.head_weight[book].T) + _bias(self.head_bias[book])
+        return _activation(hidden, 0) @ self.head_weight.rounded(self.head_weight[book].T) + _bias(self.head_bias[book])
 
     def loss(self, codes: Tensor, books: Sequence[int]) -> Tensor:
         """Return the nats per code of each of `books` [n], over codes [B, K, T]."""
@@ -193,7 +200,7 @@ class TrainedPrior(nn.Module):
         """Return the sum of the embeddings of codes [B, k, T]: [B, T, H], at the scale of sums."""
         total = torch.zeros(())
         for book, row in enumerate(codes.unbind(1)):
-            total = total + _weights(nn.functional.embedding(row, tables[book]))
+            total = total + tables.rounded(nn.functional.embedding(row, tables[book]))
         return total * (1 << EMBEDDING_SHIFT)
 
     @torch.no_grad()
@@ -206,7 +213,7 @@ class TrainedPrior(nn.Module):
         for name, tables in self.named_children():
             assert isinstance(tables, Tables)
             whole = tables.whole()
-            arrays[name] = _weights(whole.transpose(1, 2) if name == "head_weight" else whole).numpy().astype(np.int8)
+            arrays[name] = tables.rounded(whole.transpose(1, 2) if name == "head_weight" else whole).numpy().astype(np.int8)
         return Prior(arrays, token_space)
 
 

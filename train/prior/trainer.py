@@ -45,7 +45,7 @@ class PriorRecipe:
     n_books: int = 6  # number of codebooks whose codes a step predicts
     width: int = 128
     learning_rate: float = 3e-3
-    own_learning_rate: float = 2e-3  # of what tables hold beside projections of the codebooks' entries
+    own_share: float = 2 / 3  # of the rate, for what tables hold beside projections of the codebooks' entries
     warmup_steps: int = 50
     token_hours: float = 4.0
     seed: int = 1
@@ -105,7 +105,7 @@ class PriorRun:
         own = self.prior.own_values()
         others = [p for p in self.prior.parameters() if not any(p is q for q in own)]
         rates = (0.0, recipe.learning_rate)
-        self.optimizer = Optimizers((), others, rates, (0.9, 0.98), 0.0, own, recipe.own_learning_rate)
+        self.optimizer = Optimizers((), others, rates, (0.9, 0.98), 0.0, own, recipe.own_share * recipe.learning_rate)
 
     def train_step(self, tokens: np.ndarray) -> float:
         """Update once, on a batch that depends only on the seed and the step; return nats per code."""
