@@ -25,10 +25,11 @@ CODES = {  # SHA-256 of a second of speech in all codebooks, uint16, little-endi
 PRIORS = {  # hashes; files are written with the first one, and read with all
     "nano-24k": ["26944e140e6a5ccf6ba7f7960873844b8f355021bf373797108cf7960564f8ff"],
     "nano-48k": [
-        "80469c9ba82f070da83d606403f43371e24d3a4d058c7995a42f7806722c652a",
+        "340c7c3fada8ec186b2b68507cd2458f59118862e6fefc45e5563d5e0aac97d4",
         "d06fcd3650e8e090919d5226e466b6a1bb538b59aa4031003e5c29ffba918b19",
         "c348e0b864fcd96621157a14809c0ce7fbf7bb63d8afd48c6ab9f68cb0778c08",
         "9bf9e042e494249db529002ed3304f1b9aebe6f9f4a4ddd6dc30654d0589286a",
+        "80469c9ba82f070da83d606403f43371e24d3a4d058c7995a42f7806722c652a",
     ],
 }
 
