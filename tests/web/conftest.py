@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 WEB = ROOT / "web"
 sys.path[:0] = [str(ROOT / "tests" / part) for part in ("format", "format/golden", "codec", "web")]
 
-from web_models import model_folders, write_priors  # noqa: E402
+from web_models import addresses, model_folders, write_priors  # noqa: E402
 
 
 def newest(paths: Any) -> float:
@@ -101,9 +101,10 @@ def small_priors(folders, tmp_path_factory):
 def catalog_file(folders, small_priors, tmp_path_factory):
     """A catalog of all these models, of the installed priors, and of the small ones."""
     path = tmp_path_factory.mktemp("catalog") / "catalog.json"
-    found = catalog(str, list(folders.values()))
+    address = addresses(path.parent)
+    found = catalog(address, list(folders.values()))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(FOLDERS, str(small_priors[0]))
-        found["priors"] = catalog(str, [])["priors"]
+        found["priors"] = catalog(address, [])["priors"]
     path.write_text(json.dumps(found))
     return path

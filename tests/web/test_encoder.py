@@ -13,7 +13,7 @@ from ecdc.codec.default_model import DEFAULT_MODEL
 from ecdc.codec.encoding import encode_file
 from ecdc.codec.light.load import load_light
 from ecdc.format import Reader
-from web_models import MODELS
+from web_models import MODELS, addresses
 
 CLIPS = BUNDLED.parents[1] / "bench" / "clips"
 GOLDEN = ("speech_it", "music_guitar", "sounds_beats")
@@ -101,7 +101,7 @@ def test_codes_depend_neither_on_blocks_nor_on_the_number_of_codebooks(encode, f
     mono = tmp_path / "mono.wav"
     soundfile.write(mono, wav[:, 0], rate, "FLOAT")
     own = tmp_path / "catalog.json"
-    own.write_text(json.dumps(catalog(str, [folders[model]])))
+    own.write_text(json.dumps(catalog(addresses(tmp_path), [folders[model]])))
     jobs = [{"wav": str(mono), "kbps": rates[-1], "block": block} for block in (10**9, 997, 12_345)]
     jobs += [{"wav": str(mono), "kbps": kbps} for kbps in (rates[0], rates[len(rates) // 2 - 1])]
     jobs += [{"wav": str(tmp_path / "in.wav"), "kbps": 1.5 * rates[-1], "engine": "plain"}]

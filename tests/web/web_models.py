@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import small_prior
@@ -9,7 +10,7 @@ from ecdc.codec.bundled import BUNDLED, bundled_names
 from ecdc.codec.checkpoints import save
 from ecdc.codec.light.export import write_structures
 from ecdc.codec.light.load import load_light
-from ecdc.format.entropy.prior import Prior
+from ecdc.format.entropy.prior import COMPRESSED, Prior, unpacked
 from split_models import LATER, build
 
 SMALL = {
@@ -38,3 +39,16 @@ def write_priors(folders: dict[str, Path], root: Path) -> dict[str, Prior]:
         made[name] = Prior(small_prior.made(**sizes), codec.token_space)
         made[name].save(root / f"{folder.name}.prior")
     return made
+
+
+def addresses(root: Path) -> Callable[[Path], str]:
+    """Return a function to a catalog's address of a file: its path, of compressed files that of a copy in `root`."""
+
+    def address(path: Path) -> str:
+        if path.suffix != COMPRESSED:
+            return str(path)
+        plain = root / path.name.removesuffix(COMPRESSED)
+        plain.write_bytes(unpacked(path))
+        return str(plain)
+
+    return address
