@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import fast_fields
 from .bitpack import pack_codes, unpack_codes
 from .bytestream import Source
 from .crc import crc32c
@@ -18,7 +19,6 @@ from .errors import ArgumentError, Corrupt, OverLimit, UnsupportedVersion
 from .header import Header
 from .schema import (
     CHUNK,
-    CODES,
     CRC,
     HAS_SCALE,
     INDEX_ENTRY,
@@ -28,7 +28,6 @@ from .schema import (
     SYNC,
     Entropy,
     Kind,
-    parse,
 )
 
 if TYPE_CHECKING:
@@ -105,8 +104,7 @@ def merge_chunks(chunks: Iterable[Chunk], start_frame: int, stop_frame: int | No
 
 def build_chunk(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     """Return a complete chunk as bytes: head, `body` and CRC."""
-    head = CHUNK.build({"kind": kind, "flags": flags, "sequence": sequence, "body_size": len(body)})
-    data: bytes = head + body
+    data = fast_fields.build_head(kind, flags, sequence, len(body)) + body
     return data + bytes(CRC.build(crc32c(data)))
 
 
@@ -128,7 +126,7 @@ def parse_head(head: bytes, offset: int) -> Any:
     """Parse the fields of CHUNK from its bytes, whose CRC is not checked yet; raises Corrupt or OverLimit."""
     if head[: len(SYNC)] != SYNC:
         raise Corrupt(offset, f"a chunk must start here with {SYNC.hex()}, got {head[: len(SYNC)].hex()}")
-    fields = CHUNK.parse(head)
+    fields = fast_fields.parse_head(head)
     limit = MAX_BODY + INDEX_ENTRY.itemsize * fields.sequence if fields.kind == Kind.END else MAX_BODY
     if fields.body_size > limit:
         raise OverLimit(offset, f"a chunk's body must be at most {limit} bytes, got {fields.body_size}")
@@ -144,18 +142,9 @@ def encode_codes(chunk: Chunk, header: Header, sequence: int, begun: Coding | No
     if problem:
         raise ArgumentError(problem)
     entropy, payload = _payload(chunk, header, begun)
-    body = CODES.build(
-        {
-            "first_frame": chunk.first_frame,
-            "n_frames": chunk.n_frames,
-            "entropy": entropy,
-            "n_codebooks": bytes(chunk.n_codebooks),
-            "scale": chunk.scale,
-            "payload": payload,
-        },
-        n_streams=header.n_streams,
-        has_scale=chunk.scale is not None,
-    )
+    ks = bytes(chunk.n_codebooks)
+    fields = fast_fields.Codes(chunk.first_frame, chunk.n_frames, entropy, ks, chunk.scale, payload)
+    body = fast_fields.build_codes(fields, header.n_streams)
     return build_chunk(Kind.CODES, HAS_SCALE if chunk.scale is not None else 0, sequence, body)
 
 
@@ -224,7 +213,7 @@ def _parse_codes(envelope: Envelope, header: Header) -> Any:
     if envelope.flags & ~HAS_SCALE:
         raise UnsupportedVersion(envelope.offset, f"chunk {envelope.sequence} has unknown flags {envelope.flags:#04x}")
     has_scale = bool(envelope.flags & HAS_SCALE)
-    fields = parse(CODES, envelope.body, envelope.body_offset, n_streams=header.n_streams, has_scale=has_scale)
+    fields = fast_fields.parse_codes(envelope.body, envelope.body_offset, header.n_streams, has_scale)
     if sum(fields.n_codebooks) * fields.n_frames > MAX_CHUNK_CODES:
         raise OverLimit(envelope.body_offset, f"a chunk holds at most {MAX_CHUNK_CODES} codes")
     if fields.entropy not in (Entropy.RAW, header.entropy):

@@ -1,5 +1,6 @@
 """The byte layout of every structure: the only place that defines field order, widths and limits.
 
+fast_fields.py repeats the usual case of two structures, for speed; a test compares it with these.
 Multi-byte numbers are little-endian. SPEC.md describes the same layout, and a test parses its examples.
 """
 

@@ -42,12 +42,9 @@ def find_prior(token_space: bytes) -> Prior | None:
     return None
 
 
-def known_priors(likely: bytes = b"") -> Iterator[tuple[Path, Prior]]:
-    """Yield every installed prior: first those that ECDC_PRIORS names, then the bundled ones. Unreadable files are skipped.
-
-    Those for the token space `likely` come before the others, because a prior takes time to read.
-    """
-    for path in sorted(_paths(), key=lambda path: not likely or not _is_for(likely, path)):
+def known_priors() -> Iterator[tuple[Path, Prior]]:
+    """Yield every installed prior: first those that ECDC_PRIORS names, then the bundled ones. Unreadable files are skipped."""
+    for path in _paths():
         try:
             prior = _read(path, path.stat().st_mtime_ns)
         except (OSError, ValueError):
@@ -59,6 +56,11 @@ def _paths() -> Iterator[Path]:
     named = [Path(text) for text in os.environ.get(FOLDERS, "").split(os.pathsep) if text]
     for place in (*named, BUNDLED):
         yield from sorted(p for p in place.glob("*.prior*") if p.name.endswith(SUFFIXES)) if place.is_dir() else [place]
+
+
+def _by_likelihood(token_space: bytes) -> list[Path]:
+    """Return the files of priors, those for a token space first, because a prior takes time to read."""
+    return sorted(_paths(), key=lambda path: not _is_for(token_space, path))
 
 
 def _is_for(token_space: bytes, path: Path) -> bool:
@@ -74,20 +76,28 @@ def _space(path: Path, _changed: int) -> bytes:
     return read_token_space(path)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=2)  # few: whoever looks for a prior that is missing reads all of them
 def _read(path: Path, _changed: int) -> Prior:
     from .prior import read_prior
 
     return read_prior(path)
 
 
+@functools.lru_cache(maxsize=64)
+def _hash(path: Path, changed: int) -> bytes:
+    return _read(path, changed).hash
+
+
 @functools.lru_cache(maxsize=16)
 def _by_hash(wanted: bytes, token_space: bytes, _folders: str) -> Prior:
     here = []
-    for path, prior in known_priors(token_space):
-        if prior.hash == wanted:
-            return prior
-        here.append(f"{path.name} {prior.hash.hex()}")
+    for path in _by_likelihood(token_space):
+        with contextlib.suppress(OSError, ValueError):
+            changed = path.stat().st_mtime_ns
+            found = _hash(path, changed)
+            if found == wanted:
+                return _read(path, changed)
+            here.append(f"{path.name} {found.hex()}")
     raise MissingPrior(
         offset_of("prior"),
         f"the codes need the entropy prior {wanted.hex()}, but the priors here are {', '.join(here) or 'none'}: "

@@ -41,7 +41,7 @@ MAX_FILE_BYTES = 1 << 28
 MAX_HEADER_BYTES = 1 << 16  # of the file of a prior: names, types and shapes of its arrays
 GZIP = zlib.MAX_WBITS | 16  # for zlib
 COMPRESSED = ".gz"  # ends the name of a compressed file
-SLACK_BYTES = 1 << 12  # that compressed data may have beyond their contents, at least for MAX_HEADER_BYTES
+PIECE = 1 << 16  # bytes of a compressed file that are read at once
 KERNELS = Path(__file__).with_name("prior_kernels.py")
 BLOCK_FRAMES = 64  # frames per matrix product in the encoder
 # Integers are divided by 2 to this power in float32 matrices; by 2**SHIFT if they are not named here.
@@ -314,20 +314,18 @@ def unpacked(path: Path) -> bytes:
 
 def _contents(path: Path, n_bytes: int) -> bytes:
     """Return at most `n_bytes` from the start of a file, which are unpacked if its name ends with COMPRESSED."""
-    is_packed = path.suffix == COMPRESSED
     with open(path, "rb") as file:
-        # read(n) takes n bytes of memory at once, however short the file is.
-        data = file.read(min(n_bytes + SLACK_BYTES * is_packed, os.fstat(file.fileno()).st_size))
-    if not is_packed:
-        return data
-    unpacker = zlib.decompressobj(GZIP)
-    try:
-        data = unpacker.decompress(data, n_bytes)
-    except zlib.error as error:
-        raise ArgumentError(str(error)) from None
+        if path.suffix != COMPRESSED:  # read(n) takes n bytes of memory at once, however short the file is
+            return file.read(min(n_bytes, os.fstat(file.fileno()).st_size))
+        unpacker, data = zlib.decompressobj(GZIP), bytearray()
+        try:
+            while len(data) < n_bytes and not unpacker.eof and (part := unpacker.unconsumed_tail or file.read(PIECE)):
+                data += unpacker.decompress(part, n_bytes - len(data))
+        except zlib.error as error:
+            raise ArgumentError(str(error)) from None
     if len(data) < n_bytes and not unpacker.eof:
         raise ArgumentError("the compressed data end too early")
-    return data
+    return bytes(data)
 
 
 def _token_space(data: bytes) -> bytes:
