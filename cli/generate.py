@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from ..plugins.generators import Sound
 
 GENERATOR, MODEL = "musicgen", "musicgen-nano"
+MELODY_AHEAD = 60.0  # seconds of a melody that are read in addition to the length of the result; models look 30 s ahead
 
 
 @click.command(
@@ -97,6 +97,8 @@ def generate_command(is_list: bool, output: str | None, force: bool, quiet: bool
     inputs = [name for name in (given["start"], given["melody"]) if name]
     if inputs == ["-", "-"]:
         raise click.UsageError("standard input can be read once")
+    if given["separate"] and not given["melody"]:
+        raise click.UsageError("--separate needs a --melody")
     with guard(), contextlib.ExitStack() as stack:
         check_output(inputs, output, force)
         beginning = _beginning(stack, given["start"], given["seconds"])  # before torch, which takes seconds to import
@@ -164,8 +166,9 @@ def _source(
     options = _options(given)
     if melody:
         with naming(melody):
-            opened = stack.enter_context(_opened(melody))
-            options["melody"] = decoded(opened) if isinstance(opened, CodeFile) else opened
+            most = given["seconds"] + MELODY_AHEAD
+            opened = stack.enter_context(_opened(melody, most=most))
+            options["melody"] = decoded(opened, most) if isinstance(opened, CodeFile) else opened
     with naming(start) if start else contextlib.nullcontext():
         if beginning is not None:
             options["start"] = beginning
@@ -206,21 +209,23 @@ def _list() -> None:
 
 
 @contextlib.contextmanager
-def _opened(name: str, below: float = math.inf) -> Iterator[CodeFile | Sound]:
-    """Open an .ecdc file or audio, detected by its first bytes; standard input is copied to a temporary file first.
+def _opened(name: str, below: float = math.inf, most: float = math.inf) -> Iterator[CodeFile | Sound]:
+    """Open an .ecdc file or audio, detected by its first bytes; a pipe is copied to a temporary file first.
 
-    Raises NamedError for audio that is not shorter than `below` seconds, and before reading it if its header gives the length.
+    Audio is read up to `most` seconds. Raises NamedError for audio that is not shorter than `below` seconds, and before
+    reading it if its header gives the length.
     """
     from ..codec.audio import AudioError, AudioSource
     from ..format.api import CodeFile
-    from ..format.files import standard_stream
-    from ..plugins.generators import Sound
+    from ..format.files import input_stream
+    from ..plugins.generators import first_seconds
 
     with contextlib.ExitStack() as stack:
         path = Path(name)
-        if name == "-":
+        if name == "-" or path.is_fifo():
             kept = stack.enter_context(tempfile.NamedTemporaryFile())
-            shutil.copyfileobj(standard_stream(sys.stdin, "standard input"), kept)
+            with input_stream(name) as arriving:
+                shutil.copyfileobj(arriving, kept)
             kept.flush()
             path = Path(kept.name)
         with path.open("rb") as stream:
@@ -231,17 +236,14 @@ def _opened(name: str, below: float = math.inf) -> Iterator[CodeFile | Sound]:
                 _check_room(name, file.seconds, below)
             yield file
             return
-        import numpy as np
-
         try:
             with AudioSource(path) as audio:
                 rate, n_samples = audio.info.sample_rate, audio.info.n_samples
                 _check_room(name, None if n_samples is None else n_samples / rate, below)
-                blocks = list(audio.blocks())
+                sound = first_seconds(audio.blocks(), rate, most)
         except AudioError as error:
             raise NamedError(shown(name), str(error).removeprefix(f"{path}: ")) from error
-        if not blocks:
+        if sound is None:
             raise NamedError(shown(name), "holds no samples")
-        sound = np.concatenate(blocks, axis=1)
-        _check_room(name, sound.shape[1] / rate, below)
-        yield Sound(sound, rate)
+        _check_room(name, sound.audio.shape[1] / rate, below)
+        yield sound

@@ -159,8 +159,14 @@ def _text(field: str, length: Any, problem_of: Callable[[str], str | None]) -> A
         except UnicodeDecodeError:
             return f"must be UTF-8, got {value[:32]!r}"
 
+    def encoded(value: str, _: Any) -> bytes:
+        try:
+            return value.encode()
+        except UnicodeEncodeError as error:  # for example, a command-line argument that is not UTF-8
+            raise FieldError(field, f"must be text that UTF-8 can represent, got {value[: error.end][-32:]!r}") from None
+
     checked = Checked(field, con.Prefixed(length, con.GreedyBytes), rule, Corrupt)
-    return con.ExprAdapter(checked, lambda value, _: value.decode(), lambda value, _: value.encode())
+    return con.ExprAdapter(checked, lambda value, _: value.decode(), encoded)
 
 
 def _is_name(text: str) -> bool:

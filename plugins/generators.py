@@ -9,7 +9,8 @@ like `Opener` below. In its pyproject.toml:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
@@ -61,8 +62,22 @@ class Sound:
     sample_rate: int  # Hz
 
 
-def decoded(file: CodeFile) -> Sound:
-    """Decode a file, opened by its path, with the bundled codec that it names, at that codec's rate.
+def first_seconds(blocks: Iterable[np.ndarray], sample_rate: int, seconds: float) -> Sound | None:
+    """Return the first `seconds` of audio blocks [C, N], and read no further; None if there are no samples."""
+    most, kept = seconds * sample_rate, list[np.ndarray]()
+    n_samples = 0
+    for block in blocks:
+        kept.append(block)
+        n_samples += block.shape[1]
+        if n_samples >= most:
+            break
+    if not n_samples:
+        return None
+    return Sound(np.concatenate(kept, axis=1)[:, : None if n_samples < most else round(most)], sample_rate)
+
+
+def decoded(file: CodeFile, seconds: float = math.inf) -> Sound:
+    """Decode at most the first `seconds` of a file, opened by its path, with the bundled codec that it names.
 
     Raises WrongModel if there is no such codec, and another FormatError if the file is damaged.
     """
@@ -79,7 +94,8 @@ def decoded(file: CodeFile) -> Sound:
         text = f"its codec {file.codec[:80]!r} is not bundled: give the audio that `ecdc decode --model` makes of it"
         raise WrongModel(offset_of("codec"), text) from None
     with open(file.name, "rb") as stream:
-        return Sound(np.concatenate(list(decode_blocks(codec, Reader(stream))), axis=1), codec.sample_rate)
+        sound = first_seconds(decode_blocks(codec, Reader(stream)), codec.sample_rate, seconds)
+    return sound or Sound(np.zeros((file.channels, 0), np.float32), codec.sample_rate)
 
 
 class GeneratorError(EcdcError, ValueError):

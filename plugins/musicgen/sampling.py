@@ -9,7 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...format.errors import ArgumentError
+from ...format.errors import ArgumentError, EcdcError
+
+COLDEST = 1e-30  # temperature; float32 cannot divide by much smaller numbers
+STRONGEST = 1e6  # guidance; far more than is useful, and far less than overflows
+
+
+class NotFinite(EcdcError, ArithmeticError):
+    """A model gives logits that are NaN or infinite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +37,16 @@ class Sampling:
                 raise ArgumentError(f"{name} must be {'in [0, 1]' if name == 'top_p' else '0 or more'}, got {value}")
 
     def __call__(self, logits: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Draw tokens [B, K] from logits [B, K, V]. Item b uses generators[b], so it does not depend on its batch."""
-        if self.temperature == 0:
+        """Draw tokens [B, K] from logits [B, K, V]. Item b uses generators[b], so it does not depend on its batch.
+
+        Raises NotFinite if a logit is NaN or infinite.
+        """
+        if not bool(logits.isfinite().all()):
+            raise NotFinite("the model computes numbers that are not finite: its weights are damaged, or do not fit together")
+        scaled = logits / max(self.temperature, COLDEST) if self.temperature else logits
+        if self.temperature == 0 or not bool(scaled.isfinite().all()):  # a temperature of almost 0 gives the same tokens as 0
             return logits.argmax(dim=-1)
-        p = (logits / self.temperature).softmax(dim=-1)
+        p = scaled.softmax(dim=-1)
         if self.top_p > 0:
             # Drawn in sorted order, as in the original, so the same seed draws the same tokens.
             p, order = p.sort(dim=-1, descending=True)
@@ -66,8 +79,8 @@ class Guidance:
 
     def __post_init__(self) -> None:
         for name, value in (("guidance", self.scale), ("text_scale", self.text_scale)):
-            if value is not None and not math.isfinite(value):
-                raise ArgumentError(f"{name} must be a finite number, got {value}")
+            if value is not None and not abs(value) <= STRONGEST:
+                raise ArgumentError(f"{name} must be a finite number from {-STRONGEST:g} to {STRONGEST:g}, got {value}")
         if self.two_step and self.text_scale is not None:
             raise ArgumentError("two_step guidance has no text_scale: give one of them")
 

@@ -14,6 +14,7 @@ from ...codec.audio import fold_channels, resample_all
 from ...codec.model import Codec
 from ...format import ChannelCoding, CodeFile, Header, Provenance
 from ...format.errors import ArgumentError
+from ...format.timing import ceil_div
 from ..generators import Sound, decoded
 from .checkpoint import load
 from .config import MusicGenConfig
@@ -38,14 +39,17 @@ class MusicGenSource:
         prompt_codes: Tensor | None = None,
         melody_is: str = "",
         notes: tuple[str, ...] = (),
+        lead_in: Tensor | None = None,
+        continued: Header | None = None,
     ) -> None:
         """`prompt_codes` [K, T] are written first; other arguments as for `MusicGen.stream`.
 
         `melody_is` describes the melody in words. `notes` are lines for the user about what was done to the inputs.
+        `continued` is the header of the file that is continued, and `lead_in` [K, T] its whole frames that decoding drops.
         """
         self.model, self.prompt, self.options = model, prompt, options
         self.melody, self.seed, self.prompt_codes, self.melody_is = melody, seed, prompt_codes, melody_is
-        self.notes = notes
+        self.notes, self.lead_in, self.continued = notes, lead_in, continued
 
     def header(self) -> Header:
         """Return the stream's header: the codec's token space, marked as generated, with prompt, model and seed as tags."""
@@ -66,6 +70,8 @@ class MusicGenSource:
             max_codebooks=codec.n_codebooks,
             channels=channels,
             channel_coding=ChannelCoding.MONO if channels == 1 else ChannelCoding.LEFT_RIGHT,
+            pre_skip=self.continued.pre_skip if self.continued else 0,
+            output_gain=self.continued.output_gain if self.continued else 0,
             provenance=Provenance.GENERATED,
             tags=tuple(tags),
         )
@@ -73,6 +79,8 @@ class MusicGenSource:
     def blocks(self) -> Iterator[np.ndarray]:
         """Yield blocks [K, t], uint16, with the left channel's codebooks before the right channel's."""
         prompt_codes = None if self.prompt_codes is None else self.prompt_codes[None]
+        if self.lead_in is not None and self.lead_in.shape[-1]:
+            yield self._rows(self.lead_in[None])
         if prompt_codes is not None and prompt_codes.shape[-1]:
             yield self._rows(prompt_codes)
         melodies = None if self.melody is None else [self.melody]
@@ -119,7 +127,10 @@ def open_source(
         about["notes"] = (_recoded(start, made),)
         start = decoded(start)
     if start is not None:
-        about["prompt_codes"] = _codes_of(start, made, options.get("channels"))
+        about["prompt_codes"] = codes = _codes_of(start, made, options.get("channels"))
+    if isinstance(start, CodeFile):
+        first, last = _heard_frames(start)
+        about |= {"lead_in": codes[:, :first], "prompt_codes": codes[:, first:last], "continued": start.header}
     return MusicGenSource(made, prompt, _options(seconds, options, made.config), seed=seed, **about)
 
 
@@ -162,6 +173,16 @@ def _recoded(start: CodeFile, model: MusicGen) -> str:
     return f"the prompt holds tokens of {start.codec}; it is decoded and coded again as {codec.name}"
 
 
+def _heard_frames(file: CodeFile) -> tuple[int, int]:
+    """Return the first frame that is heard, and the frame after the last one.
+
+    A file that was cut out of a longer one has more frames at both ends, so that its decoder can settle.
+    """
+    skip, hop, n_samples = file.header.pre_skip, file.header.hop_length, file.n_samples
+    assert n_samples is not None and file.frames is not None  # all codes were read
+    return min(skip // hop, file.frames), min(ceil_div(skip + n_samples, hop), file.frames)
+
+
 def _codes_of(start: CodeFile | Sound, model: MusicGen, channels: int | None) -> Tensor:
     """Return the codes [K, T] to continue for the language model; raises ValueError if there are too few codebooks."""
     config = model.config
@@ -181,6 +202,7 @@ def _codes_of(start: CodeFile | Sound, model: MusicGen, channels: int | None) ->
         wanted = "mono" if channels == 1 else "mono, or left and right (ecdc encode --stereo left_right)"
         raise ArgumentError(f"{config.name} continues {wanted}, got {start.header.channel_coding.name.lower()}")
     if min(len(rows) for rows in streams) < k:
-        raise ArgumentError(f"{config.name} continues streams of {k} codebooks or more, got {[len(rows) for rows in streams]}")
+        few, advice = min(len(rows) for rows in streams), "give the audio that `ecdc decode` makes of it"
+        raise ArgumentError(f"{config.name} continues streams of {k} codebooks or more, this file has {few}; {advice}")
     rows = [rows[:k] for rows in (streams * channels)[:channels]]
     return torch.stack(rows, dim=1).flatten(0, 1)  # channels alternate

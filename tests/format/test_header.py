@@ -60,6 +60,8 @@ def test_reading_undoes_writing(header):
         ({"tags": (("", "x"),)}, "tags"),
         ({"tags": (("a=b", "x"),)}, "tags"),
         ({"tags": (("a\x00", "x"),)}, "tags"),
+        ({"tags": (("a", "\udcff"),)}, "tags"),  # an argument of a command that is not UTF-8
+        ({"codec": "\udcff"}, "codec"),
         ({"tags": (("a", "x" * 65_534),)}, "tags"),
         ({"tags": (("a", "x" * 65_500),)}, "tags"),
         ({"tags": (("a", "x"),) * 256}, "tags"),

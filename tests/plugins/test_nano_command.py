@@ -3,11 +3,16 @@
 import os
 import subprocess
 import sys
+import threading
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import soundfile
-from ecdc.format import ChannelCoding, CodeFile, Header, Provenance, Writer
+from ecdc.cli import generate as command
+from ecdc.codec.audio_in import AudioSource
+from ecdc.format import ChannelCoding, CodeFile, Header, Provenance, Reader, Writer
+from ecdc.format.edit import cut
 from ecdc.plugins.musicgen import checkpoint, model_folder
 
 RATE = 24_000
@@ -25,10 +30,11 @@ def read(path):
         return file.header, np.concatenate([np.asarray(rows) for rows in file.streams()]), dict(file.tags)
 
 
-def write(path, codec, codes, channels=1, coding=ChannelCoding.MONO, space=None):
+def write(path, codec, codes, channels=1, coding=ChannelCoding.MONO, space=None, output_gain=0):
     header = Header(
         codec=codec.config.name, token_space=space or codec.token_space, sample_rate=RATE, original_sample_rate=RATE,
         hop_length=320, codebook_size=64, max_codebooks=4, channels=channels, channel_coding=coding,
+        output_gain=output_gain,
     )  # fmt: skip
     with path.open("wb") as stream, Writer(stream, header) as writer:
         writer.append(codes)
@@ -58,6 +64,58 @@ def test_a_beginning_stays_as_it_is(generate, tmp_path, by_pipe):
         assert header.channels == channels and codes.shape == (4 * channels, 75)
         for rows in codes.reshape(channels, 4, -1) if start == mono else [codes]:
             assert np.array_equal(rows[:, : known.shape[1]], known)
+
+
+@pytest.mark.parametrize(("start", "duration"), [(0.105, 0.2), (0.4, None)])
+def test_a_part_that_was_cut_out_is_continued_where_it_is_heard(generate, codec, tmp_path, start, duration):
+    """The frames before it, which let the decoder settle, stay in the file and are not heard; those after it are dropped."""
+    codes = np.random.default_rng(0).integers(0, 64, (4, 40)).astype(np.uint16)
+    write(tmp_path / "whole.ecdc", codec, codes)
+    with open(tmp_path / "whole.ecdc", "rb") as source, open(tmp_path / "part.ecdc", "wb") as part:
+        cut(Reader(source), part, Fraction(str(start)), duration and Fraction(str(duration)))
+    generate("--continue", tmp_path / "part.ecdc", "--seconds", 0.5, "-o", tmp_path / "out.ecdc")
+    header, made, _ = read(tmp_path / "out.ecdc")
+    before = header.pre_skip // 320
+    assert header.pre_skip == round(start * RATE)
+    assert made.shape == (4, before + 37)
+    heard = -(-round((start + (duration or 1)) * RATE) // 320) if duration else 40
+    assert np.array_equal(made[:, :heard], codes[:, :heard])
+    assert not np.array_equal(made[:, heard : heard + 1], codes[:, heard : heard + 1])
+
+
+def test_the_gain_of_what_is_continued_stays(generate, codec, tmp_path):
+    write(tmp_path / "a.ecdc", codec, np.zeros((4, 9), np.uint16), output_gain=-512)
+    generate("--continue", tmp_path / "a.ecdc", "--seconds", 0.5, "-o", tmp_path / "out.ecdc")
+    assert read(tmp_path / "out.ecdc")[0].output_gain == -512
+
+
+@pytest.mark.parametrize("option", ["--continue", "--melody"])
+@pytest.mark.parametrize("name", ["a.ecdc", "a.wav"])
+def test_named_pipes_are_read_once(generate, codec, tmp_path, option, name):
+    write(tmp_path / "a.ecdc", codec, np.random.default_rng(0).integers(0, 64, (4, 20)).astype(np.uint16))
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(6_000), RATE)
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes((tmp_path / name).read_bytes()))
+    writer.start()
+    for source in ("pipe", name):
+        generate(option, tmp_path / source, "--seconds", 0.5, "-o", tmp_path / f"{source}.out")
+    writer.join()
+    assert (tmp_path / "pipe.out").read_bytes() == (tmp_path / f"{name}.out").read_bytes()
+
+
+def test_of_a_long_melody_only_what_is_used_is_read(generate, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "MELODY_AHEAD", 0.5)
+    n_read = []
+
+    def blocks(self):
+        for _ in range(40):
+            n_read.append(2400)
+            yield np.ones((1, 2400), np.float32)
+
+    soundfile.write(tmp_path / "a.wav", np.ones(96_000), RATE)
+    monkeypatch.setattr(AudioSource, "blocks", blocks)
+    generate("--melody", tmp_path / "a.wav", "--seconds", 0.5, "-o", tmp_path / "out.ecdc")
+    assert sum(n_read) == RATE
 
 
 def test_of_mid_and_side_the_mid_is_continued_in_mono(generate, codec, tmp_path):
@@ -99,7 +157,7 @@ def test_what_cannot_be_is_one_line_and_no_file(generate, codec, tmp_path):
         (("--continue", "-"), (), "the codes are of random-24k (0000"),
         (("--continue", side, "--stereo"), (), "left and right (ecdc encode --stereo left_right), got mid_side"),
         (("--continue", both, "--mono"), (), "continues mono, got left_right"),
-        (("--continue", few), (), "4 codebooks or more, got [2]"),
+        (("--continue", few), (), "4 codebooks or more, this file has 2; give the audio"),
         (("--continue", long), (), "leaves nothing to add"),
         (("--melody", short), (), "a melody must last 0.085 s or more, got 0.010 s"),
         (("--melody", empty), (), f"ecdc: {empty}: holds no samples"),
@@ -114,6 +172,8 @@ def test_what_cannot_be_is_one_line_and_no_file(generate, codec, tmp_path):
         for option in ("--melody", "--continue"):
             text = generate(option, "-", "--seconds", 0.5, "-o", out, code=1, stdin=sound)
             assert text.startswith("ecdc: standard input: ") and len(text.strip().splitlines()) == 1, text
+    assert "--separate needs a --melody" in generate("piano", "--separate", "-o", out, code=2)
+    assert "tags must be text that UTF-8 can represent" in generate("piano \udcff", "-o", out, code=1)
     for seconds in ("0", "10000", "-1"):
         assert "--seconds" in generate("piano", "--seconds", seconds, "-o", out, code=2)
     generate("a " * 5_000, "--seconds", 0.1, "-o", out)  # a long one is read as far as the text encoder reads

@@ -3,8 +3,10 @@
 from fractions import Fraction
 
 import pytest
+import torch
 from ecdc.codec import checkpoints
 from ecdc.codec.errors import CheckpointError
+from ecdc.format.errors import EcdcError
 from ecdc.plugins.musicgen import MusicGenConfig, Options, checkpoint, load
 from ecdc.plugins.musicgen.sampling import Guidance, Sampling
 from musicgen_models import audiocraft_cfg, tiny, write_package
@@ -24,6 +26,27 @@ def test_numbers_are_finite(value):
     ):
         with pytest.raises(ValueError, match=r"must|finite"):
             make()
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e-40, 1e-300])
+def test_a_temperature_of_almost_zero_draws_as_zero_does(temperature):
+    logits, generators = torch.randn(2, 4, 64), [torch.Generator() for _ in range(2)]
+    for sampling in (Sampling(temperature=temperature), Sampling(top_p=0.5, temperature=temperature)):
+        assert torch.equal(sampling(logits, generators), logits.argmax(-1))
+
+
+def test_guidance_that_overflows_is_refused():
+    for values in ({"scale": 1e300}, {"scale": -2e6}, {"text_scale": 1e38}):
+        with pytest.raises(ValueError, match="must be a finite number from -1e\\+06 to 1e\\+06"):
+            Guidance(**values)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0), Sampling(top_p=0.9)])
+def test_a_model_whose_weights_are_no_numbers_says_so(sampling):
+    model = tiny()
+    torch.nn.init.constant_(model.lm.norm.weight, float("nan"))
+    with pytest.raises(EcdcError, match="numbers that are not finite: its weights are damaged"):
+        model.generate(options=Options(seconds=0.5, sampling=sampling))
 
 
 @pytest.mark.parametrize("frame_rate", [50, 75])
