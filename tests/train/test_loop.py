@@ -129,6 +129,24 @@ def test_checkpoint_of_another_codec_is_refused(recipe, packed, tmp_path):
         train(other, packed, tmp_path)
 
 
+def test_checkpoint_of_another_optimizer_or_kind_of_run_is_refused(recipe, packed, tmp_path):
+    short = dataclasses.replace(recipe, steps=1)
+    run = train(short, packed, tmp_path / "a")
+    with pytest.raises(ValueError, match="another optimizer"):
+        train(dataclasses.replace(short, muon_learning_rate=0.02), packed, tmp_path / "a")
+    checkpoints.write_checkpoint(tmp_path / "a", run.codec.state_dict(), {"step": 1, "token_space": "of a prior"})
+    with pytest.raises(ValueError, match="is not a checkpoint of a codec"):
+        train(short, packed, tmp_path / "a")
+
+
+def test_an_average_may_begin_later(recipe, packed, tmp_path):
+    first = train(dataclasses.replace(recipe, steps=2), packed, tmp_path)
+    weights = {name: value.clone() for name, value in first.codec.named_parameters()}
+    later = train(dataclasses.replace(recipe, steps=2, average_decay=0.9), packed, tmp_path)
+    assert later.average.keys() == weights.keys()
+    assert all(torch.equal(later.average[name], value) for name, value in weights.items())
+
+
 def test_a_run_starts_at_the_weights_of_a_model(recipe, packed, tmp_path):
     first = train(recipe, packed, tmp_path / "first")
     untouched = dataclasses.replace(recipe, steps=0)
@@ -209,6 +227,23 @@ def test_wrong_recipe_is_named(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         read_recipe(path, Recipe)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("", "validate_every", 0), ("", "checkpoint_every", 0), ("", "steps", -1), ("", "learning_rate", float("nan")),
+        ("", "betas", [0.9]), ("", "dropout_codebooks", []), ("", "dropout_codebooks", [0]), ("", "validated_codebooks", [0]),
+        ("", "average_decay", 1.5), ("data", "batch_size", 0), ("data", "seconds", float("nan")), ("data", "seconds", -1.0),
+        ("data", "seconds", 0.01), ("data", "weights", {"music": -1.0}), ("data", "gain_db", [1.0]), ("losses", "windows", []),
+        ("losses", "mel_log", float("inf")), ("adversary", "width", 0),
+    ],
+)  # fmt: skip
+def test_a_number_in_a_recipe_that_cannot_be_is_named(recipe, part, key, value):
+    values = dataclasses.replace(recipe, adversary=ADVERSARY).to_dict()
+    (values[part] if part else values)[key] = value
+    with pytest.raises(ConfigError, match=key):
+        Recipe.from_dict(values)
 
 
 def test_learning_rate_warms_up_stays_and_decays(recipe):

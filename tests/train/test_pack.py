@@ -166,3 +166,57 @@ def test_a_pack_of_one_file_asks_for_a_second_one(tmp_path):
     pack_sources(folder_sources(tmp_path), tmp_path / "packed", quiet)
     with pytest.raises(EmptyData, match="at least two"):
         PackedAudio.open(tmp_path / "packed", "valid", 1)
+
+
+def test_a_usable_file_is_held_out_whatever_else_is_in_the_folder(tmp_path):
+    """Not one that is too short, or a copy of another one, and also if the files came one after the other."""
+    audio, other = tmp_path / "audio", tmp_path / "other"
+    for folder in (audio, other):
+        folder.mkdir()
+        soundfile.write(folder / "a.wav", noise(0.5, 24_000), 24_000)
+    for i in range(10):  # one of these would be held out
+        soundfile.write(audio / f"short {i}.wav", noise(0.1, 24_000), 24_000)
+        soundfile.write(other / f"copy {i}.wav", noise(0.5, 24_000), 24_000)
+    for folder in (audio, other):
+        pack_sources(folder_sources(folder), tmp_path / f"{folder.name} packed", quiet)
+        soundfile.write(folder / "b.wav", noise(0.5, 24_000, seed=1), 24_000)
+        pack_sources(folder_sources(folder), tmp_path / f"{folder.name} packed", quiet)
+        rows = read_index(tmp_path / f"{folder.name} packed")
+        assert sorted(row["split"] for row in rows) == ["train", "valid"]
+        for split in ("train", "valid"):
+            assert len(PackedAudio.open(tmp_path / f"{folder.name} packed", split, 12_000).maps["data"]) == 12_000
+
+
+def test_a_folder_without_a_usable_file_is_an_error(tmp_path):
+    (tmp_path / "audio").mkdir()
+    soundfile.write(tmp_path / "audio" / "a.wav", noise(0.1, 24_000), 24_000)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"no file could be packed; .*skipped\.jsonl says why"):
+            pack_sources(folder_sources(tmp_path / "audio"), tmp_path / "packed", quiet)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("index.jsonl", "{\n"), ("index.jsonl", "[]\n"), ("skipped.jsonl", "}\n"), ("format.json", "{"), ("format.json", "[]")],
+)
+def test_a_damaged_pack_is_one_line(tmp_path, name, text):
+    (tmp_path / "audio").mkdir()
+    for i in range(2):
+        soundfile.write(tmp_path / "audio" / f"{i}.wav", noise(0.5, 24_000, seed=i), 24_000)
+    pack_sources(folder_sources(tmp_path / "audio"), tmp_path / "packed", quiet)
+    (tmp_path / "packed" / name).write_text(text)
+    with pytest.raises(ValueError, match=f"{name}: .*is damaged; delete {tmp_path / 'packed'} and make it again"):
+        pack_sources(folder_sources(tmp_path / "audio"), tmp_path / "packed", quiet)
+
+
+def test_masters_are_not_read_as_packed_audio(sources, tmp_path):
+    build_masters(sources, tmp_path / "masters", quiet)
+    with pytest.raises(EmptyData, match="holds masters in stereo, not packed audio"):
+        PackedAudio.open(tmp_path / "masters", "train", 100)
+
+
+def test_too_little_audio_says_how_much_is_needed(tmp_path):
+    (tmp_path / "data.train.i16").write_bytes(bytes(48_001))  # the odd byte is of a sample that is being written
+    assert len(PackedAudio.open(tmp_path, "train", 24_000).maps["data"]) == 24_000
+    with pytest.raises(EmptyData, match=r"too little audio in the train split: 1\.0 s, 20\.0 s are needed"):
+        PackedAudio.open(tmp_path, "train", 480_000)

@@ -201,4 +201,7 @@ def test_tokens_that_were_not_written_whole_are_made_again(codec, packed, tmp_pa
         patch.setattr(np, "save", interrupted)
         tokens(0.02)
     assert np.array_equal(tokens(0.01), whole)
+    for name in ("tokens.npy", "tokens.npy.json"):
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-9])
+        assert np.array_equal(tokens(0.01), whole)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tokens.npy", "tokens.npy.json"]

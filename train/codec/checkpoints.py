@@ -20,7 +20,7 @@ from ..engine.checkpoints import (
     write_checkpoint,
 )
 from .gpu_trainer import host_copy
-from .state import Run
+from .state import Run, trained_parameters
 
 
 def save_checkpoint(run: Run, folder: Path) -> None:
@@ -45,8 +45,12 @@ def load_checkpoint(run: Run, folder: Path) -> bool:
     if path is None:
         return False
     header = read_run_info(path)
+    if not isinstance(header.get("recipe"), dict):
+        raise ArgumentError(f"{path} is not a checkpoint of a codec; choose another output folder")
     own = run.recipe.to_dict()
     found = header["recipe"] | {"codec": with_defaults(header["recipe"].get("codec"))}
+    if bool(found.get("muon_learning_rate")) != bool(run.recipe.muon_learning_rate):
+        raise ArgumentError(f"{path} is a checkpoint of another optimizer (muon_learning_rate); choose another output folder")
     for key, what in (("codec", "codec"), ("adversary", "adversary"), ("frozen_tokens", "stage")):
         if found.get(key) != own[key]:
             raise ArgumentError(f"{path} is a checkpoint of another {what}; choose another output folder")
@@ -56,7 +60,9 @@ def load_checkpoint(run: Run, folder: Path) -> bool:
     for i, optimizer in enumerate(run.optimizers):
         load_optimizer(optimizer, without_prefix(tensors, f"optimizer.{i}."))
     average = without_prefix(tensors, "average.")
-    run.average = {name: average[name].to(value.device) for name, value in run.average.items() if name in average}
+    if run.average:  # a checkpoint without an average: it starts at the weights
+        weights = {name: p.detach() for name, p in trained_parameters(run.codec)} | average
+        run.average = {name: weights[name].clone().to(value.device) for name, value in run.average.items()}
     if run.adversary:
         run.adversary.load_state_dict(without_prefix(tensors, "adversary."))
         run.balancer.load_state_dict(without_prefix(tensors, "balancer."))

@@ -4,8 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ...codec.config import CodecConfig, Strict
+from ...codec.config import CodecConfig, ConfigError, Strict, check_bounds
 from ..data.recipe import DataRecipe
+
+MOST = 1e6  # of a weight or a learning rate
+STEPS = 0, 1 << 40
+LOSS_BOUNDS = {
+    **dict.fromkeys(("mel_log", "mel_linear", "complex", "wave", "pulse", "commitment", "tile"), (0, MOST)),
+    **dict.fromkeys(("level_code", "loudness", "recode", "waveform_hz"), (0, MOST)),
+    "windows_per_step": (0, 64), "windows": (16, 1 << 20), "complex_windows": (16, 1 << 20),
+}  # fmt: skip
+ADVERSARY_BOUNDS = {
+    "windows": (16, 1 << 20), "bands": (1, 64), "width": (1, 1 << 16), "learning_rate": (0, MOST),
+    "reconstruction": (0, MOST), "adversarial": (0, MOST), "feature": (0, MOST), "alone_steps": STEPS, "ramp_steps": STEPS,
+}  # fmt: skip
+BOUNDS = {
+    "average_decay": (0, 1), "seed": (0, 1 << 62), "steps": STEPS, "warmup_steps": STEPS, "decay_steps": STEPS,
+    "learning_rate": (0, MOST), "muon_learning_rate": (0, MOST), "taps_learning_rate": (0, MOST), "weight_decay": (0, MOST),
+    "betas": (0, 1 - 1e-9), "clip_norm": (1e-9, 1e9), "codebook_decay": (0, 1), "kmeans_seconds": (0, 1e6),
+    "full_rate_probability": (0, 1), "lost_share": (0, 1), "dropout_codebooks": (1, 1 << 10),
+    "validate_every": (1, 1 << 40), "checkpoint_every": (1, 1 << 40), "export_every": STEPS,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +46,9 @@ class LossRecipe(Strict):
     complex_windows: tuple[int, ...] = (256, 1024)
     waveform_hz: float = 0.0  # `complex` and `wave` only count below this frequency; 0: everywhere
 
+    def __post_init__(self) -> None:
+        check_bounds(self, LOSS_BOUNDS)
+
 
 @dataclass(frozen=True, slots=True)
 class AdversaryRecipe(Strict):
@@ -41,6 +63,9 @@ class AdversaryRecipe(Strict):
     feature: float = 0.7
     alone_steps: int = 500  # at first, only the discriminators learn
     ramp_steps: int = 1000  # then, the adversarial shares grow
+
+    def __post_init__(self) -> None:
+        check_bounds(self, ADVERSARY_BOUNDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +100,17 @@ class Recipe(Strict):
     validated_codebooks: tuple[int, ...] = (2, 4, 8)  # in addition to all
     checkpoint_every: int = 500  # steps
     export_every: int = 0  # between kept model folders; 0: none are kept
+
+    def __post_init__(self) -> None:
+        check_bounds(self, BOUNDS)
+        if len(self.betas) != 2:
+            raise ConfigError(f"Recipe.betas: must be two numbers, got {self.betas}")
+        for name, least in (("validated_codebooks", 1), ("metric_steps", 0)):
+            numbers: tuple[int, ...] = getattr(self, name)
+            if any(number < least for number in numbers):  # unlike those above, there may be none
+                raise ConfigError(f"Recipe.{name}: must be {least} or more, got {numbers}")
+        longest = max(*self.losses.windows, *self.losses.complex_windows, *(self.adversary.windows if self.adversary else ()))
+        n_samples = int(self.data.seconds * self.codec.core_rate)
+        if n_samples < longest:
+            text = f"must be {longest / self.codec.core_rate:.3f} or more for windows of {longest} samples"
+            raise ConfigError(f"DataRecipe.seconds: {text}, got {self.data.seconds:g}")

@@ -30,16 +30,31 @@ Row = dict[str, Any]
 
 
 def read_index(folder: Path, name: str = INDEX) -> list[Row]:
-    """Return the rows of a folder's index or of its list of skipped files, without an incomplete last row."""
+    """Return the rows of a folder's index or of its list of skipped files, without an incomplete last row.
+
+    Raises ArgumentError for a row that is damaged.
+    """
     path = folder / name
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in lines]
+    rows: list[Row] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict) or "name" not in row:
+                raise ValueError
+        except ValueError:
+            raise ArgumentError(f"{path}: line {number} is damaged; delete {folder} and make it again") from None
+        rows.append(row)
+    return rows
 
 
 def sample_rate_of(folder: Path) -> int:
-    """Return the sample rate (Hz) of a packed folder."""
+    """Return the sample rate (Hz) of a packed folder; raises ArgumentError if its description is damaged."""
     path = folder / "format.json"
-    return int(json.loads(path.read_text())["sample_rate"]) if path.exists() else FIRST_RATE
+    try:
+        return int(json.loads(path.read_text())["sample_rate"]) if path.exists() else FIRST_RATE
+    except (ValueError, TypeError, KeyError):
+        raise ArgumentError(f"{path}: is damaged; delete {folder} and make it again") from None
 
 
 @contextmanager

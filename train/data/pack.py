@@ -45,12 +45,11 @@ def pack_sources(
 ) -> None:
     """Decode `sources` straight into a pack; skipped files are counted by reason.
 
-    Does nothing if `folder` already holds all of them, and starts again if it holds other files.
-    Raises ValueError if it holds audio at another rate.
+    Does nothing if `folder` already holds all of them, and starts again if it holds other files. One file or more is held
+    out for validation. Raises ValueError if `folder` holds audio at another rate, or if no file is usable.
     """
     sources = list(sources)
     names = {source.name for source in sources}
-    held_out = validation_names(names)
     with locked(folder):
         known = {row["name"] for row in read_index(folder) + read_index(folder, SKIPPED)}
         if known and sample_rate_of(folder) != sample_rate:
@@ -58,14 +57,35 @@ def pack_sources(
                 f"{folder}: holds audio at {sample_rate_of(folder)} Hz; give another --output for audio at {sample_rate} Hz"
             )
         if known - names:
-            (folder / INDEX).unlink(missing_ok=True)
-            (folder / SKIPPED).unlink(missing_ok=True)
-        with AudioMaps(folder, sample_rate) as maps:
-            added = _append_all(maps, sources, 1, held_out.__contains__, report, jobs)
+            _forget(folder)
+        added = _pack_all(folder, sources, validation_names(names), sample_rate, report, jobs)
+        usable = [row["name"] for row in read_index(folder)]
+        if len(usable) > 1 and not any(row["split"] == "valid" for row in read_index(folder)):
+            # The file to hold out was not usable, or came later than the others: choose among those that are.
+            _forget(folder)
+            added = _pack_all(folder, sources, validation_names(usable), sample_rate, report, jobs)
     if added:
         report_hours(folder, report)
-    else:
+    elif usable:
         report(f"{folder} is already packed")
+    if not usable:
+        raise ArgumentError(f"{folder}: no file could be packed; {folder / SKIPPED} says why, and must be deleted to try again")
+    if len(usable) == 1:
+        report(f"{folder}: holds one file only; training needs two different ones, because one is held out for validation")
+
+
+def _pack_all(
+    folder: Path, sources: list[Source], held_out: set[str], sample_rate: int, report: Report, jobs: int | None
+) -> int:
+    """Append the files that a pack does not have yet; return how many there were."""
+    with AudioMaps(folder, sample_rate) as maps:
+        return _append_all(maps, sources, 1, held_out.__contains__, report, jobs)
+
+
+def _forget(folder: Path) -> None:
+    """Empty a pack. Its audio is cut off when it is opened for the next file."""
+    for name in (INDEX, SKIPPED):
+        (folder / name).unlink(missing_ok=True)
 
 
 def derive_pack(masters: Path, folder: Path, sample_rate: int, report: Report = print) -> None:

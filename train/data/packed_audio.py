@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...format.errors import EcdcError
 from ..engine.hardware import on_host
-from .memory_maps import sample_rate_of
+from .memory_maps import read_index, sample_rate_of
 from .recipe import DataRecipe
 
 MIN_RMS = 0.003  # of full scale; quieter windows are drawn again
@@ -40,14 +40,20 @@ class PackedAudio:
 
     @classmethod
     def open(cls, folder: Path, split: str, min_samples: int) -> PackedAudio:
-        """Open `<group>.<split>.i16` of every group; raises EmptyData if nothing is usable."""
-        maps = {}
-        for path in sorted(folder.glob(f"*.{split}.i16")):
-            if path.stat().st_size // 2 >= min_samples:
-                maps[path.name.split(".")[0]] = np.memmap(path, dtype="<i2", mode="r")
+        """Open `<group>.<split>.i16` of every group with at least `min_samples`.
+
+        Raises EmptyData if no group has as many, or if the folder holds masters, which are not mono.
+        """
+        sizes = {path: path.stat().st_size // 2 for path in sorted(folder.glob(f"*.{split}.i16")) if path.is_file()}
+        if any(row.get("channels", 1) != 1 for row in read_index(folder)):
+            raise EmptyData(f"{folder}: holds masters in stereo, not packed audio; name the folder that contains it")
+        maps = {
+            path.name.split(".")[0]: np.memmap(path, dtype="<i2", mode="r", shape=(size,))
+            for path, size in sizes.items()
+            if size >= min_samples
+        }
         if not maps:
-            advice = "pack at least two different files" if any(folder.glob("*.i16")) else "see `ecdc train fetch` and `pack`"
-            raise EmptyData(f"{folder}: no packed audio for the {split} split, or too little; {advice}")
+            raise EmptyData(f"{folder}: {_lack(folder, split, max(sizes.values(), default=0), min_samples)}")
         return cls(folder, maps, sample_rate_of(folder))
 
     def batch(self, weights: dict[str, float], shape: tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -68,6 +74,17 @@ class PackedAudio:
             if _rms(audio) > MIN_RMS:
                 break
         return audio
+
+
+def _lack(folder: Path, split: str, n_samples: int, min_samples: int) -> str:
+    """Say why no group of a split is usable: its longest one has only `n_samples`."""
+    if not any(folder.glob("*.i16")):
+        return "no packed audio; see `ecdc train fetch` and `ecdc train pack`"
+    if not n_samples:
+        return f"no packed audio for the {split} split; pack at least two different files"
+    rate = sample_rate_of(folder)
+    found, wanted = n_samples / rate, min_samples / rate
+    return f"too little audio in the {split} split: {found:.1f} s, {wanted:.1f} s are needed; pack more files"
 
 
 def augment(audio: Tensor, recipe: DataRecipe, generator: torch.Generator | None) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...codec.config import Strict
+from ...codec.config import Strict, check_bounds
 from ...plugins.musicgen.beats import beat_phases, tempo_of
 from ...plugins.musicgen.chroma import frame_classes
 from ...plugins.musicgen.config import MusicGenConfig
@@ -37,6 +37,10 @@ class WindowRecipe(Strict):
     without_both: float = 0.05
     beats: float = 0.25  # share of windows whose text has no tempo that receive beats nevertheless
     forgetful: float = 0.0  # share of windows with some frames hidden, so that the model has to use the conditions
+
+    def __post_init__(self) -> None:
+        shares = ("from_start", "stereo", "without_text", "without_melody", "without_both", "beats", "forgetful")
+        check_bounds(self, {"batch_size": (1, 1 << 16), "seconds": (1e-3, 3600), **dict.fromkeys(shares, (0, 1))})
 
 
 @dataclass(frozen=True, slots=True)

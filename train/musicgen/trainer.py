@@ -14,7 +14,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ...codec.config import ConfigError, Strict
+from ...codec.config import ConfigError, Strict, check_bounds
 from ...plugins.musicgen.config import MusicGenConfig
 from ...plugins.musicgen.lm import Conditions, MusicGenLM
 from ...plugins.musicgen.text_encoder import TextEncoder
@@ -31,6 +31,12 @@ from .token_windows import Batch, Caption, Pieces, WindowRecipe
 
 LOG_EVERY = 50  # steps
 EXAMPLES, AT_ONCE = 48, 4  # validated windows, and batch size of validation
+STEPS = 0, 1 << 40
+BOUNDS = {
+    "seed": (0, 1 << 62), "steps": STEPS, "warmup_steps": STEPS, "decay_steps": STEPS, "learning_rate": (0, 1e6),
+    "muon_learning_rate": (0, 1e6), "weight_decay": (0, 1e6), "betas": (0, 1 - 1e-9), "clip_norm": (1e-9, 1e9),
+    "average_decay": (0, 1), "codebook_weights": (0, 1e6), "validate_every": (1, 1 << 40), "checkpoint_every": (1, 1 << 40),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,10 @@ class MusicGenRecipe(Strict):
     checkpoint_every: int = 250  # steps
 
     def __post_init__(self) -> None:
+        check_bounds(self, BOUNDS)
         c = self.model
+        if len(self.betas) != 2:
+            raise ConfigError(f"MusicGenRecipe.betas: must be two numbers, got {self.betas}")
         if not (c.mono and c.melody_fusion == "sum" and c.text_tokens and c.text_dimension):
             raise ConfigError("MusicGenRecipe.model: must be mono too, with text_tokens and melodies by sum")
         if self.beginnings is not None and self.beginnings.seconds > self.data.seconds:

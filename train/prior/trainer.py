@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -55,8 +56,9 @@ def cached_tokens(codec: Codec, data: PackedAudio, hours: float, folder: Path, r
     """Return codes of random windows of audio, uint16 [n, K, T], cached in `folder`."""
     path, mark = folder / TOKENS, folder / (TOKENS + ".json")
     wanted = {"token_space": codec.token_space.hex(), "hours": hours}
-    if path.exists() and mark.exists() and json.loads(mark.read_text()) == wanted:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+    with contextlib.suppress(OSError, ValueError, EOFError):  # missing or damaged tokens are made again
+        if json.loads(mark.read_text()) == wanted:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
     n_samples, batch_size = round(WINDOW_SECONDS * data.sample_rate), 8
     n_batches = math.ceil(hours * 3600 / WINDOW_SECONDS / batch_size)
     rows = []

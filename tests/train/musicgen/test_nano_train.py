@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import tomllib
 
 import numpy as np
@@ -210,6 +211,11 @@ def test_recipes(tmp_path):
     for change, wrong in ((("mono", False), "must be mono too"), (("text_tokens", 0), "text_tokens")):
         with pytest.raises(ConfigError, match=wrong):
             MusicGenRecipe.from_dict(values | {"model": values["model"] | dict([change])})
+    for key, value in (("validate_every", 0), ("learning_rate", math.nan), ("betas", [0.9]), ("steps", -1)):
+        with pytest.raises(ConfigError, match=key):
+            MusicGenRecipe.from_dict(values | {key: value})
+    with pytest.raises(ConfigError, match="batch_size"):
+        MusicGenRecipe.from_dict(values | {"data": values["data"] | {"batch_size": 0}})
     with pytest.raises(ConfigError, match="one per codebook"):
         MusicGenRecipe.from_dict(values | {"codebook_weights": [1.0]})
     assert training.LOG_EVERY > 0 and KIND["mono"]
