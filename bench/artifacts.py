@@ -21,6 +21,7 @@ from .codecs import Coder, Missing, parse
 from .codecs.ours import Ours, loaded
 from .corpus import Clip, bundled, packed
 from .metrics import Undefined
+from .options import NEW_FILE
 from .rows import write_json
 
 SILENCE_SECONDS = 1.0  # digital silence appended to every clip
@@ -179,7 +180,7 @@ def markdown(found: Sequence[dict[str, float | str | None]]) -> str:
 @click.command()
 @click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio, whose validation slice is used.")
 @click.option("--codec", "codecs", multiple=True, default=(*bundled_names(), "opus:6,12"), show_default=True)
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+@click.option("--json", "target", type=NEW_FILE, help="Write the figures here too.")
 def main(folder: Path | None, codecs: tuple[str, ...], target: Path | None) -> None:
     """Print a table of artifacts."""
     clips = list(packed(folder, 24_000, 8.0) if folder else bundled(24_000))

@@ -27,6 +27,7 @@ from ..format import Header, Reader, Writer
 from ..format.bitpack import pack_codes, unpack_codes
 from ..format.timing import packed_bytes
 from .encodec_peer import import_encodec
+from .options import COUNT, NEW_FILE, SECONDS, SEED
 from .processor_name import processor_name
 from .rows import write_json
 
@@ -169,11 +170,11 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 @click.command()
-@click.option("--seconds", default=3600.0, show_default=True, help="Length of the stream.")
-@click.option("--peer-seconds", default=60.0, show_default=True, help="Length of what the peer packs.")
-@click.option("--repeats", default=9, show_default=True, help="Turns that count.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+@click.option("--seconds", type=SECONDS, default=3600.0, show_default=True, help="Length of the stream.")
+@click.option("--peer-seconds", type=SECONDS, default=60.0, show_default=True, help="Length of what the peer packs.")
+@click.option("--repeats", type=COUNT, default=9, show_default=True, help="Turns that count.")
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--json", "target", type=NEW_FILE, help="Write the figures here too.")
 def main(seconds: float, peer_seconds: float, repeats: int, seed: int, target: Path | None) -> None:
     """Print a table of the container's cost in time and in bytes."""
     codes = random_codes(seconds, 8, seed)

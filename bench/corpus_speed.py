@@ -32,6 +32,7 @@ from ..codec.runtime import open_codec
 from ..codec.threads import settle
 from .corpus import CLIPS
 from .corpus_readers import reading_rows
+from .options import MINUTES, NEW_FILE
 from .processor_name import processor_name
 from .rows import write_json
 
@@ -218,9 +219,9 @@ def markdown(rows: list[Row]) -> str:
 
 @click.command()
 @click.option("--only", multiple=True, type=click.Choice(PARTS), help="Measure only this part; may be repeated.")
-@click.option("--minutes", type=float, default=30.0, show_default=True, help="Length of the audio.")
+@click.option("--minutes", type=MINUTES, default=30.0, show_default=True, help="Length of the audio.")
 @click.option("--folder", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Measure on this audio instead.")
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+@click.option("--json", "target", type=NEW_FILE, help="Write the figures here too.")
 def main(only: tuple[str, ...], minutes: float, folder: Path | None, target: Path | None) -> None:
     """Measure `ecdc corpus`."""
     chosen = only or PARTS

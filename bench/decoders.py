@@ -21,6 +21,7 @@ from .artifacts import hum_db
 from .codecs.ours import loaded
 from .corpus import Clip, bundled, packed
 from .metrics import metric, score
+from .options import KBPS, SECONDS, SEED
 from .report import interval
 from .rows import jobs_option, json_option, rows_of_clips, write_json
 
@@ -120,10 +121,10 @@ def _cells(rows: Iterable[dict[str, Any]], key: str) -> list[str]:
 
 @click.command()
 @click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio, whose validation slice is used.")
-@click.option("--seconds", default=6.0, show_default=True, help="Seconds of each clip of packed audio.")
+@click.option("--seconds", type=SECONDS, default=6.0, show_default=True, help="Seconds of each clip of packed audio.")
 @click.option("--decoder", "file", default="mbd", show_default=True, help="mbd, or a file of ecdc train mbd.")
-@click.option("--kbps", "rates", type=float, multiple=True, default=(1.5, 3.0, 6.0), show_default=True)
-@click.option("--seed", default=0, show_default=True, help="Seed of the decoder's noise.")
+@click.option("--kbps", "rates", type=KBPS, multiple=True, default=(1.5, 3.0, 6.0), show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the decoder's noise.")
 @jobs_option
 @json_option
 def main(

@@ -21,13 +21,14 @@ from ..codec.runtime import open_codec
 from .codecs.base import fit_length
 from .corpus import CLIPS
 from .metrics import mel, si_sdr
+from .options import KBPS
 
 DEMO_CLIPS = (CLIPS / "music_cavern.flac", CLIPS / "speech_it.flac")  # with the rates and channels of the recordings
 
 
 @click.command()
 @click.option("--output", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
-@click.option("--kbps", type=float, default=6.0, show_default=True)
+@click.option("--kbps", type=KBPS, default=6.0, show_default=True)
 @click.option("--model", default=DEFAULT_MODEL, show_default=True)
 def main(output: Path, kbps: float, model: str) -> None:
     """Encode and decode the bundled clips and show the results."""

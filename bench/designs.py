@@ -26,6 +26,7 @@ from .artifacts import buzz_db, hum_db, pre_echo_db
 from .codecs.base import fit_length
 from .corpus import Clip, packed
 from .metrics import Undefined, score
+from .options import KBPS
 from .report import interval
 from .rows import clip_options, describe_clips, jobs_option, json_option, rows_of_clips, write_json
 
@@ -103,7 +104,7 @@ def _cell(rows: Sequence[dict[str, Any]], kbps: float, names: tuple[str, str], k
 @click.command()
 @click.argument("codecs", nargs=-1, required=True)
 @clip_options(seconds=6.0, per_group=4)
-@click.option("--kbps", "rates", type=float, multiple=True, default=(1.5, 3.0, 6.0, 12.0), show_default=True)
+@click.option("--kbps", "rates", type=KBPS, multiple=True, default=(1.5, 3.0, 6.0, 12.0), show_default=True)
 @click.option("--metric", "keys", multiple=True, default=("zimtohrli", "pesq", "mel", "si_sdr"), show_default=True)
 @jobs_option
 @json_option

@@ -25,6 +25,7 @@ from ..codec.threads import settle
 from .codecs.base import fit_length
 from .corpus import Clip, packed
 from .designs import markdown, measures
+from .options import KBPS
 from .rows import clip_options, describe_clips, json_option, write_json
 
 KEYS = "zimtohrli", "visqol", "pesq", "si_sdr"
@@ -80,9 +81,9 @@ def tables(rows: Rows) -> Iterator[str]:
 @click.command()
 @click.argument("model")
 @clip_options(seconds=4.0, per_group=4)
-@click.option("--kbps", "rates", type=float, multiple=True, default=(1.5, 3.0, 6.0, 12.0), show_default=True)
-@click.option("--effort", "efforts", type=int, multiple=True, default=DISTINCT, show_default=True, help="0 to 10.")
-@click.option("--peel", type=(float, float), help="Cut codes of one bitrate to another, both in kbps.")
+@click.option("--kbps", "rates", type=KBPS, multiple=True, default=(1.5, 3.0, 6.0, 12.0), show_default=True)
+@click.option("--effort", "efforts", type=click.IntRange(0, 10), multiple=True, default=DISTINCT, show_default=True)
+@click.option("--peel", type=(KBPS, KBPS), help="Cut codes of one bitrate to another, both in kbps.")
 @json_option
 def main(
     model: str, folder: Path, rate: int, seconds: float, per_group: int, rates: tuple[float, ...],

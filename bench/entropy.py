@@ -29,6 +29,7 @@ from ..format.entropy.prior import Prior
 from ..format.entropy.rangecoder import PRECISION
 from ..format.errors import ArgumentError
 from .corpus import Clip, bundled, packed
+from .options import NEW_FILE, SECONDS
 from .processor_name import processor_name
 from .rows import write_json
 
@@ -176,10 +177,10 @@ def run(name: str, folder: Path | None, seconds: float, lm: Path | None, timed: 
 @click.command()
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or folder of a codec.")
 @click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio, whose validation slice is used.")
-@click.option("--seconds", default=10.0, show_default=True, help="Seconds of each clip of packed audio.")
+@click.option("--seconds", type=SECONDS, default=10.0, show_default=True, help="Seconds of each clip of packed audio.")
 @click.option("--lm", type=click.Path(path_type=Path), help="A model of `ecdc bench entropy-lm`, to compare with.")
 @click.option("--no-speed", is_flag=True, help="Sizes only.")
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+@click.option("--json", "target", type=NEW_FILE, help="Write the figures here too.")
 def main(model: str, folder: Path | None, seconds: float, lm: Path | None, no_speed: bool, target: Path | None) -> None:
     """Measure the savings and the speed of a model's entropy prior, compared with other coders."""
     try:

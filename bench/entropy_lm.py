@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from .encodec_peer import import_encodec
+from .options import COUNT, SECONDS
 
 N_FRAMES, BATCH_SIZE, CONTEXT = 375, 8, 262  # frames per batch item; batch items; past frames, as published
 
@@ -85,8 +86,8 @@ def train(tokens: np.ndarray, n_codebooks: int, seconds: float, report: Any = pr
 @click.option(
     "--tokens", type=click.Path(path_type=Path, exists=True), required=True, help="Tokens that `ecdc train prior` collected."
 )
-@click.option("--seconds", default=600.0, show_default=True)
-@click.option("--codebooks", default=8, show_default=True)
+@click.option("--seconds", type=SECONDS, default=600.0, show_default=True)
+@click.option("--codebooks", type=COUNT, default=8, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 def main(tokens: Path, seconds: float, codebooks: int, output: Path) -> None:
     """Train EnCodec's language model on tokens, and keep its weights."""

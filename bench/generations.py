@@ -23,6 +23,7 @@ from .codecs.base import fit_length
 from .corpus import Clip, packed
 from .designs import codec_of
 from .metrics import score
+from .options import KBPS
 from .rows import clip_options, describe_clips, jobs_option, json_option, rows_of_clips, write_json
 
 GENERATIONS = (1, 3, 5)
@@ -78,7 +79,7 @@ def markdown(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
 @click.command()
 @click.argument("codecs", nargs=-1, required=True)
 @clip_options(seconds=4.0, per_group=2)
-@click.option("--kbps", "rates", type=float, multiple=True, default=(3.0, 6.0, 12.0), show_default=True)
+@click.option("--kbps", "rates", type=KBPS, multiple=True, default=(3.0, 6.0, 12.0), show_default=True)
 @click.option("--metric", "keys", multiple=True, default=tuple(NAMES), show_default=True, type=click.Choice([*NAMES]))
 @jobs_option
 @json_option

@@ -34,10 +34,12 @@ from ..codec.default_model import DEFAULT_MODEL
 from ..codec.pipeline_parts import to_array
 from ..codec.runtime import open_codec
 from ..codec.threads import settle
+from ..format.errors import ArgumentError
 from .corpus import CLIPS
 from .memory import Sound, through_files
+from .options import COUNT, MINUTES, NEW_FILE
 from .processor_name import processor_name
-from .rows import write_json
+from .rows import read_json, write_json
 
 RUNTIMES = "onnx", "torch"
 PARTS = ("step", "block", "encodec", "command", "memory", "size", "codes")
@@ -287,8 +289,14 @@ def table(found: dict[str, Any]) -> str:
 
 
 def with_other_parts(rows: list[Row], path: Path) -> list[Row]:
-    """Return new rows, and those of a file for parts and models that were not measured now, in the order of the parts."""
-    old = json.loads(path.read_text())["rows"] if path.is_file() else []
+    """Return new rows, and those of a file for parts and models that were not measured now, in the order of the parts.
+
+    Raises ArgumentError if the file holds something else.
+    """
+    old = read_json(path) if path.is_file() else {"rows": []}
+    if not isinstance(old, dict) or any(row.get("part") not in PARTS or "model" not in row for row in old.get("rows", [{}])):
+        raise ArgumentError(f"{path}: does not hold rows of `ecdc bench light`; give another file with --json")
+    old = old["rows"]
     measured = {(row["part"], row["model"]) for row in rows}
     kept = [row for row in old if (row["part"], row["model"]) not in measured]
     return sorted(rows + kept, key=lambda row: PARTS.index(row["part"]))
@@ -299,15 +307,17 @@ def with_other_parts(rows: list[Row], path: Path) -> list[Row]:
 @click.option("--only", multiple=True, type=click.Choice(PARTS), help="Measure only this part; may be repeated.")
 @click.option("--threads", type=click.IntRange(1, 64), multiple=True, default=(1, 2), show_default=True)
 @click.option("--repeats", type=click.IntRange(5), default=15, show_default=True, help="Turns of commands and blocks.")
-@click.option("--minutes", type=float, default=10.0, show_default=True, help="Length of the audio for peak memory.")
-@click.option("--codes", type=int, default=100_000, show_default=True, help="Codes to compare.")
+@click.option("--minutes", type=MINUTES, default=10.0, show_default=True, help="Length of the audio for peak memory.")
+@click.option("--codes", type=COUNT, default=100_000, show_default=True, help="Codes to compare.")
 @click.option("--packed", type=click.Path(exists=True, path_type=Path), help="Packed audio for the comparison of codes.")
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too; other parts keep theirs.")
+@click.option("--json", "target", type=NEW_FILE, help="Write the figures here too; other parts keep theirs.")
 def main(
     model: str, only: tuple[str, ...], threads: tuple[int, ...], repeats: int, minutes: float, codes: int, packed: Path | None,
     target: Path | None,
 ) -> None:  # fmt: skip
     """Compare the runtime without PyTorch with PyTorch, in turns."""
+    if target:
+        with_other_parts([], target)  # raises before anything is measured
     chosen = only or PARTS
     rows = list(threaded_rows(model, chosen, threads, repeats, codes, packed))
     parts = {

@@ -30,6 +30,7 @@ from ..codec.modules.noise import frame_noise
 from ..train.codec import split_step
 from .corpus import Clip, packed
 from .designs import CORE_RATE, NAMES, markdown, measures
+from .options import COUNT, KBPS, SECONDS
 from .rows import json_option, write_json
 
 VARIANTS = (
@@ -87,9 +88,9 @@ def rows_of(clip: Clip, codec: Codec, rates: Sequence[float], keys: Sequence[str
 @click.option(
     "--packed", "folder", type=click.Path(path_type=Path), required=True, help="Packed audio; its validation slice is used."
 )
-@click.option("--seconds", default=4.0, show_default=True, help="Seconds of each clip.")
-@click.option("--per-group", default=2, show_default=True, help="Clips of each group.")
-@click.option("--kbps", "rates", type=float, multiple=True, default=(6.0, 12.0), show_default=True)
+@click.option("--seconds", type=SECONDS, default=4.0, show_default=True, help="Seconds of each clip.")
+@click.option("--per-group", type=COUNT, default=2, show_default=True, help="Clips of each group.")
+@click.option("--kbps", "rates", type=KBPS, multiple=True, default=(6.0, 12.0), show_default=True)
 @click.option("--metric", "keys", multiple=True, default=("zimtohrli", "visqol", "pesq", "si_sdr"), show_default=True,
               type=click.Choice([*NAMES]))  # fmt: skip
 @json_option

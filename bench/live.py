@@ -26,6 +26,7 @@ from ..codec.audio import wave_header
 from ..codec.default_model import DEFAULT_MODEL
 from ..codec.runtime import shared
 from .memory import Sound, blocks
+from .options import NEW_FILE, SECONDS, Finite
 from .processor_name import processor_name
 from .rows import write_json
 
@@ -139,14 +140,14 @@ def _median(rows: Sequence[Lag]) -> Lag:
 
 @click.command("live")
 @click.option(
-    "--chunk-seconds", "chunks", type=float, multiple=True, help="Length of a chunk, also again. Default: 0.1, 0.5, 5."
+    "--chunk-seconds", "chunks", type=SECONDS, multiple=True, help="Length of a chunk, also again. Default: 0.1, 0.5, 5."
 )
 @click.option(
-    "--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="Seconds of audio, at least three chunks."
+    "--seconds", type=Finite(1, 36_000), default=10.0, show_default=True, help="Seconds of audio, at least three chunks."
 )
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The codec.")
 @click.option("--repeats", type=click.IntRange(1), default=3, show_default=True, help="Runs of each length, in turns.")
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+@click.option("--json", "target", type=NEW_FILE, help="Write the figures here too.")
 def main(chunks: tuple[float, ...], seconds: float, model: str, repeats: int, target: Path | None) -> None:
     """Feed a pipe in real time: time to the first sample, and lag."""
     chunks = chunks or CHUNKS

@@ -10,7 +10,6 @@ knows the share of losses and adds its own redundancy; ours copy the coarse code
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,14 +23,16 @@ from ..codec.audio import resample_all
 from ..codec.config import SplitConfig
 from ..codec.default_model import DEFAULT_MODEL
 from ..codec.runtime import shared
+from ..format.errors import ArgumentError
 from ..live import Decoder, Encoder
 from ..live.udp import Faults
 from . import opus_packets
 from .codecs.base import fit_length
 from .corpus import Clip, bundled, packed
 from .metrics import score
+from .options import COUNT, KBPS, NEW_FILE, SECONDS
 from .processor_name import processor_name
-from .rows import jobs_option, json_option, rows_of_clips, write_json
+from .rows import jobs_option, json_option, read_json, rows_of_clips, write_json
 
 TICK = 0.02  # seconds: losses are drawn for the whole network in ticks, and hit the packets sent in them
 NAMES = {"zimtohrli": "Zimtohrli", "visqol": "ViSQOL", "visqol_speech": "ViSQOL, speech", "pesq": "PESQ", "stoi": "STOI"}
@@ -173,8 +174,11 @@ def merged(files: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the rows of several runs; what they have in common, such as Opus, is of the first of them."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for path in files:
-        for row in json.loads(path.read_text()):
-            found.setdefault((row["clip"], row["system"], row["loss"], row["burst"]), row)
+        rows, parts = read_json(path), ("clip", "system", "loss", "burst")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and set(parts) <= row.keys() for row in rows):
+            raise ArgumentError(f"{path}: does not hold rows of `ecdc bench loss`")
+        for row in rows:
+            found.setdefault(tuple(row[part] for part in parts), row)
     return list(found.values())
 
 
@@ -221,20 +225,20 @@ def speech_clips(folder: Path | None, n: int, seconds: float) -> list[Clip]:
 
 @click.command()
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or folder of a codec.")
-@click.option("--kbps", default=6.0, show_default=True, help="Bitrate of its codes.")
-@click.option("--frames", default=2, show_default=True, help="In a packet.")
+@click.option("--kbps", type=KBPS, default=6.0, show_default=True, help="Bitrate of its codes.")
+@click.option("--frames", type=COUNT, default=2, show_default=True, help="In a packet.")
 @click.option(
     "--packed", "folder", type=click.Path(path_type=Path), help="Packed audio; the speech of its validation slice is used."
 )
-@click.option("--clips", default=6, show_default=True)
-@click.option("--seconds", default=6.0, show_default=True, help="Seconds of each validation clip.")
-@click.option("--seeds", default=2, show_default=True, help="Patterns of losses for each clip.")
+@click.option("--clips", type=COUNT, default=6, show_default=True)
+@click.option("--seconds", type=SECONDS, default=6.0, show_default=True, help="Seconds of each validation clip.")
+@click.option("--seeds", type=COUNT, default=2, show_default=True, help="Patterns of losses for each clip.")
 @click.option("--metric", "keys", multiple=True, default=tuple(NAMES), show_default=True)
 @click.option("--ours-only", is_flag=True, help="Do not measure Opus, for example if another run did.")
 @click.option("--rows", "files", type=click.Path(path_type=Path), multiple=True, help="Show these rows; measure nothing.")
 @jobs_option
 @json_option
-@click.option("--plot", "picture", type=click.Path(path_type=Path), help="Draw the scores here.")
+@click.option("--plot", "picture", type=NEW_FILE, help="Draw the scores here.")
 def main(
     model: str, kbps: float, frames: int, folder: Path | None, clips: int, seconds: float, seeds: int, keys: tuple[str, ...],
     ours_only: bool, files: tuple[Path, ...], jobs: int, target: Path | None, picture: Path | None,

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..codec.diffusion.decoder import MultiBandDiffusion
 from ..codec.diffusion.noise import BatchNoise
+from .options import COUNT, NEW_FILE, SECONDS, SEED, Finite
 from .peers import (
     audiocraft_diffusion,
     conditions_sentence,
@@ -199,15 +200,18 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 @click.command()
-@click.option("--hidden", default=Setting.hidden, show_default=True, help="Channels of the outermost level.")
-@click.option("--growth", default=Setting.growth, show_default=True, help="Growth of the width from level to level.")
-@click.option("--depth", default=Setting.depth, show_default=True, help="Levels.")
-@click.option("--seconds", default=Setting.seconds, show_default=True, help="Length of the clip that is timed.")
-@click.option("--steps", default=Setting.steps, show_default=True, help="Per turn.")
+@click.option("--hidden", type=COUNT, default=Setting.hidden, show_default=True, help="Channels of the outermost level.")
+@click.option(
+    "--growth", type=Finite(1, 10), default=Setting.growth, show_default=True, help="Of the width, from level to level."
+)
+@click.option("--depth", type=COUNT, default=Setting.depth, show_default=True, help="Levels.")
+@click.option("--seconds", type=SECONDS, default=Setting.seconds, show_default=True, help="Length of the clip that is timed.")
+@click.option("--steps", type=COUNT, default=Setting.steps, show_default=True, help="Per turn.")
 @click.option("--turns", type=click.IntRange(2), default=Setting.turns, show_default=True)
-@click.option("--memory-seconds", default=Setting.memory_seconds, show_default=True, help="Length where memory is measured.")
-@click.option("--seed", default=Setting.seed, show_default=True)
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+@click.option("--memory-seconds", type=SECONDS, default=Setting.memory_seconds, show_default=True,
+              help="Length where memory is measured.")  # fmt: skip
+@click.option("--seed", type=SEED, default=Setting.seed, show_default=True)
+@click.option("--json", "target", type=NEW_FILE, help="Write the figures here too.")
 def main(target: Path | None, **given: Any) -> None:
     """Compare the speed and memory of multi-band diffusion with audiocraft's."""
     found = measure(Setting(**given))

@@ -28,6 +28,7 @@ import soundfile
 from ..codec.audio import resample_all, wave_header
 from ..codec.default_model import DEFAULT_MODEL, GENERATOR_MODEL
 from .corpus import CLIPS
+from .options import KBPS, MINUTES, NEW_FILE
 from .processor_name import processor_name
 from .rows import write_json
 
@@ -144,12 +145,12 @@ def markdown(found: Sequence[dict[str, Any]]) -> str:
 
 
 @click.command()
-@click.option("--minutes", default=60.0, show_default=True)
-@click.option("--kbps", default=6.0, show_default=True)
+@click.option("--minutes", type=MINUTES, default=60.0, show_default=True)
+@click.option("--kbps", type=KBPS, default=6.0, show_default=True)
 @click.option("--pipes", is_flag=True, help="One pipeline instead of two commands with files.")
 @click.option("--mono", is_flag=True, help="24 kHz mono instead of 44.1 kHz stereo.")
 @click.option("--decoder", default="conv", show_default=True, help="As of ecdc decode; with files.")
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+@click.option("--json", "target", type=NEW_FILE, help="Write the figures here too.")
 def main(minutes: float, kbps: float, pipes: bool, mono: bool, decoder: str, target: Path | None) -> None:
     """Encode and decode long audio and print a table."""
     rate, channels = MONO if mono else STEREO

@@ -35,6 +35,7 @@ from .codecs.ours import loaded
 from .music_measures import Array, Classifier, Embedding, chroma_energy, frechet, levels, similarity, tempo, timbre
 from .music_pieces import FAMILIES, Order, Store
 from .music_table import markdown
+from .options import NEW_FILE, Finite, Number
 from .processor_name import processor_name
 from .rows import write_json
 from .runner import commit
@@ -267,7 +268,7 @@ def about(bench: Bench, items: int, seed: int) -> Row:
 
 @click.command()
 @click.option("--items", type=click.IntRange(4), default=64, show_default=True, help="Pieces of each part.")
-@click.option("--seconds", type=click.FloatRange(2, SECONDS / 2), default=8.0, show_default=True, help="Seconds of each piece.")
+@click.option("--seconds", type=Finite(2, SECONDS / 2), default=8.0, show_default=True, help="Seconds of each piece.")
 @click.option("--model", "name", default="musicgen-nano", show_default=True, help="A model by name or folder.")
 @click.option(
     "--seed", type=click.IntRange(2, 1000), default=9, show_default=True, help="Seed of the pieces; training sets use 1."
@@ -275,10 +276,10 @@ def about(bench: Bench, items: int, seed: int) -> Row:
 @click.option("--cache", type=click.Path(path_type=Path), default=Path("runs/music-bench"), show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=16, show_default=True, help="Prompts at once.")
 @click.option("--jobs", type=click.IntRange(1), default=2, show_default=True, help="Processes that play pieces.")
-@click.option("--guidance", type=float, help="Default: the model's, as of the next two.")
+@click.option("--guidance", type=Number(), help="Default: the model's, as of the next two.")
 @click.option("--top-k", type=click.IntRange(0))
-@click.option("--temperature", type=click.FloatRange(0))
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write what was found here too.")
+@click.option("--temperature", type=Finite(0, 100))
+@click.option("--json", "target", type=NEW_FILE, help="Write what was found here too.")
 def main(
     items: int, seconds: float, name: str, seed: int, cache: Path, batch: int, jobs: int, target: Path | None, **given: Any
 ) -> None:

@@ -29,6 +29,7 @@ from ..plugins.musicgen.generate import Options
 from ..plugins.musicgen.linear import Int8Linear, Linear
 from ..plugins.musicgen.model import MusicGen
 from ..plugins.musicgen.sampling import GREEDY, Guidance, Sampling
+from .options import COUNT, NEW_FILE, SEED
 from .peers import conditions_sentence, in_subprocess, in_turns, measurement_conditions, median_iqr, memory_of
 from .rows import write_json
 
@@ -259,12 +260,12 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 @click.command()
-@click.option("--dimension", default=Setting.dimension, show_default=True)
-@click.option("--layers", default=Setting.layers, show_default=True)
-@click.option("--frames", default=Setting.frames, show_default=True, help="Frames of each generation, 50 per second.")
+@click.option("--dimension", type=COUNT, default=Setting.dimension, show_default=True)
+@click.option("--layers", type=COUNT, default=Setting.layers, show_default=True)
+@click.option("--frames", type=COUNT, default=Setting.frames, show_default=True, help="Of each generation, 50 per second.")
 @click.option("--turns", type=click.IntRange(2), default=Setting.turns, show_default=True)
-@click.option("--seed", default=Setting.seed, show_default=True)
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+@click.option("--seed", type=SEED, default=Setting.seed, show_default=True)
+@click.option("--json", "target", type=NEW_FILE, help="Write the figures here too.")
 def main(target: Path | None, **given: Any) -> None:
     """Compare the speed and memory of MusicGen with that of transformers."""
     found = measure(replace(Setting(), **given))

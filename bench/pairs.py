@@ -19,6 +19,7 @@ import numpy as np
 import soundfile
 
 from .memory import ECDC, STEREO, Sound, blocks
+from .options import NEW_FILE, Finite
 from .processor_name import processor_name
 from .rows import write_json
 
@@ -60,9 +61,9 @@ def markdown(found: dict[str, Any]) -> str:
 @click.command()
 @click.option("--before", required=True, help="A folder in which `import ecdc` finds the older version.")
 @click.option("--commit", default="d50f57a", show_default=True, help="What to call it.")
-@click.option("--seconds", type=click.FloatRange(1), default=60.0, show_default=True, help="Seconds of audio.")
+@click.option("--seconds", type=Finite(1, 36_000), default=60.0, show_default=True, help="Seconds of audio.")
 @click.option("--pairs", type=click.IntRange(1), default=7, show_default=True)
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+@click.option("--json", "target", type=NEW_FILE, help="Write the figures here too.")
 def main(before: str, commit: str, seconds: float, pairs: int, target: Path | None) -> None:
     """Print the time of encoding a WAV, compared with an older version."""
     found = measure(before, seconds, pairs) | {"before": commit}

@@ -30,6 +30,7 @@ from .codecs.ours import Ours, loaded
 from .corpus import Clip
 from .metrics import score
 from .processor_name import processor_name
+from .rows import read_json
 
 Row = dict[str, Any]
 
@@ -122,15 +123,20 @@ def prepare(output: Path, plan: Plan, force: bool) -> list[Row]:
     described, rows_path = output / "run.json", output / "rows.jsonl"
     wanted = plan.fingerprint()
     if described.exists() and not force:
-        if json.loads(described.read_text()) != wanted:
+        if read_json(described) != wanted:
             raise ArgumentError(
                 f"{output}: holds a run of other clips, codecs, metrics or seed; name another folder, or use --force"
             )
-        return read_rows(rows_path) if rows_path.exists() else []
+        return [row for row in read_rows(rows_path) if not _lacked_a_tool(row)] if rows_path.exists() else []
     rows_path.unlink(missing_ok=True)
     shutil.rmtree(output / "audio", ignore_errors=True)
     described.write_text(json.dumps(wanted, indent=1) + "\n")
     return []
+
+
+def _lacked_a_tool(row: Row) -> bool:
+    """Return True if a codec or metric was not installed; by now it may be, so such rows are measured again."""
+    return bool(row.get("missing")) or any(why.startswith("needs ") for why in row.get("why", {}).values())
 
 
 def read_rows(path: Path) -> list[Row]:

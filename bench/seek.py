@@ -23,6 +23,7 @@ from ..codec.default_model import DEFAULT_MODEL
 from ..codec.pipeline import encode_file
 from .corpus import CLIPS
 from .memory import run
+from .options import HOURS, NEW_FILE, SECONDS
 from .processor_name import processor_name
 from .rows import write_json
 
@@ -78,10 +79,10 @@ def markdown(found: dict[str, Any]) -> str:
 
 @click.command()
 @click.option("--model", type=click.Choice(bundled_names()), default=DEFAULT_MODEL, show_default=True)
-@click.option("--hours", default=10.0, show_default=True)
-@click.option("--seconds", default=5.0, show_default=True, help="Length of the span.")
+@click.option("--hours", type=HOURS, default=10.0, show_default=True)
+@click.option("--seconds", type=SECONDS, default=5.0, show_default=True, help="Length of the span.")
 @click.option("--repeats", type=click.IntRange(2), default=9, show_default=True)
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+@click.option("--json", "target", type=NEW_FILE, help="Write the figures here too.")
 def main(model: str, hours: float, seconds: float, repeats: int, target: Path | None) -> None:
     """Print the cost of decoding a span of a long file, compared with a short file."""
     with tempfile.TemporaryDirectory() as folder:

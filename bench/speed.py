@@ -32,6 +32,7 @@ from ..codec.encodec_configs import ENCODEC_24KHZ
 from ..codec.encodec_weights import convert
 from ..codec.model import Codec
 from .encodec_peer import random_encodec
+from .options import COUNT, KBPS, NEW_FILE, SECONDS, SEED
 from .processor_name import processor_name
 from .rows import write_json
 
@@ -268,12 +269,12 @@ def markdown(found: dict[str, Any]) -> str:
 
 
 @click.command("speed")
-@click.option("--seconds", default=10.0, show_default=True, help="Length of the clip.")
-@click.option("--kbps", default=6.0, show_default=True)
+@click.option("--seconds", type=SECONDS, default=10.0, show_default=True, help="Length of the clip.")
+@click.option("--kbps", type=KBPS, default=6.0, show_default=True)
 @click.option("--repeats", type=click.IntRange(2), default=9, show_default=True, help="Turns that count.")
-@click.option("--threads", type=int, multiple=True, help="Threads; may be given again. Default: 1 and all.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+@click.option("--threads", type=COUNT, multiple=True, help="Threads; may be given again. Default: 1 and all.")
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--json", "target", type=NEW_FILE, help="Write the figures here too.")
 def main(seconds: float, kbps: float, repeats: int, threads: tuple[int, ...], seed: int, target: Path | None) -> None:
     """Time encoding and decoding beside EnCodec and Opus; latency and memory."""
     found = measure(seconds, kbps, repeats, threads or sorted({1, os.cpu_count() or 1}), seed)

@@ -31,6 +31,7 @@ from ..train.data.pack import MASTER_RATE, read_master
 from .codecs.base import aligned, call, need, write_wav
 from .designs import CORE_RATE, codec_of
 from .metrics import score
+from .options import COUNT, KBPS, SECONDS
 from .rows import jobs_option, json_option, rows_of_clips, write_json
 
 NAMES = {"zimtohrli": "Zimtohrli", "visqol": "ViSQOL", "side": "side's level error (dB)"}
@@ -152,10 +153,10 @@ def markdown(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> str:
 @click.argument("model")
 @click.option("--masters", type=click.Path(path_type=Path), default=Path("runs/audio/masters"), show_default=True,
               help="Masters of the training audio: their validation slice.")  # fmt: skip
-@click.option("--kbps", default=6.0, show_default=True, help="Bitrate of both streams together.")
-@click.option("--opus", "opus_rates", type=float, multiple=True, default=(12.0, 16.0), show_default=True)
-@click.option("--seconds", default=5.0, show_default=True, help="Seconds of each clip.")
-@click.option("--clips", "most", default=10, show_default=True)
+@click.option("--kbps", type=KBPS, default=6.0, show_default=True, help="Bitrate of both streams together.")
+@click.option("--opus", "opus_rates", type=KBPS, multiple=True, default=(12.0, 16.0), show_default=True)
+@click.option("--seconds", type=SECONDS, default=5.0, show_default=True, help="Seconds of each clip.")
+@click.option("--clips", "most", type=COUNT, default=10, show_default=True)
 @jobs_option
 @json_option
 def main(

@@ -26,6 +26,7 @@ from ..codec.light.load import is_light, load_light
 from ..codec.runtime import open_codec
 from ..codec.threads import settle
 from .corpus import CLIPS
+from .options import NEW_FILE
 from .processor_name import processor_name
 from .rows import write_json
 
@@ -100,7 +101,7 @@ def markdown(found: dict[str, Any]) -> str:
 @click.argument("models", nargs=-1, required=True)
 @click.option("--steps", type=click.IntRange(10), default=500, show_default=True)
 @click.option("--note", default="", help="A sentence about the machine, for the description.")
-@click.option("--json", "target", type=click.Path(path_type=Path), help="Write the figures here too.")
+@click.option("--json", "target", type=NEW_FILE, help="Write the figures here too.")
 def main(models: tuple[str, ...], steps: int, note: str, target: Path | None) -> None:
     """Measure steps of 1, 8 and 64 live streams of MODELS, with one thread."""
     settle(1)

@@ -26,6 +26,7 @@ from ..train.codec.step import draw_audio, row_samples, start_codebooks, train_s
 from ..train.data.packed_audio import PackedAudio
 from ..train.engine import parallel
 from ..train.engine.recipes import find_recipe, read_recipe
+from .options import COUNT
 from .processor_name import processor_name
 from .rows import json_option, write_json
 
@@ -70,7 +71,7 @@ def in_processes(name: str, folder: Path, n_steps: int, n_processes: int) -> dic
 @click.command()
 @click.argument("recipe", default="nano-48k")
 @click.option("--packed", "folder", type=click.Path(path_type=Path, exists=True), required=True, help="Packed audio.")
-@click.option("--steps", default=12, show_default=True, help="Steps that count.")
+@click.option("--steps", type=COUNT, default=12, show_default=True, help="Steps that count.")
 @click.option("--worker", is_flag=True, hidden=True)
 @json_option
 def main(recipe: str, folder: Path, steps: int, worker: bool, target: Path | None) -> None:

@@ -21,6 +21,7 @@ from .codecs.base import fit_length
 from .codecs.ours import loaded
 from .corpus import Clip, bundled, packed
 from .metrics import mel, si_sdr
+from .options import KBPS, SECONDS
 from .report import interval
 from .rows import json_option, write_json
 
@@ -72,8 +73,8 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 @click.command()
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Bundled model, or a folder.")
 @click.option("--packed", "folder", type=click.Path(path_type=Path), help="Packed audio, whose validation slice is used.")
-@click.option("--seconds", default=20.0, show_default=True, help="Seconds of each clip of packed audio.")
-@click.option("--kbps", "rates", type=float, multiple=True, default=(3.0, 6.0), show_default=True)
+@click.option("--seconds", type=SECONDS, default=20.0, show_default=True, help="Seconds of each clip of packed audio.")
+@click.option("--kbps", "rates", type=KBPS, multiple=True, default=(3.0, 6.0), show_default=True)
 @json_option
 def main(model: str, folder: Path | None, seconds: float, rates: tuple[float, ...], target: Path | None) -> None:
     """Compare variable and fixed bitrate at the same file size, and print a table."""

@@ -7,7 +7,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from ecdc.bench import corpus, rows
+from ecdc.bench import corpus, light, loss, rows
 from ecdc.train.data import packed_audio
 
 
@@ -52,3 +52,18 @@ def test_packed_clips_come_at_the_rate_asked_for(tmp_path, monkeypatch):
     assert (half.name, half.kind, half.sample_rate, half.native_rate) == ("speech-16k-0", "speech", 24_000, 48_000)
     with pytest.raises(ValueError, match="packed at 48000 Hz"):
         list(corpus.packed(tmp_path, 96_000, 1.0))
+
+
+@pytest.mark.parametrize("text", ["{", "", "\xff"])
+def test_what_is_not_json_is_one_line(tmp_path, text):
+    (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"a\.json: is not JSON, as benchmarks write it"):
+        rows.read_json(tmp_path / "a.json")
+
+
+def test_a_file_of_another_bench_is_named(tmp_path):
+    (tmp_path / "a.json").write_text('{"rows": [{"part": "other"}]}')
+    with pytest.raises(ValueError, match=r"a\.json: does not hold rows of `ecdc bench light`"):
+        light.with_other_parts([], tmp_path / "a.json")
+    with pytest.raises(ValueError, match=r"a\.json: does not hold rows of `ecdc bench loss`"):
+        loss.merged([tmp_path / "a.json"])

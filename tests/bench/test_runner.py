@@ -141,3 +141,23 @@ def test_other_weights_are_another_run(codec, clips, tmp_path):
         plans.append(running.Plan(clips, parse(f"{with_scale}:0.9"), METRICS, 0).fingerprint())
     assert list(plans[0]["codecs"].values()) != list(plans[1]["codecs"].values())
     assert json.loads(json.dumps(plans[0])) == plans[0]
+
+
+@pytest.mark.usefixtures("threads")
+def test_what_was_missing_is_measured_when_it_is_there(tmp_path, monkeypatch):
+    """The same command continues, after a tool or the package of a metric was installed."""
+    clips = [Clip("two", "audio", np.ones(2 * RATE, np.float32) / 2, RATE)]
+    missing = running.Plan(clips, [Broken()], ("mel",), 0)
+    assert running.run(missing, tmp_path / "a", 1, False, lambda row: None)[0]["missing"]
+    monkeypatch.setattr(Broken, "code", lambda self, audio, sample_rate, folder: Coded(audio, 100))
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "score", lambda *args: (None, "needs a package"))
+        assert running.run(missing, tmp_path / "a", 1, False, lambda row: None)[0]["mel"] is None
+    row = running.run(missing, tmp_path / "a", 1, False, lambda row: None)[0]
+    assert row["mel"] is not None and not row["why"]
+
+
+def test_a_damaged_description_of_a_run_is_one_line(clips, tmp_path):
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run\.json: is not JSON"):
+        rows_of(clips, tmp_path)
