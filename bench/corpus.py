@@ -112,15 +112,16 @@ def folder(root: Path, sample_rate: int, max_seconds: float | None) -> Iterator[
 def packed(root: Path, sample_rate: int, max_seconds: float, per_group: int = 4) -> Iterator[Clip]:
     """Yield evenly spaced clips of the validation slice of packed training audio (`ecdc train fetch`), at `sample_rate` in Hz.
 
-    Raises ValueError if the audio is packed at a lower rate.
+    Raises ValueError if there is no packed audio, or if it is packed at a lower rate.
     """
     from ..train.data.memory_maps import sample_rate_of
     from ..train.data.packed_audio import validation_clips
 
+    found = validation_clips(root, max_seconds, per_group)
     packed_rate = sample_rate_of(root)
     if sample_rate > packed_rate:
         raise ArgumentError(f"{root}: packed at {packed_rate} Hz, so references cannot be at {sample_rate} Hz")
-    for group, rows in validation_clips(root, max_seconds, per_group).items():
+    for group, rows in found.items():
         kind = next((kind for kind in KINDS if group.startswith(kind)), "audio")
         for i, row in enumerate(rows):
             audio = resample_all(row.numpy(), packed_rate, sample_rate)[0]

@@ -157,6 +157,8 @@ def main(minutes: float, kbps: float, pipes: bool, mono: bool, decoder: str, tar
     sound = Sound(round(minutes * 60 * rate), rate, channels)
     if pipes and decoder != "conv":
         raise click.UsageError("--decoder is for files")
+    if decoder not in ("conv", "mbd") and not Path(decoder).is_file():
+        raise click.UsageError(f"--decoder: {decoder}: no such file; give conv, mbd or a file of `ecdc train mbd`")
     model = DEFAULT_MODEL if decoder == "conv" else GENERATOR_MODEL  # the diffusion decoder is for tokens of nano-24k
     costs, n_back = through_pipes(sound, kbps) if pipes else through_files(sound, kbps, decoder, model=model)
     if n_back != sound.n_samples:

@@ -18,7 +18,7 @@ import numpy as np
 
 from .chunk import Chunk
 from .entropy.installed_priors import load_prior
-from .errors import ArgumentError, EcdcError, MissingPrior
+from .errors import ArgumentError, EcdcError, MissingPrior, Truncated
 from .header import Header
 from .parts import chunks_within, decodable_samples, overlapping_segments, segments_within
 from .reader import Reader
@@ -98,13 +98,19 @@ def cut(reader: Reader, output: BinaryIO, start: Fraction, duration: Fraction | 
 
     Codes are copied unchanged. The output begins some frames before `start`, so that the decoder can
     settle; its pre-skip tells the decoder to drop them. `start` is rounded to a sample of the codec.
-    Little is read after the part. Raises ValueError if the stream has no such part; on a pipe this may
-    become known only at its end, when the output already has a header, but no END chunk.
+    Little is read after the part. Raises ValueError if the stream has no such part, and Truncated if the part reaches beyond
+    the complete chunks of a file that was cut off; on a pipe this may become known only at its end, when the output already
+    has a header, but no END chunk.
     """
     header = reader.header
+    if duration is not None and duration <= 0:
+        raise ArgumentError(f"the duration must be above 0, got {float(duration):g} s")
     n_samples = reader.n_samples if reader.n_frames is None else decodable_samples(reader)
     first = round(start * header.sample_rate)
     last = None if duration is None else round((start + duration) * header.sample_rate)
+    if n_samples is not None and reader.n_samples is None and (last is None or last > n_samples):
+        here = n_samples / header.sample_rate
+        raise Truncated(int(reader.index.offsets[-1]), f"the file was cut off; only its first {here:.3f} s are here")
     _check_part(header, n_samples, first, last)
     if n_samples is not None:
         last = n_samples if last is None else min(n_samples, last)

@@ -137,9 +137,24 @@ def test_a_cut_of_segments_begins_with_the_one_that_overlaps():
 
 def test_cuts_outside_are_refused():
     data = written(header(), codes_of(10, 4), (4,), 3000)
-    for start, duration in [("0.125", None), ("9", "1"), ("0", "0")]:
+    for start, duration in [("0.125", None), ("9", "1")]:
         with pytest.raises(ValueError, match=r"lasts 0\.125 s"):
             edited(edit.cut, data, Fraction(start), duration and Fraction(duration))
+    with pytest.raises(ValueError, match="the duration must be above 0, got 0 s"):
+        edited(edit.cut, data, Fraction(0), Fraction(0))
+
+
+@pytest.mark.parametrize("start, duration", [("0", None), ("1", "99"), ("12", "1"), ("99", None)])
+def test_a_cut_beyond_the_whole_chunks_of_a_file_that_was_cut_off_says_so(start, duration):
+    """Not that the audio ends there, and no shorter part either."""
+    data = written(header(), codes_of(1000, 4), (4,))
+    reader = Reader(io.BytesIO(data[: int(Reader(io.BytesIO(data)).index.offsets[-1]) - 1]))
+    here, out = reader.n_frames * HOP / RATE, io.BytesIO()
+    with pytest.raises(Truncated, match=rf"the file was cut off; only its first {here:.3f} s are here"):
+        edit.cut(reader, out, Fraction(start), duration and Fraction(duration))
+    assert not out.getvalue()
+    edit.cut(reader, out, Fraction(0), Fraction(1))
+    assert Reader(io.BytesIO(out.getvalue())).n_samples == RATE
 
 
 def test_joined_streams_are_theirs_in_whole_frames():
