@@ -1,5 +1,6 @@
 """Packing and drawing: bad files are counted, splits are fixed, batches depend on the step alone."""
 
+import os
 import shutil
 import subprocess
 import zipfile
@@ -10,11 +11,13 @@ import pytest
 import soundfile
 import torch
 from ecdc.format.errors import EcdcError
-from ecdc.train.data.fetch import fetch, unpack
+from ecdc.train.data import fetch as fetching
+from ecdc.train.data.fetch import download, fetch, unpack
+from ecdc.train.data.memory_maps import read_index
 from ecdc.train.data.pack import pack_sources
 from ecdc.train.data.packed_audio import PackedAudio, augment, generator_for, validation_clips
 from ecdc.train.data.recipe import DataRecipe
-from ecdc.train.data.sources import folder_sources, is_validation, read_packages, validation_names
+from ecdc.train.data.sources import Source, folder_sources, is_validation, read_packages, validation_names
 
 
 def test_bad_files_are_skipped_and_counted(tmp_path):
@@ -185,6 +188,27 @@ def test_packages_unpack_into_a_folder_that_is_not_there_yet(tmp_path):
     with pytest.raises(RuntimeError, match="delete it and fetch again"):
         unpack(deb, tmp_path / "other")
     assert list((tmp_path / "other").iterdir()) == []
+
+
+def test_an_interrupted_download_is_not_taken_for_a_package(tmp_path, monkeypatch):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "apt-get").write_text("#!/bin/sh\necho half >> ${2}_1_all.deb\ntest $(wc -l < ${2}_1_all.deb) = 2\n")
+    (tools / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    with pytest.raises(EcdcError, match="apt-get download a"):
+        download("a", tmp_path / "deb")
+    assert download("a", tmp_path / "deb").read_text() == "half\nhalf\n"
+    assert download("a", tmp_path / "deb") == tmp_path / "deb" / "a_1_all.deb"
+
+
+def test_missing_packages_are_an_error_after_all_others_are_packed(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", 0.3 * np.sin(np.arange(48_000) * 0.1), 48_000)
+    found = Source(read_packages()[0], tmp_path / "a.wav", None, "p/a.wav")
+    monkeypatch.setattr(fetching, "find_sources", lambda *_: ([found], ["b", "c"]))
+    with pytest.raises(EcdcError, match=r"packed: holds all but 2 of \d+ packages \(b, c\); the same command adds them"):
+        fetch(tmp_path / "audio", report=lambda line: None, jobs=1)
+    assert len(read_index(tmp_path / "audio" / "packed")) == 1
 
 
 def test_a_machine_without_apt_is_an_expected_error(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ class FetchError(EcdcError, RuntimeError):
 
 
 def download(name: str, folder: Path) -> Path:
-    """Download one .deb into `folder`, unless it is already there.
+    """Download one .deb into `folder`, unless it is already there. It appears there only when it is complete.
 
     Raises FetchError if apt is missing or does not know the package.
     """
@@ -32,13 +32,14 @@ def download(name: str, folder: Path) -> Path:
         return have[-1]
     if shutil.which("apt-get") is None:
         raise FetchError("apt-get not found: `fetch` needs Debian packages; use `ecdc train pack` on audio of your own")
-    folder.mkdir(parents=True, exist_ok=True)
-    run = subprocess.run(["apt-get", "download", name], cwd=folder, capture_output=True, text=True, check=False)
-    have = sorted(folder.glob(f"{name}_*.deb"))
+    arriving = folder / "partial"  # an interrupted download stays here, and apt-get continues it
+    arriving.mkdir(parents=True, exist_ok=True)
+    run = subprocess.run(["apt-get", "download", name], cwd=arriving, capture_output=True, text=True, check=False)
+    have = sorted(arriving.glob(f"{name}_*.deb"))
     if run.returncode or not have:
         last = (run.stderr.strip() or "no output").splitlines()[-1]
         raise FetchError(f"apt-get download {name}: {last} (try `apt-get update`)")
-    return have[-1]
+    return have[-1].rename(folder / have[-1].name)
 
 
 def unpack(deb: Path, folder: Path) -> Path:
@@ -113,7 +114,8 @@ def fetch(
 ) -> Path:  # fmt: skip
     """Download, unpack, decode and pack everything; return the folder of packed audio at `sample_rate` (Hz).
 
-    `report` receives one line per step; `jobs` processes decode (default: one per core).
+    `report` receives one line per step; `jobs` processes decode (default: one per core). Raises FetchError if packages could
+    not be fetched; all others are packed nevertheless.
     """
     packages = read_packages(quick)
     sources, missing = find_sources(output, packages, report)
@@ -124,4 +126,7 @@ def fetch(
     licences = {p.name: p.licence for p in packages if p.name not in missing}
     (masters / "licences.json").write_text(json.dumps(licences, indent=1, sort_keys=True) + "\n")
     derive_pack(masters, packed, sample_rate, report)
+    if missing:
+        text = f"holds all but {len(missing)} of {len(packages)} packages ({', '.join(missing)})"
+        raise FetchError(f"{packed}: {text}; the same command adds them once they can be fetched")
     return packed

@@ -67,6 +67,8 @@ def synthesize(
     if `output` was started with other settings.
     """
     sources = music_sources(tree) if tree is not None and recorded_hours > 0 else {}
+    if not sources and round(hours * 3600 / SECONDS) < 1:
+        raise ArgumentError(f"{hours:g} hours of music are less than one piece of {SECONDS:g} s; give more --hours")
     settings = _settings(hours, seed, codec, soundfonts, recorded_hours if sources else 0.0)
     output.mkdir(parents=True, exist_ok=True)
     _check_settings(output, settings)
@@ -76,7 +78,10 @@ def synthesize(
         return len(rows)
     rows = _plan(output, hours, seed, sources, recorded_hours, report)
     _allocate(output, rows, codec)
-    done = np.load(output / DONE, mmap_mode="r+")
+    try:
+        done = np.load(output / DONE, mmap_mode="r+")
+    except (ValueError, EOFError):
+        raise _damage(output / DONE) from None
     left = [int(i) for i in np.flatnonzero(done == 0)]
     report(f"{output}: {len(rows)} pieces, {len(left)} of them left to make")
     batches = [left[i : i + BATCH] for i in range(0, len(left), BATCH)]
@@ -90,8 +95,15 @@ def synthesize(
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a JSON Lines file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """Return the rows of a JSON Lines file; raises ArgumentError if it is damaged."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError:
+        raise _damage(path) from None
+
+
+def _damage(path: Path) -> ArgumentError:
+    return ArgumentError(f"{path}: is damaged; delete {path.parent}, or give another --output")
 
 
 def stored_melody(wav: np.ndarray | None, sample_rate: int, n_samples: int) -> np.ndarray:
@@ -117,7 +129,10 @@ def _check_settings(output: Path, settings: Row) -> None:
     if not path.exists():
         path.write_text(json.dumps(settings, indent=1) + "\n")
         return
-    before = json.loads(path.read_text())
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise _damage(path) from None
     changed = [key for key, value in settings.items() if before.get(key) != value]
     if changed:
         key = changed[0]
@@ -141,7 +156,7 @@ def _plan(
             split = "valid" if cut.is_validation else "train"
             rows.append({"source": cut.name, "start": cut.start, "split": split, "labels": cut.labels.to_dict()})
         if not rows:
-            raise ArgumentError(f"{hours} hours of music are less than one piece of {SECONDS:g} s; give more --hours")
+            raise ArgumentError(f"no recorded music, and no piece of {SECONDS:g} s in {hours:g} hours; give more --hours")
         partial = path.with_suffix(".new")
         partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
         partial.rename(path)

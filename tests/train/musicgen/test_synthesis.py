@@ -243,6 +243,22 @@ def test_a_broken_run_goes_on_and_equals_an_unbroken_one(tmp_path, codec, fake):
         make(tmp_path / "broken", codec, fake, n_pieces=7)
 
 
+def test_a_refused_length_leaves_nothing(tmp_path, codec, fake):
+    with pytest.raises(ValueError, match="0 hours of music are less than one piece of 20 s; give more --hours"):
+        make(tmp_path / "a", codec, fake, n_pieces=0)
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("name", [synthesize.SETTINGS, synthesize.PLAN, synthesize.DONE])
+def test_a_damaged_folder_is_one_line(tmp_path, codec, fake, name):
+    fake.played, fake.fail_after = 0, synthesize.BATCH
+    with pytest.raises(RuntimeError, match="power cut"):
+        make(tmp_path / "a", codec, fake)
+    (tmp_path / "a" / name).write_bytes(b"[")
+    with pytest.raises(ValueError, match=f"{name}: is damaged; delete {tmp_path / 'a'}, or give another --output"):
+        make(tmp_path / "a", codec, fake)
+
+
 def test_one_in_fifty_is_for_validation(tmp_path, codec, fake):
     fake.fail_after = 0
     with pytest.raises(RuntimeError):
