@@ -45,7 +45,9 @@ class Options:
             text = f"a prompt of {n_prompt / c.frame_rate:.2f} s leaves nothing to add"
             raise ArgumentError(f"{text}: {self.seconds:g} s are wanted, prompt included")
         if n_frames > most and not 0 < self.stride(lm) < most:
-            raise ArgumentError(f"stride_seconds must lie between 0 and {c.max_seconds:g}, got {self.stride_seconds:g}")
+            stride = c.stride_seconds if self.stride_seconds is None else self.stride_seconds
+            text = f"{self.seconds:g} s need several windows of {c.max_seconds:g} s"
+            raise ArgumentError(f"{text}: stride_seconds must lie between 0 and {c.max_seconds:g}, got {stride:g}")
         return n_frames
 
     def stride(self, lm: MusicGenLM) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -126,10 +127,19 @@ class MusicGen:
         return codec
 
     def token_space(self) -> tuple[CodecConfig, bytes]:
-        """Return the codec's configuration and token space; a bundled codec is not loaded for this."""
+        """Return the codec's configuration and token space; a bundled codec is not loaded for this.
+
+        Raises CheckpointError if the codec is not bundled, or has other rates or codebooks than the model.
+        """
         config = self.config
         if self.codec is None and self._make_codec is not None and config.token_space:
-            values = read_json(BUNDLED / config.codec / CONFIG)
-            return CodecConfig.from_dict(values), bytes.fromhex(config.token_space)
+            if not re.fullmatch(r"[\w-]+", config.codec) or not (BUNDLED / config.codec / CONFIG).is_file():
+                raise CheckpointError(f"{config.name}: its codec {config.codec[:80]!r} is not bundled")
+            found = CodecConfig.from_dict(read_json(BUNDLED / config.codec / CONFIG))
+            for key in ("sample_rate", "frame_rate", "codebook_size"):
+                if getattr(found, key) != getattr(config, key):
+                    text = f"{key} must be {getattr(found, key)}, as of its codec {found.name}, got {getattr(config, key)}"
+                    raise CheckpointError(f"{config.name}: {text}")
+            return found, bytes.fromhex(config.token_space)
         codec = self.require_codec()
         return codec.config, codec.token_space

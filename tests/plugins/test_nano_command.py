@@ -1,5 +1,6 @@
 """`ecdc generate` with a model of our own: mono, stereo, melodies, beginnings, and one line for what cannot be."""
 
+import json
 import os
 import subprocess
 import sys
@@ -196,3 +197,19 @@ def test_a_model_whose_weights_are_not_here(call_generate, tmp_path, monkeypatch
     monkeypatch.setattr(checkpoint, "BUNDLED", tmp_path / "weights")
     said = call_generate("a waltz", "-o", tmp_path / "a.ecdc", code=1)
     assert said.count("\n") == 1 and "ecdc train musicgen musicgen-nano" in said and not (tmp_path / "a.ecdc").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"codec": "nobody"}, "its codec 'nobody' is not bundled"),
+        ({"codec": "../codecs/random-24k"}, "its codec '../codecs/random-24k' is not bundled"),
+        ({"frame_rate": 50}, "frame_rate must be 75, as of its codec random-24k, got 50"),
+        ({"sample_rate": 48_000}, "sample_rate must be 24000"),
+    ],
+)
+def test_a_model_whose_codec_does_not_fit_is_one_line(generate, tmp_path, changes, message):
+    path = tmp_path / "weights" / "musicgen-nano" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    assert message in generate("--seconds", 0.5, "-o", tmp_path / "a.ecdc", code=1)
+    assert not (tmp_path / "a.ecdc").exists()

@@ -41,6 +41,12 @@ def test_guidance_that_overflows_is_refused():
             Guidance(**values)
 
 
+@pytest.mark.parametrize("changes", [{"stride_seconds": 30}, {"stride_seconds": 0}, {"max_seconds": 0}])
+def test_windows_that_cannot_follow_each_other_are_refused(changes):
+    with pytest.raises(ValueError, match=r"35 s need several windows of (30|0) s: stride_seconds must lie between 0 and"):
+        Options(seconds=35).check(tiny(**changes).lm, 0)
+
+
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=0), Sampling(top_p=0.9)])
 def test_a_model_whose_weights_are_no_numbers_says_so(sampling):
     model = tiny()

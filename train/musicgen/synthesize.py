@@ -67,8 +67,6 @@ def synthesize(
     if `output` was started with other settings.
     """
     sources = music_sources(tree) if tree is not None and recorded_hours > 0 else {}
-    if not sources and round(hours * 3600 / SECONDS) < 1:
-        raise ArgumentError(f"{hours:g} hours of music are less than one piece of {SECONDS:g} s; give more --hours")
     settings = _settings(hours, seed, codec, soundfonts, recorded_hours if sources else 0.0)
     output.mkdir(parents=True, exist_ok=True)
     _check_settings(output, settings)
@@ -78,10 +76,7 @@ def synthesize(
         return len(rows)
     rows = _plan(output, hours, seed, sources, recorded_hours, report)
     _allocate(output, rows, codec)
-    try:
-        done = np.load(output / DONE, mmap_mode="r+")
-    except (ValueError, EOFError):
-        raise _damage(output / DONE) from None
+    done = _open_done(output / DONE)
     left = [int(i) for i in np.flatnonzero(done == 0)]
     report(f"{output}: {len(rows)} pieces, {len(left)} of them left to make")
     batches = [left[i : i + BATCH] for i in range(0, len(left), BATCH)]
@@ -114,7 +109,16 @@ def stored_melody(wav: np.ndarray | None, sample_rate: int, n_samples: int) -> n
     return torch.where(classes < 0, NO_MELODY, classes).numpy().astype(np.uint8)
 
 
+def _open_done(path: Path) -> np.memmap:
+    try:
+        return np.load(path, mmap_mode="r+")  # type: ignore[no-any-return]
+    except (ValueError, EOFError):
+        raise _damage(path) from None
+
+
 def _settings(hours: float, seed: int, codec: Codec, soundfonts: list[Path], recorded_hours: float) -> Row:
+    if not recorded_hours and round(hours * 3600 / SECONDS) < 1:
+        raise ArgumentError(f"{hours:g} hours of music are less than one piece of {SECONDS:g} s; give more --hours")
     return {
         "hours": hours,
         "seed": seed,
