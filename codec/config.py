@@ -116,7 +116,7 @@ SEANET_BOUNDS: dict[str, tuple[float, float]] = {
 HYBRID_BOUNDS: dict[str, tuple[float, float]] = {
     "hop_length": (2, 4096), "low_bins": (1, 4096), "encoder_width": (1, 1 << 14), "encoder_depth": (0, 256),
     "decoder_width": (1, 1 << 14), "decoder_depth": (0, 256), "fine_blocks": (0, 4096), "expand": (1, 64),
-    "kernel_size": (1, 1024),
+    "kernel_size": (1, 1024), "random_sign_bin": (0, 4096),
 }  # fmt: skip
 CODEC_BOUNDS: dict[str, tuple[float, float]] = {
     "sample_rate": (1, 1 << 24), "channels": (1, 255), "dimension": (1, 1 << 14), "n_codebooks": (1, 255),
@@ -187,6 +187,7 @@ class HybridConfig(Strict):
     lookahead: int = 0  # later frames, 0 or 1, that the decoder's network sees
     expand: int = 3  # inner width of a block relative to its outer width
     kernel_size: int = 7  # frames
+    random_sign_bin: int = 0  # from this MDCT bin on, noise decides the signs of what the network writes; 0: nowhere
 
     def __post_init__(self) -> None:
         check_bounds(self, HYBRID_BOUNDS)

@@ -48,7 +48,9 @@ def between_points(n_points: int, hop: int) -> np.ndarray:
 
 
 def free_bins(low_bins: int, hop: int, fine_blocks: int) -> np.ndarray:
-    """Return which bins no code describes, bool [2 * hop]: those of a long block, then those of the short ones."""
+    """Return which bins no code describes, bool: those of a long block [hop], then those of the short ones, [hop] if any."""
+    if not fine_blocks:
+        return np.arange(hop) >= low_bins
     size = hop // fine_blocks
     fine = np.arange(hop) % size >= -(-low_bins // fine_blocks)
     return np.concatenate([np.arange(hop) >= low_bins, fine])

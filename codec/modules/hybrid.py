@@ -26,8 +26,10 @@ import torch.nn as nn
 from torch import Tensor
 
 from ..config import HybridConfig
+from .bands import free_bins
 from .convnext import CausalStack
 from .linear_latents import LinearLatentDecoder, LinearLatentEncoder
+from .noise import frame_noise
 from .spectral import fine_basis, mdct_basis, overlap_add, sine_window
 
 COMPAND_GAIN = 3.0  # scales typical bins to about unit variance, where the quantizer starts
@@ -60,6 +62,7 @@ class DecoderState:
     tail: Tensor  # [B, hop]: second half of the last long block
     fine_tail: Tensor  # [B, hop]: second half of the last short blocks
     held: Tensor  # [B, D, lookahead]: latents of frames that wait for the next one
+    first_frame: int  # number of the stream's first frame in the whole signal
     n_frames: int = 0  # decoded so far
 
 
@@ -145,6 +148,7 @@ class HybridDecoder(LinearLatentDecoder):
     basis: Tensor
     fine_basis: Tensor
     edge: Tensor
+    free: Tensor
 
     def __init__(self, config: HybridConfig, dimension: int) -> None:
         super().__init__()
@@ -155,6 +159,8 @@ class HybridDecoder(LinearLatentDecoder):
         self.register_buffer("fine_basis", fine, persistent=False)
         edge = sine_window(self.hop).float()[self.hop // 2 : self.hop].square().reciprocal()
         self.register_buffer("edge", edge, persistent=False)  # [hop/2], from the end of the signal inwards
+        free = torch.from_numpy(free_bins(config.random_sign_bin, self.hop, config.fine_blocks))
+        self.register_buffer("free", free, persistent=False)
         self.skip = nn.Linear(dimension, self.low_bins, bias=False)
         self.inp = nn.Linear((1 + self.lookahead) * dimension + self.low_bins, config.decoder_width)
         self.stack = CausalStack(config.decoder_width, config.decoder_depth, config.expand, config.kernel_size)
@@ -172,9 +178,8 @@ class HybridDecoder(LinearLatentDecoder):
     def initial_state(self, batch_size: int, first_frame: int = 0) -> DecoderState:
         """Return the state before the first frame, which may have any number."""
         tail = self.basis.new_zeros(batch_size, self.hop)
-        return DecoderState(
-            self.stack.initial_past(batch_size), tail, tail, self.basis.new_zeros(batch_size, self.dimension, 0)
-        )
+        held = self.basis.new_zeros(batch_size, self.dimension, 0)
+        return DecoderState(self.stack.initial_past(batch_size), tail, tail, held, first_frame)
 
     def forward(self, latents: Tensor, state: DecoderState | None = None, last: bool = True) -> Tensor:
         """Decode a whole signal, or its next block if `state` is given, which is updated in place.
@@ -221,5 +226,17 @@ class HybridDecoder(LinearLatentDecoder):
         level, shape, gate, fine_level, fine_shape = self.out(self.norm(h)).split(self.widths, dim=-1)
         bins = torch.exp(level.clamp(max=5.0) - 3.0) * torch.tanh(shape)
         fine = torch.exp(fine_level.clamp(max=5.0) - 4.0) * torch.tanh(fine_shape)
+        if self.config.random_sign_bin:
+            sign, fine_sign = self._signs(state.first_frame + state.n_frames, z.shape[1])
+            bins, fine = bins * sign, fine * fine_sign
         low = low * (1.2 * torch.sigmoid(gate + 2.0))
         return torch.cat([bins[..., : self.low_bins] + low, bins[..., self.low_bins :]], dim=-1), fine
+
+    def _signs(self, frame: int, n_frames: int) -> tuple[Tensor, ...]:
+        """Return the signs of the network's long and short blocks for the frames from number `frame` on: [1, T, bins] each.
+
+        Codes hardly describe the waveform of high bins. With signs of its own, the network writes nearly the same waveform in
+        every frame there, which is heard as a buzz at the frame rate. The linear path keeps its signs in all bins.
+        """
+        noise = frame_noise(frame, n_frames, len(self.free), self.basis)
+        return torch.where((noise < 0) & self.free, -1.0, 1.0).split([self.hop, len(self.fine_basis)], dim=-1)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...codec.config import SplitConfig
+from ...codec.config import HybridConfig, SplitConfig
+from ...codec.model import Codec
 from ...codec.quantize.split import SplitVQ
 from ...format.errors import ArgumentError, EcdcError
 from ..data.packed_audio import PackedAudio, augment, generator_for
@@ -117,8 +118,16 @@ def encode_and_decode(run: Run, audio: Tensor, n_codebooks: Tensor, generator: t
     with torch.set_grad_enabled(not run.recipe.frozen_tokens):
         latents = codec.encoder(audio)
         quantized, commitment, codes = run.codebooks(latents, n_codebooks)
-    estimate = codec.decoder(quantized)[..., : audio.shape[-1]]
+    estimate = codec.decoder(quantized, decoder_state(codec, len(audio), generator))[..., : audio.shape[-1]]
     return Coded(estimate, audio, {"commitment": commitment}, (latents.detach(), codes))
+
+
+def decoder_state(codec: Codec, n_items: int, generator: torch.Generator) -> object:
+    """Return a first state with a random frame number for a decoder with noise, so that noise differs in each step; or None."""
+    kind = codec.config.architecture
+    if not (isinstance(kind, HybridConfig) and kind.random_sign_bin):
+        return None
+    return codec.decoder.initial_state(n_items, int(torch.randint(1 << 30, (), generator=generator)))
 
 
 def step_windows(recipe: Recipe, generator: torch.Generator) -> tuple[int, ...]:
