@@ -202,9 +202,14 @@ def prior_command(
 @data_option
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Run folder; its checkpoint is resumed.")
 @limit_option
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Start from this decoder, a file of --export. Its tokens must be those of MODEL.",
+)
 @click.option("--export", type=click.Path(path_type=Path), help="Write the trained decoder to this file.")
 def mbd_command(
-    recipe: str, model: str, data: Path, output: Path, max_seconds: float, export: Path | None
+    recipe: str, model: str, data: Path, output: Path, max_seconds: float, init: Path | None, export: Path | None
 ) -> None:  # fmt: skip
     """Train a multi-band diffusion decoder by RECIPE: a bundled one by name (nano-24k-mbd), or a TOML file.
 
@@ -213,12 +218,13 @@ def mbd_command(
     """
     with guard():
         from ..codec.checkpoints import load
-        from ..codec.diffusion.flow_file import save_flow
+        from ..codec.diffusion.flow_file import load_flow, save_flow
         from ..train.engine.recipes import find_recipe, read_recipe
         from ..train.mbd.trainer import MbdRecipe, train_mbd
 
         codec, found = load(model), read_recipe(find_recipe(recipe), MbdRecipe)
-        run = train_mbd(found, codec, data, output, max_seconds, lambda line: click.echo(line, err=True))
+        start = load_flow(init, codec.token_space) if init else None
+        run = train_mbd(found, codec, data, output, max_seconds, lambda line: click.echo(line, err=True), start)
         if export:
             save_flow(run.average, run.token_space, export)
         click.echo(f"{output}: step {run.step} of {found.steps}", err=True)

@@ -10,7 +10,7 @@ from ..format import ChannelCoding
 from ..format.arguments import finite_number, whole_number
 from ..format.errors import ArgumentError
 from ..format.streams import share_codebooks, stream_count
-from .config import CodecConfig, SplitConfig
+from .config import CodecConfig, HybridConfig, SplitConfig
 from .modules.noise_hash import STREAM_FRAMES
 
 STEREO = {  # how a mono codec may code two channels, and whether the side then gets one codebook only
@@ -72,10 +72,12 @@ def layout_for(config: CodecConfig, channels: int, stereo: str = "mid_side") -> 
 def starts_of_streams(config: CodecConfig, n_streams: int, first_frame: int = 0) -> tuple[int, ...]:
     """Return the frame number at which to open the decoder of each stream of a file, so that decoding begins at `first_frame`.
 
-    A split codec picks its noise by these numbers, and two streams must not have the same noise: with mid and side, it would
+    A codec with noise picks it by these numbers, and two streams must not have the same noise: with mid and side, it would
     be heard on one side only.
     """
-    step = STREAM_FRAMES if isinstance(config.architecture, SplitConfig) else 0
+    kind = config.architecture
+    has_noise = isinstance(kind, SplitConfig) or (isinstance(kind, HybridConfig) and kind.random_sign_bin > 0)
+    step = STREAM_FRAMES if has_noise else 0
     return tuple(first_frame + i * step for i in range(n_streams))
 
 

@@ -28,7 +28,7 @@ def codec():
     """A small untrained codec of nano-24k's kind, whose codebooks fit its latents."""
     architecture = HybridConfig(
         low_bins=24, encoder_width=32, encoder_depth=2, decoder_width=32, decoder_depth=2,
-        fine_blocks=4, encoder_window=2, lookahead=1,
+        fine_blocks=4, encoder_window=2, lookahead=1, random_sign_bin=16,
     )  # fmt: skip
     config = CodecConfig(
         name="random-24k", architecture=architecture, dimension=32, n_codebooks=4, codebook_size=64,

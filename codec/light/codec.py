@@ -184,7 +184,7 @@ class LightCodec:
         encoder = EncoderState.first(hybrid, batch_size)
         if self.flow:
             return LightStream(self, encoder, self.flow.initial_state(hybrid, batch_size, first_frame))
-        return LightStream(self, encoder, DecoderState.first(hybrid, config.dimension, batch_size))
+        return LightStream(self, encoder, DecoderState.first(hybrid, config.dimension, batch_size, first_frame))
 
 
 class LightStream:

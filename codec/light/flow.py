@@ -60,7 +60,7 @@ class LightFlow:
         shape = batch_size, config.kernel_size - 1, config.width
         names = [f"past.{band}.{i}" for band in range(len(config.edges) - 1) for i in range(config.depth)]
         return FlowState(
-            DecoderState.first(hybrid, config.dimension, batch_size),
+            DecoderState.first(hybrid, config.dimension, batch_size, first_frame),
             np.zeros((batch_size, self._block // 2), np.float32),
             np.zeros((batch_size, 0, config.dimension), np.float32),
             np.zeros((batch_size, self._block), np.float32),

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import HybridConfig
+from ..modules.bands import free_bins
 from .filterbanks import GELU_RANGE, GELU_STEPS, fine_synthesis, fourier, mdct_basis, normal_tables
 from .graph import END, TYPES, Graph
 from .states import first_edge
@@ -232,6 +233,7 @@ def decoder_graph(config: HybridConfig, dimension: int, weight: Weight) -> Graph
     n is T, or T - 1 at the start of a stream that looks one frame ahead. The first state is silence (zeros) with
     `held` [B, 0, D] and `edge` as `first_edge` gives it. The first hop / 2 samples of a stream come before its signal and are
     dropped. At the end of a signal a frame of zeros is decoded if the decoder looks ahead, and `rest` [B, 1, hop / 2] follows.
+    With random signs there is one more input: `noise` [B or 1, n, bins of long and short blocks], of stream 0 of the hash.
     """
     graph, hop = Graph("decoder"), config.hop_length
     net = Network(graph, "float32", weight, "decoder")
@@ -250,7 +252,7 @@ def decoder_graph(config: HybridConfig, dimension: int, weight: Weight) -> Graph
     h = net.linear(graph.Concat(z, *ahead, log_low, axis=1), ["inp.weight"], "inp.bias")
     h = net.stack(h, batch, config.decoder_depth, config.decoder_width, config.kernel_size)
     h = net.linear(net.norm(h, "norm"), ["out.weight"], "out.bias")
-    long, fine = _coefficients(net, config, h, low)
+    long, fine = _coefficients(net, config, (batch, h, low))
     waves = graph.MatMul(long, mdct_basis(graph, hop))
     both = waves
     if fine is not None:
@@ -260,9 +262,13 @@ def decoder_graph(config: HybridConfig, dimension: int, weight: Weight) -> Graph
     return graph
 
 
-def _coefficients(net: Network, config: HybridConfig, h: str, low: str) -> tuple[str, str | None]:
-    """Return MDCT coefficients of the long and of the short blocks: [M, hop] each."""
+def _coefficients(net: Network, config: HybridConfig, values: tuple[str, str, str]) -> tuple[str, str | None]:
+    """Return MDCT coefficients of the long and of the short blocks: [M, hop] each.
+
+    `values` are the batch size, the network's output [M, W] and decoded bins [M, low_bins].
+    """
     graph, hop, fine = net.graph, config.hop_length, config.hop_length if config.fine_blocks else 0
+    batch, h, low = values
     widths = [hop, hop, config.low_bins] + ([fine, fine] if fine else [])
     level, shape, gate, *short = graph.Split(h, graph.constant(widths), axis=1, n_outputs=len(widths))
 
@@ -271,10 +277,28 @@ def _coefficients(net: Network, config: HybridConfig, h: str, low: str) -> tuple
         return graph.Mul(graph.Exp(limited), graph.Tanh(shape))  # type: ignore[no-any-return]
 
     gain = graph.Mul(graph.Sigmoid(graph.Add(gate, net.number(2.0))), net.number(1.2))
-    bins = scaled(level, shape, 3.0)
+    bins, blocks = scaled(level, shape, 3.0), scaled(short[0], short[1], 4.0) if short else None
+    if config.random_sign_bin:
+        bins, blocks = _signed(net, config, batch, bins, blocks)
     mixed = graph.Add(graph.slice(bins, 1, 0, config.low_bins), graph.Mul(low, gain))
     long = graph.Concat(mixed, graph.slice(bins, 1, config.low_bins, END), axis=1)
-    return long, scaled(short[0], short[1], 4.0) if short else None
+    return long, blocks
+
+
+def _signed(net: Network, config: HybridConfig, batch: str, bins: str, blocks: str | None) -> tuple[str, str | None]:
+    """Give long and short blocks [M, hop] the signs of the noise, where the configuration says so. `batch` is B."""
+    graph, hop = net.graph, config.hop_length
+    free = free_bins(config.random_sign_bin, hop, config.fine_blocks)
+    noise = graph.input("noise", "float32", ["noise_batch", "noise_frames", len(free)])
+    turned = graph.And(graph.Less(noise, net.number(0.0)), graph.constant(free, "bool"))
+    sign = graph.Where(turned, net.number(-1.0), net.number(1.0))
+    by_item = graph.Concat(batch, graph.constant([-1, hop]), axis=0)
+
+    def signed(value: str, start: int) -> str:
+        own = graph.slice(sign, 2, start, start + hop)
+        return graph.reshape(graph.Mul(graph.Reshape(value, by_item), own), -1, hop)
+
+    return signed(bins, 0), None if blocks is None else signed(blocks, hop)
 
 
 def _overlap_add(net: Network, waves: str, both: str, hop: int) -> None:

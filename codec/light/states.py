@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import HybridConfig
+from ..modules.noise_hash import frame_noise
 from .numpy_encoder import MOST_ROWS, NumpyEncoder
 
 MOST_FRAMES = 100  # per run of a graph: what it computes then stays in the processor's cache
@@ -46,16 +47,19 @@ class DecoderState:
     past: Arrays  # inputs of the graph
     hop: int
     lookahead: int  # frames
+    n_signs: int  # bins whose signs noise decides, if any; as many as all blocks of a frame have
+    frame: int  # number of the next frame in the whole signal
     rest: NDArray[np.float32] | None = None  # [B, 1, hop / 2]: what follows if the signal ends here; None before its start
 
     @classmethod
-    def first(cls, config: HybridConfig, dimension: int, batch_size: int) -> DecoderState:
-        """Return the state before the first frame."""
+    def first(cls, config: HybridConfig, dimension: int, batch_size: int, first_frame: int = 0) -> DecoderState:
+        """Return the state before the first frame, which has the number `first_frame` in the whole signal."""
         shape = batch_size, config.kernel_size - 1, config.decoder_width
         past: Arrays = {f"past.{i}": np.zeros(shape, np.float32) for i in range(config.decoder_depth)}
         past["tail"] = np.zeros((batch_size, config.hop_length), np.float32)
         past["edge"] = np.tile(first_edge(config.hop_length), (batch_size, 1))
-        return cls(np.zeros((batch_size, 0, dimension), np.float32), past, config.hop_length, config.lookahead)
+        held = np.zeros((batch_size, 0, dimension), np.float32)
+        return cls(held, past, config.hop_length, config.lookahead, noise_size(config), first_frame)
 
 
 def run_encoder(
@@ -86,7 +90,10 @@ def run_decoder(open_: Open, latents: NDArray[np.float32], state: DecoderState, 
     for first in range(0, n_frames, MOST_FRAMES):
         stop = min(first + MOST_FRAMES, n_frames)
         is_first = state.rest is None
-        wav, state.rest, state.past = step_decoder(open_, known[:, first : stop + state.lookahead], state.past, state.lookahead)
+        noise = frame_noise(state.frame, stop - first, state.n_signs)[None] if state.n_signs else None
+        part = known[:, first : stop + state.lookahead]
+        wav, state.rest, state.past = step_decoder(open_, part, state.past, state.lookahead, noise)
+        state.frame += stop - first
         yield wav[..., state.hop // 2 :] if is_first else wav
     state.held = known[:, n_frames:].copy()
     if last and state.rest is not None:
@@ -105,14 +112,24 @@ def step_encoder(
 
 
 def step_decoder(
-    open_: Open, known: NDArray[np.float32], past: Arrays, lookahead: int
+    open_: Open, known: NDArray[np.float32], past: Arrays, lookahead: int, noise: NDArray[np.float32] | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], Arrays]:
-    """Run the decoder's graph on latents [B, T + lookahead, D]; return the audio [B, 1, T * hop], `rest` and the past."""
+    """Run the decoder's graph on latents [B, T + lookahead, D]; return the audio [B, 1, T * hop], `rest` and the past.
+
+    `noise` [B or 1, T, bins] is that of these frames, for decoders with random signs.
+    """
     feeds = {"latents": np.ascontiguousarray(known), **past}
     if lookahead:
         feeds["held"] = known[:, :0]
+    if noise is not None:
+        feeds["noise"] = noise
     wav, rest, *after = open_().run(["wav", "rest", *(f"{name}.out" for name in past)], feeds)
     return wav, rest, dict(zip(past, after, strict=True))
+
+
+def noise_size(config: HybridConfig) -> int:
+    """Return how much noise a frame's decoder takes: the bins of all its blocks, or none if it has no random signs."""
+    return config.hop_length * (2 if config.fine_blocks else 1) if config.random_sign_bin else 0
 
 
 def first_edge(hop: int) -> NDArray[np.float32]:

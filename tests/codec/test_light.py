@@ -70,8 +70,14 @@ def test_codes_are_those_of_torch_and_audio_differs_by_rounding(codec, small, n_
 
 @pytest.mark.parametrize(
     "changes",
-    [{"encoder_window": 4, "lookahead": 0}, {"fine_blocks": 0}, {"kernel_size": 3, "expand": 2, "hop_length": 160}],
-    ids=["long windows", "no short blocks", "short hop"],
+    [
+        {"encoder_window": 4, "lookahead": 0},
+        {"fine_blocks": 0},
+        {"fine_blocks": 0, "random_sign_bin": 0},
+        {"random_sign_bin": 0},
+        {"kernel_size": 3, "expand": 2, "hop_length": 160},
+    ],
+    ids=["long windows", "no short blocks", "no short blocks, no signs", "no signs", "short hop"],
 )
 def test_every_kind_of_hybrid_codec(codec, tmp_path, changes):
     config = CodecConfig.from_dict(codec.config.to_dict())

@@ -1,5 +1,6 @@
 """Training the flows of a diffusion decoder: they learn; a resumed run is the unbroken one; other tokens are refused."""
 
+import copy
 import dataclasses
 import json
 import signal
@@ -74,3 +75,23 @@ def test_another_token_space_is_refused(codec, packed, tmp_path):
     codec.quantizer.codebooks += 1
     with pytest.raises(ValueError, match="another token space"):
         run(codec, packed, tmp_path)
+
+
+def test_a_run_starts_from_the_weights_it_is_given(codec, packed, tmp_path, monkeypatch):
+    first = run(codec, packed, tmp_path / "first").average
+    seen = []
+    monkeypatch.setattr(mbd_trainer, "take_steps", lambda run, *rest: seen.append(copy.deepcopy(run.flow)))
+    run(codec, packed, tmp_path / "again", init=first)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), seen[0].parameters(), strict=True))
+    other = dataclasses.replace(RECIPE, flow=dataclasses.replace(FLOW, width=24))
+    with pytest.raises(ValueError, match="not the one that the recipe describes"):
+        run(codec, packed, tmp_path / "other", other, init=first)
+
+
+def test_losses_of_auditory_bands_are_computed_where_they_have_a_weight(codec, packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(mbd_trainer, "LOG_EVERY", 1)
+    recipe = dataclasses.replace(RECIPE, steps=1, losses=RECIPE.losses | {"tile": 0.1, "loudness": 0.3})
+    run(codec, packed, tmp_path / "with", recipe)
+    run(codec, packed, tmp_path / "without", dataclasses.replace(RECIPE, steps=1))
+    rows = [json.loads((tmp_path / name / "metrics.jsonl").read_text()) for name in ("with", "without")]
+    assert {"tile", "loudness"} <= set(rows[0]) and not {"tile", "loudness"} & set(rows[1])

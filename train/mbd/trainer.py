@@ -17,7 +17,10 @@ from ...codec.config import Strict
 from ...codec.diffusion.flow import FlowConfig, FlowDecoder, MultiBandFlow
 from ...codec.model import Codec
 from ...codec.modules.convnext import CausalStack
-from ..codec.losses import level_loss, reconstruction_losses, si_sdr
+from ...format.errors import ArgumentError
+from ..codec.losses import level_loss, reconstruction_losses, si_sdr, tile_loss
+from ..codec.loudness import loudness_loss
+from ..codec.step import decoder_state
 from ..data.pack import find_or_derive_pack
 from ..data.packed_audio import PackedAudio, augment, generator_for, validation_clips
 from ..data.recipe import DataRecipe
@@ -33,6 +36,7 @@ from ..engine.steps import take_steps
 
 LOG_EVERY = 100  # steps
 LOSSES = {"mel_log": 1.0, "mel_linear": 1.0, "pulse": 3.0, "level": 1.0, "flow": 0.02}  # weights
+EAR_LOSSES = {"tile": tile_loss, "loudness": loudness_loss}  # of auditory bands, for codecs at 24 kHz; only if weighted
 PANELS = ("mel_log", "mel loss"), ("level", "level loss"), ("si_sdr", "SI-SDR (dB)")
 LARGEST = 64.0  # largest squared error relative to the level; rare larger ones are clipped
 DATA, FLOW = range(2)  # independent random streams of a step
@@ -81,6 +85,13 @@ class MbdRun:
         rates = recipe.muon_learning_rate, recipe.learning_rate
         self.optimizer = Optimizers(matrices, others, rates, (0.9, 0.99), recipe.weight_decay)
 
+    def start_from(self, flow: MultiBandFlow) -> None:
+        """Start from the weights of a flow. Raises ValueError if it has another configuration than the recipe's."""
+        if flow.config != self.recipe.flow:
+            raise ArgumentError("the decoder to start from is not the one that the recipe describes; copy its [flow] table")
+        for own in (self.flow, self.average):
+            own.load_state_dict(flow.state_dict())
+
     def draw(self, data: PackedAudio, step: int) -> Tensor:
         """Return the batch [B, 1, N] of a step."""
         recipe, generator = self.recipe.data, generator_for(self.recipe.seed, step, DATA)
@@ -88,14 +99,18 @@ class MbdRun:
         return augment(data.batch(recipe.weights, (recipe.batch_size, n_samples), generator), recipe, generator)
 
     @torch.no_grad()
-    def decoded(self, audio: Tensor, n_codebooks: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode audio [B, 1, N] with K = n_codebooks [B]; return the convolutional decoder's audio and latents [B, D, T]."""
+    def decoded(self, audio: Tensor, n_codebooks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Encode audio [B, 1, N] with K = n_codebooks [B]; return the convolutional decoder's audio and latents [B, D, T].
+
+        `generator` decides the noise of that decoder, if it has any.
+        """
         codes = self.codec.quantizer.encode(self.codec.encoder(audio))
         latents = audio.new_zeros(len(audio), self.recipe.flow.dimension, codes.shape[2])
         for k in n_codebooks.unique().tolist():
             rows = n_codebooks == k
             latents[rows] = self.codec.quantizer.decode(codes[rows, :k])
-        return self.codec.decoder(latents)[..., : audio.shape[-1]], latents
+        state = decoder_state(self.codec, len(audio), generator)
+        return self.codec.decoder(latents, state)[..., : audio.shape[-1]], latents
 
     def train_step(self, batch: Tensor) -> dict[str, float]:
         """Update once on the global batch [B, 1, N]; return this process's losses by name."""
@@ -108,7 +123,7 @@ class MbdRun:
         n_frames = math.ceil(batch.shape[-1] / recipe.flow.hop_length)
         noise = torch.randn(n_rows, n_frames, recipe.flow.hop_length, generator=generator)
         audio, k, t, noise = (parallel.own_rows(x) for x in (batch, n_codebooks, times, noise))
-        first, latents = self.decoded(audio, k)
+        first, latents = self.decoded(audio, k, generator)
         start, target = self.flow.coefficients(first[:, 0]), self.flow.coefficients(audio[:, 0])
         self.flow.train()
         ends, levels = self.flow.decode_from(start, latents, t, noise)
@@ -130,7 +145,11 @@ class MbdRun:
         """Return the losses between two signals [B, 1, N]."""
         rate, recipe = self.codec.sample_rate, self.recipe
         losses = reconstruction_losses(estimate, audio, rate, recipe.windows, (), recipe.flow.hop_length)
-        return losses | {"level": level_loss(estimate, audio, rate)}
+        losses["level"] = level_loss(estimate, audio, rate)
+        for name, loss in EAR_LOSSES.items():
+            if recipe.losses.get(name):
+                losses[name] = loss(estimate, audio, rate)
+        return losses
 
     def _update(self) -> None:
         recipe, parameters = self.recipe, list(self.flow.parameters())
@@ -185,11 +204,11 @@ def validated_counts(n_codebooks: int) -> list[int]:
 
 def train_mbd(
     recipe: MbdRecipe, codec: Codec, data_folder: Path, output: Path,
-    max_seconds: float = math.inf, report: Callable[[str], object] = print,
+    max_seconds: float = math.inf, report: Callable[[str], object] = print, init: MultiBandFlow | None = None,
 ) -> MbdRun:  # fmt: skip
     """Train flows for `codec` into `output`, continuing from its last checkpoint if there is one.
 
-    Stops at the recipe's last step, after `max_seconds`, or at the first SIGINT/SIGTERM, always with a checkpoint. Under
+    Without a checkpoint the run starts from the weights of `init`, or from a decoder that changes nothing. Stops at the recipe's last step, after `max_seconds`, or at the first SIGINT/SIGTERM, always with a checkpoint. Under
     torchrun the batch is divided among the processes; the first one writes and reports.
     """
     parallel.start()
@@ -201,6 +220,8 @@ def train_mbd(
     say = report if parallel.rank() == 0 else lambda line: None
     if run.load(output):
         say(f"resumed at step {run.step}")
+    elif init is not None:
+        run.start_from(init)
 
     def observe(window: list[dict[str, float]], ends: bool) -> None:
         _observe(run, output, window, clips, say, ends)

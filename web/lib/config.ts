@@ -22,6 +22,7 @@ export interface HybridConfig extends CommonConfig {
   kind: "hybrid";
   encoderWindow: number; // hops
   lookahead: number; // frames
+  noiseSize: number; // bins of all blocks of a frame if noise decides signs; 0: there is no noise
 }
 
 /** Codecs of nano-48k's kind: some codebooks are for levels, the others for the shape. */
@@ -71,7 +72,9 @@ export function parseConfig(name: string, raw: unknown): Config {
     kernelSize: count(own, "kernel_size"),
   };
   if (own.kind === "hybrid") {
-    return { ...common, kind: "hybrid", encoderWindow: count(own, "encoder_window"), lookahead: count(own, "lookahead") };
+    const hasSigns = own.random_sign_bin !== undefined && count(own, "random_sign_bin") > 0;
+    const noiseSize = hasSigns ? common.hopLength * (count(own, "fine_blocks") ? 2 : 1) : 0;
+    return { ...common, kind: "hybrid", encoderWindow: count(own, "encoder_window"), lookahead: count(own, "lookahead"), noiseSize };
   }
   const gainPoints = count(own, "gain_points");
   const share = (key: string): number => {

@@ -3,6 +3,7 @@
 import type { InferenceSession, Tensor } from "onnxruntime-web";
 import type { HybridConfig } from "./config.js";
 import type { Model } from "./model.js";
+import { fillNoise, STREAM_FRAMES } from "./noise.js";
 
 export const MOST_FRAMES = 100; // per run of the graph
 
@@ -26,6 +27,7 @@ export class HybridDecoder implements Decoder {
     private readonly config: HybridConfig,
     private readonly session: InferenceSession,
     private readonly nStreams: number,
+    private frame = 0, // number of the next frame in the whole signal
   ) {
     this.held = new Float32Array(0);
     const { decoderDepth, decoderWidth, kernelSize, hopLength } = config;
@@ -89,13 +91,26 @@ export class HybridDecoder implements Decoder {
     const feeds: Record<string, Tensor> = { ...this.state };
     feeds.latents = new ort.Tensor("float32", latents, [this.nStreams, nFrames, config.dimension]);
     if (config.lookahead) feeds.held = new ort.Tensor("float32", new Float32Array(0), [this.nStreams, 0, config.dimension]);
+    const n = nFrames - config.lookahead;
+    if (config.noiseSize) feeds.noise = this.noise(n, config.noiseSize);
+    this.frame += n;
     const found = await this.model.run(this.session, feeds);
     for (const name of Object.keys(this.state)) this.state[name] = found[`${name}.out`] as Tensor;
     const wav = found.wav.data as Float32Array;
     const skip = this.rest ? 0 : config.hopLength / 2; // what comes before the signal
     this.rest = found.rest.data as Float32Array;
-    const n = wav.length / this.nStreams;
-    return Array.from({ length: this.nStreams }, (_, s) => wav.slice(s * n + skip, (s + 1) * n));
+    const nSamples = wav.length / this.nStreams;
+    return Array.from({ length: this.nStreams }, (_, s) => wav.slice(s * nSamples + skip, (s + 1) * nSamples));
+  }
+
+  /** The noise of the next `n` frames of each stream. */
+  private noise(n: number, size: number): Tensor {
+    const values = new Float32Array(this.nStreams * n * size);
+    for (let i = 0; i < this.nStreams * n; i++) {
+      const number = this.frame + (i % n) + Math.floor(i / n) * STREAM_FRAMES;
+      fillNoise(values.subarray(i * size, (i + 1) * size), number, 0, 0);
+    }
+    return new this.model.ort.Tensor("float32", values, [this.nStreams, n, size]);
   }
 
   private collect(parts: Float32Array[][]): Float32Array[] {

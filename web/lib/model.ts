@@ -74,7 +74,7 @@ export class Model {
     const { config } = this;
     const session = await this.session("decoder");
     if (config.kind === "split") return new SplitDecoder(this, config, session, nStreams, firstFrame);
-    return new HybridDecoder(this, config, session, nStreams);
+    return new HybridDecoder(this, config, session, nStreams, firstFrame);
   }
 
   /** An encoder of as many streams as `nCodebooks` has numbers: the K of each. */

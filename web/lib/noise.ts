@@ -1,5 +1,6 @@
 /** Noise that depends only on a frame's number: the same in Python, in every span, and in every stream. */
 
+export const STREAM_FRAMES = 2 ** 30; // the second stream of a file has the noise of the frames from this one on
 const UNIT = Math.fround(Math.sqrt(3));
 
 /** A bijection of 32-bit integers in which every output bit depends on every input bit. */

@@ -4,11 +4,10 @@ import type { InferenceSession, Tensor } from "onnxruntime-web";
 import { levelsOf, type SplitConfig } from "./config.js";
 import { joinSamples, MOST_FRAMES, rows, type Decoder } from "./decoder.js";
 import type { Model } from "./model.js";
-import { fillNoise } from "./noise.js";
+import { fillNoise, STREAM_FRAMES } from "./noise.js";
 
 const FLOOR = -88; // dB, of the lowest level
 const OVERLAP = 3; // windows of the last layer that cover each sample
-const STREAM_FRAMES = 2 ** 30; // the second stream of a file has the noise of the frames from this one on
 
 /** Decodes S streams of a file together. */
 export class SplitDecoder implements Decoder {

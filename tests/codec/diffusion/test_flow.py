@@ -21,7 +21,7 @@ def codec():
     torch.manual_seed(0)
     architecture = HybridConfig(
         hop_length=160, low_bins=16, encoder_width=16, encoder_depth=1, decoder_width=16, decoder_depth=1,
-        fine_blocks=4, encoder_window=2, lookahead=1,
+        fine_blocks=4, encoder_window=2, lookahead=1, random_sign_bin=8,
     )  # fmt: skip
     config = CodecConfig(
         name="tiny", architecture=architecture, dimension=16, n_codebooks=3, codebook_size=32, bitrates_kbps=(0.75, 1.5, 2.25)
