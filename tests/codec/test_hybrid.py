@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from ecdc.codec.config import CodecConfig
+from ecdc.codec.model import Codec
 from ecdc.codec.modules.hybrid import compand, expand
 from ecdc.codec.modules.spectral import fine_basis, mdct_basis, overlap_add, sine_window
 
@@ -130,3 +132,31 @@ def test_streams_of_one_model_do_not_meet(codec, wav):
         parts.append((a.encode(wav[..., :0], last=True), b.encode(wav[..., :0], last=True)))
     first, second = (torch.cat(p, dim=-1) for p in zip(*parts, strict=True))
     assert torch.equal(first, codec.encode(wav)) and torch.equal(second, codec.encode(other))
+
+
+def repeated(codec, start_bin):
+    """How much of the power from an MDCT bin on is the same in every frame, of audio whose codes are always the same."""
+    audio = codec.decode(torch.zeros(1, codec.config.n_codebooks, 80, dtype=torch.int64))[0, 0]
+    frames = torch.fft.rfft(audio[20 * 320 : 76 * 320].view(-1, 320))[:, start_bin // 2 :]
+    return float(frames.mean(0).abs().square().sum() / frames.abs().square().mean(0).sum())
+
+
+def test_random_signs_keep_high_bins_from_repeating(codec):
+    start = codec.config.architecture.random_sign_bin
+    values = codec.config.to_dict()
+    values["architecture"]["random_sign_bin"] = 0
+    plain = Codec(CodecConfig.from_dict(values)).ready()
+    plain.load_state_dict(codec.state_dict())
+    above = 2 * start  # higher than `low_bins`: there, only the network writes
+    assert repeated(plain, above) > 0.99 and repeated(codec, above) < 0.1
+
+
+def test_signs_depend_on_the_number_of_the_frame(codec):
+    codes = torch.zeros(1, codec.config.n_codebooks, 40, dtype=torch.int64)
+    whole = codec.decode(codes)[..., 30 * 320 : 36 * 320]
+    with codec.streaming(first_frame=10) as stream:  # the same place, 20 frames from the start
+        part = stream.decode(codes[..., :30], last=True)[..., 20 * 320 : 26 * 320]
+    assert torch.allclose(whole, part, atol=1e-5)
+    with codec.streaming(first_frame=11) as stream:
+        other = stream.decode(codes[..., :30], last=True)[..., 20 * 320 : 26 * 320]
+    assert not torch.allclose(whole, other, atol=1e-2)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from ecdc.codec.checkpoints import load
 from ecdc.codec.config import ConfigError
+from ecdc.codec.model import Codec
 from ecdc.train.codec import loop, step
 from ecdc.train.codec.checkpoints import export_model, save_checkpoint
 from ecdc.train.codec.recipe import AdversaryRecipe, Recipe
-from ecdc.train.data.packed_audio import EmptyData
+from ecdc.train.data.packed_audio import EmptyData, generator_for
 from ecdc.train.engine import checkpoints, metrics
 from ecdc.train.engine.recipes import find_recipe, read_recipe
 
@@ -249,3 +250,11 @@ def test_a_number_in_a_recipe_that_cannot_be_is_named(recipe, part, key, value):
 def test_learning_rate_warms_up_stays_and_decays(recipe):
     shares = [step.learning_rate_share(recipe, at) for at in range(recipe.steps)]
     assert shares[0] < shares[2] == shares[19] == 1 > shares[-1] > 0
+
+
+def test_each_step_has_other_signs(recipe):
+    architecture = dataclasses.replace(recipe.codec.architecture, random_sign_bin=4)
+    codec = Codec(dataclasses.replace(recipe.codec, architecture=architecture))
+    frames = [step.decoder_state(codec, 2, generator_for(0, i)).first_frame for i in range(3)]
+    assert len(set(frames)) == 3
+    assert step.decoder_state(Codec(recipe.codec), 2, generator_for(0, 0)) is None
