@@ -208,8 +208,9 @@ def train_mbd(
 ) -> MbdRun:  # fmt: skip
     """Train flows for `codec` into `output`, continuing from its last checkpoint if there is one.
 
-    Without a checkpoint the run starts from the weights of `init`, or from a decoder that changes nothing. Stops at the recipe's last step, after `max_seconds`, or at the first SIGINT/SIGTERM, always with a checkpoint. Under
-    torchrun the batch is divided among the processes; the first one writes and reports.
+    Without a checkpoint the run starts from the weights of `init`, or from a decoder that changes nothing. Stops at the
+    recipe's last step, after `max_seconds`, or at the first SIGINT/SIGTERM, always with a checkpoint. Under torchrun the batch
+    is divided among the processes; the first one writes and reports.
     """
     parallel.start()
     run = MbdRun(recipe, codec)
