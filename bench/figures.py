@@ -6,7 +6,6 @@ Each block stands between two comments, `<!-- figures: NAME -->` and `<!-- end -
 
     ecdc bench --codec nano-48k --codec nano-24k --codec opus --codec mp3 --codec anchors --output runs/bench
     cp runs/bench/rows.jsonl bench/results/quality.jsonl
-    ecdc bench --packed runs/audio/packed --output runs/valid && cp runs/valid/rows.jsonl bench/results/validation.jsonl
     ecdc bench decoders --packed runs/audio/packed --json bench/results/decoders.json
     ecdc bench artifacts --packed runs/audio/packed48 --json bench/results/artifacts.json
     ecdc bench speed --json bench/results/speed.json
@@ -114,8 +113,6 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "front": lambda: summary_table(RESULTS / "quality.jsonl"),
     "quality": lambda: quality_table(RESULTS / "quality.jsonl"),
     "quality-speech": lambda: quality_table(RESULTS / "quality.jsonl", "speech"),
-    "validation": lambda: quality_table(RESULTS / "validation.jsonl"),
-    "validation-speech": lambda: quality_table(RESULTS / "validation.jsonl", "speech"),
     "artifacts": lambda: artifacts.markdown(_json("artifacts.json")),
     "speed": lambda: speed.markdown(_json("speed.json")),
     "pairs": lambda: pairs.markdown(_json("pairs.json")),

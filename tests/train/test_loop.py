@@ -258,3 +258,11 @@ def test_each_step_has_other_signs(recipe):
     frames = [step.decoder_state(codec, 2, generator_for(0, i)).first_frame for i in range(3)]
     assert len(set(frames)) == 3
     assert step.decoder_state(Codec(recipe.codec), 2, generator_for(0, 0)) is None
+
+
+def test_a_run_that_is_killed_in_its_last_validation_keeps_its_steps(recipe, packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "validate", lambda *rest: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(recipe, packed, tmp_path, max_seconds=0)
+    monkeypatch.undo()
+    assert train(recipe, packed, tmp_path, max_seconds=0).step == 2

@@ -95,3 +95,11 @@ def test_losses_of_auditory_bands_are_computed_where_they_have_a_weight(codec, p
     run(codec, packed, tmp_path / "without", dataclasses.replace(RECIPE, steps=1))
     rows = [json.loads((tmp_path / name / "metrics.jsonl").read_text()) for name in ("with", "without")]
     assert {"tile", "loudness"} <= set(rows[0]) and not {"tile", "loudness"} & set(rows[1])
+
+
+def test_a_run_that_is_killed_in_its_last_validation_keeps_its_steps(codec, packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(mbd_trainer.MbdRun, "validate", lambda *rest: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(codec, packed, tmp_path, max_seconds=0)
+    again = mbd_trainer.MbdRun(RECIPE, codec)
+    assert again.load(tmp_path) and again.step == 1

@@ -205,3 +205,11 @@ def test_tokens_that_were_not_written_whole_are_made_again(codec, packed, tmp_pa
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-9])
         assert np.array_equal(tokens(0.01), whole)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tokens.npy", "tokens.npy.json"]
+
+
+def test_a_run_that_is_killed_in_its_last_validation_keeps_its_steps(codec, packed, tmp_path, monkeypatch):
+    monkeypatch.setattr(prior_trainer.PriorRun, "validate", lambda *rest: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(codec, packed, tmp_path, max_seconds=0)
+    again = prior_trainer.PriorRun(RECIPE, codec)
+    assert again.load(tmp_path) and again.step == 1

@@ -109,8 +109,13 @@ class CpuTrainer:
 def log_and_save(
     run: Run, output: Path, window: list[dict[str, float]], clips: dict[str, Tensor], report: Any, ends: bool
 ) -> None:
-    """After a step: log, validate and save if it is time. `window` is emptied when logged."""
+    """After a step: save, log and validate if it is time. `window` is emptied when logged.
+
+    Saving comes first: whoever stops a run may not wait for its validation.
+    """
     recipe, ends = run.recipe, ends or run.step == run.recipe.steps
+    if run.step % recipe.checkpoint_every == 0 or ends:
+        save_checkpoint(run, output)
     if run.step % LOG_EVERY == 0 or ends:
         row: dict[str, Any] = {"step": run.step, "seconds": round(run.seconds), **mean_row(window)}
         window.clear()
@@ -125,8 +130,6 @@ def log_and_save(
         report(summary_line(row, recipe))
         if validates:
             draw_curves(output)
-    if run.step % recipe.checkpoint_every == 0 or ends:
-        save_checkpoint(run, output)
     if recipe.export_every and run.step % recipe.export_every == 0:
         export_model(run, output / f"model-{run.step:06d}")
 

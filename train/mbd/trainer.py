@@ -235,8 +235,10 @@ def _observe(
     run: MbdRun, output: Path, window: list[dict[str, float]], clips: dict[str, Tensor], say: Callable[[str], object],
     ends: bool,
 ) -> None:  # fmt: skip
-    """After a step: log, validate and save if it is time."""
+    """After a step: save, log and validate if it is time. Saving first, because whoever stops a run may not wait."""
     recipe, ends = run.recipe, ends or run.step == run.recipe.steps
+    if run.step % recipe.checkpoint_every == 0 or ends:
+        run.save(output)
     if run.step % LOG_EVERY == 0 or ends:
         row: dict[str, Any] = {"step": run.step, "seconds": round(run.seconds), **mean_row(window)}
         window.clear()
@@ -246,5 +248,3 @@ def _observe(
         if "valid" in row:
             draw_curves(output, PANELS, ("conv", "mbd"))
         say("  ".join(f"{name} {value}" for name, value in row.items()))
-    if run.step % recipe.checkpoint_every == 0 or ends:
-        run.save(output)

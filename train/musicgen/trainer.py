@@ -240,8 +240,10 @@ def settings_of_step(recipe: MusicGenRecipe, step: int) -> WindowRecipe:
 def _observe(
     run: MusicGenRun, output: Path, window: list[list[float]], examples: Batch, say: Callable[[str], object], ends: bool
 ) -> None:
-    """After a step: log, validate and save if it is time."""
+    """After a step: save, log and validate if it is time. Saving first, because whoever stops a run may not wait."""
     recipe, ends = run.recipe, ends or run.step == run.recipe.steps
+    if run.step % recipe.checkpoint_every == 0 or ends:
+        run.save(output)
     if run.step % LOG_EVERY == 0 or ends:
         last = (settings_of_step(recipe, step) for step in (run.step - 1, run.step))
         columns = sum(recipe.model.n_frames(data.seconds) * data.batch_size for data in last) * run.step / 2
@@ -256,5 +258,3 @@ def _observe(
         if "valid" in row:
             draw_curves(output, (("nats", "nats per code"),), ("conditions", "alone"))
         say("  ".join(f"{name} {value}" for name, value in row.items()))
-    if run.step % recipe.checkpoint_every == 0 or ends:
-        run.save(output)

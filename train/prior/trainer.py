@@ -186,10 +186,10 @@ def train_prior(
 
     def observe(window: list[float], ends: bool) -> None:
         ends = ends or run.step == recipe.steps
+        if run.step % SAVE_EVERY == 0 or ends:  # first, because whoever stops a run may not wait for its validation
+            run.save(output)
         if run.step % LOG_EVERY == 0 or ends:
             _observe(run, output, window, clips, report, ends)
-        if run.step % SAVE_EVERY == 0 or ends:
-            run.save(output)
 
     take_steps(run, lambda step: tokens, run.train_step, observe, max_seconds)
     return run

@@ -226,3 +226,11 @@ def test_weights_fit_into_the_package():
     with torch.device("meta"):
         lm = type(nano().lm)(read_recipe(find_recipe("musicgen-nano"), MusicGenRecipe).model)
     assert 11e6 < 2 * sum(parameter.numel() for parameter in lm.parameters()) < 12e6
+
+
+def test_a_run_that_is_killed_in_its_last_validation_keeps_its_steps(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(MusicGenRun, "validate", lambda *rest: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(folder, tmp_path / "run", max_seconds=0)
+    monkeypatch.undo()
+    assert train(folder, tmp_path / "run", max_seconds=0).step == 2
