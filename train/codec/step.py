@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,12 +123,13 @@ def encode_and_decode(run: Run, audio: Tensor, n_codebooks: Tensor, generator: t
     return Coded(estimate, audio, {"commitment": commitment}, (latents.detach(), codes))
 
 
-def decoder_state(codec: Codec, n_items: int, generator: torch.Generator) -> object:
+def decoder_state(codec: Codec, n_items: int, generator: torch.Generator) -> Any:
     """Return a first state with a random frame number for a decoder with noise, so that noise differs in each step; or None."""
     kind = codec.config.architecture
     if not (isinstance(kind, HybridConfig) and kind.random_sign_bin):
         return None
-    return codec.decoder.initial_state(n_items, int(torch.randint(1 << 30, (), generator=generator)))
+    decoder: Any = codec.decoder
+    return decoder.initial_state(n_items, int(torch.randint(1 << 30, (), generator=generator)))
 
 
 def step_windows(recipe: Recipe, generator: torch.Generator) -> tuple[int, ...]:
