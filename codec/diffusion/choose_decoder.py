@@ -15,6 +15,7 @@ from ...format.errors import ArgumentError
 from ..bundled import diffusion_file
 from ..errors import CheckpointError
 from ..model import Codec
+from ..modules.noise_hash import STREAM_FRAMES
 from .decoder import DEFAULT_STEPS, MultiBandDiffusion, Progress
 from .flow import FlowDecoder
 from .flow_file import load_flow
@@ -87,8 +88,8 @@ class WholeDecoder(nn.Module):
         self._options: dict[str, Any] = {"steps": steps, "seed": seed, "progress": progress}
 
     def initial_state(self, batch_size: int, first_frame: int = 0) -> _Waiting:
-        """Return an empty state. The first frame must be the first of the signal."""
-        if first_frame:
+        """Return an empty state. The first frame must be the first of the signal, in any stream of a file."""
+        if first_frame % STREAM_FRAMES:
             raise ArgumentError("this decoder needs the whole signal")
         return _Waiting([])
 

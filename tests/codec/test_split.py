@@ -9,6 +9,7 @@ import soundfile
 import torch
 from ecdc.codec.checkpoints import load, save
 from ecdc.codec.config import CodecConfig, ConfigError, SplitConfig
+from ecdc.codec.modules import noise_hash
 from ecdc.codec.modules.levels import FLOOR_DB, RANGE_DB, LevelAnalysis, LevelVQ, band_edges
 from ecdc.codec.modules.noise import frame_noise, mixed
 from ecdc.codec.modules.split_decoder import HISS_BINS, DecoderInputs, LevelCorrection, add_windows
@@ -266,7 +267,12 @@ def test_noise_belongs_to_a_frame():
 
 def test_noise_hash_is_fixed():
     """Other runtimes compute the same integers."""
-    assert mixed(np.array([0, 1, 2, 0xFFFFFFFF], np.uint32)).tolist() == [0, 1753845952, 3507691905, 1734902346]
+    given, wanted = [0, 1, 2, 0xFFFFFFFF], [0, 1753845952, 3507691905, 1734902346]
+    assert noise_hash.mixed(np.array(given, np.uint32)).tolist() == mixed(torch.tensor(given)).tolist() == wanted
+    for first in (0, 12_345, 2**31 - 3, noise_hash.STREAM_FRAMES + 7, 2**40 + 17):
+        for stream in (0, 1):
+            found = frame_noise(first, 7, 641, torch.zeros(1), stream)[0].numpy()
+            np.testing.assert_array_equal(found, noise_hash.frame_noise(first, 7, 641, stream))
 
 
 @pytest.mark.parametrize(

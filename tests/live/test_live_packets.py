@@ -76,7 +76,8 @@ def test_the_length_is_kept_whatever_is_lost(method, asks):
     assert audio.shape[1] == 50 * HOP
     assert decoder.statistics.concealed == 2 * kept.count(None)
     whole = decoded(packets)[1]
-    assert np.abs(np.diff(audio)).max() < 3 * np.abs(np.diff(whole)).max(), "no clicks"
+    steepest = 4 if method == "likely" else 3  # likely frames are noise, which is steeper than the tones of `sound`
+    assert np.abs(np.diff(audio)).max() < steepest * np.abs(np.diff(whole)).max(), "no clicks"
 
 
 def test_a_copy_fills_the_gap():
