@@ -57,6 +57,9 @@ def import_command(input: str, output: str, force: bool, form: str | None, like:
 
     A .npy has no header: give a file of the same model with --like, or the fields codec,
     token_space (in hexadecimal), sample_rate, hop_length and codebook_size with --field.
+
+    All frames are decoded, unless the file of --like has as many frames: then its length, and the
+    samples that it skips at the start (pre_skip), are copied too.
     """
     fields: dict[str, str] = {}
     for setting in settings:

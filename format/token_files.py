@@ -87,6 +87,9 @@ def write(tokens: Tokens, output: BinaryIO) -> Writer:
         raise ArgumentError("a segmented header needs the frames of its segments, and only that: use .npz or .safetensors")
     if header.segment_length and sum(n for n, _ in tokens.segments) != tokens.codes.shape[1]:
         raise ArgumentError(f"the segments must have {tokens.codes.shape[1]} frames in all")
+    most = tokens.codes.shape[1] * header.hop_length
+    if (tokens.n_samples, header.n_samples) == (None, None) and 0 < most <= header.pre_skip:
+        raise ArgumentError(f"pre_skip must be less than the {most} samples that the codes decode to, got {header.pre_skip}")
     with Writer(output, header) as writer:
         start = 0
         for n_frames, scale in tokens.segments:
@@ -114,8 +117,8 @@ def load(fileobj: BinaryIO, form: str, like: CodeFile | None = None, fields: dic
     """Read tokens from one of FORMS; codes may have any integer type. Raises ValueError for bad values and excessive sizes.
 
     The header comes from `like` if given, else from the file. `fields` (texts) replace fields of it; for a .npy they can
-    provide all of them. Lengths come from `like` if it has as many frames, else from the file if `like` is not given;
-    otherwise they are those that all codes decode to.
+    provide all of them. Lengths and pre_skip come from `like` if it has as many frames, else from the file if `like` is not
+    given; otherwise every frame is decoded.
     """
     arrays, text = load_arrays(fileobj, form)
     about = {} if text is None else _parse_about(text)
@@ -129,6 +132,8 @@ def load(fileobj: BinaryIO, form: str, like: CodeFile | None = None, fields: dic
     n_codebooks, codes = _rows(arrays["codes"], header, ks)
     if like and like.frames == codes.shape[1]:
         lengths = [like.n_samples, like.original_n_samples]
+    elif like and "pre_skip" not in (fields or {}):
+        header = dataclasses.replace(header, pre_skip=0)
     if not (isinstance(lengths, list) and len(lengths) == 2 and all(n is None or type(n) is int for n in lengths)):
         raise ArgumentError(f"lengths must be two numbers, got {lengths!r:.80}")
     if {"n_samples", "original_n_samples", "pre_skip"} & (fields or {}).keys():

@@ -113,6 +113,23 @@ def test_a_like_file_of_another_length_lends_no_length():
     assert Reader(io.BytesIO(imported(tokens, "npy", like=STREAMS["mono"]))).n_samples == 3200
 
 
+def test_a_like_file_of_another_length_lends_no_skip():
+    """A cut file skips up to two seconds, its context. An array of its own has none."""
+    cut = written(make_header(pre_skip=48_000), make_codes(8, 200))
+    for n_frames in (10, 199, 201):
+        reader = Reader(io.BytesIO(imported(npy(make_codes(8, n_frames)), "npy", like=cut)))
+        assert (reader.header.pre_skip, reader.n_samples) == (0, n_frames * 320)
+    same = Reader(io.BytesIO(imported(npy(make_codes(8, 200)), "npy", like=cut)))
+    assert (same.header.pre_skip, same.n_samples) == (48_000, 16_000)
+    asked = Reader(io.BytesIO(imported(npy(make_codes(8, 201)), "npy", like=cut, pre_skip="320")))
+    assert (asked.header.pre_skip, asked.n_samples) == (320, 64_000)
+
+
+def test_a_skip_of_all_samples_is_refused():
+    with pytest.raises(ValueError, match="pre_skip must be less than the 3200 samples that the codes decode to, got 3200"):
+        imported(npy(make_codes(8, 10)), "npy", **NUMBERED, pre_skip="3200")
+
+
 def test_a_npy_takes_its_header_from_fields():
     codes = make_codes(4, 100)
     for array in (codes, np.asfortranarray(codes), codes.astype(">i8"), codes.astype(np.uint16)):
