@@ -171,7 +171,7 @@ def markdown(found: dict[str, Any]) -> str:
 
 @click.command()
 @click.option("--seconds", type=SECONDS, default=3600.0, show_default=True, help="Length of the stream.")
-@click.option("--peer-seconds", type=SECONDS, default=60.0, show_default=True, help="Length of what the peer packs.")
+@click.option("--peer-seconds", type=SECONDS, default=60.0, show_default=True, help="Seconds of tokens that the peer packs.")
 @click.option("--repeats", type=COUNT, default=9, show_default=True, help="Turns that count.")
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--json", "target", type=NEW_FILE, help="Write the figures here too.")
