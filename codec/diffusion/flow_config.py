@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ..config import ConfigError, Strict
+from ..config import ConfigError, Strict, check_bounds
 
 TIME_FEATURES = 32
 LEVEL_BINS = 9  # over which the local level is averaged
@@ -14,6 +14,7 @@ MAX_GAIN = 2.0  # nepers of companded coefficients: 35 dB
 LEVELS = 20  # groups of bins whose levels every band receives
 # Limits on what a file can make us allocate and compute.
 LIMITS = {"hop_length": 4096, "n_blocks": 64, "depth": 64, "width": 8192, "expand": 16, "kernel_size": 63}
+OTHER_BOUNDS = {"dimension": (1, 1 << 14), "spread": (0, 1e3), "steps": (0, 1000)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class FlowConfig(Strict):
         for key, most in LIMITS.items():
             if not 1 <= getattr(self, key) <= most:
                 raise ConfigError(f"FlowConfig.{key}: 1 to {most}, got {getattr(self, key)}")
+        check_bounds(self, OTHER_BOUNDS)
         if self.hop_length % (2 * self.n_blocks) or any(edge % self.n_blocks for edge in self.edges):
             raise ConfigError(f"FlowConfig.n_blocks: must divide half a hop and every edge, got {self.n_blocks}")
         falls = any(a >= b for a, b in pairwise(self.edges))

@@ -7,10 +7,12 @@ import signal
 
 import pytest
 import torch
+from ecdc.codec.config import ConfigError
 from ecdc.codec.diffusion.flow import FlowConfig
 from ecdc.codec.model import Codec
 from ecdc.train.codec.codebooks import CodebookTrainer
 from ecdc.train.data.recipe import DataRecipe
+from ecdc.train.engine.recipes import find_recipe, read_recipe
 from ecdc.train.mbd import trainer as mbd_trainer
 from ecdc.train.mbd.trainer import MbdRecipe, train_mbd
 
@@ -68,6 +70,27 @@ def test_a_resumed_run_is_the_unbroken_one(codec, packed, tmp_path, monkeypatch)
     for networks in ("flow", "average"):
         pairs = zip(getattr(unbroken, networks).parameters(), getattr(resumed, networks).parameters(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("", "steps", -1), ("", "learning_rate", float("nan")), ("", "clip_norm", 0.0), ("", "first_share", 1.0),
+        ("", "average_decay", 1.5), ("", "codebooks", []), ("", "codebooks", [0]), ("", "windows", [0]), ("", "seed", -1),
+        ("", "validate_every", 0), ("", "checkpoint_every", 0), ("", "weight_decay", float("inf")), ("losses", "level", -1.0),
+        ("losses", "flow", float("nan")), ("losses", "lavel", 1.0), ("data", "batch_size", 0), ("flow", "spread", float("nan")),
+    ],
+)  # fmt: skip
+def test_a_number_in_a_recipe_that_cannot_be_is_named(part, key, value):
+    values = copy.deepcopy(RECIPE.to_dict())
+    (values[part] if part else values)[key] = value
+    with pytest.raises(ConfigError, match=key):
+        MbdRecipe.from_dict(values)
+
+
+def test_the_bundled_recipe_reads_and_writes_back():
+    recipe = read_recipe(find_recipe("nano-24k-mbd"), MbdRecipe)
+    assert MbdRecipe.from_dict(recipe.to_dict()) == recipe
 
 
 def test_another_token_space_is_refused(codec, packed, tmp_path):

@@ -13,7 +13,7 @@ import torch
 import torch.nn as nn
 from torch import Tensor
 
-from ...codec.config import Strict
+from ...codec.config import ConfigError, Strict, check_bounds
 from ...codec.diffusion.flow import FlowConfig, FlowDecoder, MultiBandFlow
 from ...codec.model import Codec
 from ...codec.modules.convnext import CausalStack
@@ -40,6 +40,14 @@ EAR_LOSSES = {"tile": tile_loss, "loudness": loudness_loss}  # of auditory bands
 PANELS = ("mel_log", "mel loss"), ("level", "level loss"), ("si_sdr", "SI-SDR (dB)")
 LARGEST = 64.0  # largest squared error relative to the level; rare larger ones are clipped
 DATA, FLOW = range(2)  # independent random streams of a step
+MOST = 1e6  # of a weight or a learning rate
+STEPS = 0, 1 << 40
+BOUNDS = {
+    "seed": (0, 1 << 62), "steps": STEPS, "warmup_steps": STEPS, "decay_steps": STEPS, "learning_rate": (0, MOST),
+    "muon_learning_rate": (0, MOST), "weight_decay": (0, MOST), "clip_norm": (1e-9, 1e9), "first_share": (0, 1 - 1e-9),
+    "windows": (16, 1 << 20), "average_decay": (0, 1), "codebooks": (1, 255), "validate_every": (1, 1 << 40),
+    "checkpoint_every": (1, 1 << 40),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,15 @@ class MbdRecipe(Strict):
     codebooks: tuple[int, ...] = (1, 2, 2, 4, 4, 8, 16)  # K of each item is drawn from these
     validate_every: int = 1000  # steps
     checkpoint_every: int = 200  # steps
+
+    def __post_init__(self) -> None:
+        check_bounds(self, BOUNDS)
+        known = {*LOSSES, *EAR_LOSSES, "wave"}
+        for name, weight in self.losses.items():
+            if name not in known:
+                raise ConfigError(f"MbdRecipe.losses: unknown key {name!r} (known: {', '.join(sorted(known))})")
+            if not 0 <= weight <= MOST:
+                raise ConfigError(f"MbdRecipe.losses.{name}: must lie in [0, {MOST:g}], got {weight!r}")
 
 
 class MbdRun:

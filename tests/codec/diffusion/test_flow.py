@@ -100,6 +100,14 @@ def test_bands_must_tile(edges):
         dataclasses.replace(CONFIG, edges=edges)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("spread", float("nan")), ("spread", -0.1), ("steps", -1), ("dimension", 0), ("width", 0)]
+)
+def test_a_number_that_cannot_be_is_named(key, value):
+    with pytest.raises(ConfigError, match=key):
+        dataclasses.replace(CONFIG, **{key: value})
+
+
 def test_a_codec_decodes_through_a_flow_and_its_tokens_stay(codec, flow, tmp_path):
     save_flow(flow, codec.token_space, tmp_path / "a.safetensors", torch.float32)
     other = with_decoder(codec, tmp_path / "a.safetensors", seed=5)
