@@ -1,5 +1,8 @@
 """A second of training needs a little audio: chirps over noise, packed as `ecdc train fetch` packs it."""
 
+import contextlib
+import signal
+
 import numpy as np
 import pytest
 import soundfile
@@ -45,3 +48,37 @@ def recipe():
         checkpoint_every=10,
         bfloat16_blocks=False,
     )
+
+
+@pytest.fixture
+def interrupted_at(monkeypatch):
+    """A context in which SIGINT arrives at the end of a step. `owner` is the class or module that has `train_step`."""
+
+    @contextlib.contextmanager
+    def interrupt(owner, step):
+        whole = owner.train_step
+
+        def interrupted(run, batch):
+            losses = whole(run, batch)
+            if run.step == step:
+                signal.raise_signal(signal.SIGINT)
+            return losses
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, "train_step", interrupted)
+            yield
+
+    return interrupt
+
+
+@pytest.fixture
+def step_after_a_kill(monkeypatch):
+    """The step at which a run ends that takes one step, dies in its last validation, and is started for one more."""
+
+    def kill(owner, train):
+        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+            patch.setattr(owner, "validate", lambda *rest: 1 / 0)
+            train(max_seconds=0)
+        return train(max_seconds=0).step
+
+    return kill

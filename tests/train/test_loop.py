@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-import signal
+from functools import partial
 
 import pytest
 import torch
@@ -45,23 +45,14 @@ def test_loss_falls_and_codebooks_live(recipe, packed, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("stop_at", "adversarial"), [(1, False), (10, False), (17, True)])
-def test_resumed_run_equals_unbroken_run(recipe, packed, tmp_path, monkeypatch, stop_at, adversarial):
+def test_resumed_run_equals_unbroken_run(recipe, packed, tmp_path, interrupted_at, stop_at, adversarial):
     recipe = dataclasses.replace(recipe, metric_steps=(5, 20))
     if adversarial:
         more = {"muon_learning_rate": 0.01}
         recipe = dataclasses.replace(recipe, adversary=ADVERSARY, average_decay=0.9, steps=25, **more)
     unbroken = train(recipe, packed, tmp_path / "unbroken")
-    whole_step = loop.train_step
-
-    def interrupted(run, batch):
-        losses = whole_step(run, batch)
-        if run.step == stop_at:
-            signal.raise_signal(signal.SIGINT)
-        return losses
-
-    monkeypatch.setattr(loop, "train_step", interrupted)
-    assert train(recipe, packed, tmp_path / "broken").step == stop_at
-    monkeypatch.setattr(loop, "train_step", whole_step)
+    with interrupted_at(loop, stop_at):
+        assert train(recipe, packed, tmp_path / "broken").step == stop_at
     resumed = train(recipe, packed, tmp_path / "broken")
     assert resumed.step == unbroken.step == recipe.steps
     for name, value in weights(unbroken).items():
@@ -260,9 +251,5 @@ def test_each_step_has_other_signs(recipe):
     assert step.decoder_state(Codec(recipe.codec), 2, generator_for(0, 0)) is None
 
 
-def test_a_run_that_is_killed_in_its_last_validation_keeps_its_steps(recipe, packed, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "validate", lambda *rest: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        train(recipe, packed, tmp_path, max_seconds=0)
-    monkeypatch.undo()
-    assert train(recipe, packed, tmp_path, max_seconds=0).step == 2
+def test_a_run_that_is_killed_in_its_last_validation_keeps_its_steps(recipe, packed, tmp_path, step_after_a_kill):
+    assert step_after_a_kill(loop, partial(train, recipe, packed, tmp_path)) == 2

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import json
-import signal
+from functools import partial
 
 import pytest
 import torch
@@ -52,19 +52,10 @@ def test_it_learns(codec, packed, tmp_path, monkeypatch):
     assert rows[-1]["mel_log"] < 0.95 * rows[0]["mel_log"]
 
 
-def test_a_resumed_run_is_the_unbroken_one(codec, packed, tmp_path, monkeypatch):
+def test_a_resumed_run_is_the_unbroken_one(codec, packed, tmp_path, interrupted_at):
     unbroken = run(codec, packed, tmp_path / "unbroken")
-    whole = mbd_trainer.MbdRun.train_step
-
-    def interrupted(self, batch):
-        losses = whole(self, batch)
-        if self.step == 13:
-            signal.raise_signal(signal.SIGINT)
-        return losses
-
-    monkeypatch.setattr(mbd_trainer.MbdRun, "train_step", interrupted)
-    assert run(codec, packed, tmp_path / "broken").step == 13
-    monkeypatch.setattr(mbd_trainer.MbdRun, "train_step", whole)
+    with interrupted_at(mbd_trainer.MbdRun, 13):
+        assert run(codec, packed, tmp_path / "broken").step == 13
     resumed = run(codec, packed, tmp_path / "broken")
     assert resumed.step == unbroken.step == RECIPE.steps
     for networks in ("flow", "average"):
@@ -120,9 +111,5 @@ def test_losses_of_auditory_bands_are_computed_where_they_have_a_weight(codec, p
     assert {"tile", "loudness"} <= set(rows[0]) and not {"tile", "loudness"} & set(rows[1])
 
 
-def test_a_run_that_is_killed_in_its_last_validation_keeps_its_steps(codec, packed, tmp_path, monkeypatch):
-    monkeypatch.setattr(mbd_trainer.MbdRun, "validate", lambda *rest: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        run(codec, packed, tmp_path, max_seconds=0)
-    again = mbd_trainer.MbdRun(RECIPE, codec)
-    assert again.load(tmp_path) and again.step == 1
+def test_a_run_that_is_killed_in_its_last_validation_keeps_its_steps(codec, packed, tmp_path, step_after_a_kill):
+    assert step_after_a_kill(mbd_trainer.MbdRun, partial(run, codec, packed, tmp_path)) == 2

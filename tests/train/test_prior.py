@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import json
 import math
-import signal
+import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -122,20 +124,11 @@ def run(codec, packed, folder, **options):
     return train_prior(RECIPE, codec, packed, folder, report=lambda line: None, **options)
 
 
-def test_a_resumed_run_is_the_unbroken_one(codec, packed, tmp_path, monkeypatch):
+def test_a_resumed_run_is_the_unbroken_one(codec, packed, tmp_path, monkeypatch, interrupted_at):
     unbroken = run(codec, packed, tmp_path / "unbroken")
     monkeypatch.setattr(prior_trainer, "SAVE_EVERY", 15)
-    whole = prior_trainer.PriorRun.train_step
-
-    def interrupted(self, tokens):
-        loss = whole(self, tokens)
-        if self.step == 23:
-            signal.raise_signal(signal.SIGINT)
-        return loss
-
-    monkeypatch.setattr(prior_trainer.PriorRun, "train_step", interrupted)
-    assert run(codec, packed, tmp_path / "broken").step == 23
-    monkeypatch.setattr(prior_trainer.PriorRun, "train_step", whole)
+    with interrupted_at(prior_trainer.PriorRun, 23):
+        assert run(codec, packed, tmp_path / "broken").step == 23
     resumed = run(codec, packed, tmp_path / "broken")
     assert resumed.step == unbroken.step == RECIPE.steps
     for (name, a), b in zip(unbroken.prior.named_parameters(), resumed.prior.parameters(), strict=True):
@@ -207,9 +200,24 @@ def test_tokens_that_were_not_written_whole_are_made_again(codec, packed, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tokens.npy", "tokens.npy.json"]
 
 
-def test_a_run_that_is_killed_in_its_last_validation_keeps_its_steps(codec, packed, tmp_path, monkeypatch):
-    monkeypatch.setattr(prior_trainer.PriorRun, "validate", lambda *rest: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        run(codec, packed, tmp_path, max_seconds=0)
-    again = prior_trainer.PriorRun(RECIPE, codec)
-    assert again.load(tmp_path) and again.step == 1
+def test_tokens_of_other_audio_are_made_again(codec, packed, tmp_path):
+    """Also in the same folder; a folder that has only moved is the same audio."""
+    lines, audio = [], tmp_path / "audio"
+
+    def tokens():
+        data = PackedAudio.open(audio, "train", round(prior_trainer.WINDOW_SECONDS * sample_rate_of(audio)))
+        return np.array(prior_trainer.cached_tokens(codec, data, 0.01, tmp_path, lines.append))
+
+    shutil.copytree(packed, audio)
+    first = tokens()
+    audio = audio.rename(tmp_path / "moved")
+    assert np.array_equal(tokens(), first) and len(lines) == 1  # of the first time
+    for path in audio.glob("*.train.i16"):
+        path.write_bytes(np.roll(np.fromfile(path, "<i2"), 24_000).tobytes())
+    rows = [json.loads(line) for line in (audio / "index.jsonl").read_text().splitlines()]
+    (audio / "index.jsonl").write_text("".join(json.dumps(row | {"name": f"other {row['name']}"}) + "\n" for row in rows))
+    assert not np.array_equal(tokens(), first) and "is of other audio" in lines[1]
+
+
+def test_a_run_that_is_killed_in_its_last_validation_keeps_its_steps(codec, packed, tmp_path, step_after_a_kill):
+    assert step_after_a_kill(prior_trainer.PriorRun, partial(run, codec, packed, tmp_path)) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,6 +56,13 @@ class PackedAudio:
         if not maps:
             raise EmptyData(f"{folder}: {_lack(folder, split, max(sizes.values(), default=0), min_samples)}")
         return cls(folder, maps, sample_rate_of(folder))
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a hash that changes when files are added to the folder or replaced; its path does not matter."""
+        sizes = {group: len(source) for group, source in sorted(self.maps.items())}
+        about = json.dumps([self.sample_rate, sizes, read_index(self.folder)], sort_keys=True)
+        return hashlib.sha256(about.encode()).hexdigest()
 
     def batch(self, weights: dict[str, float], shape: tuple[int, int], generator: torch.Generator) -> Tensor:
         """Draw windows: the group by its weight, the time uniformly. Near-silent windows are drawn again.

@@ -53,12 +53,16 @@ class PriorRecipe:
 
 
 def cached_tokens(codec: Codec, data: PackedAudio, hours: float, folder: Path, report: Callable[[str], object]) -> np.ndarray:
-    """Return codes of random windows of audio, uint16 [n, K, T], cached in `folder`."""
+    """Return codes of random windows of audio, uint16 [n, K, T], cached in `folder`.
+
+    They are made again, and `report` is told, if the codec, the hours or the packed audio have changed.
+    """
     path, mark = folder / TOKENS, folder / (TOKENS + ".json")
-    wanted = {"token_space": codec.token_space.hex(), "hours": hours}
+    wanted = {"token_space": codec.token_space.hex(), "hours": hours, "data": data.fingerprint}
     with contextlib.suppress(OSError, ValueError, EOFError):  # missing or damaged tokens are made again
         if json.loads(mark.read_text()) == wanted:
             return np.load(path, mmap_mode="r", allow_pickle=False)
+        report(f"{path}: is of other audio, hours or codebooks; its tokens are made again")
     n_samples, batch_size = round(WINDOW_SECONDS * data.sample_rate), 8
     n_batches = math.ceil(hours * 3600 / WINDOW_SECONDS / batch_size)
     rows = []
