@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,15 +99,17 @@ def catalogue() -> list[dict[str, Any]]:
 def folder(root: Path, sample_rate: int, max_seconds: float | None) -> Iterator[Clip]:
     """Yield every audio file under `root`. Its kind is the name of the nearest parent folder that is one of KINDS.
 
-    Raises ValueError if there is no audio file.
+    Its name is its path, without the suffix if that is unique. Raises ValueError if there is no audio file.
     """
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
         raise ArgumentError(f"{root}: no audio in this folder")
+    stems = Counter(path.with_suffix("") for path in paths)
     for path in paths:
         inside = path.relative_to(root)
+        name = str(inside if stems[path.with_suffix("")] > 1 else inside.with_suffix(""))
         kind = next((part for part in reversed(inside.parts[:-1]) if part in KINDS), "audio")
-        yield read_clip(path, str(inside.with_suffix("")), kind, sample_rate, max_seconds)
+        yield read_clip(path, name, kind, sample_rate, max_seconds)
 
 
 def packed(root: Path, sample_rate: int, max_seconds: float, per_group: int = 4) -> Iterator[Clip]:

@@ -67,10 +67,13 @@ def plan_of(request: Request) -> Plan:
     return Plan(clips_of(request), coders, keys, request.seed)
 
 
-def bench(request: Request, tell: Callable[[str], None], started: Callable[[int], Callable[[Row], object]]) -> str:
-    """Run, and write rows, tables, plots and the page into the output folder; return the main table.
+def bench(
+    request: Request, tell: Callable[[str], None], started: Callable[[int], Callable[[Row], object]]
+) -> tuple[str, str]:
+    """Run, and write rows, tables, plots and the page into the output folder.
 
-    `started` is called with the number of rows, and returns a function that is called with each finished row.
+    Returns the main table, and one line about what could not be measured, or ''. `started` is called with the number of
+    rows, and returns a function that is called with each finished row.
     """
     plan = plan_of(request)
     done = started(len(plan.clips) * len(plan.coders))
@@ -82,7 +85,9 @@ def bench(request: Request, tell: Callable[[str], None], started: Callable[[int]
     pictures = report.plots(rows, plan.metrics, request.output / "plots")
     if request.page:
         write_html(request, plan, rows, pictures)
-    return tables
+    failed = report.unmeasured(rows, bool(request.codecs), bool(request.metrics))
+    text = f"{request.output}: {len(failed)} of {len(rows)} rows could not be measured, for the reasons above"
+    return tables, text if failed else ""
 
 
 def tables_of(rows: Sequence[Row], plan: Plan, tell: Callable[[str], None]) -> str:

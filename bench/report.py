@@ -93,6 +93,20 @@ def problems(rows: Iterable[Row]) -> list[str]:
     return list(lines)
 
 
+def unmeasured(rows: Iterable[Row], named_codecs: bool, named_metrics: bool) -> list[Row]:
+    """Return the rows without the result that was asked for: of failed clips, and of what is named but not installed.
+
+    The default codecs and metrics are those that are installed, so a missing one only counts if the user has named it.
+    """
+
+    def lacks(row: Row) -> bool:
+        if "problem" in row:
+            return named_codecs or not row.get("missing")
+        return named_metrics and any(why.startswith("needs ") for why in row.get("why", {}).values())
+
+    return [row for row in rows if lacks(row)]
+
+
 def draw(summary: Sequence[Row], key: str) -> Any:
     """Plot the metric over real kbps: one line with intervals per family, anchors as dashed horizontal lines."""
     import matplotlib

@@ -81,7 +81,8 @@ from .number_types import Finite
 def bench_command(ctx: click.Context, output: Path | None, rate: int, seconds: float, no_page: bool, **given: Any) -> None:
     """Measure codecs on clips: real bitrates, quality metrics, plots and a listening page.
 
-    After an interruption, run the same command again; it continues.
+    After an interruption, run the same command again; it continues. If some clips fail, the others
+    are measured, and the exit code is 1.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -96,11 +97,13 @@ def bench_command(ctx: click.Context, output: Path | None, rate: int, seconds: f
             raise InputError(missing(error.name)) from error
         request = Request(output=output, sample_rate=rate, max_seconds=seconds, page=not no_page, **given)
         with progress() as started:
-            table = bench(request, lambda line: click.echo(line, err=True), started)
+            table, problem = bench(request, lambda line: click.echo(line, err=True), started)
         click.echo(table)
         click.echo(
             f"\n{output}: rows.jsonl, report.md, plots/" + ("" if no_page else ", index.html (open it in a browser)"), err=True
         )
+        if problem:
+            raise InputError(problem)
 
 
 @contextlib.contextmanager

@@ -52,6 +52,12 @@ def test_folders_of_odd_audio(tmp_path):
     assert "not finite" in clips["nan"].problem and "no samples" in clips["none"].problem
 
 
+def test_clips_of_one_name_in_two_formats_stay_two(tmp_path):
+    for name in ("a.wav", "a.flac", "b.wav"):
+        soundfile.write(tmp_path / name, np.full(RATE, 0.1), RATE)
+    assert [clip.name for clip in corpus.folder(tmp_path, RATE, None)] == ["a.flac", "a.wav", "b"]
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no audio in this folder"):
         list(corpus.folder(tmp_path, RATE, None))

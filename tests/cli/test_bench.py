@@ -1,8 +1,12 @@
 """`ecdc bench`: a run from the command line, its files, and one line for what does not fit."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
+import soundfile
+from ecdc.bench import runner
 
 QUICK = ["--synthetic", "--codec", "nano-24k:3", "--codec", "anchors", "--metric", "mel", "--metric", "si_sdr", "--jobs", "1"]
 
@@ -47,6 +51,25 @@ def test_what_does_not_fit_is_one_line(ecdc, tmp_path, one_line, args, message):
     synthetic = [] if args[0] in ("--corpus", "--packed") else ["--synthetic"]
     assert message in one_line(ecdc("bench", *synthetic, *args, "--output", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_clip_that_fails_is_named_and_the_others_are_kept(ecdc, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "ProcessPoolExecutor", lambda jobs, *_, **__: ThreadPoolExecutor(jobs))
+    (tmp_path / "clips").mkdir()
+    soundfile.write(tmp_path / "clips" / "good.wav", 0.1 * np.random.default_rng(0).standard_normal(24_000), 24_000)
+    (tmp_path / "clips" / "broken.ogg").write_text("nothing")
+    output = tmp_path / "out"
+    options = ("--corpus", tmp_path / "clips", "--codec", "pcm", "--metric", "mel", "--jobs", 1, "--output", output)
+    for _ in range(2):  # also if the rows are there already
+        done = ecdc("bench", *options)
+        lines = done.stderr.decode().splitlines()
+        assert done.returncode == 1 and lines[0].startswith("broken, PCM: not readable")
+        assert lines[-1] == f"ecdc: {output}: 1 of 2 rows could not be measured, for the reasons above"
+        rows = [json.loads(line) for line in (output / "rows.jsonl").read_text().splitlines()]
+        assert [row["clip"] for row in rows if row.get("mel") is not None] == ["good"]
+        assert "| PCM | " in done.stdout.decode() and (output / "index.html").exists()
+    (tmp_path / "clips" / "broken.ogg").unlink()
+    ecdc("bench", *options, "--force", check=True)
 
 
 def test_wrong_usage(ecdc, tmp_path):
