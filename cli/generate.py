@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 import click
 
@@ -20,6 +19,7 @@ from .signals import EXIT_INTERRUPTED, calls_on_interrupt
 from .terminal_text import echo, printable
 
 if TYPE_CHECKING:
+    from ..codec.lookahead import LookaheadReader
     from ..codec.protocols import TokenSource
     from ..format.api import CodeFile
     from ..plugins.generators import Sound
@@ -101,6 +101,8 @@ def generate_command(is_list: bool, output: str | None, force: bool, quiet: bool
         raise click.UsageError("--separate needs a --melody")
     with guard(), contextlib.ExitStack() as stack:
         check_output(inputs, output, force)
+        if output != "-":
+            Path(output).parent.mkdir(parents=True, exist_ok=True)
         beginning = _beginning(stack, given["start"], given["seconds"])  # before torch, which takes seconds to import
         _settle_torch(threads)
         try:
@@ -194,10 +196,10 @@ def _beginning(stack: contextlib.ExitStack, name: str | None, seconds: float) ->
     return opened
 
 
-def _check_room(name: str, seconds: float | None, below: float) -> None:
-    """Raise NamedError if a file's `seconds` are known and are not `below` this length."""
+def _check_room(name: str, seconds: float | None, below: float, more: str = "") -> None:
+    """Raise NamedError if a file's `seconds` are known and are not `below` this length. `more` follows the number."""
     if seconds is not None and seconds >= below:
-        text = f"lasts {seconds:.2f} s, which leaves nothing to add: the result has {below:g} s, including this file"
+        text = f"lasts {seconds:.2f} s{more}, which leaves nothing to add: the result has {below:g} s, including this file"
         raise NamedError(shown(name), f"{text}; give more --seconds")
 
 
@@ -210,40 +212,72 @@ def _list() -> None:
 
 @contextlib.contextmanager
 def _opened(name: str, below: float = math.inf, most: float = math.inf) -> Iterator[CodeFile | Sound]:
-    """Open an .ecdc file or audio, detected by its first bytes; a pipe is copied to a temporary file first.
+    """Open an .ecdc file or audio, detected by its first bytes. A pipe is read only as far as it is needed.
 
     Audio is read up to `most` seconds. Raises NamedError for audio that is not shorter than `below` seconds, and before
     reading it if its header gives the length.
     """
-    from ..codec.audio import AudioError, AudioSource
+    from ..codec.lookahead import LookaheadReader
     from ..format.api import CodeFile
     from ..format.files import input_stream
-    from ..plugins.generators import first_seconds
+    from ..format.schema import MAGIC
 
     with contextlib.ExitStack() as stack:
-        path = Path(name)
+        path, pipe = Path(name), None
         if name == "-" or path.is_fifo():
-            kept = stack.enter_context(tempfile.NamedTemporaryFile())
-            with input_stream(name) as arriving:
-                shutil.copyfileobj(arriving, kept)
-            kept.flush()
-            path = Path(kept.name)
-        with path.open("rb") as stream:
-            is_ecdc = stream.read(4) == b"ECDC"
-        if is_ecdc:
-            file = stack.enter_context(CodeFile(path))
-            if below < math.inf:
-                _check_room(name, file.seconds, below)
-            yield file
+            pipe = LookaheadReader(stack.enter_context(input_stream(name)))
+            is_ecdc = pipe.peek(4) == MAGIC
+        else:
+            with path.open("rb") as stream:
+                is_ecdc = stream.read(4) == MAGIC
+        if not is_ecdc:
+            yield _sound(name, pipe, below, most)
             return
-        try:
-            with AudioSource(path) as audio:
-                rate, n_samples = audio.info.sample_rate, audio.info.n_samples
-                _check_room(name, None if n_samples is None else n_samples / rate, below)
-                sound = first_seconds(audio.blocks(), rate, most)
-        except AudioError as error:
-            raise NamedError(shown(name), str(error).removeprefix(f"{path}: ")) from error
-        if sound is None:
-            raise NamedError(shown(name), "holds no samples")
-        _check_room(name, sound.audio.shape[1] / rate, below)
-        yield sound
+        is_whole = True
+        if pipe:
+            kept = stack.enter_context(tempfile.NamedTemporaryFile())
+            is_whole = _keep_codes(pipe, kept, min(below, most) + 1)  # codes may be a little longer than their audio
+            path = Path(kept.name)
+        file = stack.enter_context(CodeFile(path))
+        if below < math.inf:
+            _check_room(name, file.seconds, below, "" if is_whole else " or more")
+        yield file
+
+
+def _sound(name: str, pipe: LookaheadReader | None, below: float, most: float) -> Sound:
+    """Read audio from a path, or from a pipe that is open already; see `_opened`."""
+    from ..codec.audio import AudioError, AudioSource
+    from ..plugins.generators import first_seconds
+
+    try:
+        with AudioSource(name, opened=pipe) as audio:
+            rate, n_samples = audio.info.sample_rate, audio.info.n_samples
+            _check_room(name, None if n_samples is None else n_samples / rate, below)
+            sound = first_seconds(audio.blocks(), rate, min(below, most))
+    except AudioError as error:
+        raise NamedError(shown(name), str(error).removeprefix(f"{shown(name)}: ")) from error
+    if sound is None:
+        raise NamedError(shown(name), "holds no samples")
+    _check_room(name, sound.audio.shape[1] / rate, below, " or more")
+    return sound
+
+
+def _keep_codes(pipe: LookaheadReader, kept: IO[bytes], seconds: float) -> bool:
+    """Copy an .ecdc stream from a pipe to a file, which can be read again; return False if it stopped after `seconds`."""
+    from ..format.api import CodeFile
+
+    class Copied:
+        def read(self, size: int) -> bytes:
+            part = pipe.read(size)
+            kept.write(part)
+            return part
+
+    with CodeFile(cast(BinaryIO, Copied())) as file:
+        header, n_samples = file.header, 0
+        for chunk in file:
+            n_samples += header.segment_stride or chunk.n_frames * header.hop_length
+            if n_samples - header.pre_skip >= seconds * header.sample_rate:
+                kept.flush()
+                return False
+    kept.flush()
+    return True

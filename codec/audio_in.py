@@ -18,7 +18,7 @@ import numpy as np
 from .audio_formats import MAX_RATE, MIN_RATE
 from .declared_end import claimed_end
 from .errors import AudioError, Damage
-from .lookahead import LookaheadReader, open_lookahead
+from .lookahead import LookaheadReader, is_text, open_lookahead
 from .mp3_frames import LONGEST_FRAME, Mp3Stream, covers_sound, frame_bytes, id3_size, read_gapless
 from .ogg_links import OggLinks
 from .wave_in import FORMS, PcmReader, Wave, WaveFile
@@ -78,10 +78,13 @@ class AudioSource:
     `track` chooses one of several sound tracks, from 1. Damage raises AudioError, unless `lost` is a
     list: then a line about the damage is appended to it, and `blocks` gives the readable audio.
     `notes` holds lines for the user about what is not coded. Raises AudioError if the source is
-    missing, a folder, or not audio.
+    missing, a folder, or not audio. `opened` is a pipe that was opened already, to look at its start.
     """
 
-    def __init__(self, source: str | os.PathLike[str], track: int | None = None, lost: list[str] | None = None) -> None:
+    def __init__(
+        self, source: str | os.PathLike[str], track: int | None = None, lost: list[str] | None = None,
+        opened: LookaheadReader | None = None,
+    ) -> None:  # fmt: skip
         self.name = "standard input" if str(source) == "-" else str(source)
         self._source, self._track, self._lost = source, track, lost
         self.notes: list[str] = []
@@ -94,7 +97,7 @@ class AudioSource:
         self._is_framed = False  # True for frames without a container (MP3, AAC, AC-3)
         self._claimed_samples: int | None = None  # an MP3 is short only if it lacks both claimed bytes and claimed samples
         with contextlib.ExitStack() as stack:
-            arriving, file = open_lookahead(source)
+            arriving, file = (opened, None) if opened else open_lookahead(source)
             if file is not None:
                 stack.enter_context(file)
             self._stack = stack
@@ -383,18 +386,3 @@ def is_joined_mov(file: BinaryIO, size: int) -> bool:
         if length < 8 or at >= size or n_files > 1:
             break
     return n_files > 1
-
-
-def is_text(head: bytes) -> bool:
-    """Return True if bytes are text: only printable characters and line ends, most of them ASCII."""
-    if head.startswith((b"\xff\xfe<", b"\xff\xfe#", b"\xfe\xff\0")):
-        return True
-    if head.startswith(b"NIST_1A") or any(byte < 0x20 and byte not in b"\t\n\f\r\x1b" for byte in head):
-        return False
-    if sum(byte < 0x7F for byte in head) > 0.85 * len(head):
-        return True
-    try:
-        head[:-4].decode() if len(head) > 4 else head.decode()
-    except UnicodeDecodeError as error:
-        return len(head) - error.start < 8
-    return True

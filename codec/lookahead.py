@@ -123,3 +123,18 @@ def open_lookahead(source: str | os.PathLike[str]) -> tuple[LookaheadReader, Bin
     except OSError as error:
         raise AudioError(f"{path}: cannot be opened ({error.strerror})") from None
     return LookaheadReader(stream, stat.S_ISREG(os.fstat(stream.fileno()).st_mode)), stream
+
+
+def is_text(head: bytes) -> bool:
+    """Return True if bytes are text: only printable characters and line ends, most of them ASCII."""
+    if head.startswith((b"\xff\xfe<", b"\xff\xfe#", b"\xfe\xff\0")):
+        return True
+    if head.startswith(b"NIST_1A") or any(byte < 0x20 and byte not in b"\t\n\f\r\x1b" for byte in head):
+        return False
+    if sum(byte < 0x7F for byte in head) > 0.85 * len(head):
+        return True
+    try:
+        head[:-4].decode() if len(head) > 4 else head.decode()
+    except UnicodeDecodeError as error:
+        return len(head) - error.start < 8
+    return True

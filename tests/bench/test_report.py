@@ -38,7 +38,8 @@ def test_the_description_tells_band_machine_and_seed():
 def test_what_was_asked_for_and_is_not_there_is_unmeasured():
     good, undefined = rows_for("a", [1.0]), rows_for("a", [None], why={"mel": "the reference is silent"})
     failed = rows_for("a", [1.0], problem="RuntimeError: no way")
-    tool, package = rows_for("b", [1.0], problem="not found", missing=True), rows_for("a", [None], why={"mel": "needs a package"})
+    tool = rows_for("b", [1.0], problem="not found", missing=True)
+    package = rows_for("a", [None], why={"mel": "needs a package"})
     rows = good + undefined + failed + tool + package
     assert report.unmeasured(rows, False, False) == failed
     assert report.unmeasured(rows, True, False) == failed + tool
