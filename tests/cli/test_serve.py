@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from click.testing import CliRunner
-from ecdc.cli import serve, web_server
+from ecdc.cli import serve, web_server, web_static
 from ecdc.cli.main import group
 from ecdc.cli.web_server import ADDRESS, HEADERS, Server, Site
 from ecdc.format.entropy.installed_priors import FOLDERS, known_priors
@@ -248,6 +248,27 @@ def test_a_static_site_holds_all_that_the_server_serves(server, monkeypatch, tmp
     assert [row["name"] for row in listed["files"]] == ["song.ecdc", "sub dir/ü&?.ecdc"] and not listed["generate"]
     done = CliRunner().invoke(group, ["serve", "--write", str(tmp_path)])
     assert done.exit_code == 1 and "not an empty folder" in done.output and done.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_static_site_appears_only_when_it_is_whole(server, monkeypatch, tmp_path, is_there):
+    copy, target = web_static._copy, tmp_path / "new" / "site"
+
+    def fails(source, place):
+        if source.name == "song.ecdc":
+            raise OSError(28, "No space left on device", str(place))
+        copy(source, place)
+
+    monkeypatch.setattr(serve, "PAGE", server.site.page)
+    monkeypatch.setattr(web_static, "_copy", fails)
+    if is_there:
+        target.mkdir(parents=True)
+    command = ["serve", str(server.site.folder), "--write", str(target)]
+    done = CliRunner().invoke(group, command)
+    assert done.exit_code == 1 and "no space left" in done.output and done.output.count("\n") == 1
+    assert target.exists() == is_there and not (is_there and list(target.iterdir()))
+    monkeypatch.setattr(web_static, "_copy", copy)
+    assert CliRunner().invoke(group, command).exit_code == 0 and (target / "files" / "song.ecdc").read_bytes() == SONG
 
 
 def test_a_compressed_prior_is_served_unpacked(tmp_path, monkeypatch):
