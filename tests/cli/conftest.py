@@ -1,6 +1,7 @@
 """Runs the command: in this process where that is enough, in one of its own where pipes or signals matter."""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -86,17 +87,18 @@ def one_line():
 
 @pytest.fixture(scope="session")
 def imports():
-    """Which of these modules a command has imported by its end, in a process of its own."""
+    """Which of these modules commands have imported by their end, one after the other in a process of their own."""
     script = (
-        "import sys; from ecdc.cli.main import main\n"
-        "try: main(sys.argv[2:])\n"
-        "except SystemExit: pass\n"
+        "import json, sys; from ecdc.cli.main import main\n"
+        "for words in json.loads(sys.argv[2]):\n"
+        "    try: main(words)\n"
+        "    except SystemExit: pass\n"
         "print('IMPORTED', *(name for name in sys.argv[1].split() if name in sys.modules), file=sys.stderr)"
     )
 
-    def call(modules, *args):
-        command = [sys.executable, "-c", script, modules, *map(str, args)]
-        done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    def call(modules, *commands):
+        words = json.dumps([list(map(str, command)) for command in commands])
+        done = subprocess.run([sys.executable, "-c", script, modules, words], capture_output=True, text=True, env=os.environ)
         return done.stderr.splitlines()[-1].split()[1:]
 
     return call

@@ -110,9 +110,10 @@ def test_of_several_files_the_one_at_fault_is_named(ecdc, coded, tmp_path, one_l
 
 
 def test_editing_needs_no_torch(imports, coded, tmp_path):
-    for args in (["peel", "--kbps", "3"], ["cut", "--start", "1"], ["cat"], ["tag", "--set", "a=b"], ["repair"]):
-        target = tmp_path / f"{args[0]}.ecdc"
-        assert imports("torch soundfile", *args, coded / "a.ecdc", "-o", target) == [] and target.exists(), args
+    edits = ["peel", "--kbps", "3"], ["cut", "--start", "1"], ["cat"], ["tag", "--set", "a=b"], ["repair"]
+    targets = [tmp_path / f"{words[0]}.ecdc" for words in edits]
+    commands = [(*words, coded / "a.ecdc", "-o", target) for words, target in zip(edits, targets, strict=True)]
+    assert imports("torch soundfile", *commands) == [] and all(target.exists() for target in targets)
 
 
 def test_tags_travel_through_the_container(ecdc, tone, tmp_path):

@@ -42,7 +42,7 @@ def test_a_beginning_that_fills_the_result_is_refused_without_torch(imports, ecd
     assert line.endswith("give more --seconds") and not out.exists()
     piped = one_line(ecdc(*arguments, "-", stdin=path.read_bytes()))
     assert piped.replace(" or more", "") == line.replace(str(path), "standard input")
-    assert imports("torch", *arguments, path) == []
+    assert imports("torch", (*arguments, path)) == []
 
 
 def test_a_length_in_the_header_is_told_before_the_audio_is_read(ecdc, one_line, beginnings, monkeypatch):

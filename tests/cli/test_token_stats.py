@@ -72,4 +72,4 @@ def test_results_that_cannot_be_written_are_one_line(files):
 
 
 def test_no_model_is_loaded(imports, files):
-    assert imports("torch onnxruntime soundfile", "tokens", "stats", files[0]) == []
+    assert imports("torch onnxruntime soundfile", ("tokens", "stats", files[0])) == []

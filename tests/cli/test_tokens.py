@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_one_line(ecdc, coded, tmp_path, one_line):
 
 
 def test_tokens_need_no_torch(imports, coded, tmp_path):
-    for form in ("npz", "safetensors"):
-        assert imports("torch soundfile", "tokens", "export", coded, "-o", tmp_path / f"a.{form}") == []
-        assert imports("torch soundfile", "tokens", "import", tmp_path / f"a.{form}", "-o", tmp_path / form) == []
-        assert (tmp_path / form).exists()
+    forms = "npz", "safetensors"
+    out = [("tokens", "export", coded, "-o", tmp_path / f"a.{form}") for form in forms]
+    back = [("tokens", "import", tmp_path / f"a.{form}", "-o", tmp_path / form) for form in forms]
+    assert imports("torch soundfile", *out, *back) == [] and all((tmp_path / form).exists() for form in forms)

@@ -69,7 +69,7 @@ def test_the_number_of_threads_is_the_originals_affair(n_threads):
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:
-        test_bytes_are_the_originals_both_ways(32, 2, 90)
+        test_bytes_are_the_originals_both_ways(32, 2, 24)
     finally:
         torch.set_num_threads(before)
 

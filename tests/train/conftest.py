@@ -27,7 +27,7 @@ def packed(tmp_path_factory):
     return output
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe():
     """A codec of a few thousand parameters that learns in seconds."""
     architecture = HybridConfig(
@@ -82,3 +82,15 @@ def step_after_a_kill(monkeypatch):
         return train(max_seconds=0).step
 
     return kill
+
+
+@pytest.fixture
+def drawn_curves():
+    """For a test that wants the picture of the curves itself."""
+
+
+@pytest.fixture(autouse=True)
+def undrawn_curves(request, monkeypatch):
+    """Elsewhere, curves are plotted and not rendered, which would take longer than the steps."""
+    if "drawn_curves" not in request.fixturenames:
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, path, **options: path.write_bytes(b""))

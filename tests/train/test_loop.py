@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import shutil
 from functools import partial
 
 import pytest
@@ -13,6 +14,7 @@ from ecdc.codec.model import Codec
 from ecdc.train.codec import loop, step
 from ecdc.train.codec.checkpoints import export_model, save_checkpoint
 from ecdc.train.codec.recipe import AdversaryRecipe, Recipe
+from ecdc.train.codec.step import draw_audio
 from ecdc.train.data.packed_audio import EmptyData, generator_for
 from ecdc.train.engine import checkpoints, metrics
 from ecdc.train.engine.recipes import find_recipe, read_recipe
@@ -20,8 +22,8 @@ from ecdc.train.engine.recipes import find_recipe, read_recipe
 ADVERSARY = AdversaryRecipe(windows=(64, 256), bands=3, width=8, alone_steps=5, ramp_steps=10)
 
 
-def train(recipe, packed, folder, **options):
-    return loop.train(recipe, packed, folder, report=lambda line: None, **options)
+def train(recipe, packed, folder, report=lambda line: None, **options):
+    return loop.train(recipe, packed, folder, report=report, **options)
 
 
 def weights(run):
@@ -37,30 +39,34 @@ def weights(run):
 
 
 def test_loss_falls_and_codebooks_live(recipe, packed, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "LOG_EVERY", 20)
-    train(dataclasses.replace(recipe, steps=200, validate_every=200, learning_rate=4e-3), packed, tmp_path)
+    """On one batch again and again: others differ by more than forty steps gain. Codebooks alone gain five percent."""
+    monkeypatch.setattr(loop, "LOG_EVERY", 10)
+    monkeypatch.setattr(loop, "draw_audio", lambda recipe, data, step: draw_audio(recipe, data, 0))
+    train(dataclasses.replace(recipe, steps=40, validate_every=100, learning_rate=1e-2), packed, tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert rows[-1]["total"] < 0.93 * rows[0]["total"]
+    assert rows[-1]["total"] < 0.9 * rows[0]["total"]
     assert min(rows[-1]["valid"]["perplexity"]) > 8
 
 
-@pytest.mark.parametrize(("stop_at", "adversarial"), [(1, False), (10, False), (17, True)])
-def test_resumed_run_equals_unbroken_run(recipe, packed, tmp_path, interrupted_at, stop_at, adversarial):
-    recipe = dataclasses.replace(recipe, metric_steps=(5, 20))
+@pytest.mark.parametrize(("stop_at", "adversarial"), [(1, False), (4, False), (7, True)])
+def test_resumed_run_equals_unbroken_run(recipe, packed, tmp_path, monkeypatch, interrupted_at, stop_at, adversarial):
+    monkeypatch.setattr(loop, "METRIC_BATCHES", 2)
+    recipe = dataclasses.replace(recipe, metric_steps=(2, 8), steps=10, decay_steps=4, checkpoint_every=3)
     if adversarial:
-        more = {"muon_learning_rate": 0.01}
-        recipe = dataclasses.replace(recipe, adversary=ADVERSARY, average_decay=0.9, steps=25, **more)
+        adversary = dataclasses.replace(ADVERSARY, alone_steps=2, ramp_steps=6)
+        recipe = dataclasses.replace(recipe, adversary=adversary, average_decay=0.9, muon_learning_rate=0.01)
     unbroken = train(recipe, packed, tmp_path / "unbroken")
     with interrupted_at(loop, stop_at):
         assert train(recipe, packed, tmp_path / "broken").step == stop_at
-    resumed = train(recipe, packed, tmp_path / "broken")
-    assert resumed.step == unbroken.step == recipe.steps
+    lines = []
+    resumed = train(recipe, packed, tmp_path / "broken", lines.append)
+    assert resumed.step == unbroken.step == recipe.steps and lines[0] == f"resumed at step {stop_at}"
     for name, value in weights(unbroken).items():
         assert torch.equal(value, weights(resumed)[name]), name
 
 
 def test_failed_checkpoint_leaves_the_last_one(recipe, packed, tmp_path, monkeypatch):
-    run = train(recipe, packed, tmp_path)
+    run = train(dataclasses.replace(recipe, steps=1), packed, tmp_path)
     before = (tmp_path / checkpoints.NAME).read_bytes()
 
     def full_disk(*args, **kwargs):
@@ -73,12 +79,22 @@ def test_failed_checkpoint_leaves_the_last_one(recipe, packed, tmp_path, monkeyp
     assert not list(tmp_path.glob("*.partial"))
 
 
+@pytest.fixture(scope="module")
+def six_steps(recipe, packed, tmp_path_factory):
+    """A recipe of six steps, its finished run, and the folder of that."""
+    recipe = dataclasses.replace(recipe, steps=6, checkpoint_every=2)
+    folder = tmp_path_factory.mktemp("six")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "LOG_EVERY", 1)
+        return recipe, train(recipe, packed, folder), folder
+
+
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "missing"])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(recipe, packed, tmp_path, monkeypatch, damage):
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(six_steps, packed, tmp_path, monkeypatch, damage):
     """The run goes on from there, to the same end; without a whole one it says so and does not start anew."""
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
-    recipe = dataclasses.replace(recipe, steps=6, checkpoint_every=2)
-    unbroken = train(recipe, packed, tmp_path)
+    recipe, unbroken, folder = six_steps
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     last, before = tmp_path / checkpoints.NAME, tmp_path / checkpoints.PREVIOUS
     whole = last.read_bytes()
     if damage == "missing":
@@ -115,7 +131,7 @@ def test_metrics_survive_a_torn_line(tmp_path, torn):
 
 
 def test_checkpoint_of_another_codec_is_refused(recipe, packed, tmp_path):
-    train(recipe, packed, tmp_path)
+    train(dataclasses.replace(recipe, steps=1), packed, tmp_path)
     other = dataclasses.replace(recipe, codec=dataclasses.replace(recipe.codec, dimension=24))
     with pytest.raises(ValueError, match="another codec"):
         train(other, packed, tmp_path)
@@ -140,7 +156,7 @@ def test_an_average_may_begin_later(recipe, packed, tmp_path):
 
 
 def test_a_run_starts_at_the_weights_of_a_model(recipe, packed, tmp_path):
-    first = train(recipe, packed, tmp_path / "first")
+    first = train(dataclasses.replace(recipe, steps=4), packed, tmp_path / "first")
     untouched = dataclasses.replace(recipe, steps=0)
     begun = train(untouched, packed, tmp_path / "second", init=first.codec)
     assert all(
@@ -154,6 +170,7 @@ def test_a_run_starts_at_the_weights_of_a_model(recipe, packed, tmp_path):
 
 
 def test_frozen_tokens_stay_and_the_decoder_learns(recipe, packed, tmp_path):
+    recipe = dataclasses.replace(recipe, steps=4)
     first = train(recipe, packed, tmp_path / "first")
     second = dataclasses.replace(recipe, frozen_tokens=True, adversary=ADVERSARY, average_decay=0.9)
     trained = train(second, packed, tmp_path / "second", init=first.codec)
@@ -168,7 +185,7 @@ def test_frozen_tokens_stay_and_the_decoder_learns(recipe, packed, tmp_path):
 
 
 def test_the_exported_model_has_the_averaged_weights(recipe, packed, tmp_path):
-    run = train(dataclasses.replace(recipe, average_decay=0.95), packed, tmp_path / "run")
+    run = train(dataclasses.replace(recipe, average_decay=0.95, steps=4), packed, tmp_path / "run")
     export_model(run, tmp_path / "model")
     exported = load(tmp_path / "model")
     name = "decoder.out.weight"
@@ -193,8 +210,9 @@ def test_micro_batches_give_the_gradient_of_the_whole(recipe, packed, tmp_path):
         train(dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, micro_batches=3)), packed, tmp_path / "3")
 
 
+@pytest.mark.usefixtures("drawn_curves")
 def test_validation_leaves_curves_and_audio(recipe, packed, tmp_path):
-    train(recipe, packed, tmp_path)
+    train(dataclasses.replace(recipe, steps=2), packed, tmp_path)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     names = sorted(path.name for path in (tmp_path / "examples").iterdir())
     assert names[:3] == ["data-0-1-codebooks.flac", "data-0-3-codebooks.flac", "data-0-original.flac"]

@@ -120,17 +120,19 @@ def codec(recipe, packed):
     return codec.eval()
 
 
-def run(codec, packed, folder, **options):
-    return train_prior(RECIPE, codec, packed, folder, report=lambda line: None, **options)
+def run(codec, packed, folder, recipe=RECIPE, report=lambda line: None, **options):
+    return train_prior(recipe, codec, packed, folder, report=report, **options)
 
 
 def test_a_resumed_run_is_the_unbroken_one(codec, packed, tmp_path, monkeypatch, interrupted_at):
-    unbroken = run(codec, packed, tmp_path / "unbroken")
-    monkeypatch.setattr(prior_trainer, "SAVE_EVERY", 15)
-    with interrupted_at(prior_trainer.PriorRun, 23):
-        assert run(codec, packed, tmp_path / "broken").step == 23
-    resumed = run(codec, packed, tmp_path / "broken")
-    assert resumed.step == unbroken.step == RECIPE.steps
+    recipe = dataclasses.replace(RECIPE, steps=12)
+    unbroken = run(codec, packed, tmp_path / "unbroken", recipe)
+    monkeypatch.setattr(prior_trainer, "SAVE_EVERY", 5)
+    with interrupted_at(prior_trainer.PriorRun, 7):
+        assert run(codec, packed, tmp_path / "broken", recipe).step == 7
+    lines = []
+    resumed = run(codec, packed, tmp_path / "broken", recipe, report=lines.append)
+    assert resumed.step == unbroken.step == recipe.steps and "resumed at step 7" in lines
     for (name, a), b in zip(unbroken.prior.named_parameters(), resumed.prior.parameters(), strict=True):
         assert torch.equal(a, b), name
 
@@ -148,7 +150,7 @@ def test_it_learns_and_its_file_codes(codec, packed, tmp_path):
 
 
 def test_a_run_starts_from_a_prior_of_its_own_tokens(codec, packed, tmp_path):
-    prior = run(codec, packed, tmp_path / "first").prior.export(codec.token_space)
+    prior = run(codec, packed, tmp_path / "first", dataclasses.replace(RECIPE, steps=8)).prior.export(codec.token_space)
     onwards = run(codec, packed, tmp_path / "second", max_seconds=0.0, init=prior).prior.export(codec.token_space)
     weights = [(prior.arrays[name].astype(int), onwards.arrays[name]) for name in ("book_embedding", "mix_past", "head_weight")]
     assert all(abs(before - after).max() <= 1 for before, after in weights)  # one step later
@@ -161,7 +163,7 @@ def test_a_network_of_another_size_is_refused(codec, packed, tmp_path):
     run(codec, packed, tmp_path, max_seconds=0.0)
     wider = dataclasses.replace(RECIPE, width=24)
     with pytest.raises(ValueError, match="another size"):
-        train_prior(wider, codec, packed, tmp_path, report=lambda line: None)
+        run(codec, packed, tmp_path, wider)
 
 
 def clips(codec, packed):

@@ -63,11 +63,13 @@ def test_each_level_codebook_is_graded_by_what_it_leaves():
 
 
 def test_losses_fall_and_codebooks_live(split_recipe, packed, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "LOG_EVERY", 20)
-    recipe = dataclasses.replace(split_recipe, steps=60, validate_every=20, learning_rate=4e-3, lost_share=0.0)
-    train(recipe, packed, tmp_path)
+    """On one batch again and again. Codebooks alone gain five percent of this loss."""
+    monkeypatch.setattr(loop, "LOG_EVERY", 8)
+    monkeypatch.setattr(loop, "draw_audio", lambda recipe, data, step: draw_audio(recipe, data, 0))
+    more = {"steps": 24, "decay_steps": 5, "validate_every": 1000, "learning_rate": 1e-2, "lost_share": 0.0}
+    train(dataclasses.replace(split_recipe, **more), packed, tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert rows[-1]["valid"]["mean/4/mel"] < 0.98 * rows[0]["valid"]["mean/4/mel"]  # by how much depends on the processor
+    assert rows[-1]["mel_log"] < 0.92 * rows[0]["mel_log"]
     assert min(rows[-1]["valid"]["perplexity"]) > 1.5  # more than one entry is in use
 
 
