@@ -87,7 +87,7 @@ def bench_command(ctx: click.Context, output: Path | None, rate: int, seconds: f
     if ctx.invoked_subcommand is not None:
         return
     if output is None:
-        raise click.UsageError("name a folder with --output")
+        raise click.UsageError("give a folder with --output")
     if sum(bool(given[name]) for name in ("corpus", "packed", "synthetic")) > 1:
         raise click.UsageError("give one of --corpus, --packed and --synthetic")
     with guard():

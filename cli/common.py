@@ -131,9 +131,23 @@ def check_outputs(jobs: list[tuple[str, str]], force: bool) -> None:
         check_output([source, sources.get(os.path.realpath(target), source)], target, force)
 
 
+def check_kind(source: str, suffix: str) -> None:
+    """Raise NamedError for an .ecdc file to encode, or an audio file to decode, whose output would have its own name."""
+    if Path(source).suffix != suffix or not Path(source).is_file():
+        return
+    with open(source, "rb") as stream:
+        is_ecdc = stream.read(4) == b"ECDC"
+    if suffix == ".ecdc" and is_ecdc:
+        raise NamedError(source, "is an .ecdc file already; `ecdc decode` turns it into audio")
+    if suffix != ".ecdc" and not is_ecdc:
+        raise NamedError(source, "is not an .ecdc file; `ecdc encode` turns audio into .ecdc files")
+
+
 def check_output(sources: Iterable[str], target: str, force: bool) -> None:
-    """Check one output that is made from all `sources` in the same way."""
+    """Check one output that is made from all `sources`: raise InputError if it exists, is an input or is a terminal."""
     if target == "-":
+        if sys.stdout is not None and sys.stdout.isatty():
+            raise NamedError("standard output", "is a terminal; give an output file with -o, or a pipe")
         return
     from ..format.files import is_special
 
@@ -142,9 +156,9 @@ def check_output(sources: Iterable[str], target: str, force: bool) -> None:
         if source != "-" and Path(source).exists() and path.exists() and Path(source).samefile(path):
             raise NamedError(target, "is the input itself; give another output with -o")
     if path.is_dir() or target.endswith((os.sep, "/")):
-        raise NamedError(target, "is a folder; name a file with -o, or use --output-dir")
+        raise NamedError(target, "is a folder; give an output file with -o, or use --output-dir")
     if path.exists() and not force and not is_special(target):
-        raise NamedError(target, "exists already; use --force to overwrite it")
+        raise NamedError(target, "exists already; use --force to overwrite it, or give another output with -o")
     if not path.parent.is_dir() and path.parent.exists():
         raise NamedError(str(path.parent), "is not a folder")
 
@@ -160,9 +174,12 @@ def plan(
     if output is not None and output_dir is not None:
         raise click.UsageError("give -o or --output-dir, not both")
     if output is not None and len(inputs) > 1:
-        raise click.UsageError(f"-o takes one input, got {len(inputs)}; use --output-dir")
+        raise click.UsageError(f"-o is the output of one input, but {len(inputs)} are given; use --output-dir")
     if inputs.count("-") > 1:
-        raise click.UsageError("standard input can be read once")
+        raise click.UsageError("standard input ('-') can be read only once")
+    if output is None and output_dir is None:
+        for source in inputs:
+            check_kind(source, suffix)
     jobs = [(source, output_for(source, None, suffix, output, output_dir)) for source in inputs]
     check_outputs(jobs, force or may_exist)
     return jobs
@@ -280,6 +297,11 @@ def calls_bar(quiet: bool) -> Callable[[int, int], None]:
             bars.pop(0).close()
 
     return tell
+
+
+def speed(x_real_time: float) -> str:
+    """Return how many times as fast as real time something was, for messages."""
+    return f"{x_real_time:.{0 if x_real_time >= 1 else 1}f}x real time"
 
 
 def speaker(

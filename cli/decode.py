@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import TIME, InputError, calls_bar, guard, speaker
+from .common import TIME, InputError, calls_bar, guard, speaker, speed
 from .device_options import compute_options, settle_threads
 from .help_sections import SectionedCommand
 from .jobs import Work, jobs_option, plan_all, run_found
@@ -36,7 +36,7 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
     },
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", metavar="FILE", help="Output file, or '-'. Default: the input's name with .wav.")
+@click.option("-o", "--output", metavar="FILE", help="Output file, or '-'. Default: the input's name with .wav; for standard input, standard output.")
 @click.option("--output-dir", metavar="DIR", help="Folder for the outputs; created if missing.")
 @click.option(
     "--format",
@@ -205,4 +205,4 @@ def _changer(decoder: str, steps: int | None, seed: int | None, quiet: bool) -> 
 
 def _sentence(row: dict[str, Any]) -> str:
     channels = {1: "mono", 2: "stereo"}.get(row["channels"], f"{row['channels']} channels")
-    return f"{row['output']}: {row['seconds']:.2f} s, {row['sample_rate']} Hz {channels}, {row['x_real_time']:.0f}x real time"
+    return f"{row['output']}: {row['seconds']:.2f} s, {row['sample_rate']} Hz {channels}, {speed(row['x_real_time'])}"

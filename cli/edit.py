@@ -32,7 +32,7 @@ def opened(names: tuple[str, ...], output: str, force: bool) -> Iterator[tuple[l
         from ..format.files import input_stream, output_stream
 
         if names.count("-") > 1:
-            raise InputError("standard input: can be read once")
+            raise InputError("standard input: can be read only once")
         readers = []
         for name in names:
             with naming(name):

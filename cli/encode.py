@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..codec.default_model import DEFAULT_MODEL
-from .common import effort_option, guard, speaker
+from .common import effort_option, guard, speaker, speed
 from .device_options import compute_options, settle_threads
 from .help_sections import SectionedCommand
 from .jobs import Work, jobs_option, plan_all, run_found
@@ -31,7 +32,7 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
     },
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", metavar="FILE", help="Output file, or '-'. Default: the input's name with .ecdc.")
+@click.option("-o", "--output", metavar="FILE", help="Output file, or '-'. Default: the input's name with .ecdc; for standard input, standard output.")
 @click.option("--output-dir", metavar="DIR", help="Folder for the outputs; created if missing.")
 @click.option(
     "--kbps",
@@ -99,8 +100,9 @@ def encode_command(
     folder become a.wav.ecdc and a.flac.ecdc. Inputs whose outputs exist are skipped, so after an
     interruption, run the same command again.
     """
-    if given["quality"] is not None and given["vbr"]:
-        raise click.UsageError("give --vbr with --kbps, or --quality")
+    is_rate_given = click.get_current_context().get_parameter_source("kbps") is not ParameterSource.DEFAULT
+    if given["quality"] is not None and (given["vbr"] or is_rate_given):
+        raise click.UsageError("--quality chooses the bitrate itself; leave out --kbps and --vbr, or --quality")
     task = Encoding(**given, force=force, quiet=quiet)
     with guard():
         from ..codec.audio_in import READABLE_SUFFIXES
@@ -182,5 +184,5 @@ def _sentence(row: dict[str, Any]) -> str:
     books = "+".join(str(k) for k in row["codebooks"]) or "a varying number of"
     return (
         f"{row['output']}: {row['seconds']:.2f} s, {row['bytes']} bytes, {row['kbps']:.2f} kbps "
-        f"({row['model']}, {books} codebooks), {row['x_real_time']:.0f}x real time"
+        f"({row['model']}, {books} codebooks), {speed(row['x_real_time'])}"
     )

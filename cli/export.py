@@ -39,7 +39,7 @@ def onnx_command(model: str, output: Path | None, graphs_only: bool, force: bool
     `ecdc decode` use DIR with `--model`. Needs the extra ecdc[export].
     """
     if (output is None) != graphs_only:
-        raise click.UsageError("name a folder with --output, or give --graphs-only")
+        raise click.UsageError("give a folder with --output, or --graphs-only")
     with guard():
         from ..codec.light.export import export_model, folder_of, write_structures
         from ..codec.light.names import DECODER, ENCODER

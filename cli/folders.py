@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from .common import InputError, check_output, output_for, plan
+from .common import InputError, check_kind, check_output, describe, output_for, plan
 
 PARTIAL = ".partial"
 
@@ -43,7 +43,9 @@ def plan_all(
         missing = [job for job in jobs if job[1] == "-" or not Path(job[1]).is_file()]
         return Plan(missing, len(jobs) - len(missing))
     if output is not None:
-        raise click.UsageError("-o takes one file; use --output-dir for folders")
+        raise click.UsageError("-o is one output file; use --output-dir for folders")
+    if output_dir is not None and Path(output_dir).exists() and not Path(output_dir).is_dir():
+        raise InputError(f"{output_dir}: is not a folder; give another --output-dir")
     return plan_folders(inputs, suffixes, suffix, output_dir, force, skip_existing is not False)
 
 
@@ -77,14 +79,17 @@ def plan_folders(
     for source, target in named:
         if times[_place(target)] > 1:
             found.failed.append((source, f"another input would be written to {target} too; use two commands"))
-        elif skip_existing and not force and Path(target).is_file():
-            found.n_existing += 1
-        else:
-            try:
+            continue
+        try:
+            if target == source:
+                check_kind(source, suffix)
+            if skip_existing and not force and target != source and Path(target).is_file():
+                found.n_existing += 1
+            else:
                 check_output([source], target, force)
                 found.jobs.append((source, target))
-            except InputError as error:
-                found.failed.append((source, str(error)))
+        except (InputError, OSError) as error:
+            found.failed.append((source, describe(error)))
     return found
 
 
@@ -114,12 +119,12 @@ def _walk(root: Path, suffixes: frozenset[str], output_dir: str | None, found: P
 def _reason(path: str, name: str, suffixes: frozenset[str]) -> str | None:
     """Return why a file is not selected, or None if it is."""
     if name.startswith("._"):
-        return "holds what macOS knows about another file"
+        return "holds only what macOS stores about another file"
     if os.path.splitext(name)[1].lower() not in suffixes:
         if name.lower().endswith(".ecdc"):
             return "is an .ecdc file already"
         known = ".ecdc" if suffixes == {".ecdc"} else "a known suffix of audio"
-        return f"its name does not end in {known}; name the file itself to process it"
+        return f"its name does not end in {known}; to process it, give the file itself as INPUT"
     if not os.path.isfile(path):
         return "is not a regular file" if os.path.exists(path) else "is a link to nothing"
     return None

@@ -93,10 +93,10 @@ def generate_command(is_list: bool, output: str | None, force: bool, quiet: bool
     if is_list:
         return _list()
     if output is None or (given["model"] is None and given["generator"] != GENERATOR):
-        raise click.UsageError("name the output with -o" if output is None else "name a model with --model")
+        raise click.UsageError("give an output file with -o" if output is None else "give a model with --model")
     inputs = [name for name in (given["start"], given["melody"]) if name]
     if inputs == ["-", "-"]:
-        raise click.UsageError("standard input can be read once")
+        raise click.UsageError("standard input ('-') can be read only once")
     if given["separate"] and not given["melody"]:
         raise click.UsageError("--separate needs a --melody")
     with guard(), contextlib.ExitStack() as stack:

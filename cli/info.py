@@ -35,7 +35,10 @@ def info_command(inputs: tuple[str, ...], as_json: bool) -> None:
 
 def _page(row: dict[str, Any]) -> str:
     """Format one property per line, then one line per tag value; unknown values are left out."""
-    facts = [(key.replace("_", " "), value) for key, value in row.items() if key != "tags" and value not in (None, [])]
+    row = row | {"codebooks": ", ".join("+".join(map(str, ks)) for ks in row["codebooks"])}
+    facts = [(key.replace("_", " "), value) for key, value in row.items() if key not in ("tags", "whole") and value not in (None, "")]
+    if row["whole"] is False:
+        facts.append(("cut off", "yes; `ecdc repair` keeps what is intact"))
     for key, values in row.get("tags", {}).items():
         facts += [(f"tag {key}", repr(value)) for value in (values if isinstance(values, list) else [values])]
     width = max(len(key) for key, _ in facts)

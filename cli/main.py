@@ -13,7 +13,7 @@ import click
 
 from .. import __version__
 from .common import DEBUG
-from .mistyped import mistyped
+from .mistyped import ARGUMENTS, mistyped
 from .signals import EXIT_INTERRUPTED, hold_standard_streams, interrupted, termination_as_interrupt
 from .terminal_text import printable
 
@@ -63,9 +63,12 @@ class LazyGroup(click.Group):
         the current folder.
         """
         with _printable_errors():
-            if "" in (kwargs["args"] if "args" in kwargs else args[1]):
+            words = [*(kwargs["args"] if "args" in kwargs else args[1])]
+            if "" in words:
                 raise click.UsageError("an argument is empty; if it is a shell variable, the variable has no value")
-            return super().make_context(*args, **kwargs)
+            context = super().make_context(*args, **kwargs)
+            context.meta[ARGUMENTS] = words
+            return context
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command. Usage errors are as in `make_context`; an unhandled interrupt prints one line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from difflib import get_close_matches
 from typing import IO, Any
@@ -10,6 +11,9 @@ import click
 
 from ..format.errors import EcdcError
 from .terminal_text import echo, printable
+
+
+ARGUMENTS = "ecdc.arguments"  # key of a context's `meta`: all arguments of the command line
 
 
 class Mistyped(click.ClickException, EcdcError):
@@ -38,5 +42,8 @@ def mistyped(error: click.ClickException) -> Mistyped | None:
 
 def _advised(kind: str, given: str, known: list[str], context: click.Context) -> Mistyped:
     near = get_close_matches(given, known, n=1)
+    files = [text for text in context.meta.get(ARGUMENTS, ()) if text.startswith(given) and os.path.lexists(text)]
+    if kind == "option" and files:
+        return Mistyped(f"{context.command_path}: no such option '{given}'; if you mean the file, write './{files[0]}'")
     advice = f"did you mean '{near[0]}'?" if near else f"see '{context.command_path} --help'"
     return Mistyped(f"{context.command_path}: no such {kind} '{given}'; {advice}")

@@ -86,7 +86,8 @@ def highest_note(config: CodecConfig, layout: Layout, kbps: float | None) -> lis
     highest = layout.n_streams * config.bitrates_kbps[-1]
     if kbps is None or kbps <= highest + 1e-9:
         return []
-    return [f"{config.name}{' in stereo' if layout.n_streams > 1 else ''} ends at {highest:g} kbps; {kbps:g} is above that"]
+    name = f"{config.name}{' in stereo' if layout.n_streams > 1 else ''}"
+    return [f"{name} has at most {highest:g} kbps, which is used instead of {kbps:g}"]
 
 
 def codebooks_per_stream(config: CodecConfig, layout: Layout, kbps: float) -> tuple[int, ...]:

@@ -157,7 +157,7 @@ def _notes(audio: AudioSource, channels: int | None) -> list[str]:
     """Return lines that tell the user how the source is read."""
     lines = list(audio.notes)
     if channels is None and audio.info.channels > 2:
-        lines.insert(0, f"{audio.info.channels} channels are folded to stereo; --channels mono makes one of them")
+        lines.insert(0, f"{audio.info.channels} channels are downmixed to stereo; for mono, use --channels mono")
     return lines
 
 

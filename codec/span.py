@@ -41,8 +41,10 @@ class Span:
         from_rate, to_rate = rates
         begin = round(start * to_rate)
         end = n_out if duration is None else min(n_out, round((start + duration) * to_rate))
+        if duration is not None and duration <= 0:
+            raise ArgumentError(f"the duration must be above 0, got {float(duration):g} s")
         if not 0 <= begin < end:
-            raise ArgumentError(f"the audio lasts {n_out / to_rate:.3f} s: it has nothing to decode at {float(start):.3f} s")
+            raise ArgumentError(f"the audio lasts {n_out / to_rate:.3f} s: there is nothing to decode at {float(start):.3f} s")
         if from_rate == to_rate:
             return cls(begin, end, begin, min(end, n_samples), 0)
         # Start where samples of both rates coincide, and early enough that the resampler's start has no effect.

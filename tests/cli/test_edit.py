@@ -86,7 +86,7 @@ def test_outputs_are_guarded(ecdc, coded, tmp_path, one_line):
         (("peel", coded / "a.ecdc", "--kbps", 3, "-o", tmp_path / "b.ecdc"), "use --force"),
         (("peel", coded / "a.ecdc", "--kbps", 0.2, "-o", tmp_path / "c.ecdc"), "lowest bitrate of this file is 0."),
         (("cut", coded / "a.ecdc", "--start", 60, "-o", tmp_path / "c.ecdc"), "lasts 6.000 s"),
-        (("cat", "-", "-", "-o", tmp_path / "c.ecdc"), "can be read once"),
+        (("cat", "-", "-", "-o", tmp_path / "c.ecdc"), "can be read only once"),
         (("cat", tmp_path / "cut.ecdc", "-o", tmp_path / "c.ecdc"), "cut.ecdc: byte "),
         (("cat", tmp_path / "b.ecdc", "-o", tmp_path / "c.ecdc"), "not an .ecdc stream"),
         (("cat", tmp_path / "none.ecdc", "-o", tmp_path / "c.ecdc"), "No such file"),

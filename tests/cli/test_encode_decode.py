@@ -151,7 +151,7 @@ def test_more_channels_than_two_are_folded_and_a_line_says_so(ecdc, tmp_path, n_
     soundfile.write(tmp_path / "a.wav", 0.1 * rng.standard_normal((9000, n_channels)), 48_000)
     done = ecdc("encode", tmp_path / "a.wav", check=True)
     lines = done.stderr.decode().splitlines()
-    assert len(lines) == 2 and f"a.wav: {n_channels} channels are folded to stereo" in lines[0]
+    assert len(lines) == 2 and f"a.wav: {n_channels} channels are downmixed to stereo" in lines[0]
     assert json.loads(ecdc("info", tmp_path / "a.ecdc", "--json", check=True).stdout)["channels"] == 2
     done = ecdc("encode", tmp_path / "a.wav", "--channels", "mono", "-o", tmp_path / "b.ecdc", check=True)
     assert b"folded" not in done.stderr

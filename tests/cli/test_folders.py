@@ -238,7 +238,7 @@ def test_standard_input_shares_a_command_with_parallel_jobs(ecdc_process, tone, 
     arguments = ["encode", "-", tone, "--jobs", 2, "--model", "nano-24k"]
     done = ecdc_process(*arguments, stdin=(tmp_path / "six.wav").read_bytes(), check=True)
     assert done.stdout.startswith(b"ECDC") and tone.with_suffix(".ecdc").exists()
-    note = "ecdc: standard input: 6 channels are folded to stereo; --channels mono makes one of them"
+    note = "ecdc: standard input: 6 channels are downmixed to stereo; for mono, use --channels mono"
     assert note in done.stderr.decode().splitlines()
 
 

@@ -83,8 +83,8 @@ def test_an_output_that_exists_is_the_only_name_in_the_line(ecdc, inputs, tmp_pa
     name = name_for(writer, "h") if writer in WRITERS else "h.ecdc"
     for start, reason in (
         ("", "exists already; use --force to overwrite it"),
-        ("d", "is a folder; name a file"),
-        ("new/", "is a folder; name a file"),
+        ("d", "is a folder; give an output file"),
+        ("new/", "is a folder; give an output file"),
     ):
         (tmp_path / "d").mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"old")
