@@ -140,7 +140,7 @@ def _median(rows: Sequence[Lag]) -> Lag:
 
 @click.command("live")
 @click.option(
-    "--chunk-seconds", "chunks", type=SECONDS, multiple=True, help="Length of a chunk, also again. Default: 0.1, 0.5, 5."
+    "--chunk-seconds", "chunks", type=SECONDS, multiple=True, help="Length of a chunk; may be repeated. Default: 0.1, 0.5, 5."
 )
 @click.option(
     "--seconds", type=Finite(1, 36_000), default=10.0, show_default=True, help="Seconds of audio, at least three chunks."

@@ -272,7 +272,7 @@ def markdown(found: dict[str, Any]) -> str:
 @click.option("--seconds", type=SECONDS, default=10.0, show_default=True, help="Length of the clip.")
 @click.option("--kbps", type=KBPS, default=6.0, show_default=True)
 @click.option("--repeats", type=click.IntRange(2), default=9, show_default=True, help="Turns that count.")
-@click.option("--threads", type=COUNT, multiple=True, help="Threads; may be given again. Default: 1 and all.")
+@click.option("--threads", type=COUNT, multiple=True, help="Threads; may be repeated. Default: 1 and all.")
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--json", "target", type=NEW_FILE, help="Write the figures here too.")
 def main(seconds: float, kbps: float, repeats: int, threads: tuple[int, ...], seed: int, target: Path | None) -> None:

@@ -13,10 +13,11 @@ from typing import Any
 import click
 
 from .common import InputError, guard, missing
+from .help_sections import WholeHelpGroup
 from .number_types import Finite
 
 
-@click.group("bench", invoke_without_command=True)
+@click.group("bench", cls=WholeHelpGroup, invoke_without_command=True)
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
@@ -178,7 +179,7 @@ def _pass_on(name: str, module: str, text: str) -> click.Command:
                 main = import_module(f"..bench.{module}", __package__).main
             except ModuleNotFoundError as error:
                 raise InputError(missing(error.name)) from error
-            main.main(list(args), prog_name=f"ecdc bench {name}")
+            main.main(["--help" if word == "-h" else word for word in args], prog_name=f"ecdc bench {name}")
 
     return command
 

@@ -10,7 +10,7 @@ import click
 from ..codec.default_model import DEFAULT_MODEL
 from .common import EXIT_FAILED, effort_option, guard
 from .device_options import compute_options
-from .help_sections import SectionedCommand
+from .help_sections import SectionedCommand, WholeHelpGroup
 from .number_types import Finite, Number
 from .terminal_text import counted, dumps, echo, printable
 
@@ -30,7 +30,7 @@ class Part(click.ParamType):
         return int(first), int(n)
 
 
-@click.group("corpus")
+@click.group("corpus", cls=WholeHelpGroup)
 def corpus_group() -> None:
     """Tokenise many hours of audio into shards for training."""
 

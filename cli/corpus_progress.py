@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from typing import Any
 
+from .common import speed
 from .terminal_text import counted, echo
 
 LINE_SECONDS = 60.0  # between two lines if stderr is not a terminal
@@ -93,9 +94,9 @@ class Progress:
         """Return the summary as lines for people; `n_left_out` files of the sources are no audio."""
         counts, made = summary["counts"], summary["shards_made"]
         found = [
-            f"ecdc: {made} shard{'s' * (made != 1)} made, {summary['shards_kept']} kept: "
-            f"{summary['seconds_read'] / 3600:.2f} h in {summary['wall_seconds']:.0f} s, "
-            f"{summary['x_real_time']:.0f}x real time"
+            f"ecdc: {made} shard{'s' * (made != 1)} made, {summary['shards_kept']} kept"
+            + f": {summary['seconds_read'] / 3600:.2f} h in {summary['wall_seconds']:.0f} s, {speed(summary['x_real_time'])}"
+            * bool(made)
         ]
         if len(summary["workers"]) > 1:
             each = (f"{w}: {row['hours']:.2f} h" + (", died" if row["died"] else "") for w, row in summary["workers"].items())
@@ -105,7 +106,7 @@ class Progress:
         found.append(
             f"ecdc: {output}: {counts['done']} of {counts['items']} recordings, {summary['hours']:.2f} h, "
             f"{counts['failed']} failed"
-            + (f" (see {output}/failures.jsonl)" if counts["failed"] else "")
+            + (f" (see {output.rstrip('/')}/failures.jsonl)" if counts["failed"] else "")
             + ("" if summary["is_complete"] else "; not all shards are made yet")
         )
         for row in summary["damaged"][:MOST_NAMED]:

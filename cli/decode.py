@@ -36,14 +36,19 @@ ECDC_SUFFIXES = frozenset({".ecdc"})
     },
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", metavar="FILE", help="Output file, or '-'. Default: the input's name with .wav; for standard input, standard output.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Output file, or '-'. Default: the input's name with .wav; for standard input, standard output.",
+)
 @click.option("--output-dir", metavar="DIR", help="Folder for the outputs; created if missing.")
 @click.option(
     "--format",
     "form",
     metavar="NAME",
     help="wav, flac, ogg (Vorbis), opus, mp3, m4a (AAC), aiff or au. Default: from the output's suffix; wav for standard "
-    "output or without -o. If the format does not support the sample rate, its next higher one is used.",
+    "output or without -o. If the format does not support the sample rate, its next higher one is used, or else its highest.",
 )
 @click.option(
     "--rate",

@@ -32,7 +32,12 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
     },
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-o", "--output", metavar="FILE", help="Output file, or '-'. Default: the input's name with .ecdc; for standard input, standard output.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Output file, or '-'. Default: the input's name with .ecdc; for standard input, standard output.",
+)
 @click.option("--output-dir", metavar="DIR", help="Folder for the outputs; created if missing.")
 @click.option(
     "--kbps",

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from .common import NamedError, guard
+from .help_sections import WholeHelpGroup
 from .terminal_text import echo, printable
 
 
-@click.group("export")
+@click.group("export", cls=WholeHelpGroup)
 def export_group() -> None:
     """Write models in formats for other programs."""
 

@@ -9,6 +9,16 @@ import click
 MOST_WIDTH = 30  # characters of the first column; click's own limit
 
 
+class WholeHelpGroup(click.Group):
+    """A group whose help shows the first sentence of every command, however long it is."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one list of all commands."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, found.get_short_help_str(limit=1000)) for name, found in commands if found])
+
+
 class SectionedCommand(click.Command):
     """A command with `sections`: a title -> the names of its parameters, separated by spaces, in the order of the help.
 

@@ -36,7 +36,8 @@ def info_command(inputs: tuple[str, ...], as_json: bool) -> None:
 def _page(row: dict[str, Any]) -> str:
     """Format one property per line, then one line per tag value; unknown values are left out."""
     row = row | {"codebooks": ", ".join("+".join(map(str, ks)) for ks in row["codebooks"])}
-    facts = [(key.replace("_", " "), value) for key, value in row.items() if key not in ("tags", "whole") and value not in (None, "")]
+    shown = [(key, value) for key, value in row.items() if key not in ("tags", "whole") and value not in (None, "")]
+    facts = [(key.replace("_", " "), value) for key, value in shown]
     if row["whole"] is False:
         facts.append(("cut off", "yes; `ecdc repair` keeps what is intact"))
     for key, values in row.get("tags", {}).items():

@@ -14,6 +14,7 @@ import click
 
 from ..codec.default_model import DEFAULT_MODEL
 from .common import EXIT_FAILED, InputError, NamedError, check_output, guard
+from .help_sections import WholeHelpGroup
 from .number_types import Finite
 from .signals import EXIT_INTERRUPTED, calls_on_interrupt
 from .terminal_text import dumps, echo, printable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ..live.receiver import Receiver
 
 
-@click.group("live")
+@click.group("live", cls=WholeHelpGroup)
 def live_group() -> None:
     """Send and receive live audio over networks that lose packets."""
 

@@ -12,7 +12,6 @@ import click
 from ..format.errors import EcdcError
 from .terminal_text import echo, printable
 
-
 ARGUMENTS = "ecdc.arguments"  # key of a context's `meta`: all arguments of the command line
 
 

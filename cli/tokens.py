@@ -9,6 +9,7 @@ import click
 
 from .common import InputError, NamedError, check_output, guard, naming
 from .edit import output_options
+from .help_sections import WholeHelpGroup
 from .token_stats import stats_command
 
 FORMS = {f".{form}": form for form in ("npy", "npz", "safetensors")}
@@ -18,7 +19,7 @@ form_option = click.option(
 )
 
 
-@click.group("tokens")
+@click.group("tokens", cls=WholeHelpGroup)
 def tokens_group() -> None:
     """Convert codes to and from .npy, .npz and .safetensors files, and show statistics.
 

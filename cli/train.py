@@ -9,6 +9,7 @@ import click
 
 from ..codec.default_model import GENERATOR_MODEL
 from .common import guard
+from .help_sections import WholeHelpGroup
 from .new_places import NEW_FILE, NEW_FOLDER
 from .number_types import Finite
 
@@ -32,7 +33,7 @@ rate_option = click.option(
 jobs_option = click.option("--jobs", type=click.IntRange(1), help="Processes that decode. Default: one per core.")
 
 
-@click.group("train")
+@click.group("train", cls=WholeHelpGroup)
 def train_group() -> None:
     """Train models on free audio, or on your own."""
 

@@ -31,6 +31,7 @@ SLACK = 0.15  # seconds by which ROUGH claims may be too long; at least three fr
 TIMED = frozenset({"asf", "mpeg", "mpegts"})  # a jump in timestamps is a loss that FFmpeg does not report
 MAX_JUMP = 0.05  # seconds
 NO_STREAM = -1
+CUT_OFF = ("moov atom not found", "End of file")  # what FFmpeg says if a file lacks what it needs to begin
 
 av.logging.set_level(av.logging.WARNING)  # FFmpeg hides damage, and reports it only here
 av.logging.set_skip_repeated(False)
@@ -112,7 +113,8 @@ class AvReader:
             except (av.error.FFmpegError, ValueError) as error:
                 said = complaints(logs)
                 reason = said[-1] if said else str(getattr(error, "strerror", "") or error)
-        reason = "no known format" if "not on whitelist" in reason else f"FFmpeg: {reason}"
+        advice = "; the file may be cut off" if reason in CUT_OFF else ""
+        reason = "no known format" if "not on whitelist" in reason else f"FFmpeg: {reason}{advice}"
         raise AudioError(f"{self._name}: not audio that can be read ({reason})")
 
     def _chosen(self, container: Any) -> Any:

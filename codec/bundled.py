@@ -59,7 +59,7 @@ def diffusion_file(name: str) -> Path:
     path = BUNDLED / name / DIFFUSION
     if path.parent.parent.resolve() != BUNDLED.resolve() or not path.exists():
         having = ", ".join(sorted(p.parent.name for p in BUNDLED.glob(f"*/{DIFFUSION}"))) or "none"
-        advice = "leave --decoder out, name a file of one, or encode with a model that has one"
+        advice = "leave --decoder out, give the file of one, or encode with a model that has one"
         raise CheckpointError(f"{name}: no diffusion decoder is bundled for this model; {advice} (--model {having})")
     return path
 
@@ -81,7 +81,7 @@ def check_exists(name_or_path: str | os.PathLike[str]) -> None:
     name, known = str(name_or_path), [*bundled_names(), *PUBLISHED]
     is_on_hub = isinstance(name_or_path, str) and re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name)
     if not is_on_hub and name not in known and not Path(name).exists():
-        wanted = f"known: {', '.join(known)}; or name a folder, a file or owner/model on the hub"
+        wanted = f"known: {', '.join(known)}; or give a folder, a file or owner/model on the hub"
         raise CheckpointError(f"{name}: no such model ({wanted})")
 
 

@@ -150,7 +150,7 @@ def _fetch(repository: str) -> Path:
     except CheckpointError:
         raise
     except Exception as error:  # from the network, the hub or its cache: dozens of types
-        raise CheckpointError(f"{repository}: not here, and the hub does not give it: {first_line(error)}") from error
+        raise CheckpointError(f"{repository}: is not on this machine, and cannot be downloaded: {first_line(error)}") from error
 
 
 @contextlib.contextmanager

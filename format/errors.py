@@ -60,7 +60,7 @@ class Corrupt(FormatError):
 class DamagedHeader(Corrupt):
     """The header's bytes contradict its checksum; the chunks after it may be intact."""
 
-    advice = "try repair --like a file of the same model and settings"
+    advice = "`ecdc repair --like OTHER` takes the header of a file with the same model and settings"
 
 
 class OverLimit(FormatError):

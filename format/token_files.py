@@ -162,7 +162,8 @@ def header_from(values: dict[str, Any]) -> Header:
         values = {"original_sample_rate": values["sample_rate"]} | values
     needed = [f.name for f in dataclasses.fields(Header) if f.default is dataclasses.MISSING and f.name not in values]
     if needed:
-        raise ArgumentError(f"the header lacks {', '.join(needed)}: give them, or a file that has them")
+        text = ", ".join(name for name in needed if name != "original_sample_rate")
+        raise ArgumentError(f"the header lacks {text}: give a file of the same model (--like), or these fields (--field)")
     return Header(**{name: _field(name, types[name], value) for name, value in values.items()})
 
 

@@ -172,7 +172,7 @@ def _locate(name_or_path: str | os.PathLike[str]) -> Path:
             name = f"facebook/{name}"
         if not isinstance(name_or_path, str) or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name):
             known = ", ".join([*bundled(), *PUBLISHED])
-            raise CheckpointError(f"{name}: no such model (known: {known}; or name a folder, a file or owner/model on the hub)")
+            raise CheckpointError(f"{name}: no such model (known: {known}; or give a folder, a file or owner/model on the hub)")
         path = _fetched(name)
     for file in (INDEX, SAFETENSORS, AUDIOCRAFT):
         if (path / file).exists():
@@ -196,7 +196,7 @@ def _fetched(repository: str) -> Path:
         wanted = list(_wanted(HfApi().list_repo_files(repository)))
         return Path(snapshot_download(repository, allow_patterns=wanted))
     except Exception as error:  # from the network, the hub or its cache: dozens of types
-        raise CheckpointError(f"{repository}: not here, and the hub does not give it: {first_line(error)}") from error
+        raise CheckpointError(f"{repository}: is not on this machine, and cannot be downloaded: {first_line(error)}") from error
 
 
 def _wanted(files: list[str]) -> Iterator[str]:

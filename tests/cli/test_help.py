@@ -54,3 +54,13 @@ def test_an_option_without_a_section_is_shown_last():
 
 def test_help_imports_no_heavy_library(imports):
     assert imports("torch numpy soundfile numba onnxruntime", *((*name.split(), "--help") for name in SECTIONED)) == []
+
+
+@pytest.mark.parametrize("name", ["bench", "corpus", "export", "live", "tokens", "train"])
+def test_lists_of_commands_are_not_cut_short(ecdc, name):
+    lines = ecdc(name, "--help", check=True).stdout.decode().splitlines()
+    assert "Commands:" in lines and not [line for line in lines[1:] if line.endswith("...")]
+
+
+def test_h_is_help_of_the_benchmarks_too(ecdc):
+    assert ecdc("bench", "live", "-h", check=True).stdout == ecdc("bench", "live", "--help", check=True).stdout

@@ -162,9 +162,9 @@ def test_damage_says_what_to_try(ecdc, coded, tmp_path, one_line):
     for broken in (data[:20] + b"x" + data[21:], data[:50]):
         path.write_bytes(broken)
         for command in ("decode", "verify", "info"):
-            assert "; try repair --like " in one_line(ecdc(command, path))
+            assert "; `ecdc repair --like OTHER` " in one_line(ecdc(command, path))
     path.write_bytes(b"RIFF" + data[4:])
-    assert "; try" not in one_line(ecdc("decode", path))
+    assert "--like" not in one_line(ecdc("decode", path))
 
 
 @pytest.mark.parametrize("header", [bytes(200), b"", b"ECDC\1\1" + bytes(30)], ids=["zeros", "gone", "short"])

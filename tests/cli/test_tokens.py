@@ -57,7 +57,7 @@ def test_what_does_not_fit_is_one_line(ecdc, coded, tmp_path, one_line):
         (("export", coded, "-o", tmp_path / "a.txt"), "give --format"),
         (("export", coded, "-o", tmp_path / "mine.npy"), "use --force"),
         (("export", tmp_path / "a.npy", "-o", tmp_path / "c.npy"), "not an .ecdc stream"),
-        (("import", tmp_path / "a.npy", *out), "the header lacks codec"),
+        (("import", tmp_path / "a.npy", *out), "or these fields (--field)"),
         (("import", tmp_path / "a.npy", "--like", coded, *out), "codes must be integers"),
         (("import", tmp_path / "a.npy", "--like", tmp_path / "b.npz", *out), "b.npz: byte 0: not an .ecdc stream"),
         (("import", tmp_path / "a.npy", "--like", tmp_path / "none.ecdc", *out), "none.ecdc: No such file"),

@@ -271,7 +271,7 @@ def test_models_are_fetched_from_the_hub(hub, ours, peer, tmp_path):
 
 def test_published_names_stand_for_the_hub_or_a_local_folder(hub, ours, monkeypatch, tmp_path):
     for name in PUBLISHED:
-        refused(name, f"the hub does not give it: no route to facebook/{name}/config.json")
+        refused(name, f"cannot be downloaded: no route to facebook/{name}/config.json")
     monkeypatch.chdir(tmp_path)
     ours[1].rename(tmp_path / "encodec_24khz")
     assert load("encodec_24khz").config.name == "tiny"

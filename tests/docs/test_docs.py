@@ -148,3 +148,13 @@ def test_shell_examples_run(desk, default, tmp_path, name):
     assert done.returncode == 0, done.stderr
     if name == "quickstart":
         assert np.load(tmp_path / "low.npz")["codes"].shape[-2] == 3 / default.bitrates_kbps[0]
+
+
+def test_corpus_examples_run(desk, tmp_path):
+    """The page's commands make a corpus, and its Python makes another and reads the first, in this order."""
+    page = ROOT / "docs" / "corpus.md"
+    shutil.copytree(desk / "episodes", tmp_path / "recordings")
+    python = "\n".join(blocks(page, "python", False))
+    for command in ["bash", "-e", "-c", blocks(page, "sh", False)[0]], [sys.executable, "-c", python]:
+        done = subprocess.run(command, cwd=tmp_path, env=environment(desk), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
