@@ -79,18 +79,23 @@ def plan_folders(
     for source, target in named:
         if times[_place(target)] > 1:
             found.failed.append((source, f"another input would be written to {target} too; use two commands"))
-            continue
-        try:
-            if target == source:
-                check_kind(source, suffix)
-            if skip_existing and not force and target != source and Path(target).is_file():
-                found.n_existing += 1
-            else:
-                check_output([source], target, force)
-                found.jobs.append((source, target))
-        except (InputError, OSError) as error:
-            found.failed.append((source, describe(error)))
+        else:
+            _add(found, source, target, suffix, force, skip_existing and not force)
     return found
+
+
+def _add(found: Plan, source: str, target: str, suffix: str, force: bool, skip: bool) -> None:
+    """Add an input to the plan: as a job, as skipped because its output exists, or as failed."""
+    try:
+        if target == source:
+            check_kind(source, suffix)
+        if skip and target != source and Path(target).is_file():
+            found.n_existing += 1
+        else:
+            check_output([source], target, force)
+            found.jobs.append((source, target))
+    except (InputError, OSError) as error:
+        found.failed.append((source, describe(error)))
 
 
 def _walk(root: Path, suffixes: frozenset[str], output_dir: str | None, found: Plan) -> Iterator[str]:

@@ -100,7 +100,7 @@ def decode_file(
     the name in the file). `sample_rate` is the output rate in Hz (default: the original's, or the
     next one that the format supports). `format` is the output format if the suffix does not give it.
     `start` and `duration` select a span in seconds: only the necessary part is read, and its samples
-    equal those of a full decode. `decoder` is "conv", "mbd", a decoder file, or a function that
+    equal those of a full decode. An existing target is replaced. `decoder` is "conv", "mbd", a decoder file, or a function that
     replaces the codec's decoder. If `lost` is a list, damage is not an error: lost parts are silent,
     and a line about each is appended there and to the result. Files of the original EnCodec
     (version 0) are read too. Audio longer than `max_seconds` is refused, unless that is None.

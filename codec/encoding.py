@@ -114,13 +114,15 @@ def encode_file(
     """Encode audio into an `.ecdc` file; '-' is standard input or output.
 
     `model` is a codec, or what `ecdc.load` takes; a model named again is not read again. `channels` is 1, 2 or None to keep
-    the source's, but more than two are mixed to stereo. `stereo` is how a mono codec codes two channels: one of STEREO, or
-    auto, which reads the recording twice to choose by its width. `track` chooses one of several sound tracks, from 1. If
-    `lost` is a list, damage is not an error: a line is appended there, and the readable audio is coded. `note` receives lines
-    for the user. With `vbr` the number of codebooks follows the sound, not `kbps`. `entropy` is as in `header_for`. With
-    `verify` every chunk is decoded before it is written. Chunks last `chunk_seconds`, or the format's default. `effort` is how
-    long to search for codes, 0 to 10; 4 by default, 0 for EnCodec. Without `overwrite`, raises FileExistsError if the target
-    exists at the end. Raises AudioError or ValueError with one line, also if the target is the source, which stays as it was.
+    the source's; more than two are downmixed to stereo. `stereo` is how a mono codec codes two channels: "mid_side",
+    "left_right", "narrow", or "auto", which reads the recording twice to choose by its stereo width. `track` selects one of
+    several sound tracks, from 1. If `lost` is a list, damage is not an error: a line is appended there, and the readable audio
+    is coded. `note` receives messages for the user. With `vbr` (an `ecdc.codec.vbr.Target`), the number of codebooks follows
+    the sound, and `kbps` is not used. `entropy` is "auto" to use the model's prior, or "none". With `verify`, every chunk is
+    decoded before it is written. Chunks last `chunk_seconds`, or the format's default. `effort` is how long to search for
+    codes, 0 to 10; the default is 4, or 0 for EnCodec. An existing target is replaced when the new file is complete; with
+    `overwrite=False`, FileExistsError is raised instead. Raises AudioError or ValueError with one line, also if the target is
+    the source, which stays as it was.
     """
     codec = codec_of(model)
     refuse_to_replace(source, target)
