@@ -115,14 +115,12 @@ def encode_file(
 
     `model` is a codec, or what `ecdc.load` takes; a model named again is not read again. `channels` is 1, 2 or None to keep
     the source's; more than two are downmixed to stereo. `stereo` is how a mono codec codes two channels: "mid_side",
-    "left_right", "narrow", or "auto", which reads the recording twice to choose by its stereo width. `track` selects one of
-    several sound tracks, from 1. If `lost` is a list, damage is not an error: a line is appended there, and the readable audio
-    is coded. `note` receives messages for the user. With `vbr` (an `ecdc.codec.vbr.Target`), the number of codebooks follows
-    the sound, and `kbps` is not used. `entropy` is "auto" to use the model's prior, or "none". With `verify`, every chunk is
-    decoded before it is written. Chunks last `chunk_seconds`, or the format's default. `effort` is how long to search for
-    codes, 0 to 10; the default is 4, or 0 for EnCodec. An existing target is replaced when the new file is complete; with
-    `overwrite=False`, FileExistsError is raised instead. Raises AudioError or ValueError with one line, also if the target is
-    the source, which stays as it was.
+    "left_right", "narrow", or "auto", which reads the recording twice to choose by its width. `track` selects a sound track,
+    from 1. If `lost` is a list, damage is not an error: a line is appended there, and the readable audio is coded. `note`
+    receives messages for the user. With `vbr` (an `ecdc.codec.vbr.Target`), `kbps` is not used. `entropy` is "auto" to use the
+    model's prior, or "none". With `verify`, every chunk is decoded before it is written. `effort`, 0 to 10, is how long to
+    search for codes; the default is 4, or 0 for EnCodec. The target is replaced if it exists; with `overwrite=False`,
+    FileExistsError is raised instead. Raises AudioError or ValueError with one line, also if the target is the source.
     """
     codec = codec_of(model)
     refuse_to_replace(source, target)
