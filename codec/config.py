@@ -229,7 +229,7 @@ class SplitConfig(Strict):
     corrects: bool = True  # whether the last layer moves levels towards the coded ones
     gain_points: int = 0  # per frame, of the gain over time that the decoder gives its long blocks; 0: no such gain
     gain_edges: tuple[int, ...] = (12, 44)  # MDCT bins at which the next group starts, each with a gain of its own
-    random_signs: bool = False  # whether noise decides the signs above `low_bins`, where no code describes the waveform
+    random_sign_bin: int = 0  # from this MDCT bin on, noise decides the signs of what the network writes; 0: nowhere
     treble_db: tuple[float, ...] = ()  # added to decoded treble, for 1, 2, ... level codebooks; empty: nothing (see bands.py)
     encoder_width: int = 256
     encoder_depth: int = 4
@@ -237,6 +237,15 @@ class SplitConfig(Strict):
     decoder_depth: int = 8
     expand: int = 3  # inner width of a block relative to its outer width
     kernel_size: int = 7  # frames
+
+    @classmethod
+    def from_dict(cls, values: Any) -> SplitConfig:
+        """Read also models of before `random_sign_bin`: their signs are random from `low_bins` on, or nowhere."""
+        if isinstance(values, dict) and "random_signs" in values:
+            values = dict(values)
+            start = values.get("low_bins", cls().low_bins) if values.pop("random_signs") else 0
+            values.setdefault("random_sign_bin", start)
+        return Strict.from_dict.__func__(cls, values)  # type: ignore[attr-defined, no-any-return]
 
     def __post_init__(self) -> None:
         if self.core_factor not in (1, 2) or (self.core_factor == 1 and self.top_bands):
@@ -251,6 +260,8 @@ class SplitConfig(Strict):
             raise ConfigError("SplitConfig.gain_edges: must ascend, and lie inside the core's bins")
         if not 0 <= self.slow_bands <= self.bands or not 0 < self.slow_weight <= 1:
             raise ConfigError("SplitConfig: slow_bands is 0 to bands, slow_weight above 0 and at most 1")
+        if not 0 <= self.random_sign_bin <= self.core_hop:
+            raise ConfigError(f"SplitConfig.random_sign_bin: must lie in [0, {self.core_hop}], got {self.random_sign_bin}")
         if self.treble_db and (len(self.treble_db) != len(self.level_places) or not all(0 <= x <= 6 for x in self.treble_db)):
             raise ConfigError("SplitConfig.treble_db: one value from 0 to 6 for each of level_places, or none")
         if not self.level_places or self.level_places[0] != 0 or list(self.level_places) != sorted(set(self.level_places)):

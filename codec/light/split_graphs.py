@@ -209,8 +209,8 @@ def _coefficients(net: Network, config: SplitConfig, values: tuple[str, str, str
         gain = spread(net, _limited(net, hiss, 1.5, 1.5), places, n_gains)
         own = graph.slice(noise, 2, number * hop, (number + 1) * hop)
         tones = by_item(tones, hop)
-        if config.random_signs:
-            free = free_bins(n_low, hop, config.fine_blocks)[number * hop : (number + 1) * hop]
+        if config.random_sign_bin:
+            free = free_bins(config.random_sign_bin, hop, config.fine_blocks)[number * hop : (number + 1) * hop]
             turned = graph.And(graph.Less(own, net.number(0.0)), graph.constant(free, "bool"))
             tones = graph.Where(turned, graph.Neg(tones), tones)
         return graph.Add(tones, graph.Mul(by_item(gain, hop), own))  # type: ignore[no-any-return]

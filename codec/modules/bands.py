@@ -47,10 +47,10 @@ def between_points(n_points: int, hop: int) -> np.ndarray:
     return np.clip(1 - np.abs(place - np.arange(n_points + 1)[:, None]), 0, None).astype(np.float32)
 
 
-def free_bins(low_bins: int, hop: int, fine_blocks: int) -> np.ndarray:
-    """Return which bins no code describes, bool: those of a long block [hop], then those of the short ones, [hop] if any."""
+def free_bins(start: int, hop: int, fine_blocks: int) -> np.ndarray:
+    """Return which bins lie at bin `start` of a long block or above: those of a long block [hop], then of short ones, [hop] if any."""
     if not fine_blocks:
-        return np.arange(hop) >= low_bins
+        return np.arange(hop) >= start
     size = hop // fine_blocks
-    fine = np.arange(hop) % size >= -(-low_bins // fine_blocks)
-    return np.concatenate([np.arange(hop) >= low_bins, fine])
+    fine = np.arange(hop) % size >= -(-start // fine_blocks)
+    return np.concatenate([np.arange(hop) >= start, fine])

@@ -85,7 +85,7 @@ class SplitDecoder(LinearLatentDecoder):
         edge = sine_window(self.hop).float()[self.hop // 2 : self.hop].square().reciprocal()
         self.register_buffer("edge", edge, persistent=False)  # [hop/2], from the end of the signal inwards
         low, width = config.low_bins, config.decoder_width
-        free = torch.from_numpy(free_bins(low, self.hop, config.fine_blocks))
+        free = torch.from_numpy(free_bins(config.random_sign_bin, self.hop, config.fine_blocks))
         self.register_buffer("free", free, persistent=False)
         raises = treble_raise(config.treble_db, config.level_bin_hz, config.bands, config.top_bands)
         self.register_buffer("raises", torch.from_numpy(raises), persistent=False)  # [L + 1, bands]
@@ -165,12 +165,12 @@ class SplitDecoder(LinearLatentDecoder):
         return Coefficients(long, fine, share.unflatten(-1, (config.steps, config.bands)), gains)
 
     def signs(self, noise: Tensor) -> Tensor:
-        """Return factors [B, T, 2 * hop] of the network's coefficients: where no code describes a bin, the sign of the noise.
+        """Return factors [B, T, 2 * hop] of the network's coefficients: from `random_sign_bin` on, the sign of the noise.
 
-        With signs of its own, the network writes nearly the same waveform in every frame there, which is heard as a buzz at
-        the frame rate. No measure of levels or magnitudes notices it.
+        With signs of its own, the network writes nearly the same waveform in every frame where no code describes it, which is
+        heard as a buzz at the frame rate. No measure of levels or magnitudes notices it. Bins that codes describe keep theirs.
         """
-        if not self.config.random_signs:
+        if not self.config.random_sign_bin:
             return torch.ones_like(noise)
         return torch.where((noise < 0) & self.free, -1.0, 1.0)
 

@@ -9,7 +9,7 @@ SMALL = {
     "low_bins": 24, "encoder_width": 16, "encoder_depth": 1, "decoder_width": 16, "decoder_depth": 2, "level_taps": 3,
     "level_places": (0, 2, 5),
 }  # fmt: skip
-LATER = {"gain_points": 8, "random_signs": True, "treble_db": (3.0, 2.0, 1.0)}  # what was added to nano-48k's decoder
+LATER = {"gain_points": 8, "random_sign_bin": 20, "treble_db": (3.0, 2.0, 1.0)}  # what was added to nano-48k's decoder
 
 
 def build(**options):

@@ -80,19 +80,19 @@ def test_nothing_repeats_where_no_code_describes_the_waveform():
     """Codes that are the same in every frame give the same levels, but with random signs not the same waveform."""
     codes = torch.randint(32, (1, K, 1), generator=torch.Generator().manual_seed(1)).expand(-1, -1, 80)
     repeating = {}
-    for random_signs in (False, True):
-        codec = build(random_signs=random_signs)
+    for start in (0, 24):
+        codec = build(random_sign_bin=start)
         with torch.no_grad():
             codec.decoder.out.bias[2 * codec.decoder.hop :][: codec.decoder.hop // HISS_BINS] = -9  # little noise of its own
         frames = codec.decode(codes)[0, 0].unflatten(0, (-1, 960))[20:]
         spectrum = torch.fft.rfft(frames)
         above, below = slice(150, 220), slice(4, 20)  # bins of 50 Hz: the coded ones end at 600 Hz, those of the core at 12 kHz
-        repeating[random_signs] = [
+        repeating[start] = [
             float(part.mean(0).abs().square().sum() / part.abs().square().mean(0).sum())
             for part in (spectrum[:, above], spectrum[:, below])
         ]
-    assert repeating[False][0] > 0.3 and repeating[True][0] < 0.1
-    assert repeating[True][1] == pytest.approx(repeating[False][1], abs=0.2)
+    assert repeating[0][0] > 0.3 and repeating[24][0] < 0.1
+    assert repeating[24][1] == pytest.approx(repeating[0][1], abs=0.2)
 
 
 def test_audible_treble_is_raised_by_the_number_of_level_codebooks():
@@ -283,6 +283,7 @@ def test_noise_hash_is_fixed():
         ({"steps": 2, "fine_blocks": 3}, "even parts|multiple of steps"),
         ({"level_places": (1, 2)}, "must ascend from 0"),
         ({"level_places": (0, 3, 3)}, "must ascend from 0"),
+        ({"random_sign_bin": -1}, "must lie in \[0, 480\]"),
     ],
 )
 def test_configurations_that_do_not_fit_are_refused(options, message):
@@ -316,3 +317,8 @@ def test_files_of_stereo_come_back_whole_and_in_spans(codec, tmp_path):
     part, _ = soundfile.read(tmp_path / "c.wav")
     assert found == rate and whole.shape == audio.shape
     assert np.abs(part - whole[rate // 2 : rate // 2 + len(part)]).max() < 1e-3
+
+
+@pytest.mark.parametrize("old, start", [({"random_signs": True}, 24), ({"random_signs": False}, 0), ({}, 0)], ids=str)
+def test_models_from_before_the_first_bin_could_be_chosen_stay_the_same(old, start):
+    assert SplitConfig.from_dict({"low_bins": 24} | old) == SplitConfig(low_bins=24, random_sign_bin=start)
