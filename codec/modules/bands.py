@@ -48,7 +48,7 @@ def between_points(n_points: int, hop: int) -> np.ndarray:
 
 
 def free_bins(start: int, hop: int, fine_blocks: int) -> np.ndarray:
-    """Return which bins lie at bin `start` of a long block or above: those of a long block [hop], then of short ones, [hop] if any."""
+    """Return which bins lie at bin `start` of a long block or above: of a long block [hop], then of short ones, if any."""
     if not fine_blocks:
         return np.arange(hop) >= start
     size = hop // fine_blocks

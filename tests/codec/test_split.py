@@ -283,7 +283,7 @@ def test_noise_hash_is_fixed():
         ({"steps": 2, "fine_blocks": 3}, "even parts|multiple of steps"),
         ({"level_places": (1, 2)}, "must ascend from 0"),
         ({"level_places": (0, 3, 3)}, "must ascend from 0"),
-        ({"random_sign_bin": -1}, "must lie in \[0, 480\]"),
+        ({"random_sign_bin": -1}, r"must lie in \[0, 480\]"),
     ],
 )
 def test_configurations_that_do_not_fit_are_refused(options, message):

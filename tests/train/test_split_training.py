@@ -10,6 +10,7 @@ from ecdc.codec.model import Codec
 from ecdc.codec.modules.levels import LevelVQ
 from ecdc.codec.modules.noise import frame_noise
 from ecdc.train.codec import codebooks, latent_basis, loop, split_step
+from ecdc.train.codec.attacks import attack_loss
 from ecdc.train.codec.losses import tile_loss
 from ecdc.train.codec.loudness import loudness_loss
 from ecdc.train.codec.recipe import LossRecipe, Recipe
@@ -151,6 +152,32 @@ def test_loudness_loss_counts_the_worst_moments_most():
     even, burst = 10 ** (-1 / 20) * target, target.clone()
     burst[..., 10_000:12_400] *= 10 ** (-10 / 20)
     assert float(loudness_loss(burst, target, 24_000)) > 1.5 * float(loudness_loss(even, target, 24_000))
+
+
+def test_attack_loss_hears_sound_before_an_attack_and_nothing_else():
+    generator = torch.Generator().manual_seed(3)
+    target = 1e-3 * torch.randn(1, 1, 9_600, generator=generator)
+    target[..., 4_800:6_000] += 0.3 * torch.randn(1200, generator=generator)
+    noise = 0.03 * torch.randn(240, generator=generator)
+    before, during, after = target.clone(), target.clone(), target.clone()
+    before[..., 4_500:4_740] += noise
+    during[..., 5_000:5_240] += noise
+    after[..., 7_000:7_240] += noise
+    assert float(attack_loss(before, target, 24_000)) > 0.3
+    assert float(attack_loss(target, target, 24_000)) == 0
+    assert float(attack_loss(during, target, 24_000)) == float(attack_loss(after, target, 24_000)) == 0
+    assert float(attack_loss(target[..., :300], target[..., :300], 24_000)) == 0  # too short for an attack
+
+
+def test_attack_loss_grows_with_the_pre_echo_but_not_below_what_the_attack_masks():
+    target = torch.zeros(1, 1, 9_600)
+    target[..., 4_800:6_000] = 0.3
+    losses = []
+    for level in (1e-5, 1e-2, 1e-1):
+        estimate = target.clone()
+        estimate[..., 4_500:4_800] = level
+        losses.append(float(attack_loss(estimate, target, 24_000)))
+    assert losses[0] < 1e-4 and losses[1] > 0.5 and losses[2] > 1.5 * losses[1]
 
 
 def test_tile_loss_is_in_decibels():

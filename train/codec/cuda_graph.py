@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ..data.packed_audio import MIN_RMS, augment
 from ..engine.averaging import average_share, move_averages
-from .losses import reconstruction_losses, tile_loss
-from .loudness import loudness_loss
+from .ear_losses import EAR_LOSSES
+from .losses import reconstruction_losses
 from .recipe import Recipe
 from .split_step import SplitCodebooks, draw_counts, draw_lost_frames, forward, level_losses, parts_of
 from .state import Run, trained_parameters
@@ -154,9 +154,9 @@ class GraphStep:
         hop = run.codec.config.hop_length * rate // run.codec.sample_rate if weights.pulse else 0
         compared = weights.windows, weights.complex_windows, hop, weights.waveform_hz
         losses = reconstruction_losses(coded.estimate, coded.target, rate, *compared)
-        losses["tile"] = tile_loss(coded.estimate, coded.target, rate)
-        if weights.loudness:
-            losses["loudness"] = loudness_loss(coded.estimate, coded.target, rate)
+        for name, loss in EAR_LOSSES.items():
+            if getattr(weights, name):
+                losses[name] = loss(coded.estimate, coded.target, rate)
         losses |= {"commitment": coded.commitment, "level_code": level_losses(coded.coded)}
         total = torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
         total.backward()

@@ -11,7 +11,7 @@ MOST = 1e6  # of a weight or a learning rate
 STEPS = 0, 1 << 40
 LOSS_BOUNDS = {
     **dict.fromkeys(("mel_log", "mel_linear", "complex", "wave", "pulse", "commitment", "tile"), (0, MOST)),
-    **dict.fromkeys(("level_code", "loudness", "recode", "waveform_hz"), (0, MOST)),
+    **dict.fromkeys(("level_code", "loudness", "attack", "recode", "waveform_hz"), (0, MOST)),
     "windows_per_step": (0, 64), "windows": (16, 1 << 20), "complex_windows": (16, 1 << 20),
 }  # fmt: skip
 ADVERSARY_BOUNDS = {
@@ -40,6 +40,7 @@ class LossRecipe(Strict):
     tile: float = 0.0  # levels of auditory bands in short tiles, per dB
     level_code: float = 0.0  # squared error of coded levels, per dB^2; only affects the taps of a split codec
     loudness: float = 0.0  # of ear bands, relative to that of the item; the worst moments count most
+    attack: float = 0.0  # sound before attacks that the target does not have, in units of 10 dB, squared
     recode: float = 0.0  # error of coding decoded audio again, relative to that of the first coding (split codecs)
     windows_per_step: int = 0  # number of `windows` drawn for each step; 0: all
     windows: tuple[int, ...] = (128, 256, 512, 1024, 2048)

@@ -16,8 +16,8 @@ from ...format.errors import ArgumentError, EcdcError
 from ..data.packed_audio import PackedAudio, augment, generator_for
 from ..engine import parallel
 from ..engine.schedule import rate_share
-from .losses import reconstruction_losses, tile_loss
-from .loudness import loudness_loss
+from .ear_losses import EAR_LOSSES
+from .losses import reconstruction_losses
 from .recipe import Recipe
 from .split_step import SplitCodebooks, draw_counts, draw_lost_frames, forward, level_losses
 from .state import Run
@@ -155,10 +155,9 @@ def backward(
     hop = run.codec.config.hop_length * rate // run.codec.sample_rate if weights.pulse else 0
     compared = windows, weights.complex_windows, hop, weights.waveform_hz
     losses = reconstruction_losses(coded.estimate, coded.target, rate, *compared)
-    if weights.tile:
-        losses["tile"] = tile_loss(coded.estimate, coded.target, rate)
-    if weights.loudness:
-        losses["loudness"] = loudness_loss(coded.estimate, coded.target, rate)
+    for name, loss in EAR_LOSSES.items():
+        if getattr(weights, name):
+            losses[name] = loss(coded.estimate, coded.target, rate)
     if coded.recode is not None:
         losses["recode"] = coded.recode
     total = sum((getattr(weights, name) * value for name, value in losses.items()), torch.zeros(()))

@@ -18,8 +18,8 @@ from ...codec.diffusion.flow import FlowConfig, FlowDecoder, MultiBandFlow
 from ...codec.model import Codec
 from ...codec.modules.convnext import CausalStack
 from ...format.errors import ArgumentError
-from ..codec.losses import level_loss, reconstruction_losses, si_sdr, tile_loss
-from ..codec.loudness import loudness_loss
+from ..codec.ear_losses import EAR_LOSSES
+from ..codec.losses import level_loss, reconstruction_losses, si_sdr
 from ..codec.step import decoder_state
 from ..data.pack import find_or_derive_pack
 from ..data.packed_audio import PackedAudio, augment, generator_for, validation_clips
@@ -36,7 +36,6 @@ from ..engine.steps import take_steps
 
 LOG_EVERY = 100  # steps
 LOSSES = {"mel_log": 1.0, "mel_linear": 1.0, "pulse": 3.0, "level": 1.0, "flow": 0.02}  # weights
-EAR_LOSSES = {"tile": tile_loss, "loudness": loudness_loss}  # of auditory bands, for codecs at 24 kHz; only if weighted
 PANELS = ("mel_log", "mel loss"), ("level", "level loss"), ("si_sdr", "SI-SDR (dB)")
 LARGEST = 64.0  # largest squared error relative to the level; rare larger ones are clipped
 DATA, FLOW = range(2)  # independent random streams of a step
