@@ -1,6 +1,7 @@
 """Masters and packs: what is kept of a file, what an interruption costs, and what counts as full band."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -131,6 +132,9 @@ def test_the_pack_of_a_recipe_is_found_made_or_refused(sources, tmp_path):
     assert made == pack_path(tmp_path / "audio", 48_000) == tmp_path / "audio" / "packed48"
     assert find_or_derive_pack(made, 48_000, quiet) == made
     assert find_or_derive_pack(made, 24_000, quiet) == tmp_path / "audio" / "packed"
+    shutil.rmtree(masters)  # packs that were made stay of use
+    for place in (tmp_path / "audio", made, tmp_path / "audio" / "packed"):
+        assert find_or_derive_pack(place, 48_000, quiet) == made
     alone = tmp_path / "alone"
     pack_sources(sources, alone, quiet, 24_000)
     with pytest.raises(ValueError, match="packed at 24000 Hz, but 48000 Hz are wanted"):

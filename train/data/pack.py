@@ -146,8 +146,8 @@ def pack_path(output: Path, sample_rate: int) -> Path:
 def find_or_derive_pack(data: Path, sample_rate: int, report: Report = print) -> Path:
     """Return the pack of `data` at `sample_rate` (Hz); it is derived from masters if it does not exist yet.
 
-    `data` is a pack, or the folder that `ecdc train fetch` wrote to. Raises ValueError for a
-    pack of another rate without masters next to it.
+    `data` is a pack, or the folder that `ecdc train fetch` wrote to. Raises ArgumentError for a pack of another rate with
+    neither masters nor a pack of this rate next to it.
     """
     parent = data if (data / "masters").is_dir() else data.parent
     ready = (data / INDEX).exists()
@@ -157,6 +157,9 @@ def find_or_derive_pack(data: Path, sample_rate: int, report: Report = print) ->
         folder = pack_path(parent, sample_rate)
         derive_pack(parent / "masters", folder, sample_rate, report)
         return folder
+    for folder in (pack_path(data, sample_rate), pack_path(data.parent, sample_rate)):  # the masters may have been deleted
+        if (folder / INDEX).exists() and sample_rate_of(folder) == sample_rate:
+            return folder
     if ready:
         wanted = f"{sample_rate} Hz are wanted: `ecdc train pack --rate {sample_rate}`"
         raise ArgumentError(f"{data}: packed at {sample_rate_of(data)} Hz, but {wanted}")
