@@ -95,7 +95,8 @@ def test_cut_off_files_can_be_searched(codec, tmp_path):
 def test_spans_outside_are_refused(codec, tmp_path):
     soundfile.write(tmp_path / "a.wav", noise(1, 24_000, 1), 24_000)
     encode_file(tmp_path / "a.wav", tmp_path / "a.ecdc", codec, kbps=1.8)
-    for start, duration in [(1, None), (5, Fraction(1)), (0, Fraction(0))]:
-        with pytest.raises(ValueError, match=r"lasts 1\.000 s"):
+    after, nothing = r"lasts 1\.000 s", "the duration must be above 0"
+    for start, duration, message in [(1, None, after), (5, Fraction(1), after), (0, Fraction(0), nothing)]:
+        with pytest.raises(ValueError, match=message):
             decode_file(tmp_path / "a.ecdc", tmp_path / "b.wav", codec, start=Fraction(start), duration=duration)
     assert not (tmp_path / "b.wav").exists()
