@@ -183,10 +183,7 @@ class Handler(BaseHTTPRequestHandler):
             return self._fail(400, str(error))
         if not site.busy.acquire(blocking=False):
             return self._fail(503, "other music is being generated; try again when it is done")
-        try:
-            self._generate(site.generate, asked)
-        finally:
-            site.busy.release()
+        self._generate(site.generate, asked)
 
     def _is_ours(self) -> bool:
         """Return True if the request is for this machine and from a page of ours; else answer 403."""
@@ -199,11 +196,15 @@ class Handler(BaseHTTPRequestHandler):
         return False
 
     def _generate(self, generate: Generate, asked: dict[str, Any]) -> None:
+        """Generate and answer. `busy` is released before the page hears of the end, because it may ask again at once."""
         from ..format.errors import EcdcError
 
         body = _Chunked(self)
         try:
-            generate(asked, body)  # type: ignore[arg-type]
+            try:
+                generate(asked, body)  # type: ignore[arg-type]
+            finally:
+                self.server.site.busy.release()
         except (EcdcError, RuntimeError) as error:
             if body.is_begun:  # too late for another answer: the stream ends without its last chunk
                 self.close_connection = True

@@ -186,6 +186,15 @@ def test_what_is_generated_is_sent_as_it_is_made(server):
     assert json.loads(body[4:]) == {"prompt": "piano", "seconds": 3.0, "seed": 4}
 
 
+def test_who_hears_the_end_of_the_music_may_ask_again_at_once(server, monkeypatch):
+    is_busy = []
+    for owner, name in ((web_server._Chunked, "finish"), (web_server.Handler, "_fail")):
+        answer = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, answer=answer: (is_busy.append(server.site.busy.locked()), answer(*a))[1])
+    assert [post(server, {"prompt": prompt})[0] for prompt in ("piano", "fault", "piano")] == [200, 500, 200]
+    assert is_busy == [False] * 3
+
+
 def test_faults_of_the_generator_are_one_line_and_never_a_whole_stream(server):
     status, _, body = post(server, {"prompt": "fault"})
     assert (status, json.loads(body)) == (500, {"error": "no such sound"})
