@@ -87,7 +87,7 @@ def highest_note(config: CodecConfig, layout: Layout, kbps: float | None) -> lis
     if kbps is None or kbps <= highest + 1e-9:
         return []
     name = f"{config.name}{' in stereo' if layout.n_streams > 1 else ''}"
-    return [f"{name} has at most {highest:g} kbps, which is used instead of {kbps:g}"]
+    return [f"the highest bitrate of {name} is {highest:g} kbps; it is used instead of {kbps:g}"]
 
 
 def codebooks_per_stream(config: CodecConfig, layout: Layout, kbps: float) -> tuple[int, ...]:

@@ -99,7 +99,7 @@ def endless_ecdc(beginnings):
 
 @pytest.mark.parametrize("endless", [endless_wav, endless_ecdc])
 def test_a_pipe_is_not_read_further_than_it_is_needed(ecdc, one_line, beginnings, monkeypatch, endless):
-    """Neither what is continued, which is refused, nor a melody, of which only the start is wanted."""
+    """A beginning that is too long is refused early, and only the start of a melody is read."""
     monkeypatch.setattr(files, "standard_stream", lambda stream, name: endless(beginnings))
     line = one_line(ecdc("generate", "--continue", "-", "--seconds", 3, "-o", "-"))
     assert re.match(r"ecdc: standard input: lasts \d.00 s or more, which leaves nothing to add: the result has 3 s", line)
@@ -114,7 +114,7 @@ def test_a_pipe_is_not_read_further_than_it_is_needed(ecdc, one_line, beginnings
 
 
 def test_a_missing_folder_is_made_before_the_work(ecdc, one_line, tmp_path, monkeypatch):
-    """As `ecdc encode` does; one that cannot be made is told before anything is loaded."""
+    """`ecdc encode` does the same. If the folder cannot be made, an error says so before anything is loaded."""
     made = tmp_path / "new" / "folder"
 
     def found(name):

@@ -55,7 +55,7 @@ class PriorRecipe:
 def cached_tokens(codec: Codec, data: PackedAudio, hours: float, folder: Path, report: Callable[[str], object]) -> np.ndarray:
     """Return codes of random windows of audio, uint16 [n, K, T], cached in `folder`.
 
-    They are made again, and `report` is told, if the codec, the hours or the packed audio have changed.
+    If the codec, the hours or the packed audio have changed, codes are made again, and `report` gets a line about it.
     """
     path, mark = folder / TOKENS, folder / (TOKENS + ".json")
     wanted = {"token_space": codec.token_space.hex(), "hours": hours, "data": data.fingerprint}
