@@ -114,7 +114,8 @@ def test_a_rate_above_the_highest_is_told(ecdc, tone, default, options, channels
         done = ecdc("encode", tone, "--kbps", kbps, *arguments, check=True)
         lines = done.stderr.decode().splitlines()
         name = default.name + (" in stereo" if channels == 2 else "")
-        assert (lines[0] == f"ecdc: {tone}: the highest bitrate of {name} is {highest:g} kbps; it is used instead of {kbps:g}") is told
+        line = f"ecdc: {tone}: the highest bitrate of {name} is {highest:g} kbps; it is used instead of {kbps:g}"
+        assert (lines[0] == line) is told
         assert len(lines) == 1 + told
         assert not ecdc("encode", tone, "--kbps", kbps, *arguments, "--quiet", check=True).stderr
 
