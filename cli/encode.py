@@ -44,7 +44,7 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
     type=Number(),
     default=6.0,
     show_default=True,
-    help="Bitrate of the whole file, all channels together. If the model does not have it, its next lower one is used.",
+    help="Bitrate of the whole file, all channels together. If the model does not support it, the next lower one is used.",
 )
 @click.option(
     "--vbr",
