@@ -138,7 +138,7 @@ class Playout:
         step = (packet.first_frame - self._astray_last) % FRAME_NUMBERS
         if self._n_astray and step > FRAME_NUMBERS - NEAR:
             return False  # the network has changed their order
-        if not self._n_astray or step > NEAR or abs(ahead - self._astray_ahead) > CATCHING_UP:
+        if not self._n_astray or step > NEAR or ahead - self._astray_ahead > CATCHING_UP:
             self._n_astray, self._astray_since, self._astray_ahead = 0, now, ahead
         self._n_astray, self._astray_last = self._n_astray + 1, packet.first_frame
         return self._last is None and self._n_astray >= RESTART_PACKETS and now - self._astray_since >= RESTART_SECONDS

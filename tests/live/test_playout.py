@@ -108,6 +108,14 @@ def test_a_sender_that_starts_anew_is_followed():
     assert found.jumps == 1 and found.received > 225
 
 
+@pytest.mark.parametrize("slower", [2.0, 8.0])
+def test_a_sender_that_stays_too_slow_is_heard_in_parts(slower):
+    packets, _ = packets_of(4.0)
+    late = [(at if at < 0.5 else 0.5 + slower * (at - 0.5), packet) for at, packet in packets]
+    found = simulate(late, delay=0.05)[0].decoder.statistics
+    assert found.jumps >= 8 and found.played > 35, "packets that come later and later count as a stream of their own"
+
+
 def test_a_hole_in_the_network_is_silence_as_long_as_it_lasts():
     packets, end = packets_of(4.0)
     kept = packets[:30] + packets[-30:]
