@@ -55,7 +55,7 @@ CHANNELS = {"mono": 1, "stereo": 2, "keep": None}
 @click.option(
     "--quality",
     type=Finite(0, 10),
-    help="Instead of a bitrate: keep the distance from the original constant, with as many codebooks as that takes.",
+    help="Instead of a bitrate: keep the distortion constant, with as many codebooks as that takes.",
 )
 @click.option(
     "--entropy",
